@@ -1,0 +1,40 @@
+# Every target makes its own virtual environment on first use; nothing else is needed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo check test bench docs clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
+
+# The constraints pin what is tested; the stamps make a second call free.
+$(VENV)/.run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.run   ## train on real handwritten digits; says where the run folder is
+	$(BIN)/lehr train digits
+
+check: $(VENV)/.dev  ## format, lint, types, architecture, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/pytest -m "not slow"
+
+test: $(VENV)/.dev   ## everything
+	$(BIN)/pytest
+
+bench: $(VENV)/.dev  ## our step beside the hand-written one; writes bench/results/
+	$(BIN)/python bench/overhead.py
+
+docs: $(VENV)/.dev   ## run every Python block of README and docs
+	$(BIN)/pytest tests/test_docs.py
+
+clean:           ## remove the virtual environment and build leftovers
+	rm -rf $(VENV) build dist src/*.egg-info

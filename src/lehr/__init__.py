@@ -1,0 +1,35 @@
+"""lehr: one readable training loop for PyTorch.
+
+Every line of the loop can be watched, changed, wrapped or replaced by a callback; silence is free; and
+everything that is a number can be annealed.
+"""
+
+from lehr import callbacks, data, events, models, schedules
+from lehr.callback import Callback
+from lehr.data import DataBunch
+from lehr.events import CancelBatch, CancelEpoch, CancelFit, Layer, Phase
+from lehr.learner import Learner
+from lehr.metrics import accuracy
+from lehr.run import Run
+from lehr.streams import seed
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Callback",
+    "CancelBatch",
+    "CancelEpoch",
+    "CancelFit",
+    "DataBunch",
+    "Layer",
+    "Learner",
+    "Phase",
+    "Run",
+    "accuracy",
+    "callbacks",
+    "data",
+    "events",
+    "models",
+    "schedules",
+    "seed",
+]

@@ -1,0 +1,98 @@
+"""What a batch is made of: its input, its target, and how many items it holds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def split_pair(batch: Any) -> tuple[Any, Any]:
+    """The default ``split_batch``: a pair is (xb, yb), one tensor is xb alone.
+
+    Args:
+        batch: what the loader gave.
+
+    Returns:
+        ``(xb, yb)``; ``yb`` is None where there are no targets. A ``xb`` that is a tuple reaches the
+        model as positional arguments, a dict as keyword arguments.
+
+    Raises:
+        TypeError: it is neither a pair nor a tensor.
+
+    Example:
+        >>> split_pair(("x", "y"))
+        ('x', 'y')
+    """
+    if isinstance(batch, Tensor):
+        return batch, None
+    if isinstance(batch, (tuple, list)) and 1 <= len(batch) <= 2:  # type: ignore[reportUnknownArgumentType]
+        return batch[0], batch[1] if len(batch) == 2 else None  # type: ignore[reportUnknownVariableType]
+    size = f" of {len(batch)}" if isinstance(batch, (tuple, list, Mapping)) else ""  # type: ignore[reportUnknownArgumentType]
+    raise TypeError(
+        f"a batch must be a pair (xb, yb) or one tensor; got {type(batch).__name__}{size}. Give the Learner "
+        "split_batch=, a function from a batch to (xb, yb), e.g. lambda b: (b['ids'], b['labels'])."
+    )
+
+
+def item_count(value: Any) -> int:
+    """The number of items in a batch: the length of the first tensor (or list) found in it.
+
+    Raises:
+        TypeError: nothing in it has a length.
+
+    Example:
+        >>> import torch
+        >>> item_count({"ids": torch.zeros(64, 12), "mask": None})
+        64
+    """
+    if isinstance(value, Tensor) and value.ndim:
+        return value.size(0)
+    if isinstance(value, Mapping):
+        return item_count(next(iter(value.values()), None))  # type: ignore[reportUnknownArgumentType]
+    if isinstance(value, (tuple, list)) and value:
+        first: Any = value[0]
+        return len(value) if isinstance(first, (str, bytes, int, float)) else item_count(first)  # type: ignore[reportUnknownArgumentType]
+    if hasattr(value, "__len__") and not isinstance(value, (str, bytes, tuple, list)):
+        return len(value)
+    raise TypeError(
+        f"cannot tell how many items a batch of {type(value).__name__} holds. Give the Learner weight=, "
+        "a function from the run to a number, e.g. lambda run: len(run.batch)."
+    )
+
+
+def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """``value`` with ``function`` applied to every tensor in it; nesting and other things stay.
+
+    Example:
+        >>> map_tensors(lambda t: t.item(), {"a": torch.tensor(1), "b": ["text", torch.tensor(2)]})
+        {'a': 1, 'b': ['text', 2]}
+    """
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {k: map_tensors(function, v) for k, v in value.items()}  # type: ignore[reportUnknownVariableType]
+    if isinstance(value, (tuple, list)):
+        mapped = [map_tensors(function, v) for v in value]  # type: ignore[reportUnknownVariableType]
+        return type(value)(mapped) if type(value) in (tuple, list) else type(value)(*mapped)  # type: ignore[reportUnknownVariableType]
+    return value
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Batches of one nesting, put end to end along their first dimension.
+
+    Example:
+        >>> join([{"a": torch.zeros(2, 3)}, {"a": torch.zeros(1, 3)}])["a"].shape
+        torch.Size([3, 3])
+    """
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    if isinstance(first, Mapping):
+        return {key: join([part[key] for part in parts]) for key in first}  # type: ignore[reportUnknownVariableType]
+    if isinstance(first, (tuple, list)):
+        return type(first)(join(list(column)) for column in zip(*parts, strict=True))  # type: ignore[reportUnknownVariableType]
+    raise TypeError(
+        f"predictions must be tensors, or tuples, lists or dicts of them; got {type(first).__name__}. "
+        "Watch after_pred with a callback of your own instead."
+    )

@@ -1,0 +1,70 @@
+"""Callback: the one class that is made to be extended."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from lehr.events import Layer, Phase
+
+
+class Callback:
+    """The one extension of the loop: define methods named after events and actions.
+
+    ``def after_loss(self, run)`` watches an event: it reads and writes ``run`` and returns nothing.
+    ``def backward(self, run, proceed)`` acts: calling ``proceed()`` does what would have happened, not
+    calling it replaces it, calling it twice is allowed. ``def around_fit(self, run)`` returns a context
+    manager that is open for the whole fit. All names are in `lehr.events`; a method that looks like
+    one of them but is none is an error when the callback is attached.
+
+    Attributes:
+        phase: when this callback hears an event, among the others.
+        layer: how far out this callback wraps an action.
+        state: names of the attributes that must survive a stop. Empty says: nothing must.
+        regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
+
+    Example:
+        >>> class CountSteps(Callback):
+        ...     state = ("steps",)
+        ...     def begin_fit(self, run):
+        ...         self.steps = 0
+        ...     def after_step(self, run):
+        ...         self.steps += 1
+        >>> CountSteps().name
+        'count_steps'
+    """
+
+    phase: ClassVar[Phase] = Phase.MEASURE
+    layer: ClassVar[Layer] = Layer.TRANSFORM
+    state: ClassVar[tuple[str, ...]] = ()
+    regrads: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """The class's name in snake case, without the suffix Callback."""
+        base = type(self).__name__.removesuffix("Callback") or "callback"
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", base).lower()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The attributes named in `state`; one that was never set is left out."""
+        return {name: getattr(self, name) for name in self.state if hasattr(self, name)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Set the attributes named in `state`, and unset those that were left out.
+
+        Raises:
+            KeyError: ``state_dict`` holds a name that `state` does not; nothing is changed then.
+        """
+        for name in state_dict:
+            if name not in self.state:
+                raise KeyError(
+                    f"{type(self).__name__} has no state named {name!r}; it declares {self.state}. "
+                    "Was it saved by another version of this callback?"
+                )
+        for name in self.state:
+            if name in state_dict:
+                setattr(self, name, state_dict[name])
+            elif name in vars(self):
+                delattr(self, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"

@@ -1,0 +1,165 @@
+"""Drives anything that is a number along a schedule."""
+
+from collections.abc import Callable, Iterator, MutableMapping
+from functools import partial
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lehr import optimizers
+from lehr.callback import Callback
+from lehr.errors import did_you_mean
+from lehr.events import Phase
+
+if TYPE_CHECKING:
+    from lehr.run import Run
+
+_ROOTS = ("model", "opt", "loss_func", "callbacks")
+
+
+class ParamScheduler(Callback):
+    """Sets a hyper-parameter before every optimizer step to ``schedule(run.pos)``.
+
+    The position is the share of the run's steps that are done: the first step uses ``schedule(0)``, the
+    last of N ``schedule((N-1)/N)``. Within an update window nothing changes. When the fit ends the old
+    values are put back, so a schedule never outlives its fit; what was set is in the history.
+
+    Args:
+        name: a hyper-parameter of the optimizer's groups (``"lr"``, ``"weight_decay"``, ``"momentum"``,
+            which is the first beta where there are betas), or the path of any number:
+            ``"model.2.p"``, ``"callbacks.mix_up.alpha"``, ``"opt.generator.lr"`` with several optimizers.
+        schedule: a function from position in [0, 1] to a value, see `lehr.schedules`.
+        group: number of the one parameter group to drive; None drives all.
+
+    Raises:
+        TypeError: ``schedule`` cannot be called.
+        ValueError: at the start of a fit, if nothing of that name is there or it is no number; at the
+            first batch, if the length of the fit is unknown.
+
+    Example:
+        >>> from lehr.schedules import sched_lin
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(1, callbacks=[ParamScheduler("lr", sched_lin(0.4, 0.0))])
+        >>> [round(lr, 2) for lr in run.history["lr"]]
+        [0.4, 0.3, 0.2, 0.1]
+    """
+
+    phase = Phase.PREPARE
+
+    def __init__(
+        self, name: str, schedule: Callable[[float], float], *, group: int | None = None
+    ) -> None:
+        if not callable(schedule):
+            raise TypeError(
+                f"schedule must be a function of position; got {schedule!r}. "
+                f'Write e.g. ParamScheduler("{name}", sched_cos(0.1, 0.001)).'
+            )
+        self.param = name
+        self.schedule = schedule
+        self.group = group
+
+    def begin_fit(self, run: "Run") -> None:
+        """Find what to drive, and see that it is a number."""
+        for holder, key in self._slots(run):
+            old = _get(holder, key)
+            if isinstance(old, bool) or not isinstance(old, (Real, Tensor)):
+                raise ValueError(
+                    f"{self.param} is {old!r}; only a number can follow a schedule. Choose another."
+                )
+            before = old.item() if isinstance(old, Tensor) else old
+            run.defer(partial(_set, holder, key, before))
+
+    def begin_batch(self, run: "Run") -> None:
+        """Set the value, at the first batch of an update window."""
+        if not run.training or run.window.batches:
+            return
+        value = float(self.schedule(run.pos))
+        for holder, key in self._slots(run):
+            _set(holder, key, value)
+        if self.param != "lr" or self.group is not None:  # the recorder has the learning rate
+            run.log(self.param if self.group is None else f"{self.param}[{self.group}]", value)
+
+    def _slots(self, run: "Run") -> Iterator[tuple[Any, str]]:
+        """The places of the number: (mapping or object, key)."""
+        root, _, path = self.param.partition(".")
+        if not path:
+            yield from self._group_slots(optimizers.each(run.opt), self.param)
+        elif root == "opt":
+            name, _, param = path.rpartition(".")
+            opts: Any = run.opt
+            if not isinstance(opts, dict) or name not in opts:
+                known = list(opts) if isinstance(opts, dict) else []  # type: ignore[reportUnknownArgumentType]
+                raise ValueError(f"there is no optimizer named {name!r}. Use one of: {known}.")
+            yield from self._group_slots([opts[name]], param)
+        else:
+            yield _walk(self._root(run, root), path, self.param)
+
+    def _group_slots(self, opts: list[Any], param: str) -> Iterator[tuple[Any, str]]:
+        for opt in opts:
+            groups: list[dict[str, Any]] = opt.param_groups
+            if self.group is not None and not -len(groups) <= self.group < len(groups):
+                raise ValueError(
+                    f"group must be the number of a parameter group; got {self.group}, but "
+                    f"{type(opt).__name__} has {len(groups)}. Count from 0."
+                )
+            for group in groups if self.group is None else [groups[self.group]]:
+                if param in group:
+                    yield group, param
+                elif param == "momentum" and "betas" in group:
+                    yield group, "betas"
+                else:
+                    names = [key for key in group if key != "params"]
+                    names += ["momentum"] if "betas" in group else []
+                    raise ValueError(
+                        f"{type(opt).__name__} has no hyper-parameter {param!r}. {did_you_mean(param, names)}"
+                    )
+
+    def _root(self, run: "Run", root: str) -> Any:
+        if root == "callbacks":
+            return {callback.name: callback for callback in run.callbacks}
+        if root not in _ROOTS:
+            raise ValueError(
+                f"the path {self.param!r} starts with {root!r}. {did_you_mean(root, _ROOTS)}"
+            )
+        return getattr(run, root)
+
+    def __repr__(self) -> str:
+        group = "" if self.group is None else f", group={self.group}"
+        return f"ParamScheduler({self.param!r}, {self.schedule!r}{group})"
+
+
+def _walk(owner: Any, path: str, whole: str) -> tuple[Any, str]:
+    *parents, last = path.split(".")
+    for name in parents:
+        owner = _child(owner, name, whole)
+    _child(owner, last, whole)
+    return owner, last
+
+
+def _child(owner: Any, name: str, whole: str) -> Any:
+    names: list[str] = list(owner) if isinstance(owner, dict) else dir(owner)  # type: ignore[reportUnknownArgumentType]
+    if name not in names and not hasattr(owner, name):
+        public = [n for n in names if not n.startswith("_")]
+        kind = type(owner).__name__
+        raise ValueError(
+            f"the path {whole!r} leads nowhere: {kind} has no {name!r}. {did_you_mean(name, public)}"
+        )
+    return owner[name] if isinstance(owner, dict) else getattr(owner, name)  # type: ignore[reportUnknownVariableType]
+
+
+def _get(holder: Any, key: str) -> Any:
+    value = holder[key] if isinstance(holder, MutableMapping) else getattr(holder, key)  # type: ignore[reportUnknownVariableType]
+    return value[0] if key == "betas" else value  # type: ignore[reportUnknownVariableType]
+
+
+def _set(holder: Any, key: str, value: float) -> None:
+    old = _get(holder, key)
+    if isinstance(old, Tensor):
+        old.fill_(value)  # in place: whoever holds the tensor sees it
+    elif key == "betas":
+        holder[key] = (value, *holder[key][1:])
+    elif isinstance(holder, MutableMapping):
+        holder[key] = value
+    else:
+        setattr(holder, key, value)

@@ -1,0 +1,155 @@
+"""Records every run: loss and learning rate by batch, losses and seconds by epoch."""
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lehr import optimizers
+from lehr.callback import Callback
+from lehr.errors import did_you_mean
+from lehr.events import Phase
+from lehr.metrics import Mean
+
+if TYPE_CHECKING:
+    from lehr.run import Run
+
+
+class Recorder(Callback):
+    """Writes `run.history` and draws it. A Learner always has one, at `run.recorder`.
+
+    By training batch: ``loss`` and ``lr`` (of the last parameter group). By epoch or validation:
+    ``epoch``, ``step``, ``train_loss`` (the mean over the training items since the row before, while
+    the weights were changing), ``valid_loss``, ``seconds``. Losses are weighted by items. A pass that
+    was cut short has the loss None. Nothing here waits for a device; memory is bounded.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(2)
+        >>> run.history["epoch"], len(run.recorder.losses), len(run.recorder.lrs)
+        ([0, 1], 8, 8)
+    """
+
+    phase = Phase.MEASURE
+
+    def begin_fit(self, run: "Run") -> None:
+        """Take the run's history as the place to write to."""
+        run.recorder = self
+        self.history = run.history
+        self.history.meta.update(seed=run.seed)
+        self._train, self._valid, self._in_train = Mean(), Mean(), False
+
+    def begin_epoch(self, run: "Run") -> None:
+        """Start a row."""
+        self._start = perf_counter()
+        valid = dict.fromkeys(_column("valid_loss", name) for name in run.valid_names)
+        self.history.open_row(epoch=run.epoch, step=run.n_steps, train_loss=None, **valid)
+
+    def begin_train(self, run: "Run") -> None:
+        """Forget the losses of the epoch before."""
+        self._train, self._in_train = Mean(), True
+
+    def after_batch(self, run: "Run") -> None:
+        """Keep the loss of the batch, unless it was cancelled before there was one."""
+        loss = run.loss
+        if loss is None:
+            return
+        if not run.training:
+            self._valid.add(loss, run.weight)
+            return
+        loss, batch = loss.detach(), run.n_iter - 1
+        self._train.add(loss, run.weight)
+        self.history.log_step("loss", loss, batch=batch)
+        lr = optimizers.each(run.opt)[-1].param_groups[-1].get("lr")
+        if lr is not None:
+            self.history.log_step("lr", lr.clone() if isinstance(lr, Tensor) else lr, batch=batch)
+
+    def after_train(self, run: "Run") -> None:
+        """Write the training loss."""
+        self._in_train = False
+        self._write_train(run)
+
+    def _write_train(self, run: "Run") -> None:
+        if self._train.value is not None:
+            self.history.log_row("epoch", run.epoch)
+            self.history.log_row("step", run.n_steps)
+            self.history.log_row("train_loss", self._train.value)
+
+    def begin_validate(self, run: "Run") -> None:
+        """Count from nothing; in the middle of an epoch, write the training loss so far."""
+        self._valid = Mean()
+        if self._in_train:
+            self._write_train(run)
+            self._train = Mean()
+
+    def after_validate(self, run: "Run") -> None:
+        """Write the validation loss; in the middle of an epoch, the row ends with it."""
+        self.history.log_row(_column("valid_loss", run.valid_name), self._valid.value)
+        if self._in_train and run.valid_name == run.valid_names[-1]:
+            self.history.log_row("seconds", perf_counter() - self._start)
+            run.defer(self.history.close_row)
+
+    def after_epoch(self, run: "Run") -> None:
+        """Write how long it took, validation included."""
+        self._in_train = False
+        if self.history.row_is_open:
+            self.history.log_row("step", run.n_steps)
+            self.history.log_row("seconds", perf_counter() - self._start)
+
+    @property
+    def losses(self) -> list[float]:
+        """The training loss of every batch."""
+        return self.history["loss"] if "loss" in self.history else []
+
+    @property
+    def lrs(self) -> list[float]:
+        """The learning rate that every training batch used."""
+        return self.history["lr"] if "lr" in self.history else []
+
+    def plot_loss(self, ax: Any = None) -> Any:
+        """Draw the training loss by batch, and the validation loss where it was taken.
+
+        Returns:
+            The matplotlib axes.
+        """
+        ax = self.plot("loss", ax=ax)
+        rows = [row for row in self.history.rows if row.get("valid_loss") is not None]
+        if rows and "loss" in self.history.series:
+            steps = self.history.rows[-1].get("step") or 1
+            scale = (self.history.series["loss"].batches[-1] + 1) / steps
+            ax.plot([row["step"] * scale for row in rows], [r["valid_loss"] for r in rows], "o-")
+            ax.legend(["training", "validation"])
+        return ax
+
+    def plot_lr(self, ax: Any = None) -> Any:
+        """Draw the learning rate by batch; returns the matplotlib axes."""
+        return self.plot("lr", ax=ax)
+
+    def plot(self, name: str, ax: Any = None) -> Any:
+        """Draw any recorded series by training batch.
+
+        Args:
+            name: of a series of the history, for example ``"momentum"`` if it was scheduled.
+            ax: matplotlib axes to draw on; None makes new ones.
+
+        Returns:
+            The matplotlib axes.
+
+        Raises:
+            KeyError: nothing of that name was recorded by batch.
+        """
+        series = self.history.series
+        if name not in series:
+            hint = did_you_mean(name, series) if series else "Nothing was recorded yet."
+            raise KeyError(f"the recorder has no series {name!r}. {hint}")
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots(figsize=(6, 3.5), layout="constrained")[1]
+        ax.plot(series[name].batches, series[name].values, linewidth=1)
+        ax.set(xlabel="training batch", ylabel=name)
+        return ax
+
+
+def _column(name: str, loader: str) -> str:
+    return f"{loader}/{name}" if loader else name

@@ -1,0 +1,75 @@
+"""Real handwritten digits that come with the package: small enough to train in seconds."""
+
+from importlib import resources
+
+import torch
+from torch import Tensor
+
+from lehr.data.bunch import DataBunch, get_dls
+from lehr.data.dataset import Dataset
+from lehr.data.split import normalized, random_split
+
+
+def read_digits() -> tuple[Tensor, Tensor]:
+    """The 1797 images, uint8 ``(1797, 8, 8)`` from 0 to 16, and their labels, int64 ``(1797,)``.
+
+    Example:
+        >>> images, labels = read_digits()
+        >>> images.shape, labels[:5]
+        (torch.Size([1797, 8, 8]), tensor([0, 1, 2, 3, 4]))
+
+    Reference:
+        E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
+        Learning Repository, 1998, doi 10.24432/C50P49; see ``digits.LICENSE.txt``.
+    """
+    import numpy as np
+
+    with (resources.files("lehr.data") / "digits.npz").open("rb") as file:
+        arrays = np.load(file, allow_pickle=False)
+        images, labels = arrays["images"], arrays["labels"]
+    return torch.from_numpy(images), torch.from_numpy(labels).long()
+
+
+def digits(
+    batch_size: int = 64,
+    *,
+    valid_share: float = 0.2,
+    split_seed: int = 0,
+    normalize: bool = True,
+    flat: bool = False,
+    drop_last: bool = False,
+    seed: int | None = None,
+) -> DataBunch:
+    """Handwritten digits, 8 by 8 pixels, ready to train on; nothing is downloaded.
+
+    Args:
+        batch_size: of training; validation has twice that.
+        valid_share: share of the images kept for validation.
+        split_seed: decides which.
+        normalize: bring pixels to mean 0 and standard deviation 1 over the training images; else
+            they are in [0, 1].
+        flat: images of shape ``(64,)`` instead of ``(1, 8, 8)``.
+        drop_last: leave out a last training batch that is not full.
+        seed: see `lehr.data.DataLoader`.
+
+    Returns:
+        A DataBunch with ``c = 10``; ``xb`` is float32 ``(batch, 1, 8, 8)``, ``yb`` int64
+        ``(batch,)``.
+
+    Raises:
+        ValueError: ``valid_share`` leaves one part empty.
+
+    Example:
+        >>> bunch = digits()
+        >>> len(bunch.train_ds), len(bunch.valid_ds), bunch.c
+        (1438, 359, 10)
+    """
+    images, labels = read_digits()
+    x = images.float().div_(16)[:, None]  # (1797, 1, 8, 8)
+    x = x.flatten(1) if flat else x
+    train, valid = random_split(len(x), valid_share, split_seed)
+    train_x, valid_x = x[train], x[valid]
+    if normalize:
+        train_x, valid_x = normalized(train_x, valid_x)
+    train_ds, valid_ds = Dataset(train_x, labels[train]), Dataset(valid_x, labels[valid])
+    return DataBunch(*get_dls(train_ds, valid_ds, batch_size, drop_last=drop_last, seed=seed), c=10)

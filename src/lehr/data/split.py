@@ -1,0 +1,50 @@
+"""Dividing data into a training and a validation part, and putting both on one scale."""
+
+from torch import Tensor
+
+from lehr.streams import shuffled
+
+
+def random_split(n: int, valid_share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The indices of a random training and validation part, decided by ``seed`` alone.
+
+    Args:
+        n: number of items.
+        valid_share: share of validation, in (0, 1); rounded to whole items.
+        seed: any integer.
+
+    Returns:
+        Sorted int64 indices ``(train, valid)``, together each of ``range(n)`` once.
+
+    Raises:
+        ValueError: the share leaves one of the parts empty.
+
+    Example:
+        >>> train, valid = random_split(10, 0.3, seed=0)
+        >>> len(train), len(valid)
+        (7, 3)
+    """
+    n_valid = round(n * valid_share)
+    if not 0 < n_valid < n:
+        raise ValueError(
+            f"valid_share must leave items to both parts; got {valid_share}, which makes "
+            f"{n_valid} of {n} items. Give a share between 0 and 1, e.g. 0.2."
+        )
+    order = shuffled(n, seed)
+    return order[n_valid:].sort().values, order[:n_valid].sort().values
+
+
+def normalized(train: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Both parts minus the training part's mean, over the training part's standard deviation.
+
+    The validation part gets the training part's numbers: a model meets new data on the scale that
+    it learnt.
+
+    Example:
+        >>> import torch
+        >>> train, valid = normalized(torch.tensor([0.0, 2.0]), torch.tensor([1.0]))
+        >>> valid
+        tensor([0.])
+    """
+    mean, std = train.mean(), train.std()
+    return (train - mean) / std, (valid - mean) / std

@@ -1,0 +1,222 @@
+"""Compiled dispatch: at fit start every event becomes a tuple of bound methods, every action one call.
+
+An event that nobody hears is an empty tuple; an action that nobody wraps is the loop's own method.
+"""
+
+import inspect
+import traceback
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lehr.callback import Callback
+from lehr.errors import did_you_mean, nearest
+from lehr.events import ACTIONS, EVENTS, Cancel
+from lehr.hints import hints
+
+Listener = Callable[[Any], None]
+Verb = Callable[[], None]
+
+METHODS = (*EVENTS, *ACTIONS, "around_fit")
+_PREFIXES = ("begin_", "after_", "before_", "on_")
+
+
+class Listeners:
+    """For each event, the bound methods that hear it, in order."""
+
+    __slots__ = EVENTS
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, event: str) -> tuple[Listener, ...]: ...
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        ordered = in_phases(callbacks)
+        for event in EVENTS:
+            setattr(self, event, tuple(getattr(cb, event) for cb in ordered if hasattr(cb, event)))
+
+
+class Actions:
+    """For each action, the composed callable: wrappers outermost first, the loop's verb innermost."""
+
+    __slots__ = ACTIONS
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, action: str) -> Verb: ...
+
+    def __init__(self, callbacks: Iterable[Callback], run: Any, verbs: Mapping[str, Verb]) -> None:
+        ordered = in_layers(callbacks)
+        for action in ACTIONS:
+            composed = verbs[action]
+            for callback in reversed(ordered):
+                if hasattr(callback, action):
+                    composed = partial(getattr(callback, action), run, composed)
+            setattr(self, action, composed)
+
+
+def in_phases(callbacks: Iterable[Callback]) -> list[Callback]:
+    """The callbacks in the order in which they hear an event."""
+    return sorted(callbacks, key=lambda callback: (callback.phase, *_shipped(callback)))
+
+
+def in_layers(callbacks: Iterable[Callback]) -> list[Callback]:
+    """The callbacks in the order in which they wrap an action, outermost first."""
+    return sorted(callbacks, key=lambda callback: (callback.layer, *_shipped(callback)))
+
+
+def _shipped(callback: Callback) -> tuple[bool, str]:
+    # Ours come first and in a fixed order, so that list order decides only among a user's own.
+    kind = type(callback)
+    return (False, kind.__name__) if kind.__module__.startswith("lehr.") else (True, "")
+
+
+def fire(listeners: Sequence[Listener], run: Any) -> None:
+    """Let every listener hear the event; then the widest cancel that any of them raised takes effect."""
+    cancel: Cancel | None = None
+    for listener in listeners:
+        try:
+            listener(run)
+        except Cancel as request:
+            if cancel is None or request.width > cancel.width:
+                cancel = request
+    if cancel is not None:
+        raise cancel
+
+
+@contextmanager
+def around(callbacks: Iterable[Callback], run: Any) -> Generator[None]:
+    """The scope of every `around_fit`, opened in phase order; none of them can swallow an error."""
+    error: BaseException | None = None
+    with ExitStack() as stack:
+        for callback in in_phases(callbacks):
+            if hasattr(callback, "around_fit"):
+                stack.enter_context(callback.around_fit(run))  # type: ignore[reportAttributeAccessIssue]
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+    if error is not None:
+        raise error
+
+
+def check(callback: object) -> None:
+    """Refuse a callback with a method that would never be called, or called wrongly.
+
+    Raises:
+        TypeError: it is no `Callback` instance, or a method does not take what it would be given.
+        AttributeError: a method looks like an event or action but is none.
+
+    Example:
+        >>> class Typo(Callback):
+        ...     def after_backwards(self, run): ...
+        >>> check(Typo())
+        Traceback (most recent call last):
+        AttributeError: Typo.after_backwards would never be called: it is no event or action. Did you
+        mean after_backward? All of them are in lehr.events.
+    """
+    if not isinstance(callback, Callback):
+        made = f"Write {callback.__name__}()" if isinstance(callback, type) else "Inherit from it"
+        raise TypeError(
+            f"callbacks must be instances of lehr.Callback; got {callback!r}. {made}, or take it out."
+        )
+    kind = type(callback)
+    for name in dir(kind):
+        if name.startswith("_") or hasattr(Callback, name) or not callable(getattr(kind, name)):
+            continue
+        if name in METHODS:
+            _check_signature(kind, name)
+        elif name.startswith(_PREFIXES) or _nearly(name):
+            raise AttributeError(
+                f"{kind.__name__}.{name} would never be called: it is no event or action. "
+                f"{did_you_mean(name, METHODS)} All of them are in lehr.events."
+            )
+
+
+def _nearly(name: str) -> bool:
+    guess = nearest(name, METHODS)
+    return guess is not None and abs(len(guess) - len(name)) <= 2
+
+
+def _check_signature(kind: type, name: str) -> None:
+    arguments = ("self", "run", "proceed") if name in ACTIONS else ("self", "run")
+    try:
+        inspect.signature(getattr(kind, name)).bind(*arguments)
+    except TypeError as error:
+        what = "an action" if name in ACTIONS else "an event"
+        raise TypeError(
+            f"{kind.__name__}.{name} has the signature {inspect.signature(getattr(kind, name))}; "
+            f"{what} is called with ({', '.join(arguments)}). Write "
+            f"def {name}({', '.join(arguments)})."
+        ) from error
+
+
+def where(error_traceback: TracebackType | None, run: Any) -> str:
+    """Which event, action and callback were at work, outermost first, read from the traceback.
+
+    Reading it after the fact keeps the loop free of any book-keeping for errors.
+    """
+    steps: list[str] = []
+    for frame, _ in traceback.walk_tb(error_traceback):
+        name = frame.f_code.co_name
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, Callback) and name in METHODS:
+            steps.append(f"{type(owner).__name__}.{name}")
+        elif owner is run and name.lstrip("_") in ACTIONS:
+            steps.append(name.lstrip("_"))
+    return " > ".join(step for step in steps if step != "one_batch") or "the loop"
+
+
+def describe(value: Any) -> str:
+    """Shapes, dtypes and devices of whatever a batch is made of.
+
+    Example:
+        >>> import torch
+        >>> describe({"ids": torch.zeros(2, 3), "n": 4})
+        '{ids: (2, 3) float32 cpu, n: int}'
+    """
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')} {value.device}"
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{k}: {describe(v)}" for k, v in value.items())  # type: ignore[reportUnknownVariableType]
+        return f"{{{inner}}}"
+    if isinstance(value, (list, tuple)):
+        shown = [describe(v) for v in value[:4]]  # type: ignore[reportUnknownVariableType]
+        return f"[{', '.join(shown)}{', …' if len(value) > 4 else ''}]"  # type: ignore[reportUnknownArgumentType]
+    return "None" if value is None else type(value).__name__
+
+
+def annotate(error: BaseException, run: Any) -> None:
+    """Add to an error what was going on, and what is probably wrong; its type and traceback stay."""
+    note = f"In {where(error.__traceback__, run)}, {_position(run)}."
+    if run.xb is not None:
+        note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
+        note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
+    error.add_note(note)
+    if where(error.__traceback__, run).endswith(("predict", "compute_loss", "backward")):
+        for hint in hints(run.model, run.xb, run.yb, run.pred, run.loss):
+            error.add_note(hint)
+
+
+def _position(run: Any) -> str:
+    half = "training" if run.training else f"validation {run.valid_name}".rstrip()
+    return f"epoch {run.epoch}, {half} batch {run.batch_index}"
+
+
+def misplaced(cancel: Cancel, run: Any) -> RuntimeError:
+    """The error that a cancel becomes where it has no meaning."""
+    kind = type(cancel).__name__
+    place = where(cancel.__traceback__, run)
+    scope = {"CancelBatch": "batch", "CancelEpoch": "epoch"}.get(kind, "fit")
+    over = place.endswith("after_fit")
+    why = "the fit is over" if over else f"no {scope} is running"
+    do = "Take it out" if over else f"Raise it inside a {scope}, or raise CancelFit here"
+    return RuntimeError(
+        f"{kind} was raised in {place}, where {why}: it has no meaning there. {do}; run.stop(reason) "
+        "may be called anywhere."
+    )

@@ -1,0 +1,49 @@
+"""Words for what went wrong: what arrived, what is allowed, what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """The name among ``allowed`` that ``name`` was probably meant to be, or None.
+
+    Example:
+        >>> nearest("after_backwards", ["after_backward", "after_batch"])
+        'after_backward'
+        >>> nearest("colour", ["after_backward"]) is None
+        True
+    """
+    found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.72)
+    return found[0] if found else None
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """The last sentence of a message about an unknown name: the nearest right one, or all of them.
+
+    Example:
+        >>> did_you_mean("momentun", ["lr", "momentum"])
+        'Did you mean momentum?'
+        >>> did_you_mean("x", ["lr", "momentum"])
+        'Use one of: lr, momentum.'
+    """
+    allowed = list(allowed)
+    guess = nearest(name, allowed)
+    return f"Did you mean {guess}?" if guess else f"Use one of: {', '.join(allowed)}."
+
+
+def positive_int(name: str, value: object) -> int:
+    """``value`` if it is an integer of at least 1.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is zero or negative.
+
+    Example:
+        >>> positive_int("batch_size", 64)
+        64
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int of at least 1; got {value!r}. Give e.g. {name}=64.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}. Give e.g. {name}=64.")
+    return value

@@ -1,0 +1,97 @@
+"""What probably went wrong, for the errors that torch words from the inside."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]:
+    """Sentences about a step that failed: what arrived, what is allowed, what to do.
+
+    Args:
+        model: the model of the step.
+        xb: its input, any nesting of tensors.
+        yb: its target.
+        pred: its prediction, None if it was not reached.
+        loss: its loss, None if it was not reached.
+
+    Returns:
+        As many sentences as there are findings; none if nothing looks wrong.
+
+    Example:
+        >>> hints(nn.Linear(2, 3), None, torch.tensor([3]), torch.zeros(1, 3), None)
+        ['yb holds labels from 3 to 3, pred has 3 classes: labels must lie in 0 to 2. Check the labels,
+        or give the model more outputs.']
+    """
+    found = _devices(model, xb, yb)
+    if loss is not None:
+        return [*found, *_loss(loss)]
+    if isinstance(pred, Tensor) and isinstance(yb, Tensor):
+        found += _target(pred, yb)
+    return found
+
+
+def _devices(model: nn.Module, xb: Any, yb: Any) -> list[str]:
+    own = {str(p.device) for p in model.parameters()}
+    others = {str(t.device) for t in _tensors((xb, yb))}
+    if not own or own == others or not others:
+        return []
+    return [
+        f"The model is on {', '.join(sorted(own))}, the batch on {', '.join(sorted(others))}: they must "
+        "be on one device. Move the model with model.to(device) and each batch in a begin_batch callback."
+    ]
+
+
+def _loss(loss: Any) -> list[str]:
+    if not isinstance(loss, Tensor):
+        return [
+            f"loss_func returned {type(loss).__name__}, not a tensor: without a graph nothing can be "
+            "learnt. Compute the loss with torch operations and return the tensor."
+        ]
+    if loss.numel() != 1:
+        return [
+            f"loss_func returned a tensor of shape {tuple(loss.shape)}; it must be one number. Reduce it, "
+            "e.g. with .mean() or reduction='mean'."
+        ]
+    if not loss.requires_grad:
+        return [
+            "loss_func returned a tensor without a graph: no parameter can learn from it. Do not detach "
+            "it or build it from .item(), and check that the model's parameters require gradients."
+        ]
+    return []
+
+
+def _target(pred: Tensor, yb: Tensor) -> list[str]:
+    shapes = f"pred has shape {tuple(pred.shape)}, yb {tuple(yb.shape)}"
+    if pred.ndim and yb.ndim and len(pred) != len(yb):
+        return [f"{shapes}: they differ in the number of items. Check the model's last layers."]
+    whole = not yb.is_floating_point() and yb.dtype != torch.bool
+    if pred.ndim == 2 and yb.ndim == 2 and yb.shape[1] == 1 and pred.shape[1] != 1:
+        return [f"{shapes}: class labels must have shape (batch,). Use yb.squeeze(1)."]
+    if pred.ndim == 2 and yb.ndim == 1 and pred.shape[1] > 1 and whole and yb.numel():
+        low, high, classes = int(yb.min()), int(yb.max()), pred.shape[1]
+        if high >= classes or low < 0:
+            return [
+                f"yb holds labels from {low} to {high}, pred has {classes} classes: labels must lie in 0 "
+                f"to {classes - 1}. Check the labels, or give the model more outputs."
+            ]
+    if pred.ndim == 2 and yb.ndim == 1 and yb.dtype not in (torch.int64, torch.uint8):
+        return [f"yb is {yb.dtype}; class labels must be torch.int64. Use yb.long()."]
+    if pred.shape != yb.shape and not whole:
+        return [f"{shapes}: a loss between numbers needs equal shapes. Reshape one of them."]
+    if pred.dtype != yb.dtype and pred.shape == yb.shape:
+        return [f"pred is {pred.dtype}, yb {yb.dtype}: make them alike, e.g. yb.to(pred.dtype)."]
+    return []
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():  # type: ignore[reportUnknownVariableType]
+            yield from _tensors(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:  # type: ignore[reportUnknownVariableType]
+            yield from _tensors(inner)

@@ -1,0 +1,242 @@
+"""The record of a run: a row for every report, a bounded column for every number logged by step."""
+
+import csv
+import json
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lehr import table
+from lehr.errors import did_you_mean
+from lehr.metrics import Mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Number = float | int | Tensor
+
+
+class Series:
+    """One number over the training batches, in bounded memory, read from the device only on demand.
+
+    When ``capacity`` points are held, every second one goes, and from then on every second one is
+    kept; so a series always spans the whole run, evenly.
+
+    Args:
+        capacity: the most points held; at least 2.
+
+    Example:
+        >>> series = Series(capacity=4)
+        >>> for batch in range(9):
+        ...     series.append(batch, batch / 10)
+        >>> series.batches, series.values
+        ([0, 4, 8], [0.0, 0.4, 0.8])
+    """
+
+    __slots__ = ("_batches", "_count", "_pending", "_values", "capacity", "last", "stride")
+
+    def __init__(self, capacity: int = 1 << 16) -> None:
+        self.capacity = capacity
+        self.stride = 1
+        self.last = -1
+        self._count = 0
+        self._batches = array("q")
+        self._values: list[Tensor | array[float]] = []  # settled pieces, in order
+        self._pending: list[Number] = []
+
+    def append(self, batch: int, value: Number) -> None:
+        """Add the value of training batch number ``batch``."""
+        self.last = batch
+        if self._count % self.stride == 0:
+            self._batches.append(batch)
+            self._pending.append(value)
+            if len(self._pending) == 256:
+                self._settle()
+            if len(self._batches) == self.capacity:
+                self._thin()
+        self._count += 1
+
+    def _settle(self) -> None:
+        # Numbers on a device become one stacked tensor there; nobody waits for it.
+        pending, self._pending = self._pending, []
+        if pending and all(isinstance(value, Tensor) for value in pending):
+            self._values.append(torch.stack([torch.as_tensor(v).detach() for v in pending]))
+        else:
+            self._values.append(array("d", [float(value) for value in pending]))
+
+    def _thin(self) -> None:
+        self._values = [array("d", self.values[::2])]
+        self._batches = self._batches[::2]
+        self.stride *= 2
+
+    @property
+    def batches(self) -> list[int]:
+        """The numbers of the training batches, counted from 0 at the start of the run."""
+        return list(self._batches)
+
+    @property
+    def values(self) -> list[float]:
+        """The values, one for each of `batches`."""
+        self._settle()
+        flat = array("d")
+        for piece in self._values:
+            flat.extend(piece.tolist())
+        self._values = [flat]
+        return list(flat)
+
+
+class History:
+    """What a run recorded. ``history["valid_loss"]`` is a column, by name.
+
+    Rows come with every epoch and every validation (``epoch``, ``step``, ``train_loss``,
+    ``valid_loss``, metrics, ``seconds``, and what callbacks log outside training batches). Series come
+    with every training batch (``loss``, ``lr``, every scheduled quantity, and what callbacks log
+    inside).
+
+    Example:
+        >>> history = History()
+        >>> history.log_row("valid_loss", 0.25)
+        >>> history.log_step("lr", 0.1, batch=0)
+        >>> history["valid_loss"], history["lr"], history.names
+        ([0.25], [0.1], ['valid_loss', 'lr'])
+    """
+
+    def __init__(self) -> None:
+        self.meta: dict[str, Any] = {}
+        """Facts about the whole run, such as its seed."""
+        self.series: dict[str, Series] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._row_open = False
+
+    def open_row(self, **columns: Any) -> None:
+        """Start a new row with these columns."""
+        self._rows.append(dict(columns))
+        self._row_open = True
+
+    @property
+    def row_is_open(self) -> bool:
+        """Whether the next thing logged joins the last row."""
+        return self._row_open
+
+    def close_row(self) -> None:
+        """Let the next thing logged start a new row."""
+        self._row_open = False
+
+    def log_row(self, name: str, value: Any) -> None:
+        """Put ``value`` in the current row; a tensor or a `Mean` is read when the row is."""
+        if not self._row_open:
+            self.open_row()
+        self._rows[-1][name] = value
+
+    def log_mean(self, name: str, value: Number, weight: float) -> None:
+        """Average ``value`` into the current row, ``weight`` items heavy."""
+        if not self._row_open:
+            self.open_row()
+        self._rows[-1].setdefault(name, Mean()).add(value, weight)
+
+    def log_step(self, name: str, value: Number, *, batch: int) -> None:
+        """Add ``value`` to the series ``name`` at training batch number ``batch``."""
+        series = self.series.get(name)
+        if series is None:
+            series = self.series[name] = Series()
+        series.append(batch, value)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as plain numbers, oldest first."""
+        for row in self._rows:
+            for name, value in row.items():
+                if isinstance(value, Mean):
+                    row[name] = value.value
+                elif isinstance(value, Tensor):
+                    row[name] = value.item()
+        return [dict(row) for row in self._rows]
+
+    @property
+    def names(self) -> list[str]:
+        """Every column: those of the rows in order of appearance, then the series."""
+        return list(dict.fromkeys([*(name for row in self._rows for name in row), *self.series]))
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name in self.series:
+            return list(self.series[name].values)
+        if name not in self.names:
+            hint = did_you_mean(name, self.names) if self.names else "Nothing was recorded yet."
+            raise KeyError(f"the history has no column {name!r}. {hint}")
+        return [row.get(name) for row in self.rows]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"History({len(self._rows)} rows; columns: {', '.join(self.names) or 'none'})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain containers."""
+        series = {name: {"batch": s.batches, "value": s.values} for name, s in self.series.items()}
+        return {"meta": self.meta, "rows": self.rows, "series": series}
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Everything as JSON text; written to ``path`` if one is given. nan becomes null."""
+        text = json.dumps(_finite(self.to_dict()), indent=1)
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    def to_jsonl(self, path: str | Path) -> None:
+        """One JSON object a line: first the meta data, then the rows, then a line for each batch."""
+        steps: dict[int, dict[str, Any]] = {}
+        for name, s in self.series.items():
+            for batch, value in zip(s.batches, s.values, strict=True):
+                steps.setdefault(batch, {"kind": "step", "batch": batch})[name] = value
+        lines = [{"kind": "meta", **self.meta}, *({"kind": "row", **row} for row in self.rows)]
+        lines += [steps[batch] for batch in sorted(steps)]
+        text = "".join(json.dumps(_finite(line)) + "\n" for line in lines)
+        Path(path).write_text(text, encoding="utf-8")
+
+    def to_csv(self, path: str | Path) -> None:
+        """The rows as a table; a missing value is an empty cell."""
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            columns = list(dict.fromkeys(name for row in self._rows for name in row))
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The rows as a pandas table.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            message = (
+                "to_pandas needs pandas, which is not installed. Use to_csv, or install pandas."
+            )
+            raise ImportError(message) from error
+        return pd.DataFrame(self.rows)
+
+    def _repr_html_(self) -> str:
+        return table.html(self.rows)
+
+
+def _finite(value: Any) -> Any:
+    # JSON has no nan and no infinity.
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}  # type: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [_finite(v) for v in value]  # type: ignore[reportUnknownVariableType]
+    return value

@@ -1,0 +1,5 @@
+"""Looking at a Learner from outside."""
+
+from lehr.inspect.explain import explain
+
+__all__ = ["explain"]

@@ -1,0 +1,71 @@
+"""The loop as it will really run, as text."""
+
+from collections.abc import Iterable, Sequence
+
+from lehr.callback import Callback
+from lehr.dispatch import in_layers, in_phases
+from lehr.events import ACTIONS, Event
+
+_LOOP = """
+fit
+  @begin_fit
+  for epoch in range(epochs):
+    @begin_epoch
+    @begin_train
+    for batch in train_dl:
+      !one_batch
+      @begin_batch
+      !predict
+      @after_pred
+      !compute_loss
+      @after_loss
+      !backward
+      @after_backward
+      when the update window closes:
+        !finish_grad
+        !step
+        @after_step
+        !zero_grad
+      @after_batch
+    @after_train
+    @begin_validate
+    for batch in valid_dl: the same, as far as after_loss; then after_batch
+    @after_validate
+    @after_epoch
+  @after_fit
+"""
+
+
+def explain(callbacks: Iterable[Callback]) -> str:
+    """Draw the loop with everybody who hears an event or wraps an action, in the order they will.
+
+    An event is followed by its listeners; an action by its wrappers, outermost first, and by ``verb``,
+    what the loop itself does there. A line without names costs nothing.
+
+    Args:
+        callbacks: everybody attached.
+
+    Example:
+        >>> from lehr.callbacks import Recorder
+        >>> for line in explain([Recorder()]).splitlines()[:3]:
+        ...     print(line)
+        fit
+          begin_fit               Recorder
+          for epoch in range(epochs):
+    """
+    callbacks = list(callbacks)
+    lines = [_line(line, callbacks) for line in _LOOP.strip().splitlines()]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _line(line: str, callbacks: Sequence[Callback]) -> str:
+    text = line.strip()
+    if text[0] not in "@!":
+        return line
+    indent, name = line[: len(line) - len(text)], text[1:]
+    if name in ACTIONS:
+        who = [type(cb).__name__ for cb in in_layers(callbacks) if hasattr(cb, name)]
+        shown = " > ".join([*who, "verb"]) if who else "verb"
+        return f"{indent}{name + '()':<{26 - len(indent)}}{shown}"
+    who = [type(cb).__name__ for cb in in_phases(callbacks) if hasattr(cb, Event[name].name)]
+    return f"{indent}{name:<{26 - len(indent)}}{', '.join(who)}"

@@ -1,0 +1,42 @@
+"""How often: ``"500 steps"``, ``"2 epochs"``."""
+
+import re
+from typing import NamedTuple
+
+
+class Every(NamedTuple):
+    """A count of a unit.
+
+    Example:
+        >>> every("500 steps")
+        Every(number=500, unit='steps')
+    """
+
+    number: int
+    unit: str
+
+
+def every(
+    text: object, *, argument: str = "every", units: tuple[str, ...] = ("steps", "epochs")
+) -> Every:
+    """The interval that ``text`` spells: a whole number and a unit.
+
+    Args:
+        text: for example ``"500 steps"`` or ``"1 epoch"``.
+        argument: the argument's name, for the message.
+        units: the units allowed, in the plural.
+
+    Raises:
+        ValueError: ``text`` is anything else.
+
+    Example:
+        >>> every("1 epoch").unit
+        'epochs'
+    """
+    found = re.fullmatch(r"\s*([1-9]\d*)\s*([a-z]+?)s?\s*", text) if isinstance(text, str) else None
+    if found is None or f"{found[2]}s" not in units:
+        raise ValueError(
+            f"{argument} must be a whole number and a unit ({' or '.join(units)}); got {text!r}. "
+            f'Write e.g. {argument}="500 {units[0]}".'
+        )
+    return Every(int(found[1]), f"{found[2]}s")

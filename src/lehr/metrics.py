@@ -1,0 +1,146 @@
+"""Metrics: weighted means that are right for unequal batches, and the common functions."""
+
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Metric = Callable[[Any, Any], Tensor]
+"""``(pred, target) -> scalar``, the mean over the batch's items."""
+
+
+def accuracy(pred: Tensor, target: Tensor) -> Tensor:
+    """The share of items whose largest prediction is at the target's index.
+
+    Ties go to the first index; an empty batch gives nan, which weighs nothing in a mean.
+
+    Args:
+        pred: scores, shape ``(batch, classes)`` or ``(batch, classes, ...)``.
+        target: class indices, shape ``(batch,)`` or ``(batch, ...)``.
+
+    Returns:
+        float32 scalar in [0, 1].
+
+    Example:
+        >>> scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
+        >>> accuracy(scores, torch.tensor([0, 1, 0, 1]))
+        tensor(0.7500)
+    """
+    return (pred.argmax(dim=1) == target).float().mean()
+
+
+class Mean:
+    """A weighted mean of numbers that may live on a device; adding never waits for the device.
+
+    Values are kept as they come and folded 256 at a time, in double precision where the device has it.
+
+    Example:
+        >>> mean = Mean()
+        >>> mean.add(0.6, 32); mean.add(torch.tensor(0.9), 2)
+        >>> round(mean.value, 6)      # the unweighted mean is 0.75
+        0.617647
+    """
+
+    __slots__ = ("_pending", "total", "weight")
+
+    def __init__(self) -> None:
+        self.total: float | Tensor = 0.0
+        self.weight = 0.0
+        self._pending: list[tuple[float | Tensor, float]] = []
+
+    def add(self, value: float | Tensor, weight: float) -> None:
+        """Count ``value`` ``weight`` times; a weight of 0 counts nothing, nan included."""
+        if weight:
+            self._pending.append((value, weight))
+            if len(self._pending) == 256:
+                self._fold()
+
+    def _fold(self) -> None:
+        # Equal weights share one sum: multiplying by a Python number copies nothing to the device.
+        for weight, run in groupby(self._pending, key=lambda pair: pair[1]):
+            values = [value for value, _ in run]
+            tensors = [value.detach() for value in values if isinstance(value, Tensor)]
+            numbers = [value for value in values if not isinstance(value, Tensor)]
+            if tensors:
+                stacked = torch.stack(tensors)
+                exact = stacked if stacked.device.type == "mps" else stacked.double()
+                self.total = self.total + exact.sum() * weight
+            self.total = self.total + sum(numbers) * weight
+            self.weight += weight * len(values)
+        self._pending.clear()
+
+    @property
+    def value(self) -> float | None:
+        """The mean, read from the device now; None if nothing was counted."""
+        self._fold()
+        return float(self.total) / self.weight if self.weight else None
+
+
+@runtime_checkable
+class MetricObject(Protocol):
+    """A metric that gathers state over a pass, such as any ``torchmetrics`` object."""
+
+    def update(self, pred: Any, target: Any, /) -> Any: ...
+
+    def compute(self) -> Any: ...
+
+    def reset(self) -> Any: ...
+
+
+class Meter:
+    """One metric over one pass: a function averaged by items, or an object that gathers by itself.
+
+    Args:
+        metric: ``(pred, target) -> scalar``, or an object with ``update``, ``compute``, ``reset``.
+
+    Raises:
+        TypeError: it is neither.
+
+    Example:
+        >>> meter = Meter(accuracy)
+        >>> meter.add(torch.eye(2), torch.tensor([0, 0]), 2)
+        >>> meter.values()
+        {'accuracy': 0.5}
+    """
+
+    def __init__(self, metric: Metric | MetricObject) -> None:
+        self.metric = metric
+        self._object = metric if isinstance(metric, MetricObject) else None
+        if self._object is None and (not callable(metric) or isinstance(metric, type)):
+            raise TypeError(
+                f"a metric must be a function (pred, target) -> tensor or a torchmetrics object; got "
+                f"{metric!r}. Pass e.g. metrics=[accuracy], or call the class to make an object."
+            )
+        name = str(getattr(metric, "__name__", None) or _snake(type(metric).__name__))
+        several = getattr(metric, "keys", None)  # torchmetrics.MetricCollection has several
+        self.names = [_snake(key) for key in several()] if several else [name]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything that was added."""
+        self._mean = Mean()
+        if self._object is not None:
+            self._object.reset()
+
+    def add(self, pred: Any, target: Any, weight: float) -> None:
+        """Count one batch."""
+        if self._object is not None:
+            self._object.update(pred, target)
+        else:
+            self._mean.add(cast("Metric", self.metric)(pred, target), weight)
+
+    def values(self) -> dict[str, float | None]:
+        """The metric's value over everything added, by name."""
+        if self._object is None:
+            return {self.names[0]: self._mean.value}
+        result = self._object.compute()
+        if isinstance(result, dict):
+            named = cast("dict[str, Any]", result)
+            return {_snake(key): float(value) for key, value in named.items()}
+        return {self.names[0]: float(result)}
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

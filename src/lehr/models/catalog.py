@@ -1,0 +1,52 @@
+"""Models by name, fitted to the data."""
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from lehr.errors import did_you_mean, positive_int
+from lehr.models.convnet import cnn
+from lehr.models.perceptron import mlp
+
+MODELS = {
+    "linear": "one linear layer",
+    "mlp": "the lesson's two layers, 50 hidden units",
+    "cnn": "the lesson's four convolutions; images of about 28 pixels",
+    "cnn_norm": "three wider convolutions with batch normalisation; small images too",
+}
+
+
+def build(name: str, item_shape: Sequence[int], classes: int) -> nn.Module:
+    """The model called ``name`` for items of a shape.
+
+    Args:
+        name: a key of `MODELS`.
+        item_shape: shape of one input without the batch, like ``(channels, height, width)``.
+        classes: numbers in a prediction.
+
+    Returns:
+        A freshly initialised model; torch's default generator decides its weights.
+
+    Raises:
+        ValueError: no such model, or it needs images and gets something else.
+        TypeError: ``classes`` is no int.
+
+    Example:
+        >>> model = build("mlp", (1, 28, 28), 10)
+        >>> sum(p.numel() for p in model.parameters())
+        39760
+    """
+    if name not in MODELS:
+        raise ValueError(f"there is no model {name!r}. {did_you_mean(name, MODELS)}")
+    classes = positive_int("classes", classes)
+    if name in ("linear", "mlp"):
+        return mlp(math.prod(item_shape), classes, hidden=(50,) if name == "mlp" else ())
+    if len(item_shape) != 3:
+        raise ValueError(
+            f"item_shape must be (channels, height, width) for {name}; got {tuple(item_shape)}. "
+            "Give images, or use mlp."
+        )
+    if name == "cnn":
+        return cnn(item_shape[0], classes)
+    return cnn(item_shape[0], classes, widths=(32, 64, 128), norm=True)

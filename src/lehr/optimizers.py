@@ -1,0 +1,48 @@
+"""What the loop needs of an optimizer, or of several by name."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from torch import nn
+from torch.optim import Optimizer
+
+Optimizers = Optimizer | Mapping[str, Optimizer]
+
+
+def each(opt: Optimizers) -> list[Optimizer]:
+    """The optimizers as a list.
+
+    Example:
+        >>> import torch
+        >>> sgd = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        >>> each({"generator": sgd}) == each(sgd) == [sgd]
+        True
+    """
+    return list(opt.values()) if isinstance(opt, Mapping) else [opt]
+
+
+def held_parameters(opt: Optimizers) -> list[nn.Parameter]:
+    """The parameters that the optimizers hold, each once, in their order.
+
+    Example:
+        >>> import torch
+        >>> layer = nn.Linear(2, 3)
+        >>> len(held_parameters(torch.optim.SGD(layer.parameters(), lr=0.1)))
+        2
+    """
+    found: dict[int, nn.Parameter] = {}
+    for optimizer in each(opt):
+        for group in optimizer.param_groups:
+            found.update((id(p), p) for p in group["params"])
+    return list(found.values())
+
+
+def clear_gradients(opt: Optimizers) -> None:
+    """What ``zero_grad()`` does, without its 15 µs of profiling hooks where torch's own would run."""
+    for optimizer in each(opt):
+        if type(optimizer).zero_grad is not Optimizer.zero_grad:
+            optimizer.zero_grad()
+            continue
+        for group in cast("list[dict[str, Any]]", optimizer.param_groups):
+            for p in group["params"]:
+                p.grad = None

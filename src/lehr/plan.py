@@ -1,0 +1,75 @@
+"""What a run is asked to do, settled before it starts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lehr.data.feed import Feed
+from lehr.intervals import Every
+from lehr.types import SplitBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The length of a run, its data, and how a batch is read. Made by the Learner's methods."""
+
+    data: Any
+    """the DataBunch"""
+    train: Feed
+    """the training batches"""
+    valid: Mapping[str, Feed]
+    """the validation batches by loader name; a single loader's name is empty"""
+    epochs: int | None = None
+    """how many epochs, or None if ``steps`` rules"""
+    steps: int | None = None
+    """how many optimizer steps, or None if ``epochs`` rules"""
+    steps_per_epoch: int | None = None
+    """optimizer steps in an epoch, as far as it is known"""
+    validate_every: Every = Every(1, "epochs")
+    """when to validate; always at the end of the run as well"""
+    first_epoch: int = 0
+    """how many epochs the Learner had seen before; streams count from there"""
+    split_batch: SplitBatch
+    """``batch -> (xb, yb)``"""
+    weight: Callable[[Any], float]
+    """``run -> number of items`` that the loss stands for"""
+    loss_is_mean: bool = True
+    """whether the loss function returns a mean over those items or their sum"""
+
+    @property
+    def _by_steps(self) -> int | None:
+        return self.validate_every.number if self.validate_every.unit == "steps" else None
+
+    def validates_at(self, n_steps: int) -> bool:
+        """Whether to validate in the middle of an epoch, after step number ``n_steps``."""
+        return bool(self.valid and self._by_steps) and n_steps % (self._by_steps or 1) == 0
+
+    def validates_after(self, epoch: int, n_steps: int) -> bool:
+        """Whether to validate at the end of this epoch; always at the end of the run."""
+        if not self.valid or self.validates_at(n_steps):
+            return False
+        over = (
+            n_steps >= self.steps
+            if self.epochs is None and self.steps
+            else epoch + 1 == self.epochs
+        )
+        return over or (not self._by_steps and (epoch + 1) % self.validate_every.number == 0)
+
+    def is_over(self, n_steps: int, progress: int) -> bool:
+        """Whether a run measured in steps has made them.
+
+        Args:
+            n_steps: optimizer steps done.
+            progress: how many of them this epoch made.
+
+        Raises:
+            RuntimeError: this epoch made none, so that the run would never end.
+        """
+        if self.steps is None:
+            return False
+        if not progress and n_steps < self.steps:
+            raise RuntimeError(
+                f"a whole epoch passed without one optimizer step, so fit(steps={self.steps}) would "
+                "never end. Look for what skips every step, or give epochs instead."
+            )
+        return n_steps >= self.steps

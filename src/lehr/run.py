@@ -1,0 +1,224 @@
+"""The loop.
+
+Read `Run.fit`, `Run._pass` and `Run._one_batch`, in this order: that is all of it. ``on`` holds the
+listeners of each event, ``do`` the actions as callbacks have wrapped them (`lehr.dispatch`).
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lehr import optimizers, streams
+from lehr.data.feed import Feed
+from lehr.dispatch import Actions, Listener, Listeners, annotate, around, fire, misplaced
+from lehr.events import ACTIONS, Cancel, CancelBatch, CancelEpoch, CancelFit
+from lehr.runstate import RunState
+from lehr.scopes import keep_modes
+
+
+@final
+class Run(RunState):
+    """One training of a Learner: born in `Learner.fit`, returned by it.
+
+    Its fields are described in `RunState`.
+    """
+
+    __slots__ = ()
+
+    def fit(self) -> None:
+        """Train for the planned epochs or steps, validating as planned."""
+        with self._opened() as on:
+            for self.epoch in count() if self.epochs is None else range(self.epochs):
+                steps = self.n_steps
+                with self._scopes.open():
+                    try:
+                        fire(on.begin_epoch, self)
+                        self._epoch_start = self.n_iter
+                        with self._scopes.open():
+                            self.defer(self._drop_window)
+                            if not self.model.training:
+                                self.model.train()
+                            self._pass(self._plan.train, on.begin_train, on.after_train)
+                        if self._plan.validates_after(self.epoch, self.n_steps):
+                            self._validate()
+                    except CancelEpoch:
+                        self._in_batch = False
+                    with suppress(CancelEpoch):  # it is over anyway
+                        fire(on.after_epoch, self)
+                self._heed_stop()
+                if self._plan.is_over(self.n_steps, self.n_steps - steps):
+                    break
+
+    def validate(self) -> None:
+        """One pass over each validation loader."""
+        with self._opened():
+            self._validate()
+
+    def _validate(self) -> None:
+        on, before = self._on, (self.training, self.batch_index, self.num_batches)
+        key = self._streams.key("valid", self._plan.first_epoch + self.epoch)
+        for self.valid_name, feed in self._plan.valid.items():
+            with self._scopes.open(), torch.no_grad(), streams.forked(key):
+                self.defer(keep_modes(self.model))
+                self.model.eval()
+                self.training = False
+                try:
+                    self._pass(feed, on.begin_validate, on.after_validate)
+                finally:
+                    self.training, self.batch_index, self.num_batches = before
+
+    def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
+        on, do, undos, training = self._on, self._do, self._scopes.undos, self.training
+        epoch = self._plan.first_epoch + self.epoch
+        key = self._streams.key("batch", epoch)
+        self.num_batches = feed.len_or_none
+        fire(begin, self)
+        self._heed_stop()
+        batches = feed.epoch(self.seed, epoch)
+        for self.batch_index in count():
+            if training:  # what is drawn from here on is a function of (seed, epoch, batch)
+                streams.rekey_default(streams.mix(key, self.batch_index))
+            if (item := next(batches, None)) is None:
+                break
+            self.batch, self._last = item
+            self.pred = self.loss = self.weight = None
+            self.stepped, self.closes, self._in_batch = False, True, True
+            mark, window = len(undos), self.window.batches
+            try:
+                self.xb, self.yb = self._plan.split_batch(self.batch)
+                try:
+                    do.one_batch()
+                except CancelBatch:
+                    if self.window.batches != window:  # backward had begun
+                        self._drop_window()
+                self.n_iter += training
+                if on.after_batch:
+                    try:
+                        fire(on.after_batch, self)
+                    except CancelBatch:
+                        self._drop_window()
+            finally:
+                if len(undos) > mark:
+                    self._scopes.unwind(mark)
+            self._in_batch = False
+            if not self.window.batches:
+                if self.stepped and self._plan.validates_at(self.n_steps):
+                    self._validate()
+                if self.stop_reason is not None:
+                    self._heed_stop()
+                if training and self.n_steps == self.steps:
+                    break
+        if self.window.batches:  # the batch that should have closed it was cancelled
+            self._close_window()
+        fire(after, self)
+
+    def _one_batch(self) -> None:
+        on, do, window = self._on, self._do, self.window
+        if on.begin_batch:
+            fire(on.begin_batch, self)
+        if self.weight is None:
+            self.weight = self._plan.weight(self)
+        if window.keeps and self.training:
+            window.keep(self)
+        do.predict()
+        if on.after_pred:
+            fire(on.after_pred, self)
+        do.compute_loss()
+        if on.after_loss:
+            fire(on.after_loss, self)
+        if not self.training:
+            return
+        self.closes = self.closes or self._last
+        window.batches += 1
+        window.weight += self.weight
+        if self.weight:  # without weight nothing is contributed, never nan * 0
+            do.backward()
+        if on.after_backward:
+            fire(on.after_backward, self)
+        if self.closes:
+            self._close_window()
+
+    def _close_window(self) -> None:
+        if self.window.weight:
+            self.window.finish(self)
+            self._do.finish_grad()
+            self._do.step()
+            if self.stepped:
+                self.n_steps += 1
+                if self._on.after_step:
+                    fire(self._on.after_step, self)
+        self._drop_window()
+
+    def _drop_window(self) -> None:
+        if self.window.batches:
+            self.window.clear()
+            self._do.zero_grad()
+
+    def _heed_stop(self) -> None:
+        if self.stop_reason is not None and not self.window.batches:
+            raise CancelFit(self.stop_reason)
+
+    # The verbs: what an action does where nobody wraps it ----------------------------------------
+
+    def _predict(self) -> None:
+        xb = self.xb
+        if isinstance(xb, Tensor):
+            self.pred = self.model(xb)
+        elif isinstance(xb, dict):
+            self.pred = self.model(**xb)
+        else:
+            self.pred = self.model(*xb) if isinstance(xb, (tuple, list)) else self.model(xb)
+
+    def _compute_loss(self) -> None:
+        targets = () if self.yb is None else (self.yb,)
+        self.loss = self.loss_func(self.pred, *targets)
+
+    def _backward(self) -> None:
+        self.window.backward(self)
+
+    def _finish_grad(self) -> None:
+        """The gradient is the window's mean already; here callbacks unscale, transform and clip it."""
+
+    def _step(self) -> None:
+        for opt in optimizers.each(self.opt):
+            opt.step()
+        self.stepped = True
+
+    def _zero_grad(self) -> None:
+        optimizers.clear_gradients(self.opt)
+
+    # From begin_fit to after_fit, whatever happens -----------------------------------------------
+
+    @contextmanager
+    def _opened(self) -> Generator[Listeners]:
+        on = self._on = Listeners(self.callbacks)
+        self._do = Actions(self.callbacks, self, {a: getattr(self, f"_{a}") for a in ACTIONS})
+        try:
+            with self._scopes.open():
+                self.defer(keep_modes(self.model))
+                self.defer(partial(streams.set_default_state, streams.default_state()))
+                self._zero_grad()
+                with around(self.callbacks, self):
+                    try:
+                        fire(on.begin_fit, self)
+                        yield on
+                    except CancelFit as cancel:
+                        self._in_batch = False
+                        self.stop(cancel.reason or "cancelled")
+                    fire(on.after_fit, self)
+        except Cancel as cancel:
+            raise misplaced(cancel, self) from cancel
+        except Exception as error:
+            annotate(error, self)
+            raise
+        finally:
+            del (
+                self._on,
+                self._do,
+            )  # the tables hold bound methods: nothing may keep a Learner alive
+        self.batch = self.xb = self.yb = self.pred = self.loss = None  # frees the last graph

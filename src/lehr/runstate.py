@@ -1,0 +1,166 @@
+"""Where a run stands: its fields, and what callbacks may ask of it. The loop itself is in `lehr.run`."""
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lehr import optimizers, streams
+from lehr.callback import Callback
+from lehr.dispatch import Actions, Listeners
+from lehr.history import History
+from lehr.plan import Plan
+from lehr.scopes import Scopes
+from lehr.window import Window
+
+if TYPE_CHECKING:
+    from lehr.learner import Learner
+
+
+class RunState:
+    """The fields of a `Run`, slotted: a misspelt assignment is an error.
+
+    Attributes:
+        model, opt, loss_func, data: the Learner's; assigning here lasts for this run.
+        epoch, epochs: number of this epoch, and how many are planned (None where ``steps`` rules).
+        steps, steps_per_epoch: length in optimizer steps, as far as it was given or is known.
+        batch_index, num_batches: number of this batch in its pass, and how many there are if known.
+        n_iter, n_steps: training batches and optimizer steps done.
+        training, stepped: whether this is a training pass; whether this batch made a step.
+        batch, xb, yb, pred, loss: this batch, its input and target, their prediction and loss.
+        weight: the number of items that ``loss`` stands for; known from `after_pred` on.
+        window, closes: the update window; whether this batch closes it (set it in `begin_batch`).
+        history, recorder: what was recorded, and the callback that draws it.
+        callbacks, seed: everyone attached; the seed of all streams.
+        valid_name: which validation loader this is, if they have names.
+        stop_reason: why the run was asked to stop or was cancelled, if it was.
+    """
+
+    __slots__ = (
+        *("model", "opt", "loss_func", "data", "epoch", "epochs", "steps", "steps_per_epoch"),
+        *("batch_index", "num_batches", "n_iter", "n_steps", "training", "stepped"),
+        *("batch", "xb", "yb", "pred", "loss", "weight", "window", "closes", "history", "recorder"),
+        *("callbacks", "seed", "valid_name", "stop_reason", "_learn", "_plan", "_streams"),
+        *("_scopes", "_on", "_do", "_last", "_in_batch", "_epoch_start", "__weakref__"),
+    )
+    batch: Any
+    xb: Any
+    yb: Any
+    pred: Any
+    loss: Any
+    weight: Any
+    recorder: Any
+    stop_reason: str | None
+    _on: Listeners
+    _do: Actions
+
+    def __init__(self, learn: "Learner", plan: Plan, callbacks: Sequence[Callback]) -> None:
+        self.model, self.opt, self.loss_func = learn.model, learn.opt, learn.loss_func
+        self.data, self.epochs, self.steps = plan.data, plan.epochs, plan.steps
+        self.steps_per_epoch, self.num_batches = plan.steps_per_epoch, plan.train.len_or_none
+        self.epoch = self.batch_index = self.n_iter = self.n_steps = self._epoch_start = 0
+        self.training = self.closes = True
+        self.stepped = self._last = self._in_batch = False
+        self.batch = self.xb = self.yb = self.pred = self.loss = self.weight = None
+        keeps = any(callback.regrads for callback in callbacks)
+        self.window = Window(keeps=keeps, loss_is_mean=plan.loss_is_mean)
+        self.history, self.recorder, self.callbacks = History(), None, tuple(callbacks)
+        self.seed, self.valid_name, self.stop_reason = learn.seed, "", None
+        self._learn, self._plan = weakref.ref(learn), plan
+        self._streams, self._scopes = streams.Streams(learn.seed), Scopes()
+
+    @property
+    def learn(self) -> "Learner":
+        """The Learner. A run does not keep it alive."""
+        if (learn := self._learn()) is None:
+            raise ReferenceError(
+                "run.learn is gone: nothing holds that Learner any more. Keep a name for it, e.g. "
+                "learn = Learner(…); run = learn.fit(1)."
+            )
+        return learn
+
+    @property
+    def valid_names(self) -> list[str]:
+        """The names of the validation loaders; a single one's name is empty."""
+        return list(self._plan.valid)
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Optimizer steps in the whole run, as far as that is known."""
+        if self.steps is None and self.epochs is not None and self.steps_per_epoch is not None:
+            return self.epochs * self.steps_per_epoch
+        return self.steps
+
+    @property
+    def pos(self) -> float:
+        """The share of the run's optimizer steps that are done, in [0, 1); fixed within a window."""
+        if not (planned := self.planned_steps):
+            raise ValueError(
+                "run.pos needs the length of the run, but the training loader has no len(). "
+                "Give fit(…, steps_per_epoch=…) or fit(steps=…)."
+            )
+        if self.n_steps >= planned and self._in_batch:
+            raise ValueError(
+                f"run.pos must stay below 1, but {self.n_steps} steps of {planned} are done and another "
+                "is under way: the loader gives more batches than steps_per_epoch says. Correct it."
+            )
+        return self.n_steps / planned
+
+    @property
+    def n_epochs(self) -> float:
+        """Epochs done, with the fraction of this one: epoch + k/m after k of m batches."""
+        batches = self._plan.train.len_or_none
+        return self.epoch + ((self.n_iter - self._epoch_start) / batches if batches else 0.0)
+
+    def log(self, name: str, value: float | Tensor) -> None:
+        """Publish a number.
+
+        In a training batch it joins the series ``name``; in a validation batch it is averaged, by
+        items, into the column ``valid_name``; elsewhere it goes into the current row. A tensor stays
+        on its device until somebody reads the history.
+        """
+        if not self._in_batch:
+            self.history.log_row(name, value)
+        elif self.training:
+            self.history.log_step(name, value, batch=self._epoch_start + self.batch_index)
+        else:
+            self.history.log_mean(f"valid_{name}", value, self.weight or 0)
+
+    def stop(self, reason: str) -> None:
+        """End the run when the update window closes, or between validation batches; never raises."""
+        self.stop_reason = self.stop_reason or reason
+
+    def defer(self, undo: Callable[[], Any]) -> None:
+        """Call ``undo`` when the innermost open scope (fit, epoch, pass, batch) ends, however it ends."""
+        self._scopes.defer(undo)
+
+    def stream(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """The random generator ``name``; what it draws depends on seed, name and position alone."""
+        position = (self._plan.first_epoch + self.epoch, self.batch_index, int(self.training))
+        return self._streams.at(name, *position, device=device)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that the optimizers hold, each once."""
+        return optimizers.held_parameters(self.opt)
+
+    def regrad(self) -> Tensor:
+        """Take the open window's gradient anew, at the weights as they are now.
+
+        Clears the gradients, replays the window's batches with the same random numbers through
+        predict, compute_loss and backward, and finishes the gradient. No event is fired and nothing
+        is counted. Closures (LBFGS) and methods that look twice (SAM) are built on it.
+
+        Returns:
+            The window's mean loss, detached.
+
+        Raises:
+            RuntimeError: no batch was kept, because no callback declares ``regrads = True``.
+        """
+        do = self._do
+        do.zero_grad()
+        loss = self.window.replay(self, do.predict, do.compute_loss, do.backward)
+        self.window.finish(self)
+        do.finish_grad()
+        return loss

@@ -1,0 +1,72 @@
+"""Scopes that unwind: what was swapped, hooked or patched is put back, however the scope ended."""
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+
+class Scopes:
+    """A stack of clean-ups, divided into nested scopes.
+
+    Example:
+        >>> scopes = Scopes()
+        >>> with scopes.open():
+        ...     scopes.defer(lambda: print("first in, last out"))
+        ...     scopes.defer(lambda: print("last in, first out"))
+        last in, first out
+        first in, last out
+    """
+
+    __slots__ = ("undos",)
+
+    def __init__(self) -> None:
+        self.undos: list[Callable[[], Any]] = []
+
+    def defer(self, undo: Callable[[], Any]) -> None:
+        """Call ``undo`` when the innermost open scope ends."""
+        if not callable(undo):
+            raise TypeError(
+                f"defer takes a function without arguments; got {undo!r}. "
+                "Pass the function itself, e.g. run.defer(handle.remove)."
+            )
+        self.undos.append(undo)
+
+    @contextmanager
+    def open(self) -> Generator[None]:
+        """A scope. It swallows no exception."""
+        mark = len(self.undos)
+        try:
+            yield
+        finally:
+            self.unwind(mark)
+
+    def unwind(self, mark: int) -> None:
+        """Run everything deferred since there were ``mark`` clean-ups, last in first out.
+
+        One that fails does not keep the others from running.
+        """
+        with ExitStack() as stack:
+            for undo in self.undos[mark:]:
+                stack.callback(undo)
+            del self.undos[mark:]
+
+
+def keep_modes(model: nn.Module) -> Callable[[], None]:
+    """A function that gives each sub-module the ``training`` flag it has now.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval())
+        >>> back = keep_modes(model)
+        >>> _ = model.eval(); back()
+        >>> [module.training for module in model]
+        [True, False]
+    """
+    return partial(_set_modes, [(module, module.training) for module in model.modules()])
+
+
+def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+    for module, training in modes:
+        module.training = training

@@ -1,0 +1,226 @@
+"""Named state entries: everything that can change, captured, compared and put back by name.
+
+An *entry* is any object with ``state_dict`` and ``load_state_dict``. A *snapshot* maps entry names to
+their states as plain containers of tensors, numbers and strings, independent of the live objects; so
+it can be held in memory, compared, or written to disk without pickle.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lehr import streams
+from lehr.types import Stateful
+
+Entries = Mapping[str, Stateful]
+Snapshot = dict[str, Any]
+
+
+def capture(entries: Entries) -> Snapshot:
+    """The state of every entry, copied so that nothing of it is shared with the live objects.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> snapshot = capture({"model": layer})
+        >>> with torch.no_grad():
+        ...     _ = layer.bias.add_(1)
+        >>> first_difference(snapshot, capture({"model": layer}))
+        'model.bias: 1 of 1 values differ, by up to 1'
+    """
+    return {name: _copied(entry.state_dict(), name) for name, entry in entries.items()}
+
+
+def restore(entries: Entries, snapshot: Snapshot) -> None:
+    """Put every entry back to what `capture` saw.
+
+    Raises:
+        KeyError: an entry is missing from the snapshot, or the snapshot holds one more; nothing is
+            changed then.
+    """
+    for name in entries.keys() ^ snapshot.keys():
+        where = "the snapshot" if name in entries else "these objects"
+        raise KeyError(f"state entry {name!r} is missing from {where}; nothing was restored.")
+    for name, entry in entries.items():
+        entry.load_state_dict(_copied(snapshot[name], name))
+
+
+def first_difference(a: Any, b: Any, path: str = "") -> str | None:
+    """Where two snapshots first differ, bit for bit, and how; None if they are identical.
+
+    Example:
+        >>> first_difference({"lr": 0.1}, {"lr": 0.2})
+        'lr: 0.1 against 0.2'
+        >>> first_difference([float("nan")], [float("nan")]) is None
+        True
+    """
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return _tensor_difference(a, b, path)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        left, right = cast("Mapping[Any, Any]", a), cast("Mapping[Any, Any]", b)
+        for key in [*left, *(key for key in right if key not in left)]:
+            inner = f"{path}.{key}".lstrip(".")
+            if key not in left or key not in right:
+                return f"{inner}: only in the {'first' if key in left else 'second'}"
+            if found := first_difference(left[key], right[key], inner):
+                return found
+        return None
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        items, others = cast("list[Any]", a), cast("list[Any]", b)
+        if len(items) != len(others):
+            return f"{path}: {len(items)} items against {len(others)}"
+        pairs = zip(items, others, strict=True)
+        found = (first_difference(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(pairs))
+        return next((difference for difference in found if difference), None)
+    same = type(a) is type(b) and (a == b or (a != a and b != b))  # nan equals nan here
+    return None if same else f"{path}: {a!r} against {b!r}"
+
+
+def _tensor_difference(a: Tensor, b: Tensor, path: str) -> str | None:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return f"{path}: {_shape(a)} against {_shape(b)}"
+    bits = [t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b)]
+    if torch.equal(*bits):
+        return None
+    x, y = (t.detach().cpu().reshape(-1).double() for t in (a, b))
+    apart = x != y
+    largest = (x - y)[apart].abs().max().item() if apart.any() else 0
+    return f"{path}: {int(apart.sum())} of {len(x)} values differ, by up to {largest:g}"
+
+
+def _shape(t: Tensor) -> str:
+    return f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}"
+
+
+def _copied(value: Any, path: str) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return {key: _copied(inner, f"{path}.{key}") for key, inner in items}
+    if isinstance(value, (list, tuple)):
+        sequence = cast("list[Any] | tuple[Any, ...]", value)
+        copies = [_copied(inner, f"{path}[{i}]") for i, inner in enumerate(sequence)]
+        return tuple(copies) if isinstance(value, tuple) else copies
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(
+        f"state entry {path} is {type(value).__name__}; a state holds tensors, numbers, strings, "
+        "None, and lists, tuples or dicts of them. Convert it in state_dict."
+    )
+
+
+class ModelState:
+    """Parameters and buffers of a model under the keys of the bare model, whatever wraps it.
+
+    Buffers that the model keeps out of its own ``state_dict`` are part of it too.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = cast(
+            "nn.Module", getattr(model, "_orig_mod", model)
+        )  # torch.compile's wrapper
+
+    def state_dict(self) -> dict[str, Any]:
+        """The model's own ``state_dict`` and, under ``#name``, its non-persistent buffers."""
+        state = self.model.state_dict()
+        extra = {f"#{name}": b for name, b in self.model.named_buffers() if name not in state}
+        return {**state, **extra}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy the values in place; the parameters stay the same objects."""
+        own = {key: value for key, value in state_dict.items() if not key.startswith("#")}
+        self.model.load_state_dict(own)
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                if f"#{name}" in state_dict:
+                    buffer.copy_(state_dict[f"#{name}"])
+
+
+class ModeState:
+    """Each sub-module's ``training`` flag and each parameter's ``requires_grad``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def state_dict(self) -> dict[str, Any]:
+        """Flags by module and parameter name."""
+        return {
+            "training": {name: module.training for name, module in self.model.named_modules()},
+            "requires_grad": {name: p.requires_grad for name, p in self.model.named_parameters()},
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Set every flag on its own: ``model.train()`` would set them all alike."""
+        for name, module in self.model.named_modules():
+            module.training = state_dict["training"][name]
+        for name, p in self.model.named_parameters():
+            p.requires_grad_(state_dict["requires_grad"][name])
+
+
+class GradState:
+    """The gradients that parameters hold at the moment."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def state_dict(self) -> dict[str, Any]:
+        """Gradient or None by parameter name."""
+        return {name: p.grad for name, p in self.model.named_parameters()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Give every parameter its gradient back."""
+        for name, p in self.model.named_parameters():
+            p.grad = state_dict[name]
+
+
+class RandomState:
+    """The global random generators: torch's, each CUDA device's, NumPy's and Python's."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `lehr.streams.rng_state` returns."""
+        return streams.rng_state()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Put the generators back."""
+        streams.set_rng_state(dict(state_dict))
+
+
+class GeneratorState:
+    """One ``torch.Generator`` that belongs to somebody else, a foreign loader for example."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's bytes."""
+        return {"state": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Put the generator back."""
+        self.generator.set_state(state_dict["state"])
+
+
+def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
+    """The state entries of somebody else's loader: its own state, or the generators it draws from.
+
+    Loaders of lehr have none: their batches are a function of (seed, epoch, position).
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> loader = DataLoader([1, 2], generator=torch.Generator())
+        >>> list(loader_entries("train_dl", loader))
+        ['train_dl.generator']
+    """
+    if isinstance(loader, Stateful):
+        return {name: loader}
+    found: dict[str, Stateful] = {}
+    for path in ("generator", "sampler.generator", "batch_sampler.sampler.generator"):
+        part: Any = loader
+        for attribute in path.split("."):
+            part = getattr(part, attribute, None)
+        known = [cast("GeneratorState", entry).generator for entry in found.values()]
+        if isinstance(part, torch.Generator) and part not in known:
+            found[f"{name}.{path}"] = GeneratorState(part)
+    return found

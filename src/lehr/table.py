@@ -1,0 +1,78 @@
+"""Rows of numbers as fixed-width text or as HTML."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+Row = Mapping[str, Any]
+_WIDTH = 10
+
+
+def columns(row: Row) -> list[str]:
+    """The columns worth a reader's eye, losses first and the time last.
+
+    Example:
+        >>> columns({"epoch": 0, "step": 9, "seconds": 1.0, "accuracy": 0.5, "train_loss": 2.3})
+        ['epoch', 'train_loss', 'accuracy', 'seconds']
+    """
+    first = [name for name in ("epoch", "train_loss", "valid_loss") if name in row]
+    rest = [name for name in row if name not in (*first, "step", "seconds")]
+    return [*first, *rest, *(name for name in ("seconds",) if name in row)]
+
+
+def cell(name: str, value: Any) -> str:
+    """One value as text: time as minutes and seconds, a missing value as a dash.
+
+    Example:
+        >>> cell("seconds", 75.4), cell("accuracy", 0.91234), cell("epoch", 3), cell("x", None)
+        ('1:15', '0.9123', '3', '–')
+    """
+    if value is None:
+        return "–"
+    if name == "seconds":
+        return f"{int(value) // 60}:{int(value) % 60:02d}" if value >= 10 else f"{value:.2f}s"
+    if isinstance(value, float):
+        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.3g}"
+    return str(value)
+
+
+def header(names: Sequence[str]) -> str:
+    """The line above the rows.
+
+    Example:
+        >>> header(["epoch", "train_loss", "seconds"])
+        'epoch  train_loss        time'
+    """
+    return _line(names, {name: "time" if name == "seconds" else name for name in names})
+
+
+def line(names: Sequence[str], row: Row) -> str:
+    """One row, aligned under `header`.
+
+    Example:
+        >>> line(["epoch", "train_loss", "seconds"], {"epoch": 0, "train_loss": 0.5, "seconds": 1.0})
+        '    0      0.5000       1.00s'
+    """
+    return _line(names, {name: cell(name, row.get(name)) for name in names})
+
+
+def _line(names: Sequence[str], cells: Mapping[str, str]) -> str:
+    widths = {name: 5 if name == "epoch" else max(_WIDTH, len(name)) for name in names}
+    return "  ".join(f"{cells[name]:>{widths[name]}}" for name in names)
+
+
+def html(rows: Sequence[Row]) -> str:
+    """All rows as an HTML table.
+
+    Example:
+        >>> html([{"epoch": 0}])
+        '<table><thead><tr><th>epoch</th></tr></thead><tbody><tr><td>0</td></tr></tbody></table>'
+    """
+    merged: dict[str, Any] = {}
+    for row in rows:
+        merged.update(row)
+    names = columns(merged)
+    head = "".join(f"<th>{escape('time' if n == 'seconds' else n)}</th>" for n in names)
+    lines = ("".join(f"<td>{escape(cell(n, row.get(n)))}</td>" for n in names) for row in rows)
+    body = "".join(f"<tr>{cells}</tr>" for cells in lines)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

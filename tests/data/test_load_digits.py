@@ -1,0 +1,51 @@
+from importlib import resources
+
+import torch
+
+from lehr.data import digits
+from lehr.data.load_digits import read_digits
+
+
+def test_the_published_numbers():
+    images, labels = read_digits()
+    assert images.shape == (1797, 8, 8)
+    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+    assert (int(images.min()), int(images.max())) == (0, 16)
+    assert labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert images[0, 0].tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
+
+
+def test_the_bunch():
+    bunch = digits(batch_size=32)
+    xb, yb = next(iter(bunch.train_dl))
+    assert (xb.shape, xb.dtype, yb.dtype, bunch.c) == (
+        (32, 1, 8, 8),
+        torch.float32,
+        torch.int64,
+        10,
+    )
+    x = bunch.train_ds.x
+    assert abs(x.mean()) < 1e-5
+    assert abs(x.std() - 1) < 1e-5
+    assert bunch.valid_ds.x.mean() != 0
+    assert bunch.valid_dl.batch_size == 64
+
+
+def test_its_options():
+    bunch = digits(normalize=False, flat=True, valid_share=0.5, drop_last=True, seed=3)
+    x = bunch.train_ds.x
+    assert x.shape == (898, 64) or x.shape == (899, 64)
+    assert (x.min(), x.max()) == (0, 1)
+    assert len(bunch.train_dl) == 14
+    assert torch.equal(next(iter(bunch.train_dl))[1], next(bunch.train_dl.batches(9, 0))[1])
+
+
+def test_the_split_is_decided_by_its_seed():
+    assert torch.equal(digits().valid_ds.y, digits(seed=5).valid_ds.y)
+    assert not torch.equal(digits().valid_ds.y, digits(split_seed=1).valid_ds.y)
+
+
+def test_the_licence_comes_along():
+    text = (resources.files("lehr.data") / "digits.LICENSE.txt").read_text()
+    assert "10.24432/C50P49" in text
+    assert "CC BY 4.0" in text
