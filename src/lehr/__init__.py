@@ -1,7 +1,7 @@
 """lehr: one readable training loop for PyTorch.
 
-Every line of the loop can be watched, changed, wrapped or replaced by a callback; silence is free; and
-everything that is a number can be annealed.
+Every line of the loop can be watched, changed, wrapped or replaced by a callback; silence is free;
+and everything that is a number can be annealed.
 """
 
 from lehr import callbacks, data, events, models, schedules

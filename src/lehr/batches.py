@@ -1,10 +1,12 @@
 """What a batch is made of: its input, its target, and how many items it holds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lehr.types import is_mapping, is_sequence
 
 
 def split_pair(batch: Any) -> tuple[Any, Any]:
@@ -14,8 +16,8 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
         batch: what the loader gave.
 
     Returns:
-        ``(xb, yb)``; ``yb`` is None where there are no targets. A ``xb`` that is a tuple reaches the
-        model as positional arguments, a dict as keyword arguments.
+        ``(xb, yb)``; ``yb`` is None where there are no targets. A ``xb`` that is a tuple reaches
+        the model as positional arguments, a dict as keyword arguments.
 
     Raises:
         TypeError: it is neither a pair nor a tensor.
@@ -26,12 +28,13 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
     """
     if isinstance(batch, Tensor):
         return batch, None
-    if isinstance(batch, (tuple, list)) and 1 <= len(batch) <= 2:  # type: ignore[reportUnknownArgumentType]
-        return batch[0], batch[1] if len(batch) == 2 else None  # type: ignore[reportUnknownVariableType]
-    size = f" of {len(batch)}" if isinstance(batch, (tuple, list, Mapping)) else ""  # type: ignore[reportUnknownArgumentType]
+    if is_sequence(batch) and 1 <= len(batch) <= 2:
+        return batch[0], batch[1] if len(batch) == 2 else None
+    size = f" of {len(batch)}" if is_sequence(batch) or is_mapping(batch) else ""
     raise TypeError(
-        f"a batch must be a pair (xb, yb) or one tensor; got {type(batch).__name__}{size}. Give the Learner "
-        "split_batch=, a function from a batch to (xb, yb), e.g. lambda b: (b['ids'], b['labels'])."
+        f"a batch must be a pair (xb, yb) or one tensor; got {type(batch).__name__}{size}. Give "
+        "the Learner split_batch=, a function from a batch to (xb, yb), e.g. lambda b: "
+        "(b['ids'], b['labels'])."
     )
 
 
@@ -48,16 +51,16 @@ def item_count(value: Any) -> int:
     """
     if isinstance(value, Tensor) and value.ndim:
         return value.size(0)
-    if isinstance(value, Mapping):
-        return item_count(next(iter(value.values()), None))  # type: ignore[reportUnknownArgumentType]
-    if isinstance(value, (tuple, list)) and value:
+    if is_mapping(value):
+        return item_count(next(iter(value.values()), None))
+    if is_sequence(value) and value:
         first: Any = value[0]
-        return len(value) if isinstance(first, (str, bytes, int, float)) else item_count(first)  # type: ignore[reportUnknownArgumentType]
-    if hasattr(value, "__len__") and not isinstance(value, (str, bytes, tuple, list)):
+        return len(value) if isinstance(first, (str, bytes, int, float)) else item_count(first)
+    if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) and not is_sequence(value):
         return len(value)
     raise TypeError(
-        f"cannot tell how many items a batch of {type(value).__name__} holds. Give the Learner weight=, "
-        "a function from the run to a number, e.g. lambda run: len(run.batch)."
+        f"cannot tell how many items a batch of {type(value).__name__} holds. Give the Learner "
+        "weight=, a function from the run to a number, e.g. lambda run: len(run.batch)."
     )
 
 
@@ -70,11 +73,11 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     """
     if isinstance(value, Tensor):
         return function(value)
-    if isinstance(value, Mapping):
-        return {k: map_tensors(function, v) for k, v in value.items()}  # type: ignore[reportUnknownVariableType]
-    if isinstance(value, (tuple, list)):
-        mapped = [map_tensors(function, v) for v in value]  # type: ignore[reportUnknownVariableType]
-        return type(value)(mapped) if type(value) in (tuple, list) else type(value)(*mapped)  # type: ignore[reportUnknownVariableType]
+    if is_mapping(value):
+        return {k: map_tensors(function, v) for k, v in value.items()}
+    if is_sequence(value):
+        mapped = [map_tensors(function, v) for v in value]
+        return type(value)(mapped) if type(value) in (tuple, list) else type(value)(*mapped)
     return value
 
 
@@ -88,11 +91,12 @@ def join(parts: Sequence[Any]) -> Any:
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat(list(parts))
-    if isinstance(first, Mapping):
-        return {key: join([part[key] for part in parts]) for key in first}  # type: ignore[reportUnknownVariableType]
-    if isinstance(first, (tuple, list)):
-        return type(first)(join(list(column)) for column in zip(*parts, strict=True))  # type: ignore[reportUnknownVariableType]
+    if is_mapping(first):
+        return {key: join([part[key] for part in parts]) for key in first}
+    if is_sequence(first):
+        return type(first)(join(list(column)) for column in zip(*parts, strict=True))
     raise TypeError(
-        f"predictions must be tensors, or tuples, lists or dicts of them; got {type(first).__name__}. "
+        "predictions must be tensors, or tuples, lists or dicts of them; got "
+        f"{type(first).__name__}. "
         "Watch after_pred with a callback of your own instead."
     )

@@ -11,10 +11,10 @@ class Callback:
     """The one extension of the loop: define methods named after events and actions.
 
     ``def after_loss(self, run)`` watches an event: it reads and writes ``run`` and returns nothing.
-    ``def backward(self, run, proceed)`` acts: calling ``proceed()`` does what would have happened, not
-    calling it replaces it, calling it twice is allowed. ``def around_fit(self, run)`` returns a context
-    manager that is open for the whole fit. All names are in `lehr.events`; a method that looks like
-    one of them but is none is an error when the callback is attached.
+    ``def backward(self, run, proceed)`` acts: calling ``proceed()`` does what would have happened,
+    not calling it replaces it, calling it twice is allowed. ``def around_fit(self, run)`` returns a
+    context manager that is open for the whole fit. All names are in `lehr.events`; a method that
+    looks like one of them but is none is an error when the callback is attached.
 
     Attributes:
         phase: when this callback hears an event, among the others.

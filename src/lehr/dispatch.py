@@ -1,4 +1,4 @@
-"""Compiled dispatch: at fit start every event becomes a tuple of bound methods, every action one call.
+"""Compiled dispatch: every event becomes a tuple of bound methods, every action one callable.
 
 An event that nobody hears is an empty tuple; an action that nobody wraps is the loop's own method.
 """
@@ -17,6 +17,7 @@ from lehr.callback import Callback
 from lehr.errors import did_you_mean, nearest
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.hints import hints
+from lehr.types import is_mapping, is_sequence
 
 Listener = Callable[[Any], None]
 Verb = Callable[[], None]
@@ -41,7 +42,7 @@ class Listeners:
 
 
 class Actions:
-    """For each action, the composed callable: wrappers outermost first, the loop's verb innermost."""
+    """For each action, one composed callable: outermost wrapper first, the loop's verb last."""
 
     __slots__ = ACTIONS
 
@@ -76,7 +77,7 @@ def _shipped(callback: Callback) -> tuple[bool, str]:
 
 
 def fire(listeners: Sequence[Listener], run: Any) -> None:
-    """Let every listener hear the event; then the widest cancel that any of them raised takes effect."""
+    """Let every listener hear the event; the widest cancel they raised takes effect then."""
     cancel: Cancel | None = None
     for listener in listeners:
         try:
@@ -117,13 +118,14 @@ def check(callback: object) -> None:
         ...     def after_backwards(self, run): ...
         >>> check(Typo())
         Traceback (most recent call last):
-        AttributeError: Typo.after_backwards would never be called: it is no event or action. Did you
-        mean after_backward? All of them are in lehr.events.
+        AttributeError: Typo.after_backwards would never be called: it is no event or action. Did
+        you mean after_backward? All of them are in lehr.events.
     """
     if not isinstance(callback, Callback):
         made = f"Write {callback.__name__}()" if isinstance(callback, type) else "Inherit from it"
         raise TypeError(
-            f"callbacks must be instances of lehr.Callback; got {callback!r}. {made}, or take it out."
+            f"callbacks must be instances of lehr.Callback; got {callback!r}. {made}, or take it "
+            "out."
         )
     kind = type(callback)
     for name in dir(kind):
@@ -182,17 +184,17 @@ def describe(value: Any) -> str:
     """
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')} {value.device}"
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{k}: {describe(v)}" for k, v in value.items())  # type: ignore[reportUnknownVariableType]
+    if is_mapping(value):
+        inner = ", ".join(f"{k}: {describe(v)}" for k, v in value.items())
         return f"{{{inner}}}"
-    if isinstance(value, (list, tuple)):
-        shown = [describe(v) for v in value[:4]]  # type: ignore[reportUnknownVariableType]
-        return f"[{', '.join(shown)}{', …' if len(value) > 4 else ''}]"  # type: ignore[reportUnknownArgumentType]
+    if is_sequence(value):
+        shown = [describe(v) for v in value[:4]]
+        return f"[{', '.join(shown)}{', …' if len(value) > 4 else ''}]"
     return "None" if value is None else type(value).__name__
 
 
 def annotate(error: BaseException, run: Any) -> None:
-    """Add to an error what was going on, and what is probably wrong; its type and traceback stay."""
+    """Add to an error what was going on and what is probably wrong; type and traceback stay."""
     note = f"In {where(error.__traceback__, run)}, {_position(run)}."
     if run.xb is not None:
         note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
@@ -217,6 +219,6 @@ def misplaced(cancel: Cancel, run: Any) -> RuntimeError:
     why = "the fit is over" if over else f"no {scope} is running"
     do = "Take it out" if over else f"Raise it inside a {scope}, or raise CancelFit here"
     return RuntimeError(
-        f"{kind} was raised in {place}, where {why}: it has no meaning there. {do}; run.stop(reason) "
-        "may be called anywhere."
+        f"{kind} was raised in {place}, where {why}: it has no meaning there. {do}; "
+        "run.stop(reason) may be called anywhere."
     )

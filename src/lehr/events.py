@@ -9,7 +9,7 @@ from enum import Enum, IntEnum
 
 
 class Event(Enum):
-    """A named moment of the loop that any number of callbacks may watch: ``def name(self, run)``."""
+    """A named moment that any number of callbacks may watch: ``def name(self, run)``."""
 
     begin_fit = "the fit is about to start: model, data and optimizer are known, nothing has moved"
     begin_epoch = "`run.epoch` is this epoch"

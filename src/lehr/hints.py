@@ -1,10 +1,12 @@
 """What probably went wrong, for the errors that torch words from the inside."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lehr.types import is_mapping, is_sequence
 
 
 def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]:
@@ -22,8 +24,8 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
 
     Example:
         >>> hints(nn.Linear(2, 3), None, torch.tensor([3]), torch.zeros(1, 3), None)
-        ['yb holds labels from 3 to 3, pred has 3 classes: labels must lie in 0 to 2. Check the labels,
-        or give the model more outputs.']
+        ['yb holds labels from 3 to 3, pred has 3 classes: labels must lie in 0 to 2. Check the
+        labels, or give the model more outputs.']
     """
     found = _devices(model, xb, yb)
     if loss is not None:
@@ -39,26 +41,28 @@ def _devices(model: nn.Module, xb: Any, yb: Any) -> list[str]:
     if not own or own == others or not others:
         return []
     return [
-        f"The model is on {', '.join(sorted(own))}, the batch on {', '.join(sorted(others))}: they must "
-        "be on one device. Move the model with model.to(device) and each batch in a begin_batch callback."
+        f"The model is on {', '.join(sorted(own))}, the batch on {', '.join(sorted(others))}: "
+        "they must be on one device. Move the model with model.to(device) and each batch in a "
+        "begin_batch callback."
     ]
 
 
 def _loss(loss: Any) -> list[str]:
     if not isinstance(loss, Tensor):
         return [
-            f"loss_func returned {type(loss).__name__}, not a tensor: without a graph nothing can be "
-            "learnt. Compute the loss with torch operations and return the tensor."
+            f"loss_func returned {type(loss).__name__}, not a tensor: without a graph nothing can "
+            "be learnt. Compute the loss with torch operations and return the tensor."
         ]
     if loss.numel() != 1:
         return [
-            f"loss_func returned a tensor of shape {tuple(loss.shape)}; it must be one number. Reduce it, "
-            "e.g. with .mean() or reduction='mean'."
+            f"loss_func returned a tensor of shape {tuple(loss.shape)}; it must be one number. "
+            "Reduce it, e.g. with .mean() or reduction='mean'."
         ]
     if not loss.requires_grad:
         return [
-            "loss_func returned a tensor without a graph: no parameter can learn from it. Do not detach "
-            "it or build it from .item(), and check that the model's parameters require gradients."
+            "loss_func returned a tensor without a graph: no parameter can learn from it. Do not "
+            "detach it or build it from .item(), and check that the model's parameters require "
+            "gradients."
         ]
     return []
 
@@ -74,8 +78,8 @@ def _target(pred: Tensor, yb: Tensor) -> list[str]:
         low, high, classes = int(yb.min()), int(yb.max()), pred.shape[1]
         if high >= classes or low < 0:
             return [
-                f"yb holds labels from {low} to {high}, pred has {classes} classes: labels must lie in 0 "
-                f"to {classes - 1}. Check the labels, or give the model more outputs."
+                f"yb holds labels from {low} to {high}, pred has {classes} classes: labels must "
+                f"lie in 0 to {classes - 1}. Check the labels, or give the model more outputs."
             ]
     if pred.ndim == 2 and yb.ndim == 1 and yb.dtype not in (torch.int64, torch.uint8):
         return [f"yb is {yb.dtype}; class labels must be torch.int64. Use yb.long()."]
@@ -89,9 +93,9 @@ def _target(pred: Tensor, yb: Tensor) -> list[str]:
 def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():  # type: ignore[reportUnknownVariableType]
+    elif is_mapping(value):
+        for inner in value.values():
             yield from _tensors(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:  # type: ignore[reportUnknownVariableType]
+    elif is_sequence(value):
+        for inner in value:
             yield from _tensors(inner)

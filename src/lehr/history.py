@@ -5,7 +5,7 @@ import json
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -84,7 +84,7 @@ class Series:
         self._settle()
         flat = array("d")
         for piece in self._values:
-            flat.extend(piece.tolist())
+            flat.extend(cast("list[float]", piece.tolist()))
         self._values = [flat]
         return list(flat)
 
@@ -93,9 +93,9 @@ class History:
     """What a run recorded. ``history["valid_loss"]`` is a column, by name.
 
     Rows come with every epoch and every validation (``epoch``, ``step``, ``train_loss``,
-    ``valid_loss``, metrics, ``seconds``, and what callbacks log outside training batches). Series come
-    with every training batch (``loss``, ``lr``, every scheduled quantity, and what callbacks log
-    inside).
+    ``valid_loss``, metrics, ``seconds``, and what callbacks log outside training batches). Series
+    come with every training batch (``loss``, ``lr``, every scheduled quantity, and what callbacks
+    log inside).
 
     Example:
         >>> history = History()
@@ -194,7 +194,7 @@ class History:
         return text
 
     def to_jsonl(self, path: str | Path) -> None:
-        """One JSON object a line: first the meta data, then the rows, then a line for each batch."""
+        """One JSON object a line: the meta data, then the rows, then a line for each batch."""
         steps: dict[int, dict[str, Any]] = {}
         for name, s in self.series.items():
             for batch, value in zip(s.batches, s.values, strict=True):

@@ -16,6 +16,9 @@ class Every(NamedTuple):
     unit: str
 
 
+EVERY_EPOCH = Every(1, "epochs")
+
+
 def every(
     text: object, *, argument: str = "every", units: tuple[str, ...] = ("steps", "epochs")
 ) -> Every:

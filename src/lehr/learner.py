@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, final
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,17 +15,18 @@ from lehr.data.feed import Feed
 from lehr.dispatch import check
 from lehr.errors import positive_int
 from lehr.events import Layer, Phase
-from lehr.intervals import Every, every
+from lehr.intervals import EVERY_EPOCH, every
 from lehr.plan import Plan
 from lehr.probe import probe
 from lehr.run import Run
 from lehr.signals import on_interrupt
-from lehr.types import LossFunc, OptFactory, SplitBatch, Stateful
+from lehr.types import LossFunc, OptFactory, SplitBatch, Stateful, is_mapping
 
 
 @final
 class Learner:
-    """Holds the model, the optimizer, the loss function, the data and the callbacks. It does not loop.
+    """Holds the model, the optimizer, the loss function, the data and the callbacks. It does not
+    loop.
 
     Args:
         model: any module.
@@ -36,9 +36,11 @@ class Learner:
         data: a DataBunch, or anything with ``train_dl`` and ``valid_dl``.
         callbacks: attached to every fit.
         metrics: ``(pred, yb) -> scalar`` functions or torchmetrics objects, for every validation.
-        split_batch: ``batch -> (xb, yb)``; by default a batch is a pair, or a tensor without target.
-        weight: ``run -> number`` of items that the loss is a mean over, where that is not the number of
-            items in ``xb`` (unmasked tokens, say). A Python number: a tensor would wait for its device.
+        split_batch: ``batch -> (xb, yb)``; by default a batch is a pair, or a tensor without
+            target.
+        weight: ``run -> number`` of items that the loss is a mean over, where that is not the
+            number of items in ``xb`` (unmasked tokens, say). A Python number: a tensor would wait
+            for its device.
         reduction: ``"sum"`` says that ``loss_func`` returns the sum over those items instead.
         seed: of all streams; None takes `lehr.seed`'s, or draws one from torch's default generator.
         progress: show a table while fitting.
@@ -47,10 +49,11 @@ class Learner:
         TypeError, ValueError: an argument cannot be used; the message says which and what would do.
 
     Example:
+        >>> import torch
         >>> from lehr import data, models
         >>> model = models.mlp(64, 10)
-        >>> learn = Learner(model, torch.optim.SGD(model.parameters(), lr=0.5), nn.CrossEntropyLoss(),
-        ...                 data.digits(), seed=0, progress=False)
+        >>> opt = torch.optim.SGD(model.parameters(), lr=0.5)
+        >>> learn = Learner(model, opt, nn.CrossEntropyLoss(), data.digits(), progress=False)
         >>> learn.fit(3).history["train_loss"][-1] < 0.5
         True
     """
@@ -125,24 +128,26 @@ class Learner:
     ) -> Run:
         """Train.
 
-        Gradients left from elsewhere are cleared first. When the fit ends, the global random state of
-        torch, the modes of all sub-modules and every scheduled value are as they were before.
+        Gradients left from elsewhere are cleared first. When the fit ends, the global random state
+        of torch, the modes of all sub-modules and every scheduled value are as they were before.
 
         Args:
             epochs: how many passes over the training loader; at least 0.
             callbacks: attached for this fit only.
             steps: the length in optimizer steps instead of epochs; at least 1.
-            validate_every: ``"500 steps"`` or ``"2 epochs"``; after every epoch by default, and always
-                at the end of the fit.
-            steps_per_epoch: optimizer steps in an epoch, for schedules over a loader without length.
+            validate_every: ``"500 steps"`` or ``"2 epochs"``; after every epoch by default, and
+                always at the end of the fit.
+            steps_per_epoch: optimizer steps in an epoch, for schedules over a loader without
+                length.
 
         Returns:
             The run: its history, its recorder, and where it stood when it ended.
 
         Raises:
             TypeError, ValueError: an argument cannot be used, or a loader or batch cannot be read.
-            KeyboardInterrupt: Ctrl-C in a script, once the step is finished and `after_fit` was heard;
-                the Learner can predict, validate and go on. In an interactive shell fit returns.
+            KeyboardInterrupt: Ctrl-C in a script, once the step is finished and `after_fit` was
+                heard; the Learner can predict, validate and go on. In an interactive shell fit
+                returns.
         """
         if (epochs is None) == (steps is None):
             raise ValueError(
@@ -160,7 +165,7 @@ class Learner:
             epochs=epochs,
             steps=steps,
             steps_per_epoch=steps_per_epoch,
-            validate_every=Every(1, "epochs")
+            validate_every=EVERY_EPOCH
             if validate_every is None
             else every(validate_every, argument="validate_every"),
         )
@@ -220,6 +225,7 @@ class Learner:
             The predictions of all items, on the CPU: ``(items, ...)``, or the model's own nesting.
 
         Example:
+            >>> import torch
             >>> from lehr.testing import tiny_learner
             >>> tiny_learner().predict(torch.zeros(5, 3)).shape
             torch.Size([5, 2])
@@ -291,7 +297,7 @@ class Learner:
     def _plan(self, data: Any, **length: Any) -> Plan:
         train = Feed(data.train_dl, "train_dl")
         valid = data.valid_dl
-        named = valid if isinstance(valid, Mapping) else {} if valid is None else {"": valid}
+        named = valid if is_mapping(valid) else {} if valid is None else {"": valid}
         if length.get("steps_per_epoch") is None:
             length["steps_per_epoch"] = train.len_or_none
         return Plan(
@@ -346,21 +352,22 @@ def _optimizer(
     opt: Optimizer | OptFactory | Mapping[str, Optimizer], model: nn.Module
 ) -> optimizers.Optimizers:
     made = opt
-    if callable(opt) and not isinstance(opt, Mapping):
+    if callable(opt) and not is_mapping(opt):
         made = opt(model.parameters())
-    named = dict(made) if isinstance(made, Mapping) else {"opt": made}
+    named = dict(made) if is_mapping(made) else {"opt": made}
     for name, one in named.items():
         if not hasattr(one, "param_groups") or not hasattr(one, "step"):
             raise TypeError(
-                f"{name} must be an optimizer, a function from parameters to one, or a dict of them; "
-                f"got {one!r}. Write e.g. torch.optim.SGD(model.parameters(), lr=0.1)."
+                f"{name} must be an optimizer, a function from parameters to one, or a dict of "
+                f"them; got {one!r}. Write e.g. torch.optim.SGD(model.parameters(), lr=0.1)."
             )
     own = {id(p) for p in model.parameters()}
     held = optimizers.held_parameters(made)  # type: ignore[reportArgumentType]
     if not any(id(p) in own for p in held):
         raise ValueError(
-            f"opt holds {len(held)} parameters, none of which is one of the model's {len(own)}: nothing "
-            "would be trained. Make it from model.parameters(), after the model has its last shape."
+            f"opt holds {len(held)} parameters, none of which is one of the model's {len(own)}: "
+            "nothing would be trained. Make it from model.parameters(), after the model has its "
+            "last shape."
         )
     return made  # type: ignore[reportReturnType]
 

@@ -34,7 +34,8 @@ def accuracy(pred: Tensor, target: Tensor) -> Tensor:
 class Mean:
     """A weighted mean of numbers that may live on a device; adding never waits for the device.
 
-    Values are kept as they come and folded 256 at a time, in double precision where the device has it.
+    Values are kept as they come and folded 256 at a time, in double precision where the device has
+    it.
 
     Example:
         >>> mean = Mean()
@@ -82,11 +83,17 @@ class Mean:
 class MetricObject(Protocol):
     """A metric that gathers state over a pass, such as any ``torchmetrics`` object."""
 
-    def update(self, pred: Any, target: Any, /) -> Any: ...
+    def update(self, pred: Any, target: Any, /) -> Any:
+        """Take in a batch."""
+        ...
 
-    def compute(self) -> Any: ...
+    def compute(self) -> Any:
+        """The value over all batches taken in, a number or several by name."""
+        ...
 
-    def reset(self) -> Any: ...
+    def reset(self) -> Any:
+        """Forget them."""
+        ...
 
 
 class Meter:
@@ -110,8 +117,9 @@ class Meter:
         self._object = metric if isinstance(metric, MetricObject) else None
         if self._object is None and (not callable(metric) or isinstance(metric, type)):
             raise TypeError(
-                f"a metric must be a function (pred, target) -> tensor or a torchmetrics object; got "
-                f"{metric!r}. Pass e.g. metrics=[accuracy], or call the class to make an object."
+                "a metric must be a function (pred, target) -> tensor or a torchmetrics object; "
+                f"got {metric!r}. Pass e.g. metrics=[accuracy], or call the class to make an "
+                "object."
             )
         name = str(getattr(metric, "__name__", None) or _snake(type(metric).__name__))
         several = getattr(metric, "keys", None)  # torchmetrics.MetricCollection has several

@@ -1,7 +1,6 @@
 """What the loop needs of an optimizer, or of several by name."""
 
 from collections.abc import Mapping
-from typing import Any, cast
 
 from torch import nn
 from torch.optim import Optimizer
@@ -38,11 +37,11 @@ def held_parameters(opt: Optimizers) -> list[nn.Parameter]:
 
 
 def clear_gradients(opt: Optimizers) -> None:
-    """What ``zero_grad()`` does, without its 15 µs of profiling hooks where torch's own would run."""
+    """What ``zero_grad()`` does; without the 15 µs of profiling hooks, where it is torch's own."""
     for optimizer in each(opt):
         if type(optimizer).zero_grad is not Optimizer.zero_grad:
             optimizer.zero_grad()
             continue
-        for group in cast("list[dict[str, Any]]", optimizer.param_groups):
+        for group in optimizer.param_groups:
             for p in group["params"]:
                 p.grad = None

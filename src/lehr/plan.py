@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lehr.data.feed import Feed
-from lehr.intervals import Every
+from lehr.intervals import EVERY_EPOCH, Every
 from lehr.types import SplitBatch
 
 
@@ -25,7 +25,7 @@ class Plan:
     """how many optimizer steps, or None if ``epochs`` rules"""
     steps_per_epoch: int | None = None
     """optimizer steps in an epoch, as far as it is known"""
-    validate_every: Every = Every(1, "epochs")
+    validate_every: Every = EVERY_EPOCH
     """when to validate; always at the end of the run as well"""
     first_epoch: int = 0
     """how many epochs the Learner had seen before; streams count from there"""
@@ -69,7 +69,7 @@ class Plan:
             return False
         if not progress and n_steps < self.steps:
             raise RuntimeError(
-                f"a whole epoch passed without one optimizer step, so fit(steps={self.steps}) would "
-                "never end. Look for what skips every step, or give epochs instead."
+                f"a whole epoch passed without one optimizer step, so fit(steps={self.steps}) "
+                "would never end. Look for what skips every step, or give epochs instead."
             )
         return n_steps >= self.steps

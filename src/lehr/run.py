@@ -182,7 +182,7 @@ class Run(RunState):
         self.window.backward(self)
 
     def _finish_grad(self) -> None:
-        """The gradient is the window's mean already; here callbacks unscale, transform and clip it."""
+        """The gradient is the window's mean already; callbacks unscale, transform and clip it."""
 
     def _step(self) -> None:
         for opt in optimizers.each(self.opt):

@@ -1,4 +1,4 @@
-"""Where a run stands: its fields, and what callbacks may ask of it. The loop itself is in `lehr.run`."""
+"""Where a run stands, and what callbacks may ask of it. The loop itself is in `lehr.run`."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -52,6 +52,14 @@ class RunState:
     loss: Any
     weight: Any
     recorder: Any
+    epoch: int
+    batch_index: int
+    n_iter: int
+    n_steps: int
+    epochs: int | None
+    steps: int | None
+    steps_per_epoch: int | None
+    num_batches: int | None
     stop_reason: str | None
     _on: Listeners
     _do: Actions
@@ -95,7 +103,7 @@ class RunState:
 
     @property
     def pos(self) -> float:
-        """The share of the run's optimizer steps that are done, in [0, 1); fixed within a window."""
+        """The share of the run's steps that are done, in [0, 1); fixed within a window."""
         if not (planned := self.planned_steps):
             raise ValueError(
                 "run.pos needs the length of the run, but the training loader has no len(). "
@@ -103,8 +111,9 @@ class RunState:
             )
         if self.n_steps >= planned and self._in_batch:
             raise ValueError(
-                f"run.pos must stay below 1, but {self.n_steps} steps of {planned} are done and another "
-                "is under way: the loader gives more batches than steps_per_epoch says. Correct it."
+                f"run.pos must stay below 1, but {self.n_steps} steps of {planned} are done and "
+                "another is under way: the loader gives more batches than steps_per_epoch says. "
+                "Correct it."
             )
         return self.n_steps / planned
 
@@ -118,8 +127,8 @@ class RunState:
         """Publish a number.
 
         In a training batch it joins the series ``name``; in a validation batch it is averaged, by
-        items, into the column ``valid_name``; elsewhere it goes into the current row. A tensor stays
-        on its device until somebody reads the history.
+        items, into the column ``valid_name``; elsewhere it goes into the current row. A tensor
+        stays on its device until somebody reads the history.
         """
         if not self._in_batch:
             self.history.log_row(name, value)
@@ -129,11 +138,11 @@ class RunState:
             self.history.log_mean(f"valid_{name}", value, self.weight or 0)
 
     def stop(self, reason: str) -> None:
-        """End the run when the update window closes, or between validation batches; never raises."""
+        """End the run when the window closes, or between validation batches; never raises."""
         self.stop_reason = self.stop_reason or reason
 
     def defer(self, undo: Callable[[], Any]) -> None:
-        """Call ``undo`` when the innermost open scope (fit, epoch, pass, batch) ends, however it ends."""
+        """Call ``undo`` when the innermost scope (fit, epoch, pass, batch) ends, in any way."""
         self._scopes.defer(undo)
 
     def stream(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:

@@ -1,18 +1,18 @@
 """Named state entries: everything that can change, captured, compared and put back by name.
 
-An *entry* is any object with ``state_dict`` and ``load_state_dict``. A *snapshot* maps entry names to
-their states as plain containers of tensors, numbers and strings, independent of the live objects; so
-it can be held in memory, compared, or written to disk without pickle.
+An *entry* is any object with ``state_dict`` and ``load_state_dict``. A *snapshot* maps entry names
+to their states as plain containers of tensors, numbers and strings, independent of the live
+objects; so it can be held in memory, compared, or written to disk without pickle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from lehr import streams
-from lehr.types import Stateful
+from lehr.types import Stateful, is_mapping, is_sequence
 
 Entries = Mapping[str, Stateful]
 Snapshot = dict[str, Any]
@@ -57,20 +57,18 @@ def first_difference(a: Any, b: Any, path: str = "") -> str | None:
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return _tensor_difference(a, b, path)
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        left, right = cast("Mapping[Any, Any]", a), cast("Mapping[Any, Any]", b)
-        for key in [*left, *(key for key in right if key not in left)]:
+    if is_mapping(a) and is_mapping(b):
+        for key in [*a, *(key for key in b if key not in a)]:
             inner = f"{path}.{key}".lstrip(".")
-            if key not in left or key not in right:
-                return f"{inner}: only in the {'first' if key in left else 'second'}"
-            if found := first_difference(left[key], right[key], inner):
+            if key not in a or key not in b:
+                return f"{inner}: only in the {'first' if key in a else 'second'}"
+            if found := first_difference(a[key], b[key], inner):
                 return found
         return None
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        items, others = cast("list[Any]", a), cast("list[Any]", b)
-        if len(items) != len(others):
-            return f"{path}: {len(items)} items against {len(others)}"
-        pairs = zip(items, others, strict=True)
+    if is_sequence(a) and is_sequence(b):
+        if len(a) != len(b):
+            return f"{path}: {len(a)} items against {len(b)}"
+        pairs = zip(a, b, strict=True)
         found = (first_difference(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(pairs))
         return next((difference for difference in found if difference), None)
     same = type(a) is type(b) and (a == b or (a != a and b != b))  # nan equals nan here
@@ -96,12 +94,10 @@ def _shape(t: Tensor) -> str:
 def _copied(value: Any, path: str) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone()
-    if isinstance(value, Mapping):
-        items = cast("Mapping[Any, Any]", value).items()
-        return {key: _copied(inner, f"{path}.{key}") for key, inner in items}
-    if isinstance(value, (list, tuple)):
-        sequence = cast("list[Any] | tuple[Any, ...]", value)
-        copies = [_copied(inner, f"{path}[{i}]") for i, inner in enumerate(sequence)]
+    if is_mapping(value):
+        return {key: _copied(inner, f"{path}.{key}") for key, inner in value.items()}
+    if is_sequence(value):
+        copies = [_copied(inner, f"{path}[{i}]") for i, inner in enumerate(value)]
         return tuple(copies) if isinstance(value, tuple) else copies
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -138,6 +134,11 @@ class ModelState:
                     buffer.copy_(state_dict[f"#{name}"])
 
 
+def modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every sub-module with its name, the model itself first."""
+    return list(cast("Iterator[tuple[str, nn.Module]]", model.named_modules()))
+
+
 class ModeState:
     """Each sub-module's ``training`` flag and each parameter's ``requires_grad``."""
 
@@ -147,13 +148,13 @@ class ModeState:
     def state_dict(self) -> dict[str, Any]:
         """Flags by module and parameter name."""
         return {
-            "training": {name: module.training for name, module in self.model.named_modules()},
+            "training": {name: module.training for name, module in modules(self.model)},
             "requires_grad": {name: p.requires_grad for name, p in self.model.named_parameters()},
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Set every flag on its own: ``model.train()`` would set them all alike."""
-        for name, module in self.model.named_modules():
+        for name, module in modules(self.model):
             module.training = state_dict["training"][name]
         for name, p in self.model.named_parameters():
             p.requires_grad_(state_dict["requires_grad"][name])

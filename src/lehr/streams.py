@@ -59,7 +59,8 @@ def seed(value: int | None) -> None:
     Learner that was not given one of its own.
 
     Args:
-        value: any integer; ``None`` forgets the seed, so that Learners draw theirs from torch again.
+        value: any integer; ``None`` forgets the seed, so that Learners draw theirs from torch
+            again.
 
     Raises:
         TypeError: ``value`` is no integer.
@@ -96,8 +97,9 @@ def draw_seed() -> int:
 def rekey_default(key: int) -> None:
     """Re-seed torch's default generators, the CPU's and each CUDA device's in use.
 
-    Costs 2 µs on the CPU, where `torch.manual_seed` costs 95. torch's CPU generator keeps the low 32
-    bits of the key: over a million batches some hundred pairs share a dropout mask, which is harmless.
+    Costs 2 µs on the CPU, where `torch.manual_seed` costs 95. torch's CPU generator keeps the low
+    32 bits of the key: over a million batches some hundred pairs share a dropout mask, which is
+        harmless.
     """
     torch.default_generator.manual_seed(key)
     if torch.cuda.is_initialized():
@@ -164,7 +166,7 @@ def rng_state() -> dict[str, Any]:
     kind, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "torch": default_state(),
-        "numpy": [str(kind), torch.from_numpy(keys.copy()), int(place), int(has_gauss), cached],
+        "numpy": [str(kind), torch.from_numpy(np.array(keys)), int(place), int(has_gauss), cached],
         "python": [version, list(numbers), gauss],
     }
 

@@ -32,7 +32,7 @@ def cell(name: str, value: Any) -> str:
     if name == "seconds":
         return f"{int(value) // 60}:{int(value) % 60:02d}" if value >= 10 else f"{value:.2f}s"
     if isinstance(value, float):
-        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.3g}"
+        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or not value else f"{value:.3g}"
     return str(value)
 
 
@@ -50,22 +50,8 @@ def line(names: Sequence[str], row: Row) -> str:
     """One row, aligned under `header`.
 
     Example:
-        >>> line(["epoch", "train_loss", "seconds"], {"epoch": 0, "train_loss": 0.5, "seconds": 1.0})
-        '    0      0.5000       1.00s'
-    """
-    return _line(names, {name: cell(name, row.get(name)) for name in names})
-
-
-def _line(names: Sequence[str], cells: Mapping[str, str]) -> str:
-    widths = {name: 5 if name == "epoch" else max(_WIDTH, len(name)) for name in names}
-    return "  ".join(f"{cells[name]:>{widths[name]}}" for name in names)
-
-
-def html(rows: Sequence[Row]) -> str:
-    """All rows as an HTML table.
-
-    Example:
-        >>> html([{"epoch": 0}])
+        >>> row = {"epoch": 0, "train_loss": 0.5, "seconds": 1.0}
+        >>> line(["epoch", "train_loss", "seconds"], row)
         '<table><thead><tr><th>epoch</th></tr></thead><tbody><tr><td>0</td></tr></tbody></table>'
     """
     merged: dict[str, Any] = {}

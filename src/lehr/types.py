@@ -1,7 +1,7 @@
 """The few shapes that a user's objects must have; nothing has to inherit from anything here."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -35,6 +35,30 @@ class SeekableLoader(Protocol):
 class Stateful(Protocol):
     """Anything that can hand out its state and take it back."""
 
-    def state_dict(self) -> Mapping[str, Any]: ...
+    def state_dict(self) -> Mapping[str, Any]:
+        """The state, as containers of tensors, numbers and strings."""
+        ...
 
-    def load_state_dict(self, state_dict: Any, /) -> Any: ...
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Become what ``state_dict`` says."""
+        ...
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether ``value`` is a dict or anything like one.
+
+    Example:
+        >>> is_mapping({}), is_mapping([])
+        (True, False)
+    """
+    return isinstance(value, Mapping)
+
+
+def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Whether ``value`` is a list or a tuple.
+
+    Example:
+        >>> is_sequence(()), is_sequence("text")
+        (True, False)
+    """
+    return isinstance(value, (list, tuple))

@@ -17,8 +17,8 @@ _FIELDS = ("batch", "xb", "yb", "weight", "pred", "loss")
 class Window:
     """What the open window has gathered: the gradient of the one big batch that its batches make.
 
-    `backward` adds loss × weight; `finish` divides by the total. A window of one batch passes its mean
-    loss through untouched, so it costs nothing and equals the plain loop bit for bit.
+    `backward` adds loss × weight; `finish` divides by the total. A window of one batch passes its
+    mean loss through untouched, so it costs nothing and equals the plain loop bit for bit.
 
     Args:
         keeps: whether batches are kept for `replay`.
@@ -65,8 +65,8 @@ class Window:
         """
         if not self._kept:
             raise RuntimeError(
-                "run.regrad() has no batches to replay. Set regrads = True on the callback that calls "
-                "it, and call it while an update window is open, e.g. in the step action."
+                "run.regrad() has no batches to replay. Set regrads = True on the callback that "
+                "calls it, and call it while an update window is open, e.g. in the step action."
             )
         before = [getattr(run, name) for name in _FIELDS]
         total = torch.zeros((), dtype=torch.float64)

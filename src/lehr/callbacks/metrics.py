@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class Metrics(Callback):
     """Computes metrics over every validation pass; a Learner makes one of its ``metrics=``.
 
-    A function ``(pred, target) -> scalar`` is averaged by items; an object with ``update``, ``compute``
-    and ``reset``, such as any of ``torchmetrics``, gathers in its own way. A metric of a pass that was
-    cut short is None.
+    A function ``(pred, target) -> scalar`` is averaged by items; an object with ``update``,
+    ``compute`` and ``reset``, such as any of ``torchmetrics``, gathers in its own way. A metric of
+    a pass that was cut short is None.
 
     Args:
         metrics: functions or objects.
-        train: measure training passes as well, as ``train_<name>``: the mean over the epoch while the
-            weights were changing. It costs one more reading of the predictions a batch.
+        train: measure training passes as well, as ``train_<name>``: the mean over the epoch while
+            the weights were changing. It costs one more reading of the predictions a batch.
 
     Example:
         >>> from lehr import accuracy

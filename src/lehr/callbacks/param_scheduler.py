@@ -1,9 +1,9 @@
 """Drives anything that is a number along a schedule."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from lehr import optimizers
 from lehr.callback import Callback
 from lehr.errors import did_you_mean
 from lehr.events import Phase
+from lehr.types import is_mapping
 
 if TYPE_CHECKING:
     from lehr.run import Run
@@ -21,21 +22,23 @@ _ROOTS = ("model", "opt", "loss_func", "callbacks")
 class ParamScheduler(Callback):
     """Sets a hyper-parameter before every optimizer step to ``schedule(run.pos)``.
 
-    The position is the share of the run's steps that are done: the first step uses ``schedule(0)``, the
-    last of N ``schedule((N-1)/N)``. Within an update window nothing changes. When the fit ends the old
-    values are put back, so a schedule never outlives its fit; what was set is in the history.
+    The position is the share of the run's steps that are done: the first step uses
+    ``schedule(0)``, the last of N ``schedule((N-1)/N)``. Within an update window nothing changes.
+    When the fit ends the old values are put back, so a schedule never outlives its fit; what was
+    set is in the history.
 
     Args:
-        name: a hyper-parameter of the optimizer's groups (``"lr"``, ``"weight_decay"``, ``"momentum"``,
-            which is the first beta where there are betas), or the path of any number:
-            ``"model.2.p"``, ``"callbacks.mix_up.alpha"``, ``"opt.generator.lr"`` with several optimizers.
+        name: a hyper-parameter of the optimizer's groups (``"lr"``, ``"weight_decay"``,
+            ``"momentum"``, which is the first beta where there are betas), or the path of any
+            number: ``"model.2.p"``, ``"callbacks.mix_up.alpha"``, ``"opt.generator.lr"`` with
+            several optimizers.
         schedule: a function from position in [0, 1] to a value, see `lehr.schedules`.
         group: number of the one parameter group to drive; None drives all.
 
     Raises:
         TypeError: ``schedule`` cannot be called.
-        ValueError: at the start of a fit, if nothing of that name is there or it is no number; at the
-            first batch, if the length of the fit is unknown.
+        ValueError: at the start of a fit, if nothing of that name is there or it is no number; at
+            the first batch, if the length of the fit is unknown.
 
     Example:
         >>> from lehr.schedules import sched_lin
@@ -67,7 +70,7 @@ class ParamScheduler(Callback):
                 raise ValueError(
                     f"{self.param} is {old!r}; only a number can follow a schedule. Choose another."
                 )
-            before = old.item() if isinstance(old, Tensor) else old
+            before = old.item() if isinstance(old, Tensor) else float(old)
             run.defer(partial(_set, holder, key, before))
 
     def begin_batch(self, run: "Run") -> None:
@@ -88,10 +91,13 @@ class ParamScheduler(Callback):
         elif root == "opt":
             name, _, param = path.rpartition(".")
             opts: Any = run.opt
-            if not isinstance(opts, dict) or name not in opts:
-                known = list(opts) if isinstance(opts, dict) else []  # type: ignore[reportUnknownArgumentType]
-                raise ValueError(f"there is no optimizer named {name!r}. Use one of: {known}.")
-            yield from self._group_slots([opts[name]], param)
+            named: Mapping[str, Any] = opts if is_mapping(opts) else {}
+            if name not in named:
+                raise ValueError(
+                    f"the path {self.param!r} leads nowhere: there is no optimizer named {name!r}. "
+                    f"{did_you_mean(name, named) if named else 'Write the parameter alone.'}"
+                )
+            yield from self._group_slots([named[name]], param)
         else:
             yield _walk(self._root(run, root), path, self.param)
 
@@ -112,7 +118,8 @@ class ParamScheduler(Callback):
                     names = [key for key in group if key != "params"]
                     names += ["momentum"] if "betas" in group else []
                     raise ValueError(
-                        f"{type(opt).__name__} has no hyper-parameter {param!r}. {did_you_mean(param, names)}"
+                        f"{type(opt).__name__} has no hyper-parameter {param!r}. "
+                        f"{did_you_mean(param, names)}"
                     )
 
     def _root(self, run: "Run", root: str) -> Any:
@@ -138,28 +145,28 @@ def _walk(owner: Any, path: str, whole: str) -> tuple[Any, str]:
 
 
 def _child(owner: Any, name: str, whole: str) -> Any:
-    names: list[str] = list(owner) if isinstance(owner, dict) else dir(owner)  # type: ignore[reportUnknownArgumentType]
+    names = list(owner) if is_mapping(owner) else dir(owner)
     if name not in names and not hasattr(owner, name):
         public = [n for n in names if not n.startswith("_")]
         kind = type(owner).__name__
         raise ValueError(
-            f"the path {whole!r} leads nowhere: {kind} has no {name!r}. {did_you_mean(name, public)}"
+            f"the path {whole!r} leads nowhere: {kind} has no {name!r}. "
+            f"{did_you_mean(name, public)}"
         )
-    return owner[name] if isinstance(owner, dict) else getattr(owner, name)  # type: ignore[reportUnknownVariableType]
+    return owner[name] if is_mapping(owner) else getattr(owner, name)
 
 
 def _get(holder: Any, key: str) -> Any:
-    value = holder[key] if isinstance(holder, MutableMapping) else getattr(holder, key)  # type: ignore[reportUnknownVariableType]
-    return value[0] if key == "betas" else value  # type: ignore[reportUnknownVariableType]
+    value = holder[key] if is_mapping(holder) else getattr(holder, key)
+    return value[0] if key == "betas" else value
 
 
 def _set(holder: Any, key: str, value: float) -> None:
     old = _get(holder, key)
     if isinstance(old, Tensor):
         old.fill_(value)  # in place: whoever holds the tensor sees it
-    elif key == "betas":
-        holder[key] = (value, *holder[key][1:])
-    elif isinstance(holder, MutableMapping):
-        holder[key] = value
+    elif is_mapping(holder):
+        group = cast("dict[str, Any]", holder)
+        group[key] = (value, *group[key][1:]) if key == "betas" else value
     else:
         setattr(holder, key, value)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 class Predictions(Callback):
-    """Keeps the predictions of the last validation pass on the CPU; `Learner.predict` is made of it.
+    """Keeps the predictions of the last validation pass on the CPU; `Learner.predict` is made of
+    it.
 
     Args:
         instead_of_loss: leave the loss out, so that no targets are needed.

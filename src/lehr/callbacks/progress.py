@@ -19,9 +19,9 @@ _REFRESH_SECONDS = 0.5  # a refresh costs about a millisecond
 class Progress(Callback):
     """Shows a row for every epoch or validation, and where the run stands in between.
 
-    In a terminal, finished rows are printed once and a bar with time left, items per second and loss
-    is redrawn at most twice a second; in a notebook the table updates in place; elsewhere there are
-    plain lines. The loss is read from its device only when it is shown.
+    In a terminal, finished rows are printed once and a bar with time left, items per second and
+    loss is redrawn at most twice a second; in a notebook the table updates in place; elsewhere
+    there are plain lines. The loss is read from its device only when it is shown.
 
     Args:
         mode: ``"terminal"``, ``"notebook"`` or ``"plain"``; ``"auto"`` looks where it is.
@@ -35,7 +35,7 @@ class Progress(Callback):
         >>> _ = tiny_learner().fit(1, callbacks=[Progress("plain")])
         1 epoch of 4 batches, seed 0
         epoch  train_loss  valid_loss        time
-            0      0.9164      1.1389       ...s
+            0      0.7266      0.7034       ...s
     """
 
     phase = Phase.REPORT
@@ -48,7 +48,8 @@ class Progress(Callback):
     ) -> None:
         if mode not in ("auto", "terminal", "notebook", "plain"):
             raise ValueError(
-                f"mode must be 'auto', 'terminal', 'notebook' or 'plain'; got {mode!r}. Leave it out."
+                f"mode must be 'auto', 'terminal', 'notebook' or 'plain'; got {mode!r}. Leave it "
+                "out."
             )
         self.mode = mode
         self.console = console
@@ -225,4 +226,5 @@ class _Notebook(_Plain):
         self.handle.update(self.html(self._page("")))
 
     def _page(self, status: str) -> str:
-        return f"<small>{'<br>'.join(self.lines)}</small>{table.html(self.rows) if self.rows else ''}{status}"
+        rows = table.html(self.rows) if self.rows else ""
+        return f"<small>{'<br>'.join(self.lines)}</small>{rows}{status}"

@@ -19,9 +19,9 @@ class Recorder(Callback):
     """Writes `run.history` and draws it. A Learner always has one, at `run.recorder`.
 
     By training batch: ``loss`` and ``lr`` (of the last parameter group). By epoch or validation:
-    ``epoch``, ``step``, ``train_loss`` (the mean over the training items since the row before, while
-    the weights were changing), ``valid_loss``, ``seconds``. Losses are weighted by items. A pass that
-    was cut short has the loss None. Nothing here waits for a device; memory is bounded.
+    ``epoch``, ``step``, ``train_loss`` (the mean over the training items since the row before,
+    while the weights were changing), ``valid_loss``, ``seconds``. Losses are weighted by items. A
+    pass that was cut short has the loss None. Nothing here waits for a device; memory is bounded.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -99,12 +99,16 @@ class Recorder(Callback):
     @property
     def losses(self) -> list[float]:
         """The training loss of every batch."""
-        return self.history["loss"] if "loss" in self.history else []
+        return self._values("loss")
 
     @property
     def lrs(self) -> list[float]:
         """The learning rate that every training batch used."""
-        return self.history["lr"] if "lr" in self.history else []
+        return self._values("lr")
+
+    def _values(self, name: str) -> list[float]:
+        series = self.history.series.get(name)
+        return [] if series is None else series.values
 
     def plot_loss(self, ax: Any = None) -> Any:
         """Draw the training loss by batch, and the validation loss where it was taken.

@@ -71,7 +71,8 @@ def mnist(
 
     Reference:
         Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document
-        recognition", Proceedings of the IEEE, 1998.
+        recognition", Proceedings of the IEEE, 1998. Pixels are divided by 255; the file that the
+        lesson reads was divided by 256, hence its mean 0.1304 where ours is 0.1310.
     """
     images, labels = read_mnist(root)
     n_train = len(images) - valid_items

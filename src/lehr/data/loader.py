@@ -6,11 +6,9 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from lehr.data.fetch import Fetch, Request, gather_in_memory
-from lehr.data.order import ForeignOrder
-from lehr.data.sampler import Sampler
+from lehr.data.order import decide_order
 from lehr.data.workers import Workers
 from lehr.streams import draw_seed
-from lehr.types import SeekableLoader
 
 
 class DataLoader:
@@ -66,7 +64,7 @@ class DataLoader:
         if num_workers != 0:
             _check_workers(num_workers)
         self.dataset = dataset
-        self.sampler = _make_sampler(dataset, batch_size, shuffle, drop_last, sampler)
+        self.sampler = decide_order(dataset, batch_size, shuffle, drop_last, sampler)
         self.batch_size: int | None = getattr(self.sampler, "batch_size", None)
         self.seed = seed
         self.num_workers = num_workers
@@ -140,30 +138,3 @@ def _check_workers(num_workers: object) -> None:
         raise ValueError(
             f"num_workers must be at least 0; got {num_workers}. Give 0 to read in this process."
         )
-
-
-def _make_sampler(
-    dataset: Any, batch_size: int | None, shuffle: bool, drop_last: bool, sampler: Any
-) -> Any:
-    if sampler is None:
-        size = 64 if batch_size is None else batch_size
-        return Sampler(dataset, size, shuffle=shuffle, drop_last=drop_last)
-    if shuffle:
-        raise ValueError(
-            f"shuffle=True and sampler={type(sampler).__name__} both decide the order. Give one; "
-            "Sampler(dataset, batch_size, shuffle=True) shuffles by itself."
-        )
-    if not isinstance(sampler, SeekableLoader):
-        return ForeignOrder(sampler, 64 if batch_size is None else batch_size, drop_last=drop_last)
-    own_size = getattr(sampler, "batch_size", None)
-    if batch_size not in (None, own_size):
-        raise ValueError(
-            f"batch_size={batch_size} is not the sampler's, which is {own_size}. "
-            "Give it to the sampler alone."
-        )
-    if drop_last and not getattr(sampler, "drop_last", False):
-        raise ValueError(
-            "drop_last=True is for the sampler to decide, and it keeps the last batch. "
-            "Give drop_last=True to the sampler."
-        )
-    return sampler

@@ -1,4 +1,4 @@
-"""Somebody else's sampler, which yields one index at a time, cut into seekable index batches."""
+"""Who decides the order: our sampler, or somebody else's made seekable."""
 
 import operator
 from collections.abc import Iterator
@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lehr.data.sampler import check_start, count_batches, cut
+from lehr.data.sampler import Sampler, check_start, count_batches, cut
 from lehr.errors import positive_int
 from lehr.streams import Streams, forked
+from lehr.types import SeekableLoader
 
 
 class ForeignOrder:
@@ -81,3 +82,31 @@ class ForeignOrder:
                 "indices; batch_size= makes the batches."
             ) from error
         return cut(len(order), self.batch_size, range(start, len(self)), order)
+
+
+def decide_order(
+    dataset: Any, batch_size: int | None, shuffle: bool, drop_last: bool, sampler: Any
+) -> Any:
+    """The index batches that a loader's arguments ask for; refuses two that contradict each other."""
+    if sampler is None:
+        size = 64 if batch_size is None else batch_size
+        return Sampler(dataset, size, shuffle=shuffle, drop_last=drop_last)
+    if shuffle:
+        raise ValueError(
+            f"shuffle=True and sampler={type(sampler).__name__} both decide the order. Give one; "
+            "Sampler(dataset, batch_size, shuffle=True) shuffles by itself."
+        )
+    if not isinstance(sampler, SeekableLoader):
+        return ForeignOrder(sampler, 64 if batch_size is None else batch_size, drop_last=drop_last)
+    own_size = getattr(sampler, "batch_size", None)
+    if batch_size not in (None, own_size):
+        raise ValueError(
+            f"batch_size={batch_size} is not the sampler's, which is {own_size}. "
+            "Give it to the sampler alone."
+        )
+    if drop_last and not getattr(sampler, "drop_last", False):
+        raise ValueError(
+            "drop_last=True is for the sampler to decide, and it keeps the last batch. "
+            "Give drop_last=True to the sampler."
+        )
+    return sampler

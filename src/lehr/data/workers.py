@@ -30,6 +30,12 @@ class _Orders(TorchSampler[Request]):
         return iter(self.requests)
 
 
+def _stop(loader: TorchLoader[Any]) -> None:
+    """End the processes now; left to the garbage collector, torch waits for them for seconds."""
+    iterator = getattr(loader, "_iterator", None)
+    getattr(iterator, "_shutdown_workers", lambda: None)()
+
+
 def _unchanged(batch: Any) -> Any:
     return batch
 
@@ -58,6 +64,9 @@ class Workers:
         cast(_Orders, loader.sampler).requests = requests
         try:
             yield from loader
+        except Exception:
+            _stop(loader)
+            raise
         except GeneratorExit:
             self._idle = loader
             raise

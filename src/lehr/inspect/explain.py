@@ -39,8 +39,8 @@ fit
 def explain(callbacks: Iterable[Callback]) -> str:
     """Draw the loop with everybody who hears an event or wraps an action, in the order they will.
 
-    An event is followed by its listeners; an action by its wrappers, outermost first, and by ``verb``,
-    what the loop itself does there. A line without names costs nothing.
+    An event is followed by its listeners; an action by its wrappers, outermost first, and by
+    ``verb``, what the loop itself does there. A line without names costs nothing.
 
     Args:
         callbacks: everybody attached.
