@@ -52,6 +52,21 @@ def line(names: Sequence[str], row: Row) -> str:
     Example:
         >>> row = {"epoch": 0, "train_loss": 0.5, "seconds": 1.0}
         >>> line(["epoch", "train_loss", "seconds"], row)
+        '    0      0.5000       1.00s'
+    """
+    return _line(names, {name: cell(name, row.get(name)) for name in names})
+
+
+def _line(names: Sequence[str], cells: Mapping[str, str]) -> str:
+    widths = {name: 5 if name == "epoch" else max(_WIDTH, len(name)) for name in names}
+    return "  ".join(f"{cells[name]:>{widths[name]}}" for name in names)
+
+
+def html(rows: Sequence[Row]) -> str:
+    """All rows as an HTML table.
+
+    Example:
+        >>> html([{"epoch": 0}])
         '<table><thead><tr><th>epoch</th></tr></thead><tbody><tr><td>0</td></tr></tbody></table>'
     """
     merged: dict[str, Any] = {}

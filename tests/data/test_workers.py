@@ -83,12 +83,16 @@ def test_two_passes_at_once():
     assert rows(a for a, _ in pairs) == rows(b for _, b in pairs) == whole
 
 
+def caught(dl):
+    try:  # pytest.raises would keep the frames, and with them the processes, alive
+        list(dl.batches(0, 0))
+    except LookupError as error:
+        return str(error)
+
+
 def test_an_error_keeps_its_type_and_the_next_pass_works():
     dl = DataLoader(Faulty(), 4, num_workers=1)
-    batches = dl.batches(0, 0)
-    assert next(batches)[0].tolist() == [0, 1, 2, 3]
-    with pytest.raises(LookupError, match="no item 13"):
-        list(batches)
+    assert "no item 13" in caught(dl)
     assert dl._workers._idle is None  # the next pass gets processes of its own
     assert next(dl.batches(0, 0))[0].tolist() == [0, 1, 2, 3]
 

@@ -87,7 +87,7 @@ class ForeignOrder:
 def decide_order(
     dataset: Any, batch_size: int | None, shuffle: bool, drop_last: bool, sampler: Any
 ) -> Any:
-    """The index batches that a loader's arguments ask for; refuses two that contradict each other."""
+    """The index batches that a loader's arguments ask for; refuses those that contradict."""
     if sampler is None:
         size = 64 if batch_size is None else batch_size
         return Sampler(dataset, size, shuffle=shuffle, drop_last=drop_last)
