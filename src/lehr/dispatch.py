@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -78,15 +79,18 @@ def _shipped(callback: Callback) -> tuple[bool, str]:
 
 def fire(listeners: Sequence[Listener], run: Any) -> None:
     """Let every listener hear the event; the widest cancel they raised takes effect then."""
-    cancel: Cancel | None = None
-    for listener in listeners:
+    cancel, listener = None, None
+    for hearing in listeners:
         try:
-            listener(run)
+            hearing(run)
         except Cancel as request:
             if cancel is None or request.width > cancel.width:
-                cancel = request
+                cancel, listener = request, hearing
     if cancel is not None:
-        raise cancel
+        try:
+            raise cancel
+        finally:
+            del cancel  # its traceback holds this frame: a cycle would keep the Learner alive
 
 
 @contextmanager
@@ -165,13 +169,19 @@ def where(error_traceback: TracebackType | None, run: Any) -> str:
     """
     steps: list[str] = []
     for frame, _ in traceback.walk_tb(error_traceback):
-        name = frame.f_code.co_name
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, Callback) and name in METHODS:
+        name, known = frame.f_code.co_name, frame.f_locals
+        owner = known.get("self")
+        if frame.f_code is fire.__code__:
+            hears = known["listeners"]
+            event = next(e for e in EVENTS if getattr(run._on, e) is hears)
+            listener = known["listener"] or known["hearing"]
+            steps.append(f"{type(listener.__self__).__name__}.{event}")
+        elif isinstance(owner, Callback) and name in ACTIONS:
             steps.append(f"{type(owner).__name__}.{name}")
         elif owner is run and name.lstrip("_") in ACTIONS:
             steps.append(name.lstrip("_"))
-    return " > ".join(step for step in steps if step != "one_batch") or "the loop"
+    # A cancel passes twice through the frame that lets everybody hear the event first.
+    return " > ".join(step for step, _ in groupby(steps) if step != "one_batch") or "the loop"
 
 
 def describe(value: Any) -> str:

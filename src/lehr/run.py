@@ -33,6 +33,8 @@ class Run(RunState):
     def fit(self) -> None:
         """Train for the planned epochs or steps, validating as planned."""
         with self._opened() as on:
+            self._zero_grad()
+            fire(on.begin_fit, self)
             for self.epoch in count() if self.epochs is None else range(self.epochs):
                 steps = self.n_steps
                 with self._scopes.open():
@@ -56,7 +58,8 @@ class Run(RunState):
 
     def validate(self) -> None:
         """One pass over each validation loader."""
-        with self._opened():
+        with self._opened() as on:
+            fire(on.begin_fit, self)
             self._validate()
 
     def _validate(self) -> None:
@@ -113,8 +116,8 @@ class Run(RunState):
                     self._heed_stop()
                 if training and self.n_steps == self.steps:
                     break
-        if self.window.batches:  # the batch that should have closed it was cancelled
-            self._close_window()
+        if self.window.batches:
+            self._flush_window()
         fire(after, self)
 
     def _one_batch(self) -> None:
@@ -153,6 +156,14 @@ class Run(RunState):
                 if self._on.after_step:
                     fire(self._on.after_step, self)
         self._drop_window()
+
+    def _flush_window(self) -> None:
+        # The batch that should have closed the window was cancelled, or never came.
+        self._in_batch, self.batch_index = True, self.batch_index - 1
+        with suppress(CancelBatch):
+            self._close_window()
+        self._drop_window()
+        self._in_batch = False
 
     def _drop_window(self) -> None:
         if self.window.batches:
@@ -202,10 +213,8 @@ class Run(RunState):
             with self._scopes.open():
                 self.defer(keep_modes(self.model))
                 self.defer(partial(streams.set_default_state, streams.default_state()))
-                self._zero_grad()
                 with around(self.callbacks, self):
                     try:
-                        fire(on.begin_fit, self)
                         yield on
                     except CancelFit as cancel:
                         self._in_batch = False

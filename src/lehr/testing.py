@@ -32,10 +32,12 @@ def tiny_learner(
     x = torch.randn(items + items // 2, 3, generator=generator)
     y = (x.sum(1) > 0).long()
     train, valid = Dataset(x[:items], y[:items]), Dataset(x[items:], y[items:])
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    with torch.no_grad():
-        for p in model.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator) * 0.5)
+    model = kwargs.pop("model", None)
+    if model is None:
+        model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(torch.randn(p.shape, generator=generator) * 0.5)
     arguments: dict[str, Any] = {
         "opt": torch.optim.SGD(model.parameters(), lr=0.1),
         "loss_func": nn.functional.cross_entropy,
@@ -44,7 +46,7 @@ def tiny_learner(
         "progress": False,
         **kwargs,
     }
-    return Learner(arguments.pop("model", model), callbacks=callbacks, **arguments)
+    return Learner(model, callbacks=callbacks, **arguments)
 
 
 class EventLog(Callback):

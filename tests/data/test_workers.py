@@ -1,5 +1,7 @@
+import multiprocessing
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -102,3 +104,11 @@ def test_items_are_read_elsewhere():
     assert os.getpid() not in pids.tolist()
     _, pids = next(iter(DataLoader(Faulty(), 4)))
     assert os.getpid() in pids.tolist()
+
+
+def test_an_interrupt_is_left_to_the_training():
+    batches = iter(DataLoader(Random(), 2, seed=1, num_workers=1))
+    first = next(batches)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, signal.SIGINT)
+    assert len([first, *batches]) == 25

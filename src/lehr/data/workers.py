@@ -1,5 +1,7 @@
 """Processes that read batches ahead: torch's worker machinery with our order on top."""
 
+import signal
+import traceback
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, cast
 
@@ -36,6 +38,11 @@ def _stop(loader: TorchLoader[Any]) -> None:
     getattr(iterator, "_shutdown_workers", lambda: None)()
 
 
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process; whether and when to end is for the training to decide."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _unchanged(batch: Any) -> Any:
     return batch
 
@@ -64,8 +71,10 @@ class Workers:
         cast(_Orders, loader.sampler).requests = requests
         try:
             yield from loader
-        except Exception:
+        except Exception as error:
             _stop(loader)
+            # A frame of torch's holds the error that holds the frame; both would hold the loader.
+            traceback.clear_frames(error.__traceback__)
             raise
         except GeneratorExit:
             self._idle = loader
@@ -79,6 +88,7 @@ class Workers:
             sampler=_Orders(),
             collate_fn=_unchanged,
             num_workers=self._count,
+            worker_init_fn=_leave_interrupts,
             persistent_workers=True,
             generator=torch.Generator().manual_seed(0),  # else it draws from the global one
         )
