@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +78,13 @@ def _shipped(callback: Callback) -> tuple[bool, str]:
 
 def fire(listeners: Sequence[Listener], run: Any) -> None:
     """Let every listener hear the event; the widest cancel they raised takes effect then."""
-    cancel, listener = None, None
-    for hearing in listeners:
+    cancel: Cancel | None = None
+    for listener in listeners:
         try:
-            hearing(run)
+            listener(run)
         except Cancel as request:
             if cancel is None or request.width > cancel.width:
-                cancel, listener = request, hearing
+                cancel = request
     if cancel is not None:
         try:
             raise cancel
@@ -167,21 +166,19 @@ def where(error_traceback: TracebackType | None, run: Any) -> str:
 
     Reading it after the fact keeps the loop free of any book-keeping for errors.
     """
+    frames = [frame for frame, _ in traceback.walk_tb(error_traceback)]
     steps: list[str] = []
-    for frame, _ in traceback.walk_tb(error_traceback):
-        name, known = frame.f_code.co_name, frame.f_locals
-        owner = known.get("self")
-        if frame.f_code is fire.__code__:
-            hears = known["listeners"]
-            event = next(e for e in EVENTS if getattr(run._on, e) is hears)
-            listener = known["listener"] or known["hearing"]
-            steps.append(f"{type(listener.__self__).__name__}.{event}")
+    for frame, inner in zip(frames, [*frames[1:], None], strict=True):
+        name, owner = frame.f_code.co_name, frame.f_locals.get("self")
+        if inner is not None and frame.f_code is fire.__code__ is not inner.f_code:
+            hears = frame.f_locals["listeners"]
+            event = next(event for event in EVENTS if getattr(run._on, event) is hears)
+            steps.append(f"{type(inner.f_locals.get('self')).__name__}.{event}")
         elif isinstance(owner, Callback) and name in ACTIONS:
             steps.append(f"{type(owner).__name__}.{name}")
         elif owner is run and name.lstrip("_") in ACTIONS:
             steps.append(name.lstrip("_"))
-    # A cancel passes twice through the frame that lets everybody hear the event first.
-    return " > ".join(step for step, _ in groupby(steps) if step != "one_batch") or "the loop"
+    return " > ".join(step for step in steps if step != "one_batch") or "the loop"
 
 
 def describe(value: Any) -> str:
