@@ -16,6 +16,7 @@ from lehr.dispatch import check
 from lehr.errors import positive_int
 from lehr.events import Layer, Phase
 from lehr.intervals import EVERY_EPOCH, every
+from lehr.metrics import meters
 from lehr.plan import Plan
 from lehr.probe import probe
 from lehr.run import Run
@@ -97,6 +98,7 @@ class Learner:
         self.data = data
         self.callbacks = list(callbacks)
         self.metrics = list(metrics)
+        meters(self.metrics)
         self.split_batch = split_batch
         self.weight = weight or _count_items
         self.reduction = reduction
@@ -107,7 +109,7 @@ class Learner:
         """Optimizer steps made in all fits so far."""
         self.run: Run | None = None
         """The last run, also when it ended in an error: its batch can be looked at."""
-        self._seed = seed
+        self._seed = streams.check_seed(seed)
         self._attached()
 
     @property

@@ -1,6 +1,6 @@
 """Metrics: weighted means that are right for unequal batches, and the common functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -148,6 +148,26 @@ class Meter:
             named = cast("dict[str, Any]", result)
             return {_snake(key): float(value) for key, value in named.items()}
         return {self.names[0]: float(result)}
+
+
+def meters(metrics: Iterable[Metric | MetricObject]) -> list[Meter]:
+    """A meter for each metric.
+
+    Raises:
+        TypeError: one of them is no metric.
+        ValueError: two have one name.
+
+    Example:
+        >>> [meter.names for meter in meters([accuracy])]
+        [['accuracy']]
+    """
+    made = [Meter(metric) for metric in metrics]
+    names = [name for meter in made for name in meter.names]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"metrics must have different names; got {names}. Set __name__ of those that are alike."
+        )
+    return made
 
 
 def _snake(name: str) -> str:

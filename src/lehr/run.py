@@ -91,7 +91,7 @@ class Run(RunState):
             self.batch, self._last = item
             self.pred = self.loss = self.weight = None
             self.stepped, self.closes, self._in_batch = False, True, True
-            mark, window = len(undos), self.window.batches
+            mark, window, steps = len(undos), self.window.batches, self.n_steps
             try:
                 self.xb, self.yb = self._plan.split_batch(self.batch)
                 try:
@@ -99,6 +99,8 @@ class Run(RunState):
                 except CancelBatch:
                     if self.window.batches != window:  # backward had begun
                         self._drop_window()
+                if self.stepped and self.n_steps == steps:  # somebody replaced the whole batch
+                    self._count_step()
                 self.n_iter += training
                 if on.after_batch:
                     try:
@@ -152,10 +154,13 @@ class Run(RunState):
             self._do.finish_grad()
             self._do.step()
             if self.stepped:
-                self.n_steps += 1
-                if self._on.after_step:
-                    fire(self._on.after_step, self)
+                self._count_step()
         self._drop_window()
+
+    def _count_step(self) -> None:
+        self.n_steps += 1
+        if self._on.after_step:
+            fire(self._on.after_step, self)
 
     def _flush_window(self) -> None:
         # The batch that should have closed the window was cancelled, or never came.

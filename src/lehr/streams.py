@@ -71,8 +71,7 @@ def seed(value: int | None) -> None:
         >>> seed(None)
     """
     global _process_seed
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise TypeError(f"seed must be an int or None; got {value!r}. Use e.g. lehr.seed(42).")
+    check_seed(value)
     if value is not None:
         import numpy as np  # torch has loaded it already; a top-level import would be a second one
 
@@ -80,6 +79,21 @@ def seed(value: int | None) -> None:
         np.random.seed(value % 2**32)
         torch.manual_seed(mix(value))
     _process_seed = value
+
+
+def check_seed(value: int | None) -> int | None:
+    """``value`` if it can be a seed.
+
+    Raises:
+        TypeError: it is neither an integer nor None.
+
+    Example:
+        >>> check_seed(42)
+        42
+    """
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise TypeError(f"seed must be an int or None; got {value!r}. Use e.g. lehr.seed(42).")
+    return value
 
 
 def draw_seed() -> int:

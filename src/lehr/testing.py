@@ -11,6 +11,7 @@ from lehr.callback import Callback
 from lehr.data import DataBunch, Dataset, get_dls
 from lehr.events import ACTIONS, EVENTS
 from lehr.learner import Learner
+from lehr.streams import forked
 
 
 def tiny_learner(
@@ -32,14 +33,12 @@ def tiny_learner(
     x = torch.randn(items + items // 2, 3, generator=generator)
     y = (x.sum(1) > 0).long()
     train, valid = Dataset(x[:items], y[:items]), Dataset(x[items:], y[items:])
-    model = kwargs.pop("model", None)
-    if model is None:
-        model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-        with torch.no_grad():
-            for p in model.parameters():
-                p.copy_(torch.randn(p.shape, generator=generator) * 0.5)
+    with forked(key=0):
+        model = kwargs.pop("model", None) or nn.Sequential(
+            nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)
+        )
     arguments: dict[str, Any] = {
-        "opt": torch.optim.SGD(model.parameters(), lr=0.1),
+        "opt": partial(torch.optim.SGD, lr=0.1),
         "loss_func": nn.functional.cross_entropy,
         "data": DataBunch(*get_dls(train, valid, batch_size), c=2),
         "seed": 0,

@@ -7,7 +7,7 @@ import torch
 
 from lehr.callback import Callback
 from lehr.events import Phase
-from lehr.metrics import Meter
+from lehr.metrics import meters
 
 if TYPE_CHECKING:
     from lehr.run import Run
@@ -36,14 +36,8 @@ class Metrics(Callback):
     phase = Phase.MEASURE
 
     def __init__(self, metrics: Iterable[Any], *, train: bool = False) -> None:
-        self.meters = [Meter(metric) for metric in metrics]
+        self.meters = meters(metrics)
         self.train = train
-        names = [name for meter in self.meters for name in meter.names]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(
-                    f"metrics must have different names; got {names}. Set __name__ of one {name!r}."
-                )
 
     def begin_train(self, run: "Run") -> None:
         """Start from nothing."""

@@ -35,7 +35,7 @@ class Progress(Callback):
         >>> _ = tiny_learner().fit(1, callbacks=[Progress("plain")])
         1 epoch of 4 batches, seed 0
         epoch  train_loss  valid_loss        time
-            0      0.7266      0.7034       ...s
+            0      0.7231      0.6961       ...s
     """
 
     phase = Phase.REPORT

@@ -1,0 +1,191 @@
+"""The folder that holds everything one training leaves behind."""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from lehr.learner import Learner
+from lehr.run import Run
+from lehr.state import ModelState
+
+
+@final
+class RunFolder:
+    """Writes what a training was, what it did and what it made.
+
+    - ``config.json``: the settings, and how it ended: ``finished``, ``interrupted`` or ``failed``
+      with the error's text (``running`` if the process was killed).
+    - ``environment.json``: versions and hardware.
+    - ``history.jsonl`` (everything, by batch) and ``history.csv`` (a row for each epoch).
+    - ``model.safetensors``: the weights, under the names of the bare model.
+    - ``loss.png``, ``lr.png``, and a plot of every other number recorded by batch.
+
+    Args:
+        path: the folder, which is there; `create` and `create_unique` make one.
+
+    Example:
+        >>> import tempfile
+        >>> from lehr.testing import tiny_learner
+        >>> learn = tiny_learner()
+        >>> with tempfile.TemporaryDirectory() as scratch:
+        ...     folder = RunFolder.create(Path(scratch, "first"))
+        ...     with folder.keep(learn, {"epochs": 1}):
+        ...         _ = learn.fit(1)
+        ...     sorted(file.name for file in folder.path.iterdir())[:4]
+        ['config.json', 'environment.json', 'history.csv', 'history.jsonl']
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | Path) -> "RunFolder":
+        """Makes a new folder, and those above it.
+
+        Raises:
+            FileExistsError: there is something of that name.
+            OSError: it cannot be made there; the class is the system's, such as PermissionError.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise FileExistsError(
+                f"the run folder must be new; {path} exists. Choose another name, or remove it."
+            ) from None
+        except OSError as error:
+            raise type(error)(
+                f"the run folder {path} cannot be made: {error.strerror}. Choose a place that can "
+                "be written to."
+            ) from error
+        return cls(path)
+
+    @classmethod
+    def create_unique(cls, name: str, parent: str | Path = "runs") -> "RunFolder":
+        """Makes ``parent/name-yyyymmdd-hhmmss``, with a number behind it if that is taken.
+
+        Raises:
+            OSError: it cannot be made there.
+        """
+        stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+        for number in range(1, 1000):
+            path = Path(parent, stem if number == 1 else f"{stem}-{number}")
+            if not path.exists():
+                try:
+                    return cls.create(path)
+                except FileExistsError:  # somebody was faster
+                    continue
+        raise FileExistsError(f"{parent} holds a thousand runs called {stem}. Choose another name.")
+
+    @contextmanager
+    def keep(self, learn: Learner, settings: Mapping[str, Any]) -> Generator[None]:
+        """A scope for one ``learn.fit(…)``; however it ends, the folder then holds what there is.
+
+        Args:
+            learn: whose training it is.
+            settings: whatever decided it; kept in ``config.json``, as text where JSON has no word.
+        """
+        config: dict[str, Any] = {
+            "status": "running",
+            "error": None,
+            "stop_reason": None,
+            "started": _now(),
+            "ended": None,
+            "lehr": _version(),
+            "seed": learn.seed,
+            "settings": dict(settings),
+        }
+        before = learn.run
+        self._write("environment.json", environment(learn.model))
+        self._write("config.json", config)
+        try:
+            yield
+            config["status"] = "finished"
+        except KeyboardInterrupt:
+            config["status"] = "interrupted"
+            raise
+        except BaseException as error:
+            lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+            config.update(status="failed", error="\n".join(lines))
+            raise
+        finally:
+            run = None if learn.run is before else learn.run
+            config.update(ended=_now(), stop_reason=run and run.stop_reason)
+            self._write("config.json", config)
+            self._write_weights(learn.model)
+            if run is not None:
+                run.history.to_jsonl(self.path / "history.jsonl")
+                run.history.to_csv(self.path / "history.csv")
+                self._write_plots(run)
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        text = json.dumps(content, indent=2, default=str)
+        (self.path / name).write_text(text + "\n", encoding="utf-8")
+
+    def _write_weights(self, model: nn.Module) -> None:
+        from safetensors.torch import save_file
+
+        # Copies, because tensors in the file may not share memory, as tied weights do.
+        tensors = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in ModelState(model).state_dict().items()
+        }
+        save_file(tensors, self.path / "model.safetensors", metadata={"format": "pt"})
+
+    def _write_plots(self, run: Run) -> None:
+        from matplotlib.figure import Figure  # without pyplot the user's backend stays as it is
+
+        for name in run.history.series:
+            figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+            ax = figure.subplots()
+            if name == "loss":
+                run.recorder.plot_loss(ax)
+            else:
+                run.recorder.plot(name, ax)
+            ax.grid(alpha=0.3)
+            ax.spines[["top", "right"]].set_visible(False)
+            figure.savefig(self.path / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png")
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+
+def environment(model: nn.Module) -> dict[str, Any]:
+    """Versions and hardware that a training of ``model`` runs on.
+
+    Example:
+        >>> environment(nn.Linear(1, 1))["device"]
+        'cpu'
+    """
+    import numpy as np
+
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    }
+
+
+def _version() -> str:
+    import lehr
+
+    return lehr.__version__
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,342 @@
+"""The actions are enough: each technique is a class of a few lines, none touches the loop."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+from lehr import Callback, DataBunch, Layer, Learner
+from lehr.testing import tiny_learner
+
+
+class Accumulate(Callback):
+    """Step after every ``n`` batches; the last window of an epoch may be shorter."""
+
+    layer = Layer.WINDOW
+
+    def __init__(self, n):
+        self.n = n
+
+    def begin_fit(self, run):
+        run.steps_per_epoch = -(-run.num_batches // self.n)
+
+    def begin_batch(self, run):
+        run.closes = run.window.batches + 1 == self.n
+
+
+class LossScaling(Callback):
+    """Half-precision forward and backward with a loss scale; a step with an overflow is skipped."""
+
+    layer = Layer.PRECISION
+    state = ("scale",)
+
+    def __init__(self, scale=2.0**10, dtype=torch.float16):
+        self.scale, self.dtype = scale, dtype
+
+    def predict(self, run, proceed):
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype is not None):
+            proceed()
+
+    def backward(self, run, proceed):
+        loss, run.loss = run.loss, run.loss * self.scale
+        proceed()
+        run.loss = loss
+
+    def finish_grad(self, run, proceed):
+        for p in run.trained_parameters():
+            p.grad.div_(self.scale)
+        self.finite = all(p.grad.isfinite().all() for p in run.trained_parameters())
+        proceed()
+
+    def step(self, run, proceed):
+        if self.finite:
+            proceed()
+        else:
+            self.scale /= 2
+
+
+class Clip(Callback):
+    """Scale the gradients down so that their total norm is at most ``max_norm``."""
+
+    layer = Layer.CLIP
+
+    def __init__(self, max_norm):
+        self.max_norm = max_norm
+
+    def finish_grad(self, run, proceed):
+        proceed()
+        run.log("grad_norm", clip_grad_norm_(run.trained_parameters(), self.max_norm))
+
+
+class SAM(Callback):
+    """Step with the gradient of the worst point nearby (Foret et al., arXiv:2010.01412)."""
+
+    layer = Layer.SEARCH
+    regrads = True
+
+    def __init__(self, rho):
+        self.rho = rho
+
+    def step(self, run, proceed):
+        held = run.trained_parameters()
+        before = [p.detach().clone() for p in held]
+        norm = torch.stack([p.grad.norm() for p in held]).norm()
+        with torch.no_grad():
+            for p in held:
+                p.add_(p.grad, alpha=self.rho / (norm.item() + 1e-12))
+        run.regrad()
+        with torch.no_grad():
+            for p, old in zip(held, before, strict=True):
+                p.copy_(old)
+        proceed()
+
+
+class Closure(Callback):
+    """Let an optimizer such as LBFGS ask for loss and gradient as often as it likes."""
+
+    layer = Layer.SEARCH
+    regrads = True
+
+    def step(self, run, proceed):
+        run.opt.step(run.regrad)
+        run.stepped = True
+
+
+class AlternatingGAN(Callback):
+    """One model of two halves, two optimizers: a critic and a generator step on every batch."""
+
+    def one_batch(self, run, proceed):
+        real, noise = run.xb, torch.randn(len(run.xb), 1, generator=run.stream("noise"))
+        generator, critic = run.model["generator"], run.model["critic"]
+        for name in ("critic", "generator"):
+            fake = critic(generator(noise))
+            run.loss = fake.mean() if name == "generator" else critic(real).mean() - fake.mean()
+            run.opt[name].zero_grad()
+            run.loss.backward()
+            run.opt[name].step()
+            run.log(f"{name}_loss", run.loss.detach())
+        run.weight, run.stepped = len(real), True
+
+
+def problem(n=44, double=True):
+    generator = torch.Generator().manual_seed(0)
+    dtype = torch.float64 if double else torch.float32
+    x = torch.randn(n, 3, generator=generator, dtype=dtype)
+    y = (x.sum(1) > 0).long()
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).to(dtype)
+    batches = list(zip(x.split(8), y.split(8), strict=True))
+    return model, batches
+
+
+def learner(model, batches, callbacks, opt=None):
+    opt = opt or torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    data = DataBunch(batches)
+    return Learner(model, opt, F.cross_entropy, data, callbacks, seed=0, progress=False)
+
+
+def distance(a, b):
+    pairs = zip(a.parameters(), b.parameters(), strict=True)
+    return max((p - q).abs().max().item() for p, q in pairs)
+
+
+def mean_loss(model, window):
+    """The loss of the one big batch."""
+    x, y = (torch.cat(parts) for parts in zip(*window, strict=True))
+    return F.cross_entropy(model(x), y)
+
+
+def windows(batches, n):
+    return [batches[i : i + n] for i in range(0, len(batches), n)]
+
+
+def test_accumulation_fp16_clip_and_sam_together_equal_the_update_written_by_hand():
+    """In fp64, where only the order of sums differs; scaling by a power of two is exact there."""
+    n, rho, max_norm, epochs = 3, 0.05, 0.1, 2
+    ours, batches = problem()
+    callbacks = [Clip(max_norm), SAM(rho), LossScaling(dtype=None), Accumulate(n)]
+    run = learner(ours, batches, callbacks).fit(epochs)
+
+    hand, _ = problem()
+    opt = torch.optim.SGD(hand.parameters(), lr=0.3, momentum=0.9)
+    for _ in range(epochs):
+        for window in windows(batches, n):
+            opt.zero_grad()
+            mean_loss(hand, window).backward()
+            clip_grad_norm_(hand.parameters(), max_norm)
+            before = [p.detach().clone() for p in hand.parameters()]
+            norm = torch.stack([p.grad.norm() for p in hand.parameters()]).norm()
+            with torch.no_grad():
+                for p in hand.parameters():
+                    p.add_(rho * p.grad / (norm + 1e-12))
+            opt.zero_grad()
+            mean_loss(hand, window).backward()
+            clip_grad_norm_(hand.parameters(), max_norm)
+            with torch.no_grad():
+                for p, old in zip(hand.parameters(), before, strict=True):
+                    p.copy_(old)
+            opt.step()
+    assert run.n_steps == epochs * 2
+    assert distance(ours, hand) <= 1e-12
+    # Negative controls: each part matters to more than the tolerance.
+    for left_out in range(4):
+        if left_out == 2:
+            continue  # scaling changes nothing but the range, which is its purpose
+        other, _ = problem()
+        learner(other, batches, [c for i, c in enumerate(callbacks) if i != left_out]).fit(epochs)
+        assert distance(other, hand) > 1e-6, callbacks[left_out]
+
+
+def test_lbfgs_accumulation_and_clip_together_equal_the_closure_written_by_hand():
+    n, max_norm = 3, 0.5
+    ours, batches = problem()
+    opt = torch.optim.LBFGS(ours.parameters(), lr=0.5, max_iter=3)
+    learner(ours, batches, [Closure(), Accumulate(n), Clip(max_norm)], opt).fit(2)
+
+    hand, _ = problem()
+    opt = torch.optim.LBFGS(hand.parameters(), lr=0.5, max_iter=3)
+    for _ in range(2):
+        for window in windows(batches, n):
+
+            def closure(window=window):
+                opt.zero_grad()
+                loss = mean_loss(hand, window)
+                loss.backward()
+                clip_grad_norm_(hand.parameters(), max_norm)
+                return loss
+
+            opt.step(closure)
+    assert distance(ours, hand) <= 1e-9
+    unclipped, _ = problem()
+    opt = torch.optim.LBFGS(unclipped.parameters(), lr=0.5, max_iter=3)
+    learner(unclipped, batches, [Closure(), Accumulate(n)], opt).fit(2)
+    assert distance(unclipped, hand) > 1e-6
+
+
+def test_the_order_of_the_list_does_not_matter_where_layers_differ():
+    results = []
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+        model, batches = problem()
+        callbacks = [Clip(0.1), SAM(0.05), LossScaling(dtype=None), Accumulate(3)]
+        learner(model, batches, [callbacks[i] for i in order]).fit(2)
+        results.append(model)
+    assert distance(results[0], results[1]) == distance(results[0], results[2]) == 0
+
+
+def test_fp16_on_the_cpu_trains_and_a_forced_overflow_advances_nothing():
+    class Overflow(Callback):
+        def backward(self, run, proceed):
+            proceed()
+            if run.n_iter == 2:
+                run.model[0].weight.grad[0, 0] = torch.inf
+
+    class Steps(Callback):
+        def begin_fit(self, run):
+            self.before_third = self.positions = None
+            self.positions = []
+
+        def begin_batch(self, run):
+            self.positions.append(run.pos)
+
+        def after_step(self, run):
+            self.last = run.n_steps
+
+    model, batches = problem(double=False)
+    scaling, steps = LossScaling(), Steps()
+    learn = learner(model, batches, [scaling, Overflow(), steps])
+    first = F.cross_entropy(model(batches[0][0]), batches[0][1]).item()
+    run = learn.fit(3)
+    assert run.history["loss"][-1] < first
+    assert (run.n_iter, run.n_steps, steps.last, scaling.scale) == (18, 17, 17, 2.0**9)
+    assert steps.positions[2] == steps.positions[3] == 2 / 18
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_half_precision_was_really_used():
+    seen = []
+    model, batches = problem(double=False)
+    model[0].register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    learner(model, batches, [LossScaling()]).fit(1)
+    assert set(seen) == {torch.float16}
+
+
+def test_clipping_is_of_the_unscaled_gradient_of_the_whole_window_once_a_step():
+    model, batches = problem()
+    run = learner(model, batches, [LossScaling(dtype=None), Clip(1e-3), Accumulate(3)]).fit(1)
+    plain, _ = problem()
+    mean_loss(plain, batches[:3]).backward()
+    norm = torch.stack([p.grad.norm() for p in plain.parameters()]).norm()
+    assert len(run.history["grad_norm"]) == run.n_steps == 2
+    assert run.history["grad_norm"][0] == pytest.approx(norm.item(), abs=1e-12)
+
+
+def test_sam_replays_the_same_dropout():
+    class Masks(SAM):
+        def predict(self, run, proceed):
+            proceed()
+            self.__dict__.setdefault("masks", []).append(run.model[1].mask.clone())
+
+    class Dropout(nn.Dropout):
+        def forward(self, x):
+            out = super().forward(torch.ones_like(x))
+            self.mask = out != 0
+            return x * out
+
+    model, batches = problem(double=False)
+    model[1] = Dropout(0.5)
+    spy = Masks(0.05)
+    learner(model, batches, [spy]).fit(1)
+    for first, second in zip(spy.masks[::2], spy.masks[1::2], strict=True):
+        assert torch.equal(first, second)
+    assert not torch.equal(spy.masks[0], spy.masks[2])
+
+
+def test_regrad_needs_a_callback_that_declares_it_and_leaves_the_batch_alone():
+    class Undeclared(SAM):
+        regrads = False
+
+    model, batches = problem()
+    with pytest.raises(RuntimeError, match=r"run.regrad\(\) has no batches.*Set regrads = True"):
+        learner(model, batches, [Undeclared(0.1)]).fit(1)
+
+    class Check(SAM):
+        def step(self, run, proceed):
+            loss, pred, xb = run.loss, run.pred, run.xb
+            mean = run.regrad()
+            assert run.loss is loss
+            assert run.pred is pred
+            assert run.xb is xb
+            assert mean.item() == loss.item()
+            proceed()
+
+    learner(model, batches, [Check(0.1)]).fit(1)
+
+
+def test_batches_are_kept_only_if_somebody_regrads():
+    learn = tiny_learner()
+
+    class Look(Callback):
+        def after_backward(self, run):
+            assert run.window._kept == []
+
+    learn.callbacks.append(Look())
+    learn.fit(1)
+
+
+def test_a_gan_with_two_optimizers_is_one_action():
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(512, 1, generator=generator) * 0.5 + 4
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"generator": nn.Linear(1, 1), "critic": nn.Linear(1, 1)})
+    opts = {name: torch.optim.SGD(model[name].parameters(), lr=0.05) for name in model}
+    data = DataBunch([(x,) for x in real.split(64)])
+    learn = Learner(model, opts, F.mse_loss, data, [AlternatingGAN()], seed=0, progress=False)
+    before = [p.detach().clone() for p in model.parameters()]
+    run = learn.fit(2)
+    assert (run.n_iter, run.n_steps) == (16, 16)
+    assert set(run.history.series) >= {"critic_loss", "generator_loss"}
+    # The critic's bias cancels in its loss; everything else has moved.
+    assert [not torch.equal(p, q) for p, q in zip(before, [*model.parameters()], strict=True)] == [
+        True
+    ] * 3 + [False]
