@@ -1,0 +1,212 @@
+"""Everything that is a number can follow a schedule, and is put back."""
+
+import pytest
+import torch
+from torch import nn
+
+from lehr import Callback, DataBunch
+from lehr.callbacks import ParamScheduler
+from lehr.schedules import combine_scheds, one_cycle, one_cycle_momentum, sched_cos, sched_lin
+from lehr.testing import tiny_learner
+
+FALL = sched_lin(0.4, 0.0)
+EXPECTED = pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def learner(opt=None, **kwargs):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+    opt = opt(model) if opt else torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+    return tiny_learner(model=model, opt=opt, **kwargs)
+
+
+class Watch(Callback):
+    """Notes a value as the batch sees it."""
+
+    def __init__(self, read):
+        self.read, self.seen = read, []
+
+    def after_pred(self, run):
+        if run.training:
+            self.seen.append(self.read(run))
+
+
+def scheduled(learn, name, read, **kwargs):
+    watch = Watch(read)
+    run = learn.fit(1, callbacks=[ParamScheduler(name, FALL, **kwargs), watch])
+    return watch.seen, run
+
+
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "dampening"])
+def test_any_hyper_parameter(name):
+    learn = learner()
+    before = dict(learn.opt.param_groups[0])
+    seen, run = scheduled(learn, name, lambda run: run.opt.param_groups[0][name])
+    assert seen == EXPECTED
+    assert run.history[name] == EXPECTED
+    assert learn.opt.param_groups[0] == before
+
+
+def test_momentum_is_the_first_beta_where_there_are_betas():
+    learn = learner(lambda model: torch.optim.Adam(model.parameters(), betas=(0.9, 0.99)))
+    seen, _ = scheduled(learn, "momentum", lambda run: run.opt.param_groups[0]["betas"])
+    assert [first for first, _ in seen] == EXPECTED
+    assert {second for _, second in seen} == {0.99}
+    assert learn.opt.param_groups[0]["betas"] == (0.9, 0.99)
+
+
+def test_a_tensor_is_written_in_place():
+    lr = torch.tensor(0.1)
+    learn = learner(lambda model: torch.optim.SGD(model.parameters(), lr=lr))
+    seen, _ = scheduled(learn, "lr", lambda run: lr.item())
+    assert seen == EXPECTED
+    assert learn.opt.param_groups[0]["lr"] is lr
+    assert lr.item() == pytest.approx(0.1)
+
+
+def two_groups(model):
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    biases = [p for p in model.parameters() if p.ndim == 1]
+    return torch.optim.SGD([{"params": weights, "lr": 1.0}, {"params": biases, "lr": 2.0}])
+
+
+def test_all_groups_or_one():
+    def lrs(run):
+        return [group["lr"] for group in run.opt.param_groups]
+
+    seen, run = scheduled(learner(two_groups), "lr", lrs)
+    assert [a for a, _ in seen] == [b for _, b in seen] == EXPECTED
+    seen, run = scheduled(learner(two_groups), "lr", lrs, group=0)
+    assert [a for a, _ in seen] == EXPECTED
+    assert {b for _, b in seen} == {2.0}
+    assert run.history["lr[0]"] == EXPECTED
+    assert set(run.history["lr"]) == {2.0}
+
+
+def test_a_schedule_for_each_group():
+    rise = sched_lin(0.0, 0.4)
+    learn = learner(two_groups)
+    watch = Watch(lambda run: [group["lr"] for group in run.opt.param_groups])
+    learn.fit(1, [ParamScheduler("lr", FALL, group=0), ParamScheduler("lr", rise, group=-1), watch])
+    assert watch.seen == [[FALL(i / 4), rise(i / 4)] for i in range(4)]
+
+
+def test_attributes_by_path():
+    learn = learner()
+    seen, run = scheduled(learn, "model.1.p", lambda run: run.model[1].p)
+    assert seen == run.history["model.1.p"] == EXPECTED
+    assert learn.model[1].p == 0.5
+
+
+def test_other_callbacks_by_path():
+    class MixUp(Callback):
+        alpha = 7.0
+
+    mixup = MixUp()
+    learn = learner(callbacks=[mixup])
+    seen, _ = scheduled(learn, "callbacks.mix_up.alpha", lambda run: mixup.alpha)
+    assert seen == EXPECTED
+    assert mixup.alpha == 7.0
+
+
+def test_one_of_several_optimizers_by_path():
+    def two(model):
+        halves = {"first": model[0], "second": model[2]}
+        return {n: torch.optim.SGD(half.parameters(), lr=1.0) for n, half in halves.items()}
+
+    learn = learner(two)
+    read = lambda run: [opt.param_groups[0]["lr"] for opt in run.opt.values()]  # noqa: E731
+    seen, _ = scheduled(learn, "opt.second.lr", read)
+    assert [a for a, _ in seen] == [1.0] * 4
+    assert [b for _, b in seen] == EXPECTED
+    both, _ = scheduled(learn, "lr", read)
+    assert [a for a, _ in both] == [b for _, b in both] == EXPECTED
+
+
+def test_lr_and_momentum_together():
+    learn = learner()
+    schedules = [
+        ParamScheduler("lr", one_cycle(0.5)),
+        ParamScheduler("momentum", one_cycle_momentum()),
+    ]
+    run = learn.fit(5, schedules)
+    assert run.history["lr"] == [one_cycle(0.5)(i / 20) for i in range(20)]
+    assert run.history["momentum"] == [one_cycle_momentum()(i / 20) for i in range(20)]
+
+
+def test_the_lessons_schedule_over_294_steps():
+    schedule = combine_scheds([0.3, 0.7], [sched_cos(0.3, 0.6), sched_cos(0.6, 0.2)])
+    run = tiny_learner(items=98 * 8).fit(3, callbacks=[ParamScheduler("lr", schedule)])
+    lrs = run.recorder.lrs
+    assert lrs[0] == 0.3
+    assert max(lrs) == pytest.approx(0.599996, abs=1e-6)
+    assert lrs.index(max(lrs)) == 88
+    assert lrs[-1] == pytest.approx(0.200023, abs=1e-6)
+    assert sum(lrs) / 294 == pytest.approx(0.415, abs=5e-4)
+
+
+def test_the_value_is_fixed_within_a_window_and_counts_steps():
+    class Accumulate(Callback):
+        def begin_fit(self, run):
+            run.steps_per_epoch = 2
+
+        def begin_batch(self, run):
+            run.closes = run.window.batches == 1
+
+    learn = learner(callbacks=[Accumulate()])
+    seen, _ = scheduled(learn, "lr", lambda run: run.opt.param_groups[0]["lr"])
+    assert seen == pytest.approx([0.4, 0.4, 0.2, 0.2])
+
+
+def test_validation_neither_sees_nor_moves_it():
+    learn = learner(items=64)
+    run = learn.fit(1, [ParamScheduler("lr", FALL)], validate_every="1 steps")
+    assert run.history["lr"] == pytest.approx([0.4 * (1 - i / 8) for i in range(8)])
+
+
+WRONG = {
+    "hyper-parameter": (
+        "momentun",
+        None,
+        r"SGD has no hyper-parameter 'momentun'. Did you mean mom",
+    ),
+    "group": ("lr", 3, r"group must be the number of a parameter group; got 3, but SGD has 1"),
+    "root": ("modle.1.p", None, r"the path 'modle.1.p' starts with 'modle'. Did you mean model\?"),
+    "module": ("model.9.p", None, r"'model.9.p' leads nowhere: Sequential has no '9'"),
+    "attribute": ("model.1.rate", None, r"leads nowhere: Dropout has no 'rate'"),
+    "callback": ("callbacks.mixup.a", None, r"leads nowhere: dict has no 'mixup'"),
+    "optimizer": (
+        "opt.gen.lr",
+        None,
+        r"leads nowhere: there is no optimizer named 'gen'. Write the",
+    ),
+    "no number": ("nesterov", None, r"nesterov is False; only a number can follow a schedule"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_names_speak_before_anything_moves(name):
+    param, group, text = WRONG[name]
+    learn = learner()
+    with pytest.raises(ValueError, match=text):
+        learn.fit(1, callbacks=[ParamScheduler(param, FALL, group=group)])
+    assert learn.run.n_iter == 0
+
+
+def test_a_schedule_must_be_callable():
+    with pytest.raises(TypeError, match=r"schedule must be a function of position; got 0.1. Write"):
+        ParamScheduler("lr", 0.1)
+
+
+def test_without_a_length_it_refuses():
+    batches = [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))] * 4
+    learn = learner(data=DataBunch(lambda: iter(batches)))
+    with pytest.raises(ValueError, match=r"needs the length of the run.*steps_per_epoch"):
+        learn.fit(1, callbacks=[ParamScheduler("lr", FALL)])
+    run = learn.fit(1, callbacks=[ParamScheduler("lr", FALL)], steps_per_epoch=4)
+    assert run.history["lr"] == EXPECTED
+
+
+def test_it_prints_as_it_was_written():
+    assert repr(ParamScheduler("lr", FALL)) == "ParamScheduler('lr', sched_lin(0.4, 0))"
+    assert repr(ParamScheduler("lr", FALL, group=1)).endswith("group=1)")

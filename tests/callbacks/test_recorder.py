@@ -1,0 +1,141 @@
+"""The recorder keeps what happened, and draws it."""
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from lehr import Callback, CancelBatch
+from lehr.callbacks import ParamScheduler, Recorder
+from lehr.schedules import sched_lin
+from lehr.testing import tiny_learner
+
+
+def test_loss_and_lr_of_every_training_batch_and_none_from_validation():
+    run = tiny_learner(items=98 * 8).fit(3)
+    assert len(run.recorder.losses) == len(run.recorder.lrs) == run.n_iter == 294
+    assert all(isinstance(value, float) for value in run.recorder.losses)
+
+
+def test_the_lr_recorded_is_the_one_the_batch_used():
+    schedule = sched_lin(0.3, 0.1)
+    run = tiny_learner(items=98 * 8).fit(3, callbacks=[ParamScheduler("lr", schedule)])
+    assert run.recorder.lrs == [schedule(i / 294) for i in range(294)]
+    assert run.recorder.lrs[-1] > 0.1  # position 1 is never reached
+
+
+def test_the_lr_is_that_of_the_last_group_whether_there_are_one_or_more():
+    learn = tiny_learner()
+    first, *rest = learn.model.parameters()
+    learn.opt = torch.optim.SGD([{"params": [first], "lr": 0.5}, {"params": rest, "lr": 0.25}])
+    assert set(learn.fit(1).recorder.lrs) == {0.25}
+
+
+def test_an_lr_in_a_tensor_is_recorded_as_it_was():
+    learn = tiny_learner()
+    learn.opt = torch.optim.SGD(learn.model.parameters(), lr=torch.tensor(0.1))
+    run = learn.fit(1, callbacks=[ParamScheduler("lr", sched_lin(0.4, 0.0))])
+    assert run.recorder.lrs == pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def test_losses_are_weighted_by_items():
+    """78 batches of 128 worth 1 and one of 16 worth 0 make 0.9984, not 0.98734."""
+    from lehr import DataBunch
+
+    batches = [(torch.ones(128, 3), torch.ones(128))] * 78 + [(torch.zeros(16, 3), torch.zeros(16))]
+    learn = tiny_learner(
+        data=DataBunch([(torch.ones(4, 3), torch.ones(4))], batches),
+        loss_func=lambda pred, yb: pred.sum() * 0 + yb.mean(),
+    )
+    assert learn.fit(1).history["valid_loss"][0] == pytest.approx(0.9984, abs=5e-5)
+    batch_means = [1.0] * 78 + [0.0]
+    assert sum(batch_means) / 79 == pytest.approx(0.98734, abs=5e-6)  # the unweighted mean
+
+
+def test_a_cancelled_batch_leaves_no_loss_and_no_stale_number():
+    class CancelSecond(Callback):
+        def begin_batch(self, run):
+            if run.batch_index == 1:
+                raise CancelBatch
+
+    run = tiny_learner([CancelSecond()]).fit(1)
+    assert run.history.series["loss"].batches == [0, 2, 3]
+
+
+def test_the_loss_is_recorded_as_the_user_saw_it_whatever_backward_does_to_it():
+    class Scale(Callback):
+        def backward(self, run, proceed):
+            loss, run.loss = run.loss, run.loss * 1000
+            proceed()
+            run.loss = loss
+
+    class Halve(Callback):
+        def after_backward(self, run):
+            for p in run.trained_parameters():
+                p.grad.div_(1000)
+
+    a, b = tiny_learner([Scale(), Halve()]).fit(1), tiny_learner().fit(1)
+    assert a.history["loss"] == pytest.approx(b.history["loss"], rel=1e-5)
+
+
+def test_rows_have_their_columns_and_validation_in_between_has_its_own_rows():
+    run = tiny_learner().fit(2, validate_every="3 steps")
+    assert run.history["step"] == [3, 4, 6, 8]
+    assert [v is None for v in run.history["valid_loss"]] == [False, True, False, False]
+    parts = run.history["train_loss"]
+    losses = run.history["loss"]
+    assert parts[0] == pytest.approx(sum(losses[:3]) / 3)
+    assert parts[1] == pytest.approx(losses[3])
+    assert parts[2] == pytest.approx(sum(losses[4:6]) / 2)
+
+
+def test_no_number_is_read_from_the_device_while_training(monkeypatch):
+    reads = []
+
+    class Count(Callback):
+        def begin_train(self, run):
+            for name in ("item", "__float__", "tolist", "cpu"):
+                original = getattr(torch.Tensor, name)
+                monkeypatch.setattr(
+                    torch.Tensor,
+                    name,
+                    lambda t, *a, o=original, n=name: reads.append(n) or o(t, *a),
+                )
+
+        def after_train(self, run):
+            monkeypatch.undo()
+            self.reads = list(reads)
+
+    count = Count()
+    count.phase = 1
+    run = tiny_learner([count], items=600 * 8)
+    run.fit(1)
+    assert count.reads in ([], ["__float__"])  # one for the row, none for the 600 steps
+
+
+def test_plots_are_figures_with_labels():
+    run = tiny_learner().fit(2, callbacks=[ParamScheduler("momentum", sched_lin(0.9, 0.8))])
+    for ax, label in (
+        (run.recorder.plot_loss(), "loss"),
+        (run.recorder.plot_lr(), "lr"),
+        (run.recorder.plot("momentum"), "momentum"),
+    ):
+        assert isinstance(ax.figure, Figure)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("training batch", label)
+        assert len(ax.lines[0].get_xdata()) == 8
+    assert len(run.recorder.plot_loss().lines) == 2
+    own = Figure().subplots()
+    assert run.recorder.plot_loss(own) is own
+
+
+def test_plotting_what_was_not_recorded_says_what_was():
+    run = tiny_learner().fit(1)
+    with pytest.raises(KeyError, match=r"no series 'los'. Did you mean loss\?"):
+        run.recorder.plot("los")
+    with pytest.raises(KeyError, match="Nothing was recorded yet"):
+        tiny_learner().fit(0).recorder.plot("loss")
+    assert tiny_learner().fit(0).recorder.losses == []
+
+
+def test_ones_own_recorder_replaces_the_default():
+    mine = Recorder()
+    assert tiny_learner([mine]).fit(1).recorder is mine

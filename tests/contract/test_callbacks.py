@@ -1,0 +1,158 @@
+"""Every callback that comes with lehr, found by discovery, keeps the same promises."""
+
+import importlib
+import inspect
+import pkgutil
+from contextlib import suppress
+from itertools import permutations
+
+import pytest
+import torch
+from torch import nn
+
+import lehr.callbacks
+from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, accuracy
+from lehr.dispatch import METHODS, check, in_layers, in_phases
+from lehr.events import EVENTS
+from lehr.schedules import sched_lin
+from lehr.state import capture, first_difference
+from lehr.testing import tiny_learner
+
+ARGUMENTS = {
+    "Metrics": lambda: ([accuracy],),
+    "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),
+    "Progress": lambda: ("plain",),
+}
+
+
+def discovered() -> list[type[Callback]]:
+    found = {}
+    for module in pkgutil.iter_modules(lehr.callbacks.__path__, "lehr.callbacks."):
+        for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if issubclass(kind, Callback) and kind.__module__ == module.name:
+                found[name] = kind
+    return list(found.values())
+
+
+ALL = discovered()
+
+
+def make(kind: type[Callback]) -> Callback:
+    return kind(*ARGUMENTS.get(kind.__name__, tuple)())
+
+
+def learner(*callbacks: Callback):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 2))
+    opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return tiny_learner(callbacks, model=model, opt=opt)
+
+
+def surroundings(learn) -> dict:
+    """What no callback may leave changed: modes, flags, random state, hyper-parameters, hooks."""
+    entries = learn.state_entries()
+    found = capture({name: entries[name] for name in ("modes", "random", "gradients")})
+    groups = learn.opt.param_groups
+    found["hyper"] = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+    found["hooks"] = [
+        len(m._forward_hooks) + len(m._backward_hooks) + len(m._forward_pre_hooks)
+        for m in learn.model.modules()
+    ]
+    return found
+
+
+def test_something_is_discovered():
+    names = {kind.__name__ for kind in ALL}
+    assert names >= {"Recorder", "Metrics", "Progress", "ParamScheduler", "Predictions"}
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_it_can_be_attached_and_explains_itself(kind):
+    check(make(kind))
+    assert "Example:" in kind.__doc__
+    defined = [name for name in METHODS if name in vars(kind)]
+    assert defined, "it would never be called"
+    for name in defined:
+        assert vars(kind)[name].__doc__, f"{kind.__name__}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_it_serves_two_fits_alike(kind):
+    callback = make(kind)
+    learn = learner(callback)
+    with learn.probe():
+        first = learn.fit(2).history
+    second = learn.fit(2).history
+    assert first["loss"] == second["loss"]
+    assert first["valid_loss"] == second["valid_loss"]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_it_leaves_everything_clean_after_success(kind):
+    learn = learner(make(kind))
+    before = surroundings(learn)
+    learn.fit(2)
+    assert first_difference(before, surroundings(learn)) is None
+
+
+ENDINGS = [ZeroDivisionError, CancelBatch, CancelEpoch, CancelFit]
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("event", EVENTS)
+def test_it_leaves_everything_clean_however_the_fit_ends(kind, ending, event):
+    class End(Callback):
+        left = 1
+
+        def end(self, run):
+            self.left -= 1
+            if self.left == 0:
+                raise ending
+
+    setattr(End, event, End.end)
+    learn = learner(make(kind), End())
+    before = surroundings(learn)
+    with suppress(ZeroDivisionError, RuntimeError):  # a misplaced cancel is a RuntimeError
+        learn.fit(2)
+    assert first_difference(before, surroundings(learn)) is None
+    learn.fit(1)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_its_state_round_trips_and_foreign_state_is_refused(kind):
+    used, fresh = make(kind), make(kind)
+    learner(used).fit(1)
+    state = capture({"it": used})["it"]
+    assert set(state) <= set(kind.state)
+    fresh.load_state_dict(state)
+    assert first_difference(state, capture({"it": fresh})["it"]) is None
+    with pytest.raises(KeyError, match="has no state named 'unknown'"):
+        fresh.load_state_dict({"unknown": 1})
+
+
+CHANGES_TRAINING_ON_PURPOSE = {"ParamScheduler"}
+
+
+@pytest.mark.parametrize("kind", [k for k in ALL if k.__name__ not in CHANGES_TRAINING_ON_PURPOSE])
+def test_it_does_not_move_the_random_streams_or_the_order_of_the_data(kind):
+    with_it, without = learner(make(kind)), learner()
+    assert with_it.fit(2).history["loss"] == without.fit(2).history["loss"]
+
+
+def test_the_order_of_the_list_does_not_matter_among_ours():
+    callbacks = [make(kind) for kind in ALL]
+    phases, layers = in_phases(callbacks), in_layers(callbacks)
+    for order in permutations(callbacks):
+        assert in_phases(order) == phases
+        assert in_layers(order) == layers
+
+
+def test_the_order_of_the_list_decides_among_a_users_own():
+    class A(Callback): ...
+
+    class B(Callback): ...
+
+    a, b = A(), B()
+    assert in_phases([b, a]) == [b, a]
+    assert in_phases([a, b]) == [a, b]
