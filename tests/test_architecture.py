@@ -55,7 +55,7 @@ def allowed(table: list[tuple[str, list[str]]], source: str, target: str) -> boo
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
-    """Rooms that a file imports, each with whether only inside a function; type-only ones left out."""
+    """Rooms that a file imports, and whether inside a function; type-only ones left out."""
     tree = ast.parse(path.read_text())
     found = []
 

@@ -1,6 +1,5 @@
 """The command line: ``lehr train digits``."""
 
-import math
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -8,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from lehr import DataBunch, Learner, __version__, accuracy, data, streams
@@ -35,10 +36,11 @@ class Recipe:
     batch_size: int
     lr: float
     weight_decay: float
+    threads: int | None = None  # at most; tiny batches gain nothing from a second
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "digits": Recipe(data.digits, "cnn_norm", 20, 32, 0.01, 0.3),
+RECIPES = {
+    "digits": Recipe(data.digits, "cnn_norm", 20, 32, 0.01, 1.0, threads=1),
     "mnist": Recipe(data.mnist, "cnn_norm", 4, 128, 0.01, 0.3),
 }
 
@@ -51,22 +53,19 @@ class Group(TyperGroup):
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except Exception as error:
-            message = getattr(error, "format_message", None)  # usage errors share no public class
-            if message is None:
+            if not (message := getattr(error, "format_message", None)):  # typer's usage errors
                 raise
             code = _say_error(message(), code=2)
         sys.exit(code if isinstance(code, int) else 0)
 
 
-app = typer.Typer(
-    cls=Group, pretty_exceptions_show_locals=False, epilog="Example: lehr train digits"
-)
+app = typer.Typer(cls=Group, pretty_exceptions_show_locals=False)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog="Example: lehr train digits")
 def lehr(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    version: Annotated[bool, Option("--version", help="Show the version.")] = False,
 ) -> None:
     """One readable training loop for PyTorch."""
     if version:
@@ -75,71 +74,55 @@ def lehr(
         typer.echo(context.get_help())
 
 
-@app.command(
-    epilog="Example: lehr train digits --model cnn --epochs 5 --schedule 'warmup_cosine(0.02)'"
-)
+@app.command(epilog="Example: lehr train digits --model mlp --epochs 5 --schedule constant")
 def train(
     name: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="DATA",
-            help="What to train on: digits (comes with lehr) or mnist (its files are looked for "
-            "in the folder that LEHR_DATA names).",
+            help="digits, which come with lehr; or mnist, from the folder that LEHR_DATA names.",
             autocompletion=lambda: list(RECIPES),
         ),
     ],
     model: Annotated[
-        str | None,
-        typer.Option(help=f"One of {', '.join(MODELS)}.", autocompletion=lambda: list(MODELS)),
+        str | None, Option(help=f"{', '.join(MODELS)}.", autocompletion=lambda: list(MODELS))
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Items in a batch.", min=1)] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate, the highest of the schedule.")
-    ] = None,
+    epochs: Annotated[int | None, Option(help="Passes over the data.", min=1)] = None,
+    batch_size: Annotated[int | None, Option(help="Items in a batch.", min=1)] = None,
+    lr: Annotated[float | None, Option(help="The highest learning rate.")] = None,
     schedule: Annotated[
-        str | None,
-        typer.Option(
-            help=f"How the learning rate moves: {', '.join(schedule_names())} (applied to --lr), "
-            "or an expression of lehr.schedules.",
+        str,
+        Option(
+            help=f"The course of lr: {', '.join(schedule_names())}; or, without --lr, any "
+            "expression of lehr.schedules, such as 'sched_cos(0.01, 0)'.",
             autocompletion=schedule_names,
         ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Makes the training repeatable; drawn if left out.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="A new folder for the run; runs/DATA-DATE-TIME if left out.")
-    ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    ] = "one_cycle",
+    seed: Annotated[int | None, Option(help="Makes it repeatable; drawn if left out.")] = None,
+    out: Annotated[Path | None, Option(help="A new folder; else runs/DATA-DATE-TIME.")] = None,
+    debug: Annotated[bool, Option("--debug", help="Show where an error came from.")] = False,
 ) -> None:
-    """Train a model, and keep what comes of it in a run folder.
-
-    Whatever is left out takes a value that suits the data.
-    """
-    if name not in RECIPES:
-        raise _Usage(f"there is no data {name!r}. {did_you_mean(name, RECIPES)}")
-    recipe = RECIPES[name]
-    if model is not None and model not in MODELS:
-        raise _Usage(f"there is no model {model!r}. {did_you_mean(model, MODELS)}")
-    anneal = _schedule(schedule, lr, recipe.lr)
-    settings: dict[str, Any] = {
-        "data": name,
-        "model": model or recipe.model,
-        "epochs": epochs or recipe.epochs,
-        "batch_size": batch_size or recipe.batch_size,
-        "optimizer": "AdamW",
-        "weight_decay": recipe.weight_decay,
-        "schedule": repr(anneal),
-        "seed": streams.draw_seed() if seed is None else seed,
-    }
-    with _errors(debug):
+    """Train a model on DATA, with settings that suit it, and keep the results in a run folder."""
+    with _errors(debug, code=2):
+        recipe = RECIPES[_known("data", name, RECIPES)]
+        settings: dict[str, Any] = {
+            "data": name,
+            "model": _known("model", model or recipe.model, MODELS),
+            "epochs": epochs or recipe.epochs,
+            "batch_size": batch_size or recipe.batch_size,
+            "optimizer": "AdamW",
+            "weight_decay": recipe.weight_decay,
+            "schedule": _schedule(schedule, lr, recipe.lr),
+            "seed": streams.draw_seed() if seed is None else seed,
+        }
+    with _errors(debug, code=1):
+        torch.set_num_threads(min(torch.get_num_threads(), recipe.threads or sys.maxsize))
         learn = _learner(settings, recipe)
         folder = RunFolder.create(out) if out else RunFolder.create_unique(name)
         _say_plan(settings, learn)
         try:
             with folder.keep(learn, settings):
-                learn.fit(settings["epochs"], callbacks=[ParamScheduler("lr", anneal)])
+                learn.fit(settings["epochs"], [ParamScheduler("lr", settings["schedule"])])
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         finally:
@@ -147,23 +130,21 @@ def train(
             typer.echo(f"run folder: {folder.path}")
 
 
-def _schedule(text: str | None, lr: float | None, usual_lr: float) -> Schedule:
-    if lr is not None and not 0 < lr < math.inf:
-        raise _Usage(f"lr must be a number above 0; got {lr}. Give e.g. --lr {usual_lr}.")
-    try:
-        anneal = parse_schedule(text or "one_cycle", peak=lr or usual_lr)
-    except (TypeError, ValueError) as error:
-        raise _Usage(str(error)) from None
-    if lr is not None and text is not None and "(" in text:
-        raise _Usage(
-            f"lr must be left out beside {text}, which says every value; got {lr}. Give --lr with "
-            f"a name: {', '.join(schedule_names())}."
-        )
-    if (lowest := min(anneal(i / 1000) for i in range(1001))) < 0:
-        raise _Usage(
-            f"schedule must not go below 0; {text} reaches {lowest:g}. Change its numbers."
-        )
-    return anneal
+def _known(kind: str, name: str, allowed: Mapping[str, Any]) -> str:
+    if name not in allowed:
+        raise ValueError(f"there is no {kind} {name!r}. {did_you_mean(name, allowed)}")
+    return name
+
+
+def _schedule(text: str, lr: float | None, usual_lr: float) -> Schedule:
+    if lr is not None and not 0 < lr < float("inf"):
+        raise ValueError(f"lr must be a number above 0; got {lr}. Give e.g. --lr {usual_lr}.")
+    schedule = parse_schedule(text, peak=lr or usual_lr)
+    if lr is not None and "(" in text:
+        raise ValueError(f"lr {lr} has no place beside {text}, which says all. Give one of them.")
+    if (lowest := min(schedule(i / 1000) for i in range(1001))) < 0:
+        raise ValueError(f"schedule must not go below 0; {text} falls to {lowest:g}. Change it.")
+    return schedule
 
 
 def _learner(settings: Mapping[str, Any], recipe: Recipe) -> Learner:
@@ -176,17 +157,13 @@ def _learner(settings: Mapping[str, Any], recipe: Recipe) -> Learner:
 
 def _say_plan(settings: Mapping[str, Any], learn: Learner) -> None:
     train_ds, valid_ds = learn.data.train_ds, learn.data.valid_ds
-    shape = "x".join(map(str, train_ds[0][0].shape))
+    sizes = f"{len(train_ds):,} items for training, {len(valid_ds):,} for validation"
     count = sum(p.numel() for p in learn.model.parameters())
     grid = Table.grid(padding=(0, 2))
-    for label, text in {
-        "data": f"{settings['data']}: {len(train_ds)} training and {len(valid_ds)} validation "
-        f"items of {shape}, {learn.data.c} classes, batches of {settings['batch_size']}",
-        "model": f"{settings['model']}, {count:,} parameters",
-        "optimizer": f"{settings['optimizer']}, weight_decay {settings['weight_decay']}",
-        "lr": settings["schedule"],
-    }.items():
-        grid.add_row(Text(label, "bold"), Text(text))
+    grid.add_row("data", Text(f"{settings['data']}, {sizes}"))
+    grid.add_row("model", Text(f"{settings['model']}, {count:,} parameters"))
+    grid.add_row("opt", Text(f"AdamW(weight_decay={settings['weight_decay']})"))
+    grid.add_row("lr", Text(repr(settings["schedule"])))
     Console(highlight=False).print(grid)
 
 
@@ -198,15 +175,8 @@ def _say_result(learn: Learner) -> None:
         typer.echo(f"accuracy: {measured[-1][0]:.4f}, best {best:.4f} in epoch {epoch}")
 
 
-class _Usage(typer.BadParameter):
-    """A wrong argument, said in our own words."""
-
-    def format_message(self) -> str:
-        return self.message
-
-
 @contextmanager
-def _errors(debug: bool) -> Generator[None]:
+def _errors(debug: bool, *, code: int) -> Generator[None]:
     """What goes wrong inside is said in one line; the traceback is for those who ask."""
     try:
         yield
@@ -217,7 +187,7 @@ def _errors(debug: bool) -> Generator[None]:
             raise
         ours = isinstance(error, (OSError, TypeError, ValueError))
         text = str(error) if ours else f"{type(error).__name__}: {error} Add --debug to see where."
-        raise typer.Exit(_say_error(text, code=1)) from None
+        raise typer.Exit(_say_error(text, code=code)) from None
 
 
 def _say_error(text: str, *, code: int) -> int:

@@ -4,7 +4,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from lehr import schedules
 from lehr.errors import did_you_mean
@@ -118,7 +118,7 @@ def _value(node: ast.expr, text: str) -> Any:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             if abs(number) > _LARGEST:
                 raise ValueError(f"a schedule's numbers must be finite; got {text!r}. Correct it.")
-            return cast("int | float", number)
+            return number
         case _:
             pass
     raise ValueError(

@@ -132,7 +132,7 @@ class RunFolder:
         (self.path / name).write_text(text + "\n", encoding="utf-8")
 
     def _write_weights(self, model: nn.Module) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save_file  # type: ignore[reportUnknownVariableType]
 
         # Copies, because tensors in the file may not share memory, as tied weights do.
         tensors = {
@@ -149,6 +149,9 @@ class RunFolder:
             ax = figure.subplots()
             if name == "loss":
                 run.recorder.plot_loss(ax)
+                ax.lines[0].set_alpha(0.6)
+                if _spans_orders(run.history[name]):
+                    ax.set(yscale="log", ylabel="loss, logarithmic")
             else:
                 run.recorder.plot(name, ax)
             ax.grid(alpha=0.3)
@@ -179,6 +182,10 @@ def environment(model: nn.Module) -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
     }
+
+
+def _spans_orders(values: list[float]) -> bool:
+    return 0 < min(values) < max(values) / 30
 
 
 def _version() -> str:

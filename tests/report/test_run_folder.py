@@ -1,0 +1,211 @@
+import csv
+import json
+import os
+import re
+
+import matplotlib
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from lehr import Callback, Learner
+from lehr.callbacks import ParamScheduler
+from lehr.report import RunFolder
+from lehr.report.run_folder import environment
+from lehr.schedules import one_cycle, sched_lin
+from lehr.testing import tiny_learner
+
+
+class RaiseAt(Callback):
+    """Raises at one training batch; Ctrl-C itself is tested with the command line."""
+
+    def __init__(self, error, batch=5):
+        self.error, self.batch = error, batch
+
+    def after_loss(self, run):
+        if run.training and run.n_iter == self.batch:
+            raise self.error
+
+
+def read(folder, name="config.json"):
+    return json.loads((folder.path / name).read_text(encoding="utf-8"))
+
+
+def history(folder):
+    lines = (folder.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_finished_run(tmp_path):
+    learn = tiny_learner()
+    folder = RunFolder.create(tmp_path / "a" / "b")
+    schedule = one_cycle(0.5)
+    with folder.keep(learn, {"schedule": schedule, "out": tmp_path}):
+        assert read(folder)["status"] == "running"
+        run = learn.fit(
+            2, [ParamScheduler("lr", schedule), ParamScheduler("momentum", sched_lin(0.9, 0.8))]
+        )
+    config = read(folder)
+    assert config["status"] == "finished"
+    assert config["error"] is config["stop_reason"] is None
+    assert config["settings"] == {"schedule": "one_cycle(0.5)", "out": str(tmp_path)}
+    assert config["seed"] == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+", config["lehr"])
+    assert config["started"] <= config["ended"]
+    files = {file.name for file in folder.path.iterdir()}
+    plots = {"loss.png", "lr.png", "momentum.png"}
+    written = {"config.json", "environment.json", "history.csv", "history.jsonl"}
+    assert files == plots | written | {"model.safetensors"}
+
+    lines = history(folder)
+    assert [line["kind"] for line in lines] == ["meta"] + ["row"] * 2 + ["step"] * 8
+    assert [line["lr"] for line in lines if line["kind"] == "step"] == run.history["lr"]
+    with (folder.path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["valid_loss"]) for row in rows] == run.history["valid_loss"]
+
+    weights = load_file(folder.path / "model.safetensors")
+    assert weights.keys() == learn.model.state_dict().keys()
+    assert all(torch.equal(weights[key], value) for key, value in learn.model.state_dict().items())
+    with torch.no_grad():
+        learn.model[0].bias.add_(1)  # the control: the file does not follow
+    assert not torch.equal(weights["0.bias"], learn.model[0].bias)
+
+
+def test_plots_have_ink_and_leave_the_backend_alone(tmp_path):
+    before = matplotlib.rcParams._get("backend")  # reading it the usual way would choose one
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with folder.keep(learn, {}):
+        learn.fit(3)
+    assert matplotlib.rcParams._get("backend") == before
+    for name in ("loss", "lr"):
+        with Image.open(folder.path / f"{name}.png") as image:
+            assert image.size == (840, 480)
+            assert len(image.convert("RGB").getcolors(1 << 20)) > 20
+
+
+def test_a_series_with_a_path_for_a_name(tmp_path):
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with folder.keep(learn, {}):
+        learn.fit(1, [ParamScheduler("weight_decay", sched_lin(0.1, 0), group=0)])
+    assert (folder.path / "weight_decay_0_.png").is_file()
+
+
+def test_after_an_error_the_folder_holds_what_there_is(tmp_path):
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(ZeroDivisionError), folder.keep(learn, {}):
+        learn.fit(2, [RaiseAt(ZeroDivisionError("no batch can be divided"))])
+    config = read(folder)
+    assert config["status"] == "failed"
+    assert config["error"].startswith("ZeroDivisionError: no batch can be divided\n")
+    assert "RaiseAt" in config["error"]  # the note that the loop added
+    assert [line["kind"] for line in history(folder)].count("step") == 5
+    assert {"loss.png", "model.safetensors"} <= {file.name for file in folder.path.iterdir()}
+
+
+def test_after_an_interrupt(tmp_path):
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(KeyboardInterrupt), folder.keep(learn, {}):
+        learn.fit(2, [RaiseAt(KeyboardInterrupt())])
+    assert read(folder)["status"] == "interrupted"
+    assert (folder.path / "model.safetensors").is_file()
+
+
+def test_stopped_by_a_callback_is_finished_with_a_reason(tmp_path):
+    class Enough(Callback):
+        def after_batch(self, run):
+            run.stop("good enough")
+
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with folder.keep(learn, {}):
+        learn.fit(2, [Enough()])
+    assert (read(folder)["status"], read(folder)["stop_reason"]) == ("finished", "good enough")
+
+
+def test_an_error_before_the_fit_keeps_no_earlier_history(tmp_path):
+    learn = tiny_learner()
+    learn.fit(1)
+    folder = RunFolder.create(tmp_path / "x")
+    with pytest.raises(ValueError, match="epochs"), folder.keep(learn, {}):
+        learn.fit(-1)
+    assert read(folder)["status"] == "failed"
+    assert not (folder.path / "history.csv").exists()
+    assert (folder.path / "model.safetensors").is_file()
+
+
+def test_tied_weights_and_strided_weights_are_saved(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False), nn.Linear(3, 2))
+    model[1].weight = model[0].weight
+    model[2].weight = nn.Parameter(torch.randn(3, 2).T)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    learn = tiny_learner(model=model, opt=opt)
+    folder = RunFolder.create(tmp_path / "x")
+    with folder.keep(learn, {}):
+        learn.fit(1)
+    weights = load_file(folder.path / "model.safetensors")
+    assert torch.equal(weights["0.weight"], weights["1.weight"])
+    assert torch.equal(weights["2.weight"], model[2].weight)
+
+
+def test_the_names_are_those_of_the_bare_model(tmp_path):
+    bare = tiny_learner().model
+    wrapped = torch.compile(bare, backend="eager")
+    learn = Learner(
+        wrapped,
+        torch.optim.SGD(bare.parameters(), lr=0.1),
+        nn.functional.cross_entropy,
+        tiny_learner().data,
+        progress=False,
+    )
+    folder = RunFolder.create(tmp_path / "x")
+    with folder.keep(learn, {}):
+        pass
+    assert load_file(folder.path / "model.safetensors").keys() == bare.state_dict().keys()
+
+
+def test_create_refuses_what_exists(tmp_path):
+    RunFolder.create(tmp_path / "x")
+    with pytest.raises(FileExistsError, match=r"must be new; .*x exists\. Choose another name, or"):
+        RunFolder.create(tmp_path / "x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match=r"must be new; .*file exists"):
+        RunFolder.create(tmp_path / "file")
+
+
+def test_create_says_where_nothing_can_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        NotADirectoryError, match=r"x cannot be made: Not a directory\. Choose a place that can be"
+    ):
+        RunFolder.create(tmp_path / "file" / "x")
+
+
+def test_unique_names(tmp_path):
+    folders = [RunFolder.create_unique("digits", tmp_path / "runs") for _ in range(3)]
+    names = [folder.path.name for folder in folders]
+    assert len(set(names)) == 3
+    assert all(re.fullmatch(r"digits-\d{8}-\d{6}(-[23])?", name) for name in names)
+    assert repr(folders[0]) == f"RunFolder({str(folders[0].path)!r})"
+
+
+def test_unique_names_when_somebody_is_faster(tmp_path, monkeypatch):
+    first = RunFolder.create_unique("x", tmp_path)
+    monkeypatch.setattr("pathlib.Path.exists", lambda self: False)
+    second = RunFolder.create_unique("x", tmp_path)
+    assert first.path != second.path
+
+
+def test_a_thousand_runs_of_one_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.exists", lambda self: True)
+    with pytest.raises(FileExistsError, match=r"holds a thousand runs called x-\d"):
+        RunFolder.create_unique("x", tmp_path)
+
+
+def test_environment():
+    found = environment(nn.Linear(1, 1))
+    assert found["torch"] == torch.__version__
+    assert found["threads"] == torch.get_num_threads()
+    assert found["cpu_count"] == os.cpu_count()
+    assert (found["device"], found["device_name"]) == ("cpu", None)

@@ -1,0 +1,325 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import lehr
+from lehr import cli, data, models, streams
+from lehr.callbacks import ParamScheduler
+from lehr.schedules import constant
+
+QUICK = ("train", "digits", "--model", "linear", "--epochs", "1", "--batch-size", "256")
+PROGRAM = [sys.executable, "-c", "from lehr.cli import main; main()"]
+NEEDS_MNIST = pytest.mark.skipif("LEHR_DATA" not in os.environ, reason="needs the MNIST files")
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path, monkeypatch):
+    """A folder of its own for each test, and torch's threads and generators as they were."""
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    with streams.forked():
+        yield
+    torch.set_num_threads(threads)
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], prog_name="lehr")
+
+
+def config(path):
+    return json.loads(Path(path, "config.json").read_text(encoding="utf-8"))
+
+
+def weights(path):
+    return Path(path, "model.safetensors").read_bytes()
+
+
+def refused(*arguments, code=2):
+    """The one line that ``lehr arguments`` says on its way out."""
+    result = call(*arguments)
+    assert result.exit_code == code
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.output
+    return result.stderr.removeprefix("error: ").rstrip()
+
+
+def test_train_says_what_it_does_and_keeps_it():
+    result = call(*QUICK, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert lines[:5] == [
+        "data   digits, 1,438 items for training, 359 for validation",
+        "model  linear, 650 parameters",
+        "opt    AdamW(weight_decay=1.0)",
+        "lr     one_cycle(0.01)",
+        "1 epoch of 6 batches, seed 3",
+    ]
+    assert re.fullmatch(r"epoch +train_loss +valid_loss +accuracy +time", lines[5])
+    assert re.fullmatch(r"accuracy: (0\.\d{4}), best \1 in epoch 0", lines[7])
+    folder = lines[8].removeprefix("run folder: ")
+    assert re.fullmatch(r"runs/digits-\d{8}-\d{6}", folder)
+    assert config(folder)["status"] == "finished"
+    assert config(folder)["settings"] == {
+        "data": "digits",
+        "model": "linear",
+        "epochs": 1,
+        "batch_size": 256,
+        "optimizer": "AdamW",
+        "weight_decay": 1.0,
+        "schedule": "one_cycle(0.01)",
+        "seed": 3,
+    }
+    assert Path(folder, "lr.png").is_file()
+
+
+def test_the_seed_decides_every_byte():
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert call(*QUICK, "--seed", seed, "--out", name).exit_code == 0
+    assert weights("a") == weights("b")
+    assert weights("a") != weights("c")
+
+
+def test_a_drawn_seed_is_kept_and_repeats_the_run():
+    assert call(*QUICK, "--out", "a").exit_code == 0
+    seed = config("a")["settings"]["seed"]
+    assert config("a")["seed"] == seed
+    assert call(*QUICK, "--out", "b", "--seed", seed).exit_code == 0
+    assert weights("a") == weights("b")
+    assert call(*QUICK, "--out", "c").exit_code == 0
+    assert config("c")["seed"] != seed
+
+
+def test_a_script_with_the_same_seed_gets_the_same_weights():
+    assert call(*QUICK, "--schedule", "constant(0.02)", "--seed", 7, "--out", "a").exit_code == 0
+    torch.set_num_threads(1)
+    lehr.seed(7)
+    try:
+        model = models.build("linear", (1, 8, 8), 10)
+        learn = lehr.Learner(
+            model,
+            torch.optim.AdamW(model.parameters(), weight_decay=1.0),
+            torch.nn.functional.cross_entropy,
+            data.digits(256),
+            progress=False,
+        )
+        learn.fit(1, [ParamScheduler("lr", constant(0.02))])
+    finally:
+        lehr.seed(None)
+    saved = load_file("a/model.safetensors")
+    assert all(torch.equal(saved[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "schedule", "lrs"),
+    [
+        (("--schedule", "constant", "--lr", "0.125"), "constant(0.125)", {0.125}),
+        (("--schedule", "constant(0.25)"), "constant(0.25)", {0.25}),
+        (("--lr", "0.5"), "one_cycle(0.5)", None),
+        (("--schedule", "warmup_cosine"), "warmup_cosine(0.01)", None),
+        (
+            ("--schedule", "combine_scheds([0.3, 0.7], [sched_cos(0.3, 0.6), sched_cos(0.6, 0)])"),
+            "combine_scheds([0.3, 0.7], [sched_cos(0.3, 0.6), sched_cos(0.6, 0)])",
+            None,
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_schedules(options, schedule, lrs):
+    result = call(*QUICK, *options, "--out", "a")
+    assert result.exit_code == 0, result.output
+    assert config("a")["settings"]["schedule"] == schedule
+    assert schedule.split("(")[0] in result.stdout
+    history = Path("a/history.jsonl").read_text(encoding="utf-8").splitlines()
+    seen = {step["lr"] for step in map(json.loads, history) if step["kind"] == "step"}
+    assert seen == lrs if lrs else len(seen) > 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "digit"], r"there is no data 'digit'\. Did you mean digits\?"),
+        (["train", "faces"], r"there is no data 'faces'\. Use one of: digits, mnist\."),
+        (["train"], r"Missing argument 'DATA'\."),
+        (["trian"], r"No such command 'trian'\..*"),
+        (["train", "digits", "more"], r".*unexpected extra argument.*more.*"),
+        (["train", "digits", "--epoch", "1"], r"No such option:? .*--epoch.*"),
+        (["train", "digits", "--model", "cn"], r"there is no model 'cn'\. Did you mean cnn\?"),
+        (["train", "digits", "--model", "vit"], r"there is no model 'vit'\. Use one of: linear.*"),
+        (["train", "digits", "--epochs", "0"], r"Invalid value for '--epochs': .*1\.?"),
+        (["train", "digits", "--epochs", "x"], r"Invalid value for '--epochs': .*"),
+        (["train", "digits", "--batch-size", "-1"], r"Invalid value for '--batch-size': .*"),
+        (["train", "digits", "--seed", "1.5"], r"Invalid value for '--seed': .*"),
+        (["train", "digits", "--lr", "fast"], r"Invalid value for '--lr': .*"),
+        (
+            ["train", "digits", "--lr", "0"],
+            r"lr must be .* above 0; got 0\.0\. Give e\.g\. --lr .*",
+        ),
+        (["train", "digits", "--lr", "nan"], r"lr must be a number above 0; got nan\. .*"),
+        (["train", "digits", "--lr", "inf"], r"lr must be a number above 0; got inf\. .*"),
+        (["train", "digits", "--schedule", "one_cycl"], r".*'one_cycl'\. Did you mean one_cycle\?"),
+        (["train", "digits", "--schedule", ""], r"schedule must be an expression .*"),
+        (["train", "digits", "--schedule", "sched_cos"], r".*takes \(start, end\)\. Write.*"),
+        (["train", "digits", "--schedule", "sched_cos(1)"], r"sched_cos: missing a required .*"),
+        (["train", "digits", "--schedule", "one_cycle(0.5"], r".* '\(' was never closed\."),
+        (["train", "digits", "--schedule", "__import__('os')"], r"there is no .*'__import__'.*"),
+        (["train", "digits", "--schedule", "().__class__"], r".*no other code; got '\(\)\.__.*"),
+        (
+            ["train", "digits", "--schedule", "constant(-1)"],
+            r"schedule must not go below 0; constant\(-1\) falls to -1\. Change it\.",
+        ),
+        (
+            ["train", "digits", "--schedule", "constant(1)", "--lr", "2"],
+            r"lr 2\.0 has no place beside constant\(1\), which says all\. Give one of them\.",
+        ),
+    ],
+    ids=lambda value: " ".join(value)[-30:] if isinstance(value, list) else "",
+)
+def test_usage_errors(arguments, message):
+    assert re.fullmatch(message, refused(*arguments))
+    assert not list(Path().iterdir())  # nothing was made
+
+
+def test_an_existing_folder_is_refused_before_training():
+    Path("taken").mkdir()
+    message = refused(*QUICK, "--out", "taken", code=1)
+    assert message == (
+        "the run folder must be new; taken exists. Choose another name, or remove it."
+    )
+    assert not list(Path("taken").iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_training():
+    Path("file").write_text("")
+    result = call(*QUICK, "--out", "file/run")
+    assert result.exit_code == 1
+    assert "epoch" not in result.stdout
+    assert result.stderr == (
+        "error: the run folder file/run cannot be made: Not a directory. Choose a place that can "
+        "be written to.\n"
+    )
+
+
+def test_mnist_without_its_files(monkeypatch, tmp_path):
+    monkeypatch.delenv("LEHR_DATA", raising=False)
+    assert re.match(r"train-images\S+ is needed .* LEHR_DATA", refused("train", "mnist", code=1))
+    monkeypatch.setenv("LEHR_DATA", str(tmp_path))
+    assert re.match(r"train-images\S+ or .* in none\. Put MNIST", refused("train", "mnist", code=1))
+    assert not list(Path().iterdir())
+
+
+def test_debug_shows_where():
+    result = call("train", "digits", "--lr", 0, "--debug")
+    assert isinstance(result.exception, ValueError)  # typer makes the traceback of it
+    assert "lr must be" in str(result.exception)
+
+
+def test_an_error_of_the_training_is_said_and_kept(monkeypatch):
+    def break_down(pred, target):
+        raise RuntimeError("the loss\nbroke down")
+
+    monkeypatch.setattr(cli, "cross_entropy", break_down)
+    result = call(*QUICK, "--out", "a")
+    assert result.exit_code == 1
+    expected = "error: RuntimeError: the loss broke down Add --debug to see where.\n"
+    assert result.stderr == expected
+    assert result.stdout.endswith("run folder: a\n")
+    assert config("a")["status"] == "failed"
+    assert config("a")["error"].startswith("RuntimeError: the loss\nbroke down")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("train", "--help")])
+def test_help_has_an_example(arguments):
+    result = call(*arguments)
+    assert result.exit_code == 0
+    assert "Example: lehr train digits" in result.stdout
+
+
+def test_version():
+    assert call("--version").stdout == f"lehr {lehr.__version__}\n"
+
+
+def test_the_program_is_installed_under_its_name():
+    (script,) = entry_points(group="console_scripts", name="lehr")
+    assert script.load() is cli.main
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("lehr train ", {"digits", "mnist"}),
+        ("lehr train digits --model c", {"cnn", "cnn_norm"}),
+        ("lehr train digits --schedule w", {"warmup_cosine", "warmup_linear"}),
+    ],
+)
+def test_completion(words, expected):
+    environment = {"_LEHR_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    environment["COMP_CWORD"] = str(len(words.split(" ")) - 1)
+    result = CliRunner().invoke(cli.app, [], prog_name="lehr", env=environment)
+    assert set(result.stdout.split()) == expected
+
+
+def test_every_recipe_names_a_model():
+    assert {recipe.model for recipe in cli.RECIPES.values()} <= set(models.MODELS)
+
+
+@pytest.mark.slow
+def test_a_real_process():
+    done = subprocess.run([*PROGRAM, *QUICK, "--seed", "1", "--out", "a"], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"run folder: a\n")
+    assert call(*QUICK, "--seed", 1, "--out", "b").exit_code == 0
+    assert weights("a") == weights("b")  # another process, the same bytes
+    done = subprocess.run([*PROGRAM, "train", "digit"], capture_output=True)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"error: there is no data 'digit'. Did you mean digits?\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_the_step_and_writes_the_folder():
+    arguments = ["train", "digits", "--epochs", "100000", "--out", "a"]
+    with subprocess.Popen(
+        [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == ""
+    assert "stopped: interrupted by Ctrl-C" in rest
+    assert rest.endswith("run folder: a\n")
+    assert config("a")["status"] == "interrupted"
+    assert config("a")["stop_reason"] == "interrupted by Ctrl-C"
+    assert len(load_file("a/model.safetensors")) > 10
+    names = {"history.jsonl", "history.csv", "loss.png", "lr.png"}
+    assert names <= {file.name for file in Path("a").iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_defaults_learn_digits(seed):
+    result = call("train", "digits", "--seed", seed)
+    assert float(re.search(r"accuracy: ([\d.]+),", result.stdout)[1]) >= 0.985
+
+
+@pytest.mark.slow
+@NEEDS_MNIST
+def test_mnist():
+    result = call(
+        *("train", "mnist", "--model", "linear", "--epochs", 1, "--batch-size", 500, "--out", "a")
+    )
+    assert result.exit_code == 0, result.output
+    assert "mnist, 50,000 items for training, 10,000 for validation" in result.stdout

@@ -1,0 +1,48 @@
+"""The words of the messages: the nearest right name, or all of them."""
+
+import pytest
+
+from lehr.errors import did_you_mean, nearest, positive_int
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("momentun", "momentum"),
+        ("momentum", "momentum"),
+        ("weight_deacy", "weight_decay"),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_nearest_is_the_name_that_was_meant_or_nothing(name, meant):
+    assert nearest(name, ["lr", "momentum", "weight_decay"]) == meant
+
+
+def test_nearest_of_two_that_are_near_is_the_nearer():
+    assert nearest("valid_los", ["train_loss", "valid_loss"]) == "valid_loss"
+    assert nearest("train_los", ["train_loss", "valid_loss"]) == "train_loss"
+
+
+def test_names_may_come_from_an_iterator_that_is_read_once():
+    assert nearest("momentun", iter(["lr", "momentum"])) == "momentum"
+    assert did_you_mean("momentun", iter(["lr", "momentum"])) == "Did you mean momentum?"
+    assert did_you_mean("zzz", iter(["lr", "momentum"])) == "Use one of: lr, momentum."
+
+
+@pytest.mark.parametrize("value", [1, 64, 10**12])
+def test_a_positive_int_comes_back_as_it_is(value):
+    assert positive_int("batch_size", value) is value
+
+
+@pytest.mark.parametrize("value", [1.0, "64", True, None])
+def test_what_is_no_int_is_refused_with_its_value(value):
+    with pytest.raises(TypeError, match=rf"batch_size must be an int of at least 1; got {value!r}"):
+        positive_int("batch_size", value)
+
+
+@pytest.mark.parametrize("value", [0, -3])
+def test_an_int_below_one_is_refused_with_its_value(value):
+    match = rf"^batch_size must be at least 1; got {value}\. Give e\.g\. batch_size=64\.$"
+    with pytest.raises(ValueError, match=match):
+        positive_int("batch_size", value)

@@ -1,0 +1,341 @@
+"""The record of a run: bounded, lazy, and the same wherever it is written."""
+
+import csv
+import gc
+import json
+import math
+import pickle
+import sys
+import weakref
+
+import pandas as pd
+import pytest
+import torch
+
+from lehr.history import History, Series
+from lehr.metrics import Mean
+
+NAN, INF = float("nan"), float("inf")
+
+
+def filled(n, capacity, kind=float):
+    series = Series(capacity)
+    for batch in range(n):
+        series.append(batch, kind(batch))
+    return series
+
+
+@pytest.fixture
+def history():
+    """Two epochs with a metric that came late, and two series."""
+    history = History()
+    history.meta.update(seed=7, name="first")
+    history.open_row(epoch=0, train_loss=0.5)
+    history.open_row(epoch=1, train_loss=torch.tensor(0.25), accuracy=0.75)
+    history.close_row()
+    for batch in range(3):
+        history.log_step("loss", torch.tensor(batch / 4), batch=batch)
+    history.log_step("grad_norm", 2.0, batch=1)
+    return history
+
+
+# Series -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [float, int, torch.tensor])
+@pytest.mark.parametrize("n", [0, 1, 255, 256, 257, 700])
+def test_a_short_series_holds_every_point(n, kind):
+    series = filled(n, 1 << 16, kind)
+    assert series.batches == list(range(n))
+    assert series.values == list(map(float, range(n)))
+    assert series.last == n - 1
+
+
+@pytest.mark.parametrize("capacity", [2, 3, 4, 5, 8, 100, 256, 300])
+@pytest.mark.parametrize("n", [1, 2, 5, 9, 64, 1000, 1023])
+def test_a_long_series_spans_the_run_evenly(n, capacity):
+    series = filled(n, capacity)
+    assert len(series.batches) <= capacity
+    assert series.batches == list(range(0, n, series.stride))
+    assert series.values == [float(batch) for batch in series.batches]
+    # no more is thinned out than has to be: at twice the points it would not fit
+    assert series.stride == 1 or len(range(0, n, series.stride // 2)) >= capacity
+
+
+def test_numbers_and_tensors_can_be_mixed_in_one_series():
+    series = Series()
+    for batch in range(600):
+        series.append(batch, torch.tensor(float(batch)) if batch % 3 else float(batch))
+    assert series.values == [float(batch) for batch in range(600)]
+
+
+@pytest.mark.parametrize("capacity", [8, 1 << 16])
+def test_reading_a_series_in_between_changes_nothing_of_it(capacity):
+    untouched, read = Series(capacity), Series(capacity)
+    for batch in range(700):
+        for series in (untouched, read):
+            series.append(batch, torch.tensor(float(batch)))
+        assert len(read.values) == len(read.batches)
+    assert (untouched.batches, untouched.values) == (read.batches, read.values)
+
+
+def test_what_is_read_is_a_copy():
+    series = filled(3, 8)
+    series.values.append(9.0)
+    series.batches.append(9)
+    assert (series.batches, series.values) == ([0, 1, 2], [0.0, 1.0, 2.0])
+
+
+def test_batches_may_leave_gaps():
+    series = Series(capacity=4)
+    for batch in (3, 10, 11, 40, 41):
+        series.append(batch, float(batch))
+    assert series.batches == [3, 11, 41]
+    assert series.values == [3.0, 11.0, 41.0]
+
+
+def test_logging_never_reads_a_tensor_from_its_device():
+    history = History()
+    for batch in range(1000):
+        history.log_step("loss", torch.zeros((), device="meta"), batch=batch)  # cannot be read
+    history.log_row("norm", torch.zeros((), device="meta"))
+    history.log_mean("mean", torch.zeros((), device="meta"), 3)
+    assert history.names == ["norm", "mean", "loss"]
+    for name in history.names:
+        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+            history[name]
+
+
+def test_logged_tensors_do_not_stay_alive_one_by_one():
+    series, alive = Series(), []
+    for batch in range(2000):
+        value = torch.tensor(float(batch))
+        alive.append(weakref.ref(value))
+        series.append(batch, value)
+    del value
+    gc.collect()
+    assert sum(reference() is not None for reference in alive) < 256
+    assert len(series.batches) == 2000
+
+
+@pytest.mark.slow
+def test_a_million_steps_stay_within_a_fixed_size():
+    history, n = History(), 10**6
+    for batch in range(n):
+        history.log_step("loss", batch / n, batch=batch)
+    series = history.series["loss"]
+    assert len(series.batches) == len(series.values) <= series.capacity == 1 << 16
+    assert series.batches == list(range(0, n, 16))
+    assert series.values == [batch / n for batch in series.batches]
+    assert len(pickle.dumps(history)) < 16 * series.capacity + 1000  # 8 bytes each for both
+
+
+@pytest.mark.parametrize("n", [2_000, 20_000])
+def test_size_does_not_grow_with_the_length(n):
+    assert len(pickle.dumps(filled(n, 128))) < 16 * 128 + 500
+    assert len(pickle.dumps(filled(n, 1 << 16))) > 16 * n  # room for all
+
+
+# Rows -------------------------------------------------------------------------------------------
+
+
+def test_what_is_logged_joins_the_open_row_and_opens_one_if_there_is_none():
+    history = History()
+    assert history.row_is_open is False
+    history.log_row("a", 1)
+    history.log_row("b", 2)
+    assert history.row_is_open is True
+    history.close_row()
+    assert history.row_is_open is False
+    history.log_row("a", 3)
+    history.open_row(epoch=1)
+    history.log_row("b", 4)
+    assert history.rows == [{"a": 1, "b": 2}, {"a": 3}, {"epoch": 1, "b": 4}]
+
+
+def test_the_last_word_in_a_row_stands():
+    history = History()
+    history.log_row("a", None)
+    history.log_row("a", 2)
+    assert history.rows == [{"a": 2}]
+
+
+def test_means_in_rows_weigh_their_items_and_start_anew_with_every_row():
+    history = History()
+    history.log_mean("valid_x", 1.0, 3)
+    history.log_mean("valid_x", torch.tensor(5.0), 1)
+    history.close_row()
+    history.log_mean("valid_x", 7.0, 1)
+    assert history["valid_x"] == [2.0, 7.0]
+
+
+def test_a_mean_without_items_is_none():
+    history = History()
+    history.log_mean("valid_x", NAN, 0)
+    assert history.rows == [{"valid_x": None}]
+
+
+def test_a_mean_that_is_still_growing_is_read_when_the_row_is():
+    history, mean = History(), Mean()
+    history.log_row("x", mean)
+    mean.add(1.0, 1)
+    mean.add(2.0, 1)
+    assert history.rows == [{"x": 1.5}]
+
+
+def test_rows_are_read_as_copies(history):
+    history.rows[0]["epoch"] = 99
+    history.rows.clear()
+    assert history["epoch"] == [0, 1]
+
+
+# Columns ----------------------------------------------------------------------------------------
+
+
+def test_a_column_has_none_where_a_row_lacks_it(history):
+    assert history["accuracy"] == [None, 0.75]
+    assert history["train_loss"] == [0.5, 0.25]
+    assert history["loss"] == [0.0, 0.25, 0.5]
+    assert history["grad_norm"] == [2.0]
+
+
+def test_names_are_the_columns_of_rows_then_the_series(history):
+    names = ["epoch", "train_loss", "accuracy", "loss", "grad_norm"]
+    assert history.names == names == list(history)
+    assert "accuracy" in history
+    assert "valid_loss" not in history
+    assert len(history) == 2
+    assert repr(history) == f"History(2 rows; columns: {', '.join(names)})"
+    assert repr(History()) == "History(0 rows; columns: none)"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("acuracy", r"Did you mean accuracy\?"),
+        ("grad_norms", r"Did you mean grad_norm\?"),
+        ("xyz", r"Use one of: epoch, train_loss, accuracy, loss, grad_norm\."),
+    ],
+)
+def test_an_unknown_column_names_the_nearest_one(history, name, hint):
+    with pytest.raises(KeyError, match=rf"the history has no column '{name}'\. {hint}"):
+        history[name]
+
+
+def test_an_unknown_column_of_an_empty_history():
+    with pytest.raises(KeyError, match=r"no column 'loss'\. Nothing was recorded yet\."):
+        History()["loss"]
+
+
+# Written ----------------------------------------------------------------------------------------
+
+ROWS = [
+    {"epoch": 0, "train_loss": 0.5},
+    {"epoch": 1, "train_loss": 0.25, "accuracy": 0.75},
+]
+
+
+def test_everything_as_plain_containers(history):
+    assert history.to_dict() == {
+        "meta": {"seed": 7, "name": "first"},
+        "rows": ROWS,
+        "series": {
+            "loss": {"batch": [0, 1, 2], "value": [0.0, 0.25, 0.5]},
+            "grad_norm": {"batch": [1], "value": [2.0]},
+        },
+    }
+
+
+def test_json_round_trips(history, tmp_path):
+    text = history.to_json(tmp_path / "history.json")
+    assert json.loads(text) == history.to_dict()
+    assert (tmp_path / "history.json").read_text(encoding="utf-8") == text + "\n"
+    assert history.to_json() == text
+
+
+def strict(text):
+    """JSON as the standard has it: without NaN and Infinity."""
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("odd", [NAN, INF, -INF])
+def test_numbers_that_json_has_no_word_for_become_null_everywhere(odd, tmp_path):
+    with pytest.raises(ValueError, match=r"NaN|Infinity"):
+        strict(json.dumps(odd))
+    history = History()
+    history.meta["deep"] = {"list": [1.5, odd]}
+    history.log_row("loss", torch.tensor(odd))
+    history.log_step("lr", odd, batch=0)
+    whole = strict(history.to_json())
+    assert whole["meta"] == {"deep": {"list": [1.5, None]}}
+    assert whole["rows"] == [{"loss": None}]
+    assert whole["series"]["lr"] == {"batch": [0], "value": [None]}
+    history.to_jsonl(tmp_path / "h.jsonl")
+    lines = [strict(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]
+    assert lines[1:] == [{"kind": "row", "loss": None}, {"kind": "step", "batch": 0, "lr": None}]
+    assert history.rows[0]["loss"] is not None  # only in the file
+
+
+def test_jsonl_has_the_meta_data_the_rows_and_a_line_for_every_batch(history, tmp_path):
+    history.to_jsonl(tmp_path / "h.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"kind": "meta", "seed": 7, "name": "first"},
+        *({"kind": "row", **row} for row in ROWS),
+        {"kind": "step", "batch": 0, "loss": 0.0},
+        {"kind": "step", "batch": 1, "loss": 0.25, "grad_norm": 2.0},
+        {"kind": "step", "batch": 2, "loss": 0.5},
+    ]
+
+
+def test_csv_round_trips_with_an_empty_cell_where_a_value_is_missing(history, tmp_path):
+    history.to_csv(tmp_path / "h.csv")
+    with (tmp_path / "h.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert rows == [
+        {"epoch": "0", "train_loss": "0.5", "accuracy": ""},
+        {"epoch": "1", "train_loss": "0.25", "accuracy": "0.75"},
+    ]
+
+
+def test_csv_quotes_what_needs_it(tmp_path):
+    history = History()
+    history.log_row('note, "odd"', "a,b\nc")
+    history.to_csv(tmp_path / "h.csv")
+    with (tmp_path / "h.csv").open(newline="") as file:
+        assert [*csv.DictReader(file)] == [{'note, "odd"': "a,b\nc"}]
+
+
+def test_pandas_has_the_same_table(history):
+    frame = history.to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == ["epoch", "train_loss", "accuracy"]
+    assert frame["train_loss"].tolist() == [0.5, 0.25]
+    assert math.isnan(frame["accuracy"][0])
+    assert frame["accuracy"][1] == 0.75
+
+
+def test_without_pandas_the_message_says_what_to_use(history, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    match = r"^to_pandas needs pandas, which is not installed\. Use to_csv, or install pandas\.$"
+    with pytest.raises(ImportError, match=match):
+        history.to_pandas()
+
+
+def test_an_empty_history_can_be_written(tmp_path):
+    history = History()
+    assert json.loads(history.to_json()) == {"meta": {}, "rows": [], "series": {}}
+    history.to_jsonl(tmp_path / "h.jsonl")
+    assert (tmp_path / "h.jsonl").read_text() == '{"kind": "meta"}\n'
+    history.to_csv(tmp_path / "h.csv")
+    assert (tmp_path / "h.csv").read_text().strip() == ""
+    assert history.to_pandas().empty
+
+
+def test_a_notebook_shows_the_rows_as_a_table(history):
+    assert history._repr_html_().count("<tr>") == 3
+    assert "0.7500" in history._repr_html_()

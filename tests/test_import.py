@@ -1,0 +1,41 @@
+"""Importing lehr loads torch and nothing else, and changes nothing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import json, random, signal, sys
+import torch
+before = set(sys.modules)
+state = random.getstate(), torch.get_rng_state().tolist(), torch.get_num_threads()
+attributes, handler = set(dir(torch.Tensor)), signal.getsignal(signal.SIGINT)
+import lehr
+after = set(sys.modules)
+same = (
+    state == (random.getstate(), torch.get_rng_state().tolist(), torch.get_num_threads())
+    and attributes == set(dir(torch.Tensor)) and handler is signal.getsignal(signal.SIGINT)
+)
+print(json.dumps([sorted(after - before), same]))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> tuple[list[str], bool]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_nothing_heavier_than_torch_is_loaded(imported):
+    heavy = ("rich", "typer", "matplotlib", "PIL", "pooch", "safetensors", "pandas", "IPython")
+    new = {name.split(".")[0] for name in imported[0]}
+    assert not new & {*heavy, "torchmetrics", "numpy"}
+    assert len(imported[0]) <= 80
+
+
+def test_nothing_is_changed(imported):
+    assert imported[1]

@@ -1,0 +1,94 @@
+"""When a run validates, and when it is over."""
+
+import dataclasses
+
+import pytest
+
+from lehr.batches import split_pair
+from lehr.data.feed import Feed
+from lehr.intervals import every
+from lehr.plan import Plan
+
+
+def plan(validate_every="1 epoch", *, valid=True, **length):
+    feeds = {"": Feed([1])} if valid else {}
+    return Plan(
+        data=None,
+        train=Feed([1, 2, 3]),
+        valid=feeds,
+        validate_every=every(validate_every),
+        split_batch=split_pair,
+        weight=len,
+        **length,
+    )
+
+
+def moments(plan, steps_per_epoch):
+    """(epoch, step) of every validation, as the loop asks for them."""
+    found, epoch, n_steps, over = [], 0, 0, False
+    while not over:
+        begun = n_steps
+        for _ in range(steps_per_epoch):
+            n_steps += 1
+            if plan.validates_at(n_steps):
+                found.append((epoch, n_steps))
+            if n_steps == plan.steps:
+                break
+        if plan.validates_after(epoch, n_steps):
+            found.append((epoch, n_steps))
+        over = plan.is_over(n_steps, n_steps - begun)
+        epoch += 1
+        over = over or epoch == plan.epochs
+    return found
+
+
+@pytest.mark.parametrize(
+    ("interval", "length", "expected"),
+    [
+        ("1 epoch", {"epochs": 3}, [(0, 4), (1, 8), (2, 12)]),
+        ("2 epochs", {"epochs": 4}, [(1, 8), (3, 16)]),
+        ("2 epochs", {"epochs": 3}, [(1, 8), (2, 12)]),
+        ("9 epochs", {"epochs": 2}, [(1, 8)]),
+        ("3 steps", {"epochs": 2}, [(0, 3), (1, 6), (1, 8)]),
+        ("4 steps", {"epochs": 2}, [(0, 4), (1, 8)]),
+        ("99 steps", {"epochs": 1}, [(0, 4)]),
+        ("1 step", {"epochs": 1}, [(0, 1), (0, 2), (0, 3), (0, 4)]),
+        ("1 epoch", {"steps": 6}, [(0, 4), (1, 6)]),
+        ("1 epoch", {"steps": 8}, [(0, 4), (1, 8)]),
+        ("2 epochs", {"steps": 6}, [(1, 6)]),
+        ("5 steps", {"steps": 6}, [(1, 5), (1, 6)]),
+        ("3 steps", {"steps": 6}, [(0, 3), (1, 6)]),
+    ],
+)
+def test_a_run_validates_as_asked_and_once_at_its_end(interval, length, expected):
+    assert moments(plan(interval, **length), 4) == expected
+
+
+@pytest.mark.parametrize("interval", ["1 epoch", "1 step"])
+def test_without_a_validation_loader_nothing_is_validated(interval):
+    assert moments(plan(interval, epochs=2, valid=False), 4) == []
+    assert moments(plan(interval, epochs=2), 4) != []
+
+
+def test_a_run_of_epochs_is_never_over_by_its_steps():
+    assert plan(epochs=1).is_over(10**9, 0) is False
+
+
+@pytest.mark.parametrize(("n_steps", "over"), [(1, False), (5, False), (6, True), (7, True)])
+def test_a_run_of_steps_is_over_when_it_has_made_them(n_steps, over):
+    assert plan(steps=6).is_over(n_steps, 1) is over
+
+
+def test_an_epoch_without_a_step_would_never_end():
+    match = (
+        r"^a whole epoch passed without one optimizer step, so fit\(steps=6\) would never end\. "
+        r"Look for what skips every step, or give epochs instead\.$"
+    )
+    with pytest.raises(RuntimeError, match=match):
+        plan(steps=6).is_over(5, 0)
+    assert plan(steps=6).is_over(6, 0) is True  # stopped just there
+
+
+def test_a_plan_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan(epochs=1).epochs = 2

@@ -1,0 +1,67 @@
+"""A probe leaves no trace, whatever happened inside."""
+
+import pytest
+import torch
+from torch import nn
+
+from lehr.probe import probe
+from lehr.state import ModelState, RandomState, capture, first_difference
+
+
+@pytest.fixture
+def entries():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout())
+    opt = torch.optim.Adam(model.parameters())
+    return {"model": ModelState(model), "opt": opt, "random": RandomState()}
+
+
+def step(entries):
+    entries["model"].model(torch.randn(4, 2)).sum().backward()
+    entries["opt"].step()
+
+
+def test_everything_changes_inside_and_nothing_outside(entries):
+    before = capture(entries)
+    with probe(entries):
+        step(entries)
+        inside = capture(entries)
+    for name in entries:
+        assert first_difference(before[name], inside[name])
+    assert first_difference(before, capture(entries)) is None
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_goes_on_and_leaves_no_trace(entries, error):
+    before = capture(entries)
+    with pytest.raises(error), probe(entries):
+        step(entries)
+        raise error
+    assert first_difference(before, capture(entries)) is None
+
+
+def test_probes_nest(entries):
+    with probe(entries):
+        step(entries)
+        between = capture(entries)
+        with probe(entries):
+            step(entries)
+            assert first_difference(between, capture(entries))
+        assert first_difference(between, capture(entries)) is None
+
+
+def test_what_is_no_entry_keeps_its_change(entries):
+    model = entries["model"].model
+    del entries["model"]
+    before = model[0].weight.detach().clone()
+    with probe(entries):
+        step({**entries, "model": ModelState(model)})
+    assert not torch.equal(before, model[0].weight)
+
+
+def test_a_lasting_change_can_be_made_again_after_the_probe(entries):
+    with probe(entries):
+        step(entries)
+        inside = capture(entries)
+    entries["opt"].zero_grad()  # gradients were no entry here
+    step(entries)
+    assert first_difference(inside, capture(entries)) is None

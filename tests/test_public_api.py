@@ -1,0 +1,63 @@
+"""Every public name is documented, and its example runs (the doctests do that)."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import lehr
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(lehr.__path__, "lehr.")
+    if "._" not in module.name and module.name != "lehr.__main__"
+)
+
+
+def public(module):
+    for name, thing in vars(module).items():
+        own = getattr(thing, "__module__", None) == module.__name__
+        if (
+            not name.startswith("_")
+            and own
+            and (inspect.isclass(thing) or inspect.isfunction(thing))
+        ):
+            yield name, thing
+
+
+THINGS = [
+    (f"{name}.{attribute}", thing)
+    for name in MODULES
+    for attribute, thing in public(importlib.import_module(name))
+]
+
+
+@pytest.mark.parametrize(("name", "thing"), THINGS, ids=[name for name, _ in THINGS])
+def test_it_has_a_docstring(name, thing):
+    assert inspect.getdoc(thing), f"{name} has no docstring"
+
+
+EXPORTED = [
+    (f"{module}.{name}", getattr(importlib.import_module(module), name))
+    for module in ("lehr", "lehr.data", "lehr.callbacks", "lehr.models")
+    for name in importlib.import_module(module).__all__
+    if not inspect.ismodule(getattr(importlib.import_module(module), name))
+]
+PROTOCOL_LIKE = {"Run", "Phase", "Layer", "CancelBatch", "CancelEpoch", "CancelFit", "MODELS"}
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"),
+    [(n, t) for n, t in EXPORTED if n.split(".")[-1] not in PROTOCOL_LIKE],
+    ids=[n for n, _ in EXPORTED if n.split(".")[-1] not in PROTOCOL_LIKE],
+)
+def test_what_is_exported_has_an_example(name, thing):
+    assert ">>>" in (inspect.getdoc(thing) or ""), f"{name} has no example"
+
+
+def test_all_lists_are_true():
+    for module in ("lehr", "lehr.data", "lehr.callbacks", "lehr.models"):
+        loaded = importlib.import_module(module)
+        for name in loaded.__all__:
+            assert hasattr(loaded, name)

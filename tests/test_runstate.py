@@ -1,0 +1,75 @@
+"""What callbacks may ask of a run, and what they may not set."""
+
+import pytest
+import torch
+
+from lehr import Callback
+from lehr.testing import tiny_learner
+
+PUBLIC = [
+    *("learn", "model", "opt", "loss_func", "data", "epoch", "epochs", "batch_index"),
+    *("num_batches", "n_iter", "n_steps", "n_epochs", "pos", "weight", "training", "stepped"),
+    *("batch", "xb", "yb", "pred", "loss", "history", "recorder"),
+]
+
+
+class Look(Callback):
+    def after_loss(self, run):
+        self.seen = {name: getattr(run, name) for name in PUBLIC}
+
+
+def test_every_public_name_is_there_and_means_what_it_says():
+    look = Look()
+    learn = tiny_learner([look])
+    learn.data.valid_dl = None
+    learn.fit(2)
+    seen = look.seen
+    assert seen["learn"] is learn
+    assert seen["model"] is learn.model
+    assert (seen["epoch"], seen["epochs"], seen["batch_index"], seen["num_batches"]) == (1, 2, 3, 4)
+    assert (seen["n_iter"], seen["n_steps"], seen["n_epochs"], seen["pos"]) == (7, 7, 1.75, 7 / 8)
+    assert (seen["weight"], seen["training"], seen["stepped"]) == (8, True, False)
+    assert torch.equal(seen["batch"][0], seen["xb"])
+    assert seen["pred"].shape == (8, 2)
+    assert seen["loss"].ndim == 0
+
+
+@pytest.mark.parametrize("name", ["learner", "xs", "lr", "stop_training"])
+def test_other_names_cannot_be_set(name):
+    run = tiny_learner().fit(1)
+    with pytest.raises(AttributeError):
+        setattr(run, name, 1)
+
+
+@pytest.mark.parametrize("name", ["learn", "pos", "planned_steps", "n_epochs"])
+def test_what_is_computed_cannot_be_set(name):
+    run = tiny_learner().fit(1)
+    with pytest.raises(AttributeError):
+        setattr(run, name, 1)
+
+
+def test_after_the_fit_no_batch_and_no_graph_is_held():
+    run = tiny_learner().fit(1)
+    assert [getattr(run, name) for name in ("batch", "xb", "yb", "pred", "loss")] == [None] * 5
+
+
+def test_defer_wants_a_function():
+    class Wrong(Callback):
+        def begin_fit(self, run):
+            run.defer(None)
+
+    with pytest.raises(TypeError, match=r"defer takes a function without arguments; got None"):
+        tiny_learner([Wrong()]).fit(1)
+
+
+def test_assigning_to_the_run_lasts_for_this_run_only():
+    class Replace(Callback):
+        def begin_fit(self, run):
+            run.loss_func = lambda pred, yb: pred.sum() * 0
+
+    learn = tiny_learner()
+    before = learn.loss_func
+    run = learn.fit(1, callbacks=[Replace()])
+    assert set(run.history["loss"]) == {0.0}
+    assert learn.loss_func is before
+    assert set(learn.fit(1).history["loss"]) != {0.0}

@@ -1,0 +1,453 @@
+"""State entries: captured without sharing, compared bit for bit, put back exactly."""
+
+import copy
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim import LBFGS, SGD, Adam, AdamW
+from torch.utils.data import DataLoader as TorchLoader
+from torch.utils.data import RandomSampler, WeightedRandomSampler
+
+from lehr.data import DataLoader, Dataset
+from lehr.state import (
+    GeneratorState,
+    GradState,
+    ModelState,
+    ModeState,
+    RandomState,
+    capture,
+    first_difference,
+    loader_entries,
+    modules,
+    restore,
+)
+
+
+class Box:
+    """An entry that is its value."""
+
+    def __init__(self, value=None):
+        self.value = value
+
+    def state_dict(self):
+        return self.value
+
+    def load_state_dict(self, state_dict):
+        self.value = state_dict
+
+
+class Wrapper(nn.Module):
+    """What torch.compile puts around a model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self._orig_mod = model
+
+    def forward(self, x):
+        return self._orig_mod(x)
+
+
+def small_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Dropout(0), nn.Tanh(), nn.Linear(4, 1))
+
+
+def with_hidden_buffer():
+    model = small_model()
+    model.register_buffer("shown", torch.ones(2))
+    model.register_buffer("hidden", torch.ones(2), persistent=False)
+    model[0].register_buffer("deep", torch.zeros(()), persistent=False)
+    return model
+
+
+def containers_and_tensors(value):
+    yield value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, torch.Tensor):
+            yield inner
+        elif isinstance(inner, (dict, list, tuple)):
+            yield from containers_and_tensors(inner)
+
+
+# capture and restore ----------------------------------------------------------------------------
+
+
+def test_a_snapshot_holds_plain_copies_and_shares_nothing():
+    live = {"t": torch.zeros(3), "list": [torch.ones(2), {"n": 1}], "tuple": (torch.ones(1), None)}
+    snapshot = capture({"box": Box(live)})
+    assert first_difference(snapshot, {"box": live}) is None
+    ours = [*containers_and_tensors(snapshot["box"])]
+    theirs = [*containers_and_tensors(live)]
+    assert not {id(part) for part in ours} & {id(part) for part in theirs if part != ()}
+    live["t"] += 1
+    live["list"][1]["n"] = 2
+    live["list"].append(None)
+    assert snapshot["box"]["t"].tolist() == [0, 0, 0]
+    assert snapshot["box"]["list"][1:] == [{"n": 1}]
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, 0.1, momentum=0.9), Adam, LBFGS])
+def test_a_snapshot_shares_no_memory_with_a_model_or_an_optimizer(make):
+    model = small_model()
+    entries = {"model": ModelState(model), "opt": make(model.parameters())}
+    train(model, entries["opt"], 2)
+    snapshot = capture(entries)
+    live = {name: entry.state_dict() for name, entry in entries.items()}
+    theirs = [t for t in containers_and_tensors(live) if isinstance(t, torch.Tensor)]
+    ours = [t for t in containers_and_tensors(snapshot) if isinstance(t, torch.Tensor)]
+    memory = {t.untyped_storage().data_ptr() for t in theirs}
+    assert len(ours) == len(theirs) > 6
+    assert not memory & {t.untyped_storage().data_ptr() for t in ours}
+    kept = copy.deepcopy(snapshot)
+    train(model, entries["opt"], 2)
+    assert first_difference(kept, snapshot) is None
+    assert first_difference(kept, capture(entries))
+
+
+def test_what_is_restored_shares_nothing_with_the_snapshot():
+    box = Box({"t": torch.zeros(2), "list": [1]})
+    snapshot = capture({"box": box})
+    for _ in range(2):
+        restore({"box": box}, snapshot)
+        assert box.value["list"] == [1]
+        assert not box.value["t"].any()
+        box.value["t"] += 1
+        box.value["list"].append(2)
+
+
+def test_a_captured_tensor_has_no_graph():
+    weight = torch.ones(2, requires_grad=True)
+    assert capture({"box": Box({"loss": weight.sum()})})["box"]["loss"].requires_grad is False
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "kind"),
+    [
+        ({"seen": {1, 2}}, "box.seen", "set"),
+        ({"a": [0, {"b": np.zeros(2)}]}, "box.a[1].b", "ndarray"),
+        ({"a": (None, torch.float32)}, "box.a[1]", "dtype"),
+        ({"a": Box()}, "box.a", "Box"),
+    ],
+)
+def test_what_no_state_can_hold_is_refused_with_its_path(value, path, kind):
+    match = f"^{re.escape(f'state entry {path} is {kind}; a state holds tensors, numbers, ')}.*"
+    with pytest.raises(TypeError, match=match + r"Convert it in state_dict\.$"):
+        capture({"box": Box(value)})
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("ab", "state entry 'b' is missing from the snapshot; nothing was restored."),
+        ("", "state entry 'a' is missing from these objects; nothing was restored."),
+    ],
+)
+def test_a_snapshot_of_other_entries_is_refused_and_nothing_changes(names, message):
+    entries = {name: Box(2) for name in names}
+    with pytest.raises(KeyError, match=re.escape(message)):
+        restore(entries, {"a": 1})
+    assert all(box.value == 2 for box in entries.values())
+
+
+# first_difference -------------------------------------------------------------------------------
+
+NAN = float("nan")
+LONG = 2**40
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "difference"),
+    [
+        (0.1, 0.2, "x: 0.1 against 0.2"),
+        (1, 1.0, "x: 1 against 1.0"),
+        (1, True, "x: 1 against True"),
+        (None, 0, "x: None against 0"),
+        ("a", "b", "x: 'a' against 'b'"),
+        (NAN, 0.0, "x: nan against 0.0"),
+        ([1, 2], [1, 3], "x[1]: 2 against 3"),
+        ([1, 2], [1], "x: 2 items against 1"),
+        ({"y": 1}, {}, "x.y: only in the first"),
+        ({}, {"y": 1}, "x.y: only in the second"),
+        ({"y": [{"z": 1}]}, {"y": [{"z": 2}]}, "x.y[0].z: 1 against 2"),
+        ({}, [], "x: {} against []"),
+        ({0: 1}, {0: 2}, "x.0: 1 against 2"),
+        (torch.zeros(2), torch.zeros(3), "x: (2,) float32 against (3,) float32"),
+        (torch.zeros(1), torch.zeros(1).double(), "x: (1,) float32 against (1,) float64"),
+        (torch.zeros(3), torch.tensor([0, 2.0, -3]), "x: 2 of 3 values differ, by up to 3"),
+        (torch.tensor(1), torch.tensor(LONG + 1), f"x: 1 of 1 values differ, by up to {LONG:g}"),
+        (torch.tensor([True, True]), torch.tensor([True, False]), "x: 1 of 2 values differ, by "),
+        (torch.tensor(0.0), torch.tensor(-0.0), "x: "),
+        (torch.tensor(NAN), torch.tensor(0.0), "x: 1 of 1 values differ, by up to nan"),
+        (torch.zeros(1).bfloat16(), torch.ones(1).bfloat16(), "x: 1 of 1 values differ, by up to"),
+        (torch.zeros(1), [0.0], "x: tensor([0.]) against [0.0]"),
+    ],
+)
+def test_the_first_difference_is_named_and_nothing_differs_from_its_copy(a, b, difference):
+    assert first_difference({"x": a}, {"x": b}).startswith(difference)
+    assert first_difference({"x": a}, {"x": copy.deepcopy(a)}) is None
+    assert first_difference({"x": b}, {"x": copy.deepcopy(b)}) is None
+
+
+def test_of_several_differences_the_first_is_named():
+    assert first_difference({"a": 1, "b": 2, "c": 3}, {"c": 4, "b": 5, "a": 1}).startswith("b:")
+
+
+def test_order_of_keys_strides_and_graphs_are_no_difference():
+    t = torch.arange(6.0).reshape(2, 3)
+    a = {"x": t.t().contiguous().t(), "y": 1}
+    b = {"y": 1, "x": t.clone().requires_grad_()}
+    assert a["x"].stride() != b["x"].stride()
+    assert first_difference(a, b) is None
+    assert first_difference({"x": torch.zeros(0, 3)}, {"x": torch.zeros(0, 3)}) is None
+
+
+# Models -----------------------------------------------------------------------------------------
+
+
+def test_a_model_is_put_back_in_place():
+    model = with_hidden_buffer()
+    entries = {"model": ModelState(model)}
+    snapshot = capture(entries)
+    objects = [*model.parameters(), *model.buffers()]
+    with torch.no_grad():
+        for t in objects:
+            t.add_(1)
+    changed = capture(entries)
+    assert all(
+        first_difference(snapshot["model"][k], changed["model"][k]) for k in snapshot["model"]
+    )
+    restore(entries, snapshot)
+    assert first_difference(snapshot, capture(entries)) is None
+    assert all(
+        a is b for a, b in zip(objects, [*model.parameters(), *model.buffers()], strict=True)
+    )
+
+
+def test_buffers_kept_out_of_the_models_own_state_are_part_of_it():
+    model = with_hidden_buffer()
+    own, ours = {*model.state_dict()}, {*ModelState(model).state_dict()}
+    assert ours - own == {"#hidden", "#0.deep"}
+    assert own < ours
+
+
+def test_a_model_without_hidden_buffers_has_its_own_keys_only():
+    model = small_model()
+    assert ModelState(model).state_dict().keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("wrap", [Wrapper, lambda m: torch.compile(m, backend="eager")])
+def test_a_wrapped_model_has_the_keys_of_the_bare_one_and_states_cross_both_ways(wrap):
+    bare, other = with_hidden_buffer(), with_hidden_buffer()
+    wrapped = wrap(other)
+    assert any(key.startswith("_orig_mod.") for key in wrapped.state_dict())
+    with torch.no_grad():
+        for t in (*other.parameters(), *other.buffers()):
+            t.add_(1)
+    for source, target in [(wrapped, bare), (bare, wrapped)]:
+        with torch.no_grad():
+            source.state_dict(keep_vars=True)[next(iter(source.state_dict()))].mul_(3)
+        snapshot = capture({"model": ModelState(source)})
+        assert first_difference(snapshot, capture({"model": ModelState(target)}))
+        restore({"model": ModelState(target)}, snapshot)
+        assert first_difference(snapshot, capture({"model": ModelState(target)})) is None
+    assert ModelState(wrapped).state_dict().keys() == ModelState(bare).state_dict().keys()
+
+
+def test_a_model_refuses_the_state_of_another():
+    with pytest.raises(RuntimeError, match="Missing key"):
+        ModelState(small_model()).load_state_dict({})
+
+
+def test_every_module_is_listed_the_model_first():
+    model = small_model()
+    assert [name for name, _ in modules(model)] == ["", "0", "1", "2", "3"]
+    assert modules(model)[0][1] is model
+
+
+def test_modes_and_frozen_parameters_come_back_one_by_one():
+    model = small_model()
+    model[1].eval()
+    model[0].weight.requires_grad_(False)
+    entries = {"modes": ModeState(model)}
+    snapshot = capture(entries)
+    assert snapshot["modes"]["training"] == {"": True, "0": True, "1": False, "2": True, "3": True}
+    for change in (model.eval, model.train, lambda: model.requires_grad_(True)):
+        change()
+        assert first_difference(snapshot, capture(entries))
+        restore(entries, snapshot)
+        assert first_difference(snapshot, capture(entries)) is None
+    assert model[0].weight.requires_grad is False
+    assert model[0].bias.requires_grad is True
+
+
+def test_gradients_come_back_and_so_does_their_absence():
+    model = nn.Linear(2, 1)
+    entries = {"gradients": GradState(model)}
+    none = capture(entries)
+    assert none == {"gradients": {"weight": None, "bias": None}}
+    model(torch.ones(1, 2)).sum().backward()
+    some = capture(entries)
+    model.weight.grad.add_(1)
+    assert first_difference(some, capture(entries)).startswith("gradients.weight: 2 of 2")
+    restore(entries, some)
+    assert first_difference(some, capture(entries)) is None
+    restore(entries, none)
+    assert model.weight.grad is None
+    assert model.bias.grad is None
+
+
+# Optimizers -------------------------------------------------------------------------------------
+
+
+def train(model, opt, steps):
+    """So many steps on the same data; every loss seen."""
+    generator = torch.Generator().manual_seed(1)
+    x, losses = torch.randn(8, 3, generator=generator), []
+
+    def closure():
+        opt.zero_grad()
+        loss = (model(x).squeeze(1) - x.prod(1)).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+        return loss
+
+    for _ in range(steps):
+        opt.step(closure)
+    return losses
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: SGD(p, lr=0.1, momentum=0.9),
+    "adam": lambda p: Adam(p, lr=0.01),
+    "adam_with_tensor_lr": lambda p: Adam(p, lr=torch.tensor(0.01), amsgrad=True),
+    "adamw": lambda p: AdamW(p, lr=0.01),
+    "lbfgs": lambda p: LBFGS(p, lr=0.1, max_iter=3, history_size=4),
+    "lbfgs_searching": lambda p: LBFGS(p, max_iter=4, line_search_fn="strong_wolfe"),
+}
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["same_objects", "fresh_objects"])
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+def test_training_goes_on_bit_for_bit_from_a_snapshot(make, fresh):
+    def built():
+        model = small_model()
+        opt = make(model.parameters())
+        return model, opt, {"model": ModelState(model), "opt": opt}
+
+    model, opt, entries = built()
+    train(model, opt, 3)
+    snapshot = capture(entries)
+    losses, end = train(model, opt, 3), capture(entries)
+
+    if fresh:
+        model, opt, entries = built()
+        train(model, opt, 1)
+    restore(entries, snapshot)
+    assert train(model, opt, 3) == losses
+    assert first_difference(end, capture(entries)) is None
+
+    without, empty, _ = built()  # the weights alone are not enough
+    restore({"model": ModelState(without)}, {"model": snapshot["model"]})
+    assert train(without, empty, 3)[1:] != losses[1:]
+
+
+def test_an_optimizer_that_has_not_stepped_is_emptied_again():
+    model = small_model()
+    opt = Adam(model.parameters())
+    before = capture({"opt": opt})
+    train(model, opt, 1)
+    assert opt.state
+    restore({"opt": opt}, before)
+    assert first_difference(before, capture({"opt": opt})) is None
+    assert not opt.state
+
+
+# Randomness -------------------------------------------------------------------------------------
+
+
+def test_all_global_generators_are_one_entry():
+    entries = {"random": RandomState()}
+    snapshot = capture(entries)
+
+    def draws():
+        return torch.rand(()).item(), float(np.random.rand()), random.random()
+
+    first = draws()
+    assert first_difference(snapshot, capture(entries)).startswith("random.torch[0]: ")
+    assert draws() != first
+    restore(entries, snapshot)
+    assert first_difference(snapshot, capture(entries)) is None
+    assert draws() == first
+    restore(entries, snapshot)
+
+
+def test_a_generator_of_somebody_else_is_an_entry():
+    generator = torch.Generator().manual_seed(3)
+    entries = {"g": GeneratorState(generator)}
+    snapshot = capture(entries)
+    first = torch.rand(3, generator=generator)
+    assert first_difference(snapshot, capture(entries)).startswith("g.state: ")
+    assert not torch.equal(first, torch.rand(3, generator=generator))
+    restore(entries, snapshot)
+    assert torch.equal(first, torch.rand(3, generator=generator))
+
+
+# Loaders ----------------------------------------------------------------------------------------
+
+ITEMS = [1, 2, 3]
+
+
+def new():
+    return torch.Generator()
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda: DataLoader(Dataset(torch.zeros(3), torch.zeros(3)), 2), []),
+        (lambda: [ITEMS], []),
+        (lambda: TorchLoader(ITEMS), []),
+        (lambda: TorchLoader(ITEMS, shuffle=True, generator=new()), ["dl.generator"]),
+        (
+            lambda: TorchLoader(ITEMS, sampler=RandomSampler(ITEMS, generator=new())),
+            ["dl.sampler.generator"],
+        ),
+        (
+            lambda: TorchLoader(
+                ITEMS, sampler=WeightedRandomSampler([1.0], 2, generator=new()), generator=new()
+            ),
+            ["dl.generator", "dl.sampler.generator"],
+        ),
+        (
+            lambda: TorchLoader(
+                ITEMS,
+                batch_sampler=torch.utils.data.BatchSampler(
+                    RandomSampler(ITEMS, generator=new()), 2, False
+                ),
+            ),
+            ["dl.batch_sampler.sampler.generator"],
+        ),
+    ],
+    ids=["ours", "list", "plain", "shuffled", "sampler", "two_generators", "batch_sampler"],
+)
+def test_a_loader_is_its_generators_each_once(make, names):
+    assert list(loader_entries("dl", make())) == names
+
+
+def test_a_loader_with_a_state_of_its_own_is_its_entry():
+    loader = Box({"position": 3})
+    assert loader_entries("train_dl", loader) == {"train_dl": loader}
+
+
+def test_a_shuffled_loader_repeats_its_order_after_a_restore():
+    loader = TorchLoader(range(50), shuffle=True, generator=torch.Generator().manual_seed(0))
+    entries = loader_entries("train_dl", loader)
+    snapshot = capture(entries)
+    first = [int(item) for item in loader]
+    assert [int(item) for item in loader] != first
+    restore(entries, snapshot)
+    assert [int(item) for item in loader] == first
