@@ -292,6 +292,15 @@ def test_jsonl_has_the_meta_data_the_rows_and_a_line_for_every_batch(history, tm
     ]
 
 
+def test_jsonl_is_in_the_order_of_the_batches(tmp_path):
+    history = History()
+    for name, batch in [("late", 5), ("late", 7), ("early", 0), ("early", 6)]:
+        history.log_step(name, 1.0, batch=batch)
+    history.to_jsonl(tmp_path / "h.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]
+    assert [line["batch"] for line in lines[1:]] == [0, 5, 6, 7]
+
+
 def test_csv_round_trips_with_an_empty_cell_where_a_value_is_missing(history, tmp_path):
     history.to_csv(tmp_path / "h.csv")
     with (tmp_path / "h.csv").open(newline="") as file:

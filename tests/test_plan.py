@@ -64,6 +64,11 @@ def test_a_run_validates_as_asked_and_once_at_its_end(interval, length, expected
     assert moments(plan(interval, **length), 4) == expected
 
 
+def test_an_interval_in_steps_says_nothing_about_epochs():
+    assert plan("2 steps", epochs=9).validates_after(1, 7) is False  # some steps were skipped
+    assert plan("2 epochs", epochs=9).validates_after(1, 7) is True
+
+
 @pytest.mark.parametrize("interval", ["1 epoch", "1 step"])
 def test_without_a_validation_loader_nothing_is_validated(interval):
     assert moments(plan(interval, epochs=2, valid=False), 4) == []

@@ -1,7 +1,10 @@
 """Words for what went wrong: what arrived, what is allowed, what to do."""
 
 import difflib
+import math
 from collections.abc import Iterable
+from numbers import Real
+from typing import Any
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
@@ -47,3 +50,23 @@ def positive_int(name: str, value: object) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1; got {value}. Give e.g. {name}=64.")
     return value
+
+
+def real_number(name: str, value: Any) -> float:
+    """``value`` as a float if it is a finite real number.
+
+    Raises:
+        TypeError: it is no number; a tensor is none either, nor is a bool.
+        ValueError: it is nan or infinite.
+
+    Example:
+        >>> real_number("lr", 1)
+        1.0
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        near = hasattr(value, "__float__") and not isinstance(value, bool)  # a tensor, say
+        todo = f"Use float({name})." if near else "Give a number such as 0.1."
+        raise TypeError(f"{name} must be a real number; got {value!r}. {todo}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite; got {value}. Give a number such as 0.1.")
+    return float(value)

@@ -7,165 +7,21 @@ Every factory here takes finite real numbers and returns a `Schedule`, exact at 
 of another kind is a TypeError; nan, infinity or a number out of its range is a ValueError.
 """
 
-import functools
-import inspect
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import Any, ParamSpec, cast, final
+from collections.abc import Sequence
 
-from lehr.errors import positive_int
-
-P = ParamSpec("P")
-Curve = Callable[[float], float]  # what a phase may be: a Schedule, or any function of the position
-
-
-@final
-@dataclass(frozen=True, repr=False)
-class Schedule:
-    """A function of the position that knows the expression which made it; factories return it.
-
-    Equal expressions are equal schedules. The repr is the expression; pickle and copy run it again.
-
-    Example:
-        >>> s = sched_lin(start=1.0, end=2)
-        >>> s, s(0.3), s == sched_lin(1, 2)
-        (sched_lin(1, 2), 1.3, True)
-    """
-
-    factory: Callable[..., "Schedule"]
-    arguments: tuple[Any, ...]  # one for each parameter of the factory, lists as tuples
-    function: Curve = field(compare=False)
-
-    def __call__(self, pos: float) -> float:
-        """The value at ``pos``, a number in [0, 1] (TypeError or ValueError if it is none)."""
-        if not hasattr(pos, "__float__"):
-            raise TypeError(f"pos must be a number; got {pos!r}. Give the share that is done.")
-        pos = float(pos)  # it may be a 0-d tensor, as in `for pos in torch.linspace(0, 1, 9)`
-        if not 0.0 <= pos <= 1.0:
-            todo = "Give the share of the fit that is done, e.g. n_steps / planned_steps."
-            raise ValueError(f"pos must be within [0, 1]; got {pos}. {todo}")
-        return float(self.function(pos))
-
-    def __repr__(self) -> str:
-        parts: list[str] = []
-        by_name = False
-        parameters = inspect.signature(self.factory).parameters.values()
-        for parameter, value in zip(parameters, self.arguments, strict=True):
-            if parameter.default is not parameter.empty and value == _frozen(parameter.default):
-                by_name = True  # this one is left out, so the next needs its name
-                continue
-            by_name |= parameter.kind is parameter.KEYWORD_ONLY
-            parts.append(f"{parameter.name}={_text(value)}" if by_name else _text(value))
-        return f"{self.factory.__name__}({', '.join(parts)})"
-
-    def __reduce__(self) -> tuple[Callable[[], "Schedule"], tuple[()]]:
-        names = inspect.signature(self.factory).parameters
-        return functools.partial(self.factory, **dict(zip(names, self.arguments, strict=True))), ()
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draws the value over the position on a matplotlib Axes (None: a new one); returns it."""
-        if ax is None:
-            from matplotlib import pyplot as plt
-
-            ax = cast(Any, plt).subplots()[1]
-            ax.set(xlabel="share of the fit", ylabel="value", title=repr(self))
-        at = [i / 1000 for i in range(1001)]
-        ax.plot(at, [self(pos) for pos in at], label=repr(self))
-        return ax
-
-
-def schedule(factory: Callable[P, Curve]) -> Callable[P, Schedule]:
-    """Makes a function that returns a function of the position return a `Schedule`; a decorator.
-
-    Name, docstring and signature stay. Arguments annotated ``float`` are checked to be finite
-    numbers and arrive as floats; lists arrive as tuples. Each parameter must have a name.
-
-    Example:
-        >>> @schedule
-        ... def triangle(high: float):
-        ...     return lambda pos: high * (1 - abs(2 * pos - 1))
-        >>> triangle(4), triangle(4)(0.25)
-        (triangle(4), 2.0)
-    """
-    signature = inspect.signature(factory).replace(return_annotation=Schedule)
-    for parameter in signature.parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            todo = "Give each a name, and take several values as one list."
-            raise TypeError(f"a schedule's arguments must have names; got {parameter}. {todo}")
-
-    @functools.wraps(factory)
-    def make(*args: P.args, **kwargs: P.kwargs) -> Schedule:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            takes = ", ".join(signature.parameters)
-            raise TypeError(f"{factory.__name__}: {error}. It takes ({takes}).") from None
-        bound.apply_defaults()
-        for name, value in bound.arguments.items():
-            is_float = signature.parameters[name].annotation in (float, "float")
-            bound.arguments[name] = _real(name, value) if is_float else _frozen(value)
-        function = factory(*bound.args, **bound.kwargs)
-        return Schedule(make, tuple(bound.arguments.values()), function)
-
-    vars(make)["__signature__"] = signature
-    return make
-
-
-def annealer(f: Callable[[float, float, float], float]) -> Callable[[float, float], Schedule]:
-    """Makes ``f(start, end, pos)`` a factory ``(start, end)`` of schedules; a decorator.
-
-    Unlike fastai's, name, docstring and signature are right and its schedules can be pickled.
-
-    Example:
-        >>> @annealer
-        ... def sched_square(start, end, pos):
-        ...     return start + pos**2 * (end - start)
-        >>> sched_square(0, 8), sched_square(0, 8)(0.5)
-        (sched_square(0, 8), 2.0)
-    """
-
-    def factory(start: float, end: float) -> Curve:
-        return functools.partial(f, start, end)
-
-    visible = inspect.signature(factory)  # after update_wrapper it would show pos, too
-    functools.update_wrapper(factory, f, ("__module__", "__name__", "__qualname__", "__doc__"))
-    vars(factory)["__signature__"] = visible
-    return schedule(factory)
-
-
-def _real(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        near = hasattr(value, "__float__") and not isinstance(value, bool)  # a tensor, say
-        todo = f"Use float({name})." if near else "Give a number such as 0.1."
-        raise TypeError(f"{name} must be a real number; got {value!r}. {todo}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite; got {value}. Give a number such as 0.1.")
-    return float(value)
+from lehr.annealing import Curve, Schedule, annealer, expression, schedule
+from lehr.errors import positive_int, real_number
 
 
 def _above_0(name: str, value: float, below: float = math.inf) -> float:
     if not 0.0 < value < below:
         allowed = "above 0" if below == math.inf else f"between 0 and {below}, exclusive"
-        raise ValueError(f"{name} must be {allowed}; got {_text(value)}. Give e.g. {name}=0.25.")
+        raise ValueError(
+            f"{name} must be {allowed}; got {expression(value)}. Give e.g. {name}=0.25."
+        )
     return value
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_frozen(item) for item in cast(Sequence[Any], value))
-    return float(value) if isinstance(value, Real) and not isinstance(value, Integral) else value
-
-
-def _text(value: Any) -> str:
-    """The shortest expression that makes ``value`` again."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_text, cast(tuple[Any, ...], value)))}]"
-    if isinstance(value, Real):
-        return str(value).removesuffix(".0")
-    return getattr(value, "__qualname__", None) or repr(value)
 
 
 def _between(start: float, end: float, share: float) -> float:
@@ -216,8 +72,10 @@ def sched_exp(start: float, end: float) -> Curve:
         0.141421
     """
     if start == 0 or end == 0 or (start > 0) != (end > 0):
-        got = f"start and end must be non-zero and of one sign; got {_text(start)}, {_text(end)}"
-        raise ValueError(f"{got}. Use sched_lin or sched_cos to reach or to pass 0.")
+        raise ValueError(
+            f"start and end must be non-zero and of one sign; got {expression(start)}, "
+            f"{expression(end)}. Use sched_lin or sched_cos to reach or to pass 0."
+        )
     a, b = abs(start), abs(end)  # a^(1 - pos)·b^pos is exact at both ends and never overflows
     return lambda pos: math.copysign(min(max(a ** (1 - pos) * b**pos, min(a, b)), max(a, b)), start)
 
@@ -269,11 +127,11 @@ def combine_scheds(pcts: Sequence[float], scheds: Sequence[Curve]) -> Curve:
         got = f"got {len(pcts)} and {len(scheds)}. Give one item of each for each phase."
         raise ValueError(f"pcts and scheds must be of one length, not 0; {got}")
     for i, (pct, phase) in enumerate(zip(pcts, scheds, strict=True)):
-        _above_0(f"pcts[{i}]", _real(f"pcts[{i}]", pct))
+        _above_0(f"pcts[{i}]", real_number(f"pcts[{i}]", pct))
         if not callable(phase):
             raise TypeError(f"scheds[{i}] must be a schedule; got {phase!r}. Use constant(...).")
     if not math.isclose(total := math.fsum(pcts), 1.0, rel_tol=1e-9):
-        got = f"pcts must sum to 1; got {_text(pcts)}, which sums to {total:.12g}"
+        got = f"pcts must sum to 1; got {expression(pcts)}, which sums to {total:.12g}"
         raise ValueError(f"{got}. Give each phase as a share of the whole fit, e.g. [0.3, 0.7].")
     starts = [math.fsum(pcts[:i]) for i in range(len(pcts))]
     near = min(1e-12, min(pcts) / 4)
@@ -295,7 +153,7 @@ def cos_1cycle_anneal(start: float, high: float, end: float) -> list[Schedule]:
         >>> cos_1cycle_anneal(0.3, 0.6, 0.2)
         [sched_cos(0.3, 0.6), sched_cos(0.6, 0.2)]
     """
-    return [sched_cos(start, _real("high", high)), sched_cos(high, end)]
+    return [sched_cos(start, real_number("high", high)), sched_cos(high, end)]
 
 
 def _two(name: str, share: float, scheds: list[Curve] | list[Schedule]) -> Schedule:
@@ -392,7 +250,7 @@ def warm_restarts(high: float, low: float, *, cycles: int = 3, mult: float = 1.0
     """
     positive_int("cycles", cycles)
     if mult < 1.0:
-        raise ValueError(f"mult must be at least 1; got {_text(mult)}. Give e.g. mult=2.")
+        raise ValueError(f"mult must be at least 1; got {expression(mult)}. Give e.g. mult=2.")
     lengths = [mult ** (i + 1 - cycles) for i in range(cycles)]  # the last is 1: no overflow
     total = math.fsum(lengths)
     return combine_scheds([one / total for one in lengths], [sched_cos(high, low)] * cycles)
