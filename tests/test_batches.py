@@ -71,8 +71,8 @@ def test_items_are_counted_in_any_nesting(value, items):
 
 @pytest.mark.parametrize(
     ("value", "named"),
-    [(None, "NoneType"), ("text", "str"), (b"x", "bytes"), (3, "int"), ({}, "NoneType")]
-    + [([], "list"), ((), "tuple"), ([None], "NoneType"), ({"a": "text"}, "str")],
+    [(None, "NoneType"), ("text", "str"), (b"x", "bytes"), (3, "int"), ({}, "dict")]
+    + [([], "list"), ((), "tuple"), ([None], "list"), ({"a": "text"}, "dict")],
 )
 def test_what_has_no_items_to_count_is_refused(value, named):
     match = rf"^cannot tell how many items a batch of {named} holds\. Give the Learner weight=, "

@@ -102,12 +102,55 @@ def test_an_inherited_misspelling_is_refused_too():
         check(type("Child", (parent,), {})())
 
 
+@pytest.mark.parametrize("name", ["backwards", "predictt", "update_step"])
+def test_a_method_that_takes_proceed_must_be_an_action(name):
+    with pytest.raises(AttributeError, match=rf"Mine.{name} would never be called.* (Did|Use) "):
+        check(with_method(name, act))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["stop", "steps", "log_batch", "show_batch", "plot_batch", "save_batch", "next_batch"]
+    + ["compute_lr", "compute_norm", "predicted", "predictor"],
+)
+def test_helpers_that_take_the_run_are_no_misspelling(name):
+    check(with_method(name))
+
+
+def test_an_attribute_named_like_an_action_is_refused():
+    callback = Callback()
+    callback.step = 0
+    with pytest.raises(TypeError, match=r"Callback.step is 0, but step is the name of an action"):
+        check(callback)
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_static_and_class_methods_may_listen(kind):
+    function = (lambda run: None) if kind is staticmethod else (lambda cls, run: None)
+    check(with_method("after_loss", kind(function)))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("before_backward", "backward"),
+        ("before_batch", "begin_batch"),
+        ("on_batch_end", "after_batch"),
+        ("on_fit_start", "begin_fit"),
+        ("on_step", "after_step"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_ours(name, meant):
+    with pytest.raises(AttributeError, match=rf"Did you mean {meant}\?"):
+        check(with_method(name))
+
+
 @pytest.mark.parametrize(
     "name",
     ["compute", "plot", "update", "reset", "close", "summary", "save", "load", "write", "losses"]
     + ["_after_los", "_backwards", "__len__", "plot_loss", "is_better", "predictions", "lr"],
 )
-def test_ordinary_helpers_are_no_misspelling(name):
+def test_ordinary_methods_are_no_misspelling(name):
     check(with_method(name, lambda self: 0))
 
 

@@ -172,7 +172,7 @@ def test_a_collection_has_several_names():
 
 def test_a_collection_keeps_its_prefix():
     meter = filled(MetricCollection([MulticlassAccuracy(3)], prefix="my_"))
-    assert meter.names == ["my__multiclass_accuracy"]
+    assert meter.names == ["my_multiclass_accuracy"]
     assert meter.values().keys() == {*meter.names}
 
 

@@ -759,3 +759,121 @@ def test_two_fits_see_the_data_of_one():
     assert once.seen == twice.seen
     assert once.seen[:4] != once.seen[4:]
     assert same(weights(a), weights(b))
+
+
+ACTING = ("one_batch", "predict", "compute_loss", "backward", "finish_grad", "step", "zero_grad")
+
+
+@pytest.mark.parametrize("action", ACTING)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_error_in_any_action_leaves_everything_as_it_was(action, when):
+    class Raise(Callback):
+        active = True
+
+    def act(self, run, proceed):
+        if when == "after":
+            proceed()
+        if self.active and run.n_iter == 1:
+            raise ZeroDivisionError
+        if when == "before":
+            proceed()
+
+    setattr(Raise, action, act)
+    acting = Raise()
+    learn = tiny_learner([acting])
+    names = ("modes", "random")
+    before = capture({name: learn.state_entries()[name] for name in names})
+    order = [xb.tolist() for xb, _ in learn.data.train_dl.batches(0, 0)]
+    with pytest.raises(ZeroDivisionError) as caught:
+        learn.fit(1)
+    assert "epoch 0, training batch 1" in caught.value.__notes__[0]
+    assert first_difference(before, capture({n: learn.state_entries()[n] for n in names})) is None
+    if action != "zero_grad":
+        assert all(p.grad is None for p in learn.model.parameters())
+    assert [xb.tolist() for xb, _ in learn.data.train_dl.batches(0, 0)] == order
+    assert [len(group["params"]) for group in learn.opt.param_groups] == [4]
+    acting.active = False
+    assert learn.fit(1).n_steps == 4
+
+
+def test_logging_what_is_no_number_says_so():
+    class Log(Callback):
+        def __init__(self, value):
+            self.value = value
+
+        def after_loss(self, run):
+            run.log("it", self.value)
+
+    for value, shown in ((torch.ones(3), r"\(3,\) float32 cpu"), ("text", "str"), (None, "None")):
+        with pytest.raises(TypeError, match=rf"run.log\('it', …\) takes one number; got {shown}"):
+            tiny_learner([Log(value)]).fit(1)
+
+
+def test_what_was_logged_is_a_copy_without_a_graph():
+    class Log(Callback):
+        def after_loss(self, run):
+            run.log("weight", run.model[2].bias[0])
+            run.log("with_graph", run.loss)
+
+    run = tiny_learner([Log()]).fit(1)
+    assert len(set(run.history["weight"])) == 4
+    assert run.history["with_graph"] == run.history["loss"]
+
+
+def test_reading_the_history_in_the_middle_changes_nothing():
+    class Read(Callback):
+        phase = Phase.REPORT
+
+        def after_loss(self, run):
+            run.log("seen", run.loss)
+
+        def after_batch(self, run):
+            _ = run.history.rows, run.history.names, run.history.to_dict()
+
+    learn = tiny_learner([Read()], items=64, batch_size=4)
+    run = learn.fit(2)
+    assert run.history["valid_seen"] == pytest.approx(run.history["valid_loss"])
+
+
+def test_logs_of_several_validation_loaders_stay_apart():
+    class Log(Callback):
+        def after_loss(self, run):
+            run.log("seen", run.loss)
+
+    batch = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+    data = DataBunch([batch], {"a": [batch], "b": [(batch[0] * 3, batch[1])]})
+    row = tiny_learner([Log()], data=data).fit(1).history.rows[0]
+    assert row["a/valid_seen"] == pytest.approx(row["a/valid_loss"])
+    assert row["b/valid_seen"] == pytest.approx(row["b/valid_loss"])
+
+
+def test_a_loss_of_shape_one_is_a_number():
+    learn = tiny_learner(loss_func=lambda pred, yb: F.cross_entropy(pred, yb)[None])
+    assert learn.fit(1).history["loss"] == tiny_learner().fit(1).history["loss"]
+
+
+def test_a_failing_clean_up_does_not_erase_the_error():
+    class Undo(Callback):
+        def begin_fit(self, run):
+            run.defer(lambda: 1 / 0)
+            run.defer(lambda: [][0])
+
+        def after_loss(self, run):
+            raise ValueError("mine")
+
+    with pytest.raises(IndexError) as caught:
+        tiny_learner([Undo()]).fit(1)
+    assert str(caught.value.__context__) == "mine"
+    assert "Another clean-up failed as well: ZeroDivisionError" in caught.value.__notes__[0]
+
+
+def test_an_error_in_validation_says_so_and_a_decorated_listener_is_named():
+    class Decorated(Callback):
+        @torch.no_grad()
+        def after_loss(self, run):
+            if not run.training:
+                raise ValueError
+
+    with pytest.raises(ValueError) as caught:
+        tiny_learner([Decorated()]).fit(1)
+    assert "In Decorated.after_loss, epoch 0, validation batch 0" in caught.value.__notes__[0]

@@ -51,17 +51,23 @@ def item_count(value: Any) -> int:
     """
     if isinstance(value, Tensor) and value.ndim:
         return value.size(0)
-    if is_mapping(value):
-        return item_count(next(iter(value.values()), None))
-    if is_sequence(value) and value:
-        first: Any = value[0]
-        return len(value) if isinstance(first, (str, bytes, int, float)) else item_count(first)
-    if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) and not is_sequence(value):
-        return len(value)
+    if (count := _first_count(value)) is not None:
+        return count
     raise TypeError(
         f"cannot tell how many items a batch of {type(value).__name__} holds. Give the Learner "
         "weight=, a function from the run to a number, e.g. lambda run: len(run.batch)."
     )
+
+
+def _first_count(value: Any) -> int | None:
+    if isinstance(value, Tensor):
+        return value.size(0) if value.ndim else None
+    if is_mapping(value) or is_sequence(value):
+        inner = list(value.values()) if is_mapping(value) else list(value)
+        if inner and isinstance(inner[0], (str, bytes, int, float)):
+            return len(inner) if is_sequence(value) else None
+        return next((n for n in map(_first_count, inner) if n is not None), None)
+    return len(value) if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) else None
 
 
 def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
@@ -76,9 +82,14 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     if is_mapping(value):
         return {k: map_tensors(function, v) for k, v in value.items()}
     if is_sequence(value):
-        mapped = [map_tensors(function, v) for v in value]
-        return type(value)(mapped) if type(value) in (tuple, list) else type(value)(*mapped)
+        return _like(value, [map_tensors(function, v) for v in value])
     return value
+
+
+def _like(pattern: list[Any] | tuple[Any, ...], items: list[Any]) -> Any:
+    if not isinstance(pattern, tuple):
+        return items
+    return type(pattern)(*items) if hasattr(pattern, "_fields") else tuple(items)  # a named tuple
 
 
 def join(parts: Sequence[Any]) -> Any:
@@ -94,7 +105,7 @@ def join(parts: Sequence[Any]) -> Any:
     if is_mapping(first):
         return {key: join([part[key] for part in parts]) for key in first}
     if is_sequence(first):
-        return type(first)(join(list(column)) for column in zip(*parts, strict=True))
+        return _like(first, [join(list(column)) for column in zip(*parts, strict=True)])
     raise TypeError(
         "predictions must be tensors, or tuples, lists or dicts of them; got "
         f"{type(first).__name__}. "

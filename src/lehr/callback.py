@@ -1,10 +1,10 @@
 """Callback: the one class that is made to be extended."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lehr.events import Layer, Phase
+from lehr.metrics import snake_case
 
 
 class Callback:
@@ -41,8 +41,7 @@ class Callback:
     @property
     def name(self) -> str:
         """The class's name in snake case, without the suffix Callback."""
-        base = type(self).__name__.removesuffix("Callback") or "callback"
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", base).lower()
+        return snake_case(type(self).__name__.removesuffix("Callback") or "callback")
 
     def state_dict(self) -> dict[str, Any]:
         """The attributes named in `state`; one that was never set is left out."""

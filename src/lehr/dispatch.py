@@ -4,6 +4,7 @@ An event that nobody hears is an empty tuple; an action that nobody wraps is the
 """
 
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +24,7 @@ Listener = Callable[[Any], None]
 Verb = Callable[[], None]
 
 METHODS = (*EVENTS, *ACTIONS, "around_fit")
-_PREFIXES = ("begin_", "after_", "before_", "on_")
+_STEPS_WITH_HINTS = ("predict", "compute_loss", "backward", "Recorder.after_batch")
 
 
 class Listeners:
@@ -131,33 +132,51 @@ def check(callback: object) -> None:
             "out."
         )
     kind = type(callback)
+    for name in METHODS:
+        if hasattr(callback, name):
+            _check_method(callback, name)
     for name in dir(kind):
-        if name.startswith("_") or hasattr(Callback, name) or not callable(getattr(kind, name)):
+        if name.startswith("_") or name in METHODS or hasattr(Callback, name):
             continue
-        if name in METHODS:
-            _check_signature(kind, name)
-        elif name.startswith(_PREFIXES) or _nearly(name):
+        method: Any = inspect.getattr_static(kind, name)
+        if inspect.isfunction(method) and (meant := _meant(name, method)):
             raise AttributeError(
-                f"{kind.__name__}.{name} would never be called: it is no event or action. "
-                f"{did_you_mean(name, METHODS)} All of them are in lehr.events."
+                f"{kind.__name__}.{name} would never be called: it is no event or action. {meant} "
+                "All of them are in lehr.events."
             )
 
 
-def _nearly(name: str) -> bool:
-    guess = nearest(name, METHODS)
-    return guess is not None and abs(len(guess) - len(name)) <= 2
+def _meant(name: str, method: Callable[..., Any]) -> str | None:
+    """What a method was probably meant to be, if it looks like an event or an action."""
+    foreign = re.fullmatch(r"(on|before|begin|after)_(\w+?)(_start|_begin|_end)?", name)
+    if foreign:
+        first, core, last = foreign.groups()
+        begins = last in ("_start", "_begin") or (first in ("before", "begin") and not last)
+        known = [n for n in (f"{'begin' if begins else 'after'}_{core}", core) if n in METHODS]
+        return f"Did you mean {known[0]}?" if known else did_you_mean(name, METHODS)
+    takes = [*inspect.signature(method).parameters]
+    if "proceed" in takes:
+        return did_you_mean(name, ACTIONS)
+    guess = nearest(name, METHODS, likeness=0.88)
+    return f"Did you mean {guess}?" if guess and takes[1:2] == ["run"] and len(name) > 5 else None
 
 
-def _check_signature(kind: type, name: str) -> None:
-    arguments = ("self", "run", "proceed") if name in ACTIONS else ("self", "run")
-    try:
-        inspect.signature(getattr(kind, name)).bind(*arguments)
-    except TypeError as error:
-        what = "an action" if name in ACTIONS else "an event"
+def _check_method(callback: Callback, name: str) -> None:
+    kind, method = type(callback).__name__, getattr(callback, name)
+    what, given = ("an action", ("run", "proceed")) if name in ACTIONS else ("an event", ("run",))
+    if not callable(method):
         raise TypeError(
-            f"{kind.__name__}.{name} has the signature {inspect.signature(getattr(kind, name))}; "
-            f"{what} is called with ({', '.join(arguments)}). Write "
-            f"def {name}({', '.join(arguments)})."
+            f"{kind}.{name} is {method!r}, but {name} is the name of {what} and must be a method. "
+            "Give the attribute another name."
+        )
+    try:
+        inspect.signature(method).bind(*given)
+    except TypeError as error:
+        written = inspect.signature(getattr(type(callback), name, method))
+        arguments = ", ".join(("self", *given))
+        raise TypeError(
+            f"{kind}.{name} has the signature {written}; {what} is called with ({arguments}). "
+            f"Write def {name}({arguments})."
         ) from error
 
 
@@ -168,12 +187,15 @@ def where(error_traceback: TracebackType | None, run: Any) -> str:
     """
     frames = [frame for frame, _ in traceback.walk_tb(error_traceback)]
     steps: list[str] = []
-    for frame, inner in zip(frames, [*frames[1:], None], strict=True):
+    for i, frame in enumerate(frames):
         name, owner = frame.f_code.co_name, frame.f_locals.get("self")
-        if inner is not None and frame.f_code is fire.__code__ is not inner.f_code:
+        if frame.f_code is fire.__code__ and frame not in frames[:i]:  # a cancel passes it twice
             hears = frame.f_locals["listeners"]
             event = next(event for event in EVENTS if getattr(run._on, event) is hears)
-            steps.append(f"{type(inner.f_locals.get('self')).__name__}.{event}")
+            owners = (inner.f_locals.get("self") for inner in frames[i + 1 :])
+            called = frame.f_locals["listener"].__self__
+            who = next((owner for owner in owners if isinstance(owner, Callback)), called)
+            steps.append(f"{type(who).__name__}.{event}")
         elif isinstance(owner, Callback) and name in ACTIONS:
             steps.append(f"{type(owner).__name__}.{name}")
         elif owner is run and name.lstrip("_") in ACTIONS:
@@ -207,7 +229,7 @@ def annotate(error: BaseException, run: Any) -> None:
         note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
         note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
     error.add_note(note)
-    if where(error.__traceback__, run).endswith(("predict", "compute_loss", "backward")):
+    if where(error.__traceback__, run).endswith(_STEPS_WITH_HINTS):
         for hint in hints(run.model, run.xb, run.yb, run.pred, run.loss):
             error.add_note(hint)
 
@@ -224,7 +246,8 @@ def misplaced(cancel: Cancel, run: Any) -> RuntimeError:
     scope = {"CancelBatch": "batch", "CancelEpoch": "epoch"}.get(kind, "fit")
     over = place.endswith("after_fit")
     why = "the fit is over" if over else f"no {scope} is running"
-    do = "Take it out" if over else f"Raise it inside a {scope}, or raise CancelFit here"
+    a_scope = "an epoch" if scope == "epoch" else f"a {scope}"
+    do = "Take it out" if over else f"Raise it inside {a_scope}, or raise CancelFit here"
     return RuntimeError(
         f"{kind} was raised in {place}, where {why}: it has no meaning there. {do}; "
         "run.stop(reason) may be called anywhere."

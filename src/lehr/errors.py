@@ -7,8 +7,13 @@ from numbers import Real
 from typing import Any
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str | None:
+def nearest(name: str, allowed: Iterable[str], *, likeness: float = 0.72) -> str | None:
     """The name among ``allowed`` that ``name`` was probably meant to be, or None.
+
+    Args:
+        name: what was written.
+        allowed: what could have been meant.
+        likeness: how alike they must be, from 0 to 1.
 
     Example:
         >>> nearest("after_backwards", ["after_backward", "after_batch"])
@@ -16,7 +21,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
         >>> nearest("colour", ["after_backward"]) is None
         True
     """
-    found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.72)
+    found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=likeness)
     return found[0] if found else None
 
 

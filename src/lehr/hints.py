@@ -71,22 +71,32 @@ def _target(pred: Tensor, yb: Tensor) -> list[str]:
     shapes = f"pred has shape {tuple(pred.shape)}, yb {tuple(yb.shape)}"
     if pred.ndim and yb.ndim and len(pred) != len(yb):
         return [f"{shapes}: they differ in the number of items. Check the model's last layers."]
-    whole = not yb.is_floating_point() and yb.dtype != torch.bool
     if pred.ndim == 2 and yb.ndim == 2 and yb.shape[1] == 1 and pred.shape[1] != 1:
         return [f"{shapes}: class labels must have shape (batch,). Use yb.squeeze(1)."]
-    if pred.ndim == 2 and yb.ndim == 1 and pred.shape[1] > 1 and whole and yb.numel():
-        low, high, classes = int(yb.min()), int(yb.max()), pred.shape[1]
-        if high >= classes or low < 0:
-            return [
-                f"yb holds labels from {low} to {high}, pred has {classes} classes: labels must "
-                f"lie in 0 to {classes - 1}. Check the labels, or give the model more outputs."
-            ]
-    if pred.ndim == 2 and yb.ndim == 1 and yb.dtype not in (torch.int64, torch.uint8):
-        return [f"yb is {yb.dtype}; class labels must be torch.int64. Use yb.long()."]
-    if pred.shape != yb.shape and not whole:
+    if pred.ndim == 2 and yb.ndim == 1 and pred.shape[1] == 1:
+        return [
+            f"{shapes}: a loss between numbers needs equal shapes. Use pred.squeeze(1), or "
+            "yb.unsqueeze(1), and the same dtype."
+        ]
+    if pred.ndim == 2 and yb.ndim == 1:
+        return _labels(pred.shape[1], yb)
+    if pred.shape != yb.shape and yb.is_floating_point():
         return [f"{shapes}: a loss between numbers needs equal shapes. Reshape one of them."]
     if pred.dtype != yb.dtype and pred.shape == yb.shape:
         return [f"pred is {pred.dtype}, yb {yb.dtype}: make them alike, e.g. yb.to(pred.dtype)."]
+    return []
+
+
+def _labels(classes: int, yb: Tensor) -> list[str]:
+    if yb.dtype not in (torch.int64, torch.uint8):
+        return [f"yb is {yb.dtype}; class labels must be torch.int64. Use yb.long()."]
+    known = yb[yb.long() != -100]  # cross_entropy's ignore_index
+    if known.numel() and not 0 <= int(known.min()) <= int(known.max()) < classes:
+        return [
+            f"yb holds labels from {int(known.min())} to {int(known.max())}, pred has {classes} "
+            f"classes: labels must lie in 0 to {classes - 1}. Check the labels, or give the model "
+            "more outputs."
+        ]
     return []
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lehr import table
-from lehr.errors import did_you_mean
+from lehr.errors import did_you_mean, positive_int
 from lehr.metrics import Mean
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Series:
     __slots__ = ("_batches", "_count", "_pending", "_values", "capacity", "last", "stride")
 
     def __init__(self, capacity: int = 1 << 16) -> None:
+        if positive_int("capacity", capacity) < 2:
+            raise ValueError(f"capacity must be at least 2; got {capacity}. Leave it out.")
         self.capacity = capacity
         self.stride = 1
         self.last = -1
@@ -128,6 +130,7 @@ class History:
 
     def log_row(self, name: str, value: Any) -> None:
         """Put ``value`` in the current row; a tensor or a `Mean` is read when the row is."""
+        _check_name(name)
         if not self._row_open:
             self.open_row()
         self._rows[-1][name] = value
@@ -142,19 +145,14 @@ class History:
         """Add ``value`` to the series ``name`` at training batch number ``batch``."""
         series = self.series.get(name)
         if series is None:
+            _check_name(name)
             series = self.series[name] = Series()
         series.append(batch, value)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows as plain numbers, oldest first."""
-        for row in self._rows:
-            for name, value in row.items():
-                if isinstance(value, Mean):
-                    row[name] = value.value
-                elif isinstance(value, Tensor):
-                    row[name] = value.item()
-        return [dict(row) for row in self._rows]
+        return [{name: _read(value) for name, value in row.items()} for row in self._rows]
 
     @property
     def names(self) -> list[str]:
@@ -184,7 +182,7 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain containers."""
         series = {name: {"batch": s.batches, "value": s.values} for name, s in self.series.items()}
-        return {"meta": self.meta, "rows": self.rows, "series": series}
+        return {"meta": dict(self.meta), "rows": self.rows, "series": series}
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Everything as JSON text; written to ``path`` if one is given. nan becomes null."""
@@ -229,6 +227,19 @@ class History:
 
     def _repr_html_(self) -> str:
         return table.html(self.rows)
+
+
+def _check_name(name: str) -> None:
+    if name in ("kind", "batch"):
+        raise ValueError(
+            f"{name!r} cannot be logged: the files of a history use it. Choose another name."
+        )
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, Mean):
+        return value.value
+    return value.item() if hasattr(value, "item") else value  # tensors and NumPy's numbers
 
 
 def _finite(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Literal, final
 
 from torch import Tensor, nn
@@ -204,7 +205,7 @@ class Learner:
         """
         from lehr.callbacks import Metrics, Recorder
 
-        plan = self._plan(self.data if data is None else _Only(self.data.train_dl, data))
+        plan = self._plan(self.data if data is None else _Only(data))
         if not plan.valid:
             raise ValueError(
                 "there is no validation loader; data.valid_dl is None. Use validate(loader)."
@@ -220,11 +221,12 @@ class Learner:
         Evaluation mode, no gradients, and the callbacks that prepare batches or set the precision.
 
         Args:
-            data: a tensor of inputs ``(batch, ...)``, or any iterable of batches as in training
-                (targets are ignored).
+            data: a tensor of inputs ``(batch, ...)``, or a dict of them; or any iterable of batches
+                as in training, whose targets are ignored.
 
         Returns:
-            The predictions of all items, on the CPU: ``(items, ...)``, or the model's own nesting.
+            The predictions of all items in the order of the batches, on the CPU: ``(items, ...)``,
+            in the model's own nesting.
 
         Example:
             >>> import torch
@@ -234,9 +236,12 @@ class Learner:
         """
         from lehr.callbacks.predictions import Predictions
 
-        loader = [(data, None)] if isinstance(data, Tensor) else data
+        one_batch = isinstance(data, Tensor) or is_mapping(data)
+        plan = self._plan(_Only([(data, None)] if one_batch else data))
+        if one_batch:
+            plan = replace(plan, split_batch=split_pair)
         gather = Predictions(instead_of_loss=True)
-        Run(self, self._plan(_Only(loader, loader)), [*self._bystanders(), gather]).validate()
+        Run(self, plan, [*self._bystanders(), gather]).validate()
         return gather.joined()
 
     def explain(self) -> str:
@@ -342,8 +347,8 @@ class Learner:
 class _Only:
     """Data for one pass."""
 
-    def __init__(self, train_dl: Any, valid_dl: Any) -> None:
-        self.train_dl, self.valid_dl = train_dl, valid_dl
+    def __init__(self, loader: Any) -> None:
+        self.train_dl = self.valid_dl = loader
 
 
 def _count_items(run: Run) -> int:

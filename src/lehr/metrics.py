@@ -1,5 +1,6 @@
 """Metrics: weighted means that are right for unequal batches, and the common functions."""
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any, Protocol, cast, runtime_checkable
@@ -54,7 +55,7 @@ class Mean:
     def add(self, value: float | Tensor, weight: float) -> None:
         """Count ``value`` ``weight`` times; a weight of 0 counts nothing, nan included."""
         if weight:
-            self._pending.append((value, weight))
+            self._pending.append((value.detach() if isinstance(value, Tensor) else value, weight))
             if len(self._pending) == 256:
                 self._fold()
 
@@ -62,7 +63,7 @@ class Mean:
         # Equal weights share one sum: multiplying by a Python number copies nothing to the device.
         for weight, run in groupby(self._pending, key=lambda pair: pair[1]):
             values = [value for value, _ in run]
-            tensors = [value.detach() for value in values if isinstance(value, Tensor)]
+            tensors = [value for value in values if isinstance(value, Tensor)]
             numbers = [value for value in values if not isinstance(value, Tensor)]
             if tensors:
                 stacked = torch.stack(tensors)
@@ -115,15 +116,15 @@ class Meter:
     def __init__(self, metric: Metric | MetricObject) -> None:
         self.metric = metric
         self._object = metric if isinstance(metric, MetricObject) else None
-        if self._object is None and (not callable(metric) or isinstance(metric, type)):
+        if isinstance(metric, type) or not (self._object or callable(metric)):
             raise TypeError(
                 "a metric must be a function (pred, target) -> tensor or a torchmetrics object; "
                 f"got {metric!r}. Pass e.g. metrics=[accuracy], or call the class to make an "
                 "object."
             )
-        name = str(getattr(metric, "__name__", None) or _snake(type(metric).__name__))
+        name = str(getattr(metric, "__name__", None) or snake_case(type(metric).__name__))
         several = getattr(metric, "keys", None)  # torchmetrics.MetricCollection has several
-        self.names = [_snake(key) for key in several()] if several else [name]
+        self.names = [snake_case(key) for key in several()] if several else [name]
         self.reset()
 
     def reset(self) -> None:
@@ -146,8 +147,8 @@ class Meter:
         result = self._object.compute()
         if isinstance(result, dict):
             named = cast("dict[str, Any]", result)
-            return {_snake(key): float(value) for key, value in named.items()}
-        return {self.names[0]: float(result)}
+            return {snake_case(key): _number(key, value) for key, value in named.items()}
+        return {self.names[0]: _number(self.names[0], result)}
 
 
 def meters(metrics: Iterable[Metric | MetricObject]) -> list[Meter]:
@@ -170,5 +171,20 @@ def meters(metrics: Iterable[Metric | MetricObject]) -> list[Meter]:
     return made
 
 
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(
+            f"metric {name!r} gave a tensor of shape {tuple(value.shape)}; a metric is one number. "
+            "Average it, or compute it from learn.predict(...)."
+        )
+    return float(value)
+
+
+def snake_case(name: str) -> str:
+    """A class's name as an attribute's.
+
+    Example:
+        >>> snake_case("MulticlassAUROC"), snake_case("MixUp")
+        ('multiclass_auroc', 'mix_up')
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

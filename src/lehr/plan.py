@@ -42,7 +42,9 @@ class Plan:
 
     def validates_at(self, n_steps: int) -> bool:
         """Whether to validate in the middle of an epoch, after step number ``n_steps``."""
-        return bool(self.valid and self._by_steps) and n_steps % (self._by_steps or 1) == 0
+        if not self.valid or self._by_steps is None or n_steps == 0:
+            return False
+        return n_steps % self._by_steps == 0
 
     def validates_after(self, epoch: int, n_steps: int) -> bool:
         """Whether to validate at the end of this epoch; always at the end of the run."""

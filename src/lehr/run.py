@@ -49,7 +49,7 @@ class Run(RunState):
                         if self._plan.validates_after(self.epoch, self.n_steps):
                             self._validate()
                     except CancelEpoch:
-                        self._in_batch = False
+                        self.training, self._in_batch = True, False
                     with suppress(CancelEpoch):  # it is over anyway
                         fire(on.after_epoch, self)
                 self._heed_stop()
@@ -63,17 +63,16 @@ class Run(RunState):
             self._validate()
 
     def _validate(self) -> None:
-        on, before = self._on, (self.training, self.batch_index, self.num_batches)
+        on, before = self._on, (self.batch_index, self.num_batches)
         key = self._streams.key("valid", self._plan.first_epoch + self.epoch)
         for self.valid_name, feed in self._plan.valid.items():
             with self._scopes.open(), torch.no_grad(), streams.forked(key):
                 self.defer(keep_modes(self.model))
                 self.model.eval()
                 self.training = False
-                try:
-                    self._pass(feed, on.begin_validate, on.after_validate)
-                finally:
-                    self.training, self.batch_index, self.num_batches = before
+                self._pass(feed, on.begin_validate, on.after_validate)
+        self.training = True
+        self.batch_index, self.num_batches = before
 
     def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
         on, do, undos, training = self._on, self._do, self._scopes.undos, self.training
@@ -222,7 +221,7 @@ class Run(RunState):
                     try:
                         yield on
                     except CancelFit as cancel:
-                        self._in_batch = False
+                        self.training, self._in_batch = True, False
                         self.stop(cancel.reason or "cancelled")
                     fire(on.after_fit, self)
         except Cancel as cancel:

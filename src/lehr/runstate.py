@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from lehr import optimizers, streams
 from lehr.callback import Callback
-from lehr.dispatch import Actions, Listeners
+from lehr.dispatch import Actions, Listeners, describe
 from lehr.history import History
 from lehr.plan import Plan
 from lehr.scopes import Scopes
@@ -129,13 +130,24 @@ class RunState:
         In a training batch it joins the series ``name``; in a validation batch it is averaged, by
         items, into the column ``valid_name``; elsewhere it goes into the current row. A tensor
         stays on its device until somebody reads the history.
+
+        Raises:
+            TypeError: ``value`` is no number.
         """
+        if isinstance(value, Tensor) and value.numel() == 1:
+            value = value.detach().clone().reshape(())
+        elif not isinstance(value, Real):
+            raise TypeError(
+                f"run.log({name!r}, …) takes one number; got {describe(value)}. "
+                "Reduce it first, e.g. with .mean()."
+            )
         if not self._in_batch:
             self.history.log_row(name, value)
         elif self.training:
             self.history.log_step(name, value, batch=self._epoch_start + self.batch_index)
         else:
-            self.history.log_mean(f"valid_{name}", value, self.weight or 0)
+            loader = f"{self.valid_name}/" if self.valid_name else ""
+            self.history.log_mean(f"{loader}valid_{name}", value, self.weight or 0)
 
     def stop(self, reason: str) -> None:
         """End the run when the window closes, or between validation batches; never raises."""

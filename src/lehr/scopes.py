@@ -1,7 +1,7 @@
 """Scopes that unwind: what was swapped, hooked or patched is put back, however the scope ended."""
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -46,12 +46,23 @@ class Scopes:
     def unwind(self, mark: int) -> None:
         """Run everything deferred since there were ``mark`` clean-ups, last in first out.
 
-        One that fails does not keep the others from running.
+        One that fails does not keep the others from running; the first failure is raised in the
+        end, with the error that was under way, if any, as its context.
         """
-        with ExitStack() as stack:
-            for undo in self.undos[mark:]:
-                stack.callback(undo)
-            del self.undos[mark:]
+        failure: BaseException | None = None
+        while len(self.undos) > mark:
+            try:
+                self.undos.pop()()
+            except BaseException as error:
+                if failure is None:
+                    failure = error
+                else:
+                    failure.add_note(f"Another clean-up failed as well: {error!r}.")
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame
 
 
 def keep_modes(model: nn.Module) -> Callable[[], None]:

@@ -78,13 +78,15 @@ def first_difference(a: Any, b: Any, path: str = "") -> str | None:
 def _tensor_difference(a: Tensor, b: Tensor, path: str) -> str | None:
     if a.dtype != b.dtype or a.shape != b.shape:
         return f"{path}: {_shape(a)} against {_shape(b)}"
-    bits = [t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b)]
-    if torch.equal(*bits):
+    x, y = (t.detach().cpu().contiguous().reshape(-1, 1) for t in (a, b))
+    apart = (x.view(torch.uint8) != y.view(torch.uint8)).any(1)
+    if not apart.any():
         return None
-    x, y = (t.detach().cpu().reshape(-1).double() for t in (a, b))
-    apart = x != y
-    largest = (x - y)[apart].abs().max().item() if apart.any() else 0
-    return f"{path}: {int(apart.sum())} of {len(x)} values differ, by up to {largest:g}"
+    exact = torch.complex128 if x.is_complex() else torch.float64
+    wide = exact if x.is_floating_point() or x.is_complex() else torch.int64
+    largest = (x.to(wide) - y.to(wide))[apart].abs().max().item()
+    size = f"by up to {largest:g}" if largest else "in their bits alone"
+    return f"{path}: {int(apart.sum())} of {len(x)} values differ, {size}"
 
 
 def _shape(t: Tensor) -> str:
@@ -105,6 +107,11 @@ def _copied(value: Any, path: str) -> Any:
         f"state entry {path} is {type(value).__name__}; a state holds tensors, numbers, strings, "
         "None, and lists, tuples or dicts of them. Convert it in state_dict."
     )
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model inside ``torch.compile``'s wrapper, or the model itself."""
+    return cast("nn.Module", getattr(model, "_orig_mod", model))
 
 
 class ModelState:
@@ -129,9 +136,13 @@ class ModelState:
         own = {key: value for key, value in state_dict.items() if not key.startswith("#")}
         self.model.load_state_dict(own)
         with torch.no_grad():
-            for name, buffer in self.model.named_buffers():
-                if f"#{name}" in state_dict:
-                    buffer.copy_(state_dict[f"#{name}"])
+            for name, buffer in list(self.model.named_buffers()):
+                saved = state_dict.get(f"#{name}")
+                if saved is not None and saved.shape == buffer.shape:
+                    buffer.copy_(saved)
+                elif saved is not None:  # a cache that has grown, say
+                    owner, _, leaf = name.rpartition(".")
+                    setattr(self.model.get_submodule(owner), leaf, saved)
 
 
 def modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -143,7 +154,7 @@ class ModeState:
     """Each sub-module's ``training`` flag and each parameter's ``requires_grad``."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model = bare(model)
 
     def state_dict(self) -> dict[str, Any]:
         """Flags by module and parameter name."""
@@ -164,7 +175,7 @@ class GradState:
     """The gradients that parameters hold at the moment."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model = bare(model)
 
     def state_dict(self) -> dict[str, Any]:
         """Gradient or None by parameter name."""

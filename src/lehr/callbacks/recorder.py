@@ -54,10 +54,11 @@ class Recorder(Callback):
         loss = run.loss
         if loss is None:
             return
+        loss = loss.detach().reshape(())
         if not run.training:
             self._valid.add(loss, run.weight)
             return
-        loss, batch = loss.detach(), run.n_iter - 1
+        batch = run.n_iter - 1
         self._train.add(loss, run.weight)
         self.history.log_step("loss", loss, batch=batch)
         lr = optimizers.each(run.opt)[-1].param_groups[-1].get("lr")
