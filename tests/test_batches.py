@@ -124,3 +124,25 @@ def test_what_cannot_be_joined_is_refused(part, named):
     match = rf"^predictions must be tensors, .*; got {named}\. Watch after_pred with a callback"
     with pytest.raises(TypeError, match=match):
         join([(X, part), (X, part)])
+
+
+def test_the_first_tensor_with_a_length_counts_whatever_comes_before_it():
+    tensor = torch.zeros(5, 2)
+    for value in ({"mask": None, "ids": tensor}, (None, tensor), [torch.tensor(3.0), tensor]):
+        assert item_count(value) == 5
+    with pytest.raises(TypeError, match="a batch of Tensor holds"):
+        item_count(torch.tensor(3.0))
+
+
+def test_named_tuples_and_subclasses_of_lists_keep_working():
+    Two = namedtuple("Two", "a b")
+
+    class Own(list):
+        def __init__(self, items, extra):
+            super().__init__(items)
+
+    pair = Two(torch.zeros(2, 1), torch.ones(2))
+    assert map_tensors(len, pair) == Two(2, 2)
+    assert join([pair, pair]).a.shape == (4, 1)
+    assert map_tensors(len, Own([torch.zeros(3)], None)) == [3]
+    assert map_tensors(len, torch.Size([1, 2])) == (1, 2)

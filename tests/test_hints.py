@@ -199,3 +199,18 @@ def test_what_looks_right_needs_no_hint(pred, yb):
 def test_a_model_without_parameters_and_a_batch_without_tensors_are_on_no_device():
     assert hints(nn.Flatten(), XB.to(META), None, None, None) == []
     assert hints(MODEL, "text", None, None, None) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_one_output_against_a_row_of_targets(dtype):
+    pred, yb = torch.zeros(4, 1), torch.zeros(4, dtype=dtype)
+    with pytest.raises(ValueError, match="size"):
+        F.binary_cross_entropy_with_logits(pred, yb.float())
+    hint = for_target(pred, yb)
+    assert "Use pred.squeeze(1), or yb.unsqueeze(1), and the same dtype." in hint
+
+
+def test_the_label_that_is_ignored_is_in_range():
+    yb = torch.tensor([0, -100, 1])
+    assert hints(MODEL, XB, yb, torch.zeros(3, 2), None) == []
+    assert "labels must lie in 0 to 1" in for_target(torch.zeros(3, 2), yb + 1)

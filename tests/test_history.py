@@ -348,3 +348,36 @@ def test_an_empty_history_can_be_written(tmp_path):
 def test_a_notebook_shows_the_rows_as_a_table(history):
     assert history._repr_html_().count("<tr>") == 3
     assert "0.7500" in history._repr_html_()
+
+
+def test_a_series_needs_room_for_two():
+    with pytest.raises(ValueError, match="capacity must be at least 2; got 1"):
+        Series(capacity=1)
+
+
+def test_numpy_numbers_and_meta_are_plain_in_files():
+    import numpy as np
+
+    history = History()
+    history.meta["seed"] = 1
+    history.log_row("a", np.float32(1.5))
+    assert json.loads(history.to_json())["rows"] == [{"a": 1.5}]
+    history.to_dict()["meta"]["seed"] = 2
+    assert history.meta["seed"] == 1
+
+
+@pytest.mark.parametrize("name", ["kind", "batch"])
+def test_names_that_the_files_use_are_reserved(name):
+    history = History()
+    with pytest.raises(ValueError, match=rf"'{name}' cannot be logged.*Choose another name"):
+        history.log_row(name, 1)
+    with pytest.raises(ValueError, match="cannot be logged"):
+        history.log_step(name, 1, batch=0)
+
+
+def test_reading_rows_in_the_middle_of_a_mean_changes_nothing():
+    history = History()
+    history.log_mean("a", 1.0, 1)
+    assert history.rows == [{"a": 1.0}]
+    history.log_mean("a", 3.0, 1)
+    assert history.rows == [{"a": 2.0}]

@@ -230,3 +230,22 @@ def test_metrics_of_one_name_are_refused():
 def test_one_that_is_no_metric_is_refused_among_others():
     with pytest.raises(TypeError, match="a metric must be a function"):
         meters([accuracy, 3])
+
+
+def test_a_class_is_no_metric():
+    with pytest.raises(TypeError, match=r"a metric must be .*call the class to make an object"):
+        Meter(MulticlassAccuracy)
+
+
+def test_a_metric_is_one_number():
+    meter = Meter(MulticlassAccuracy(3, average=None))
+    meter.add(torch.eye(3), torch.arange(3), 3)
+    with pytest.raises(ValueError, match=r"'multiclass_accuracy' gave a tensor of shape \(3,\)"):
+        meter.values()
+
+
+def test_adding_keeps_no_graph():
+    mean = Mean()
+    value = torch.ones((), requires_grad=True) * 2
+    mean.add(value, 1)
+    assert not mean._pending[0][0].requires_grad

@@ -97,3 +97,9 @@ def test_an_epoch_without_a_step_would_never_end():
 def test_a_plan_does_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan(epochs=1).epochs = 2
+
+
+def test_a_run_that_makes_no_step_still_validates_at_its_end():
+    planned = plan("4 steps", epochs=2, steps_per_epoch=4)
+    assert not planned.validates_at(0)
+    assert planned.validates_after(1, 0)

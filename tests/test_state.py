@@ -451,3 +451,44 @@ def test_a_shuffled_loader_repeats_its_order_after_a_restore():
     assert [int(item) for item in loader] != first
     restore(entries, snapshot)
     assert [int(item) for item in loader] == first
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "text"),
+    [
+        (
+            torch.tensor([float("nan"), 1]),
+            torch.tensor([float("nan"), 2]),
+            "1 of 2 values differ, by",
+        ),
+        (torch.tensor([0.0]), torch.tensor([-0.0]), "1 of 1 values differ, in their bits alone"),
+        (torch.tensor([2**53]), torch.tensor([2**53 + 1]), "1 of 1 values differ, by up to 1"),
+        (torch.tensor([1j]), torch.tensor([2j]), "1 of 1 values differ, by up to 1"),
+        (torch.tensor([True]), torch.tensor([False]), "1 of 1 values differ, by up to 1"),
+    ],
+)
+def test_the_size_of_a_difference_is_told_right(a, b, text):
+    assert text in first_difference({"x": a}, {"x": b})
+
+
+@pytest.mark.parametrize("kind", [ModeState, GradState, ModelState])
+def test_states_of_a_compiled_model_fit_the_bare_one(kind):
+    model = nn.Linear(2, 2)
+    compiled = torch.compile(model, backend="eager")
+    state = capture({"it": kind(compiled)})["it"]
+    kind(model).load_state_dict(state)
+    assert first_difference(state, capture({"it": kind(model)})["it"]) is None
+
+
+def test_a_buffer_that_has_grown_is_put_back():
+    class Cache(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("cache", torch.zeros(2), persistent=False)
+
+    model = nn.Sequential(Cache())
+    entries = {"model": ModelState(model)}
+    before = capture(entries)
+    model[0].cache = torch.ones(5)
+    restore(entries, before)
+    assert first_difference(before, capture(entries)) is None
