@@ -1,0 +1,43 @@
+"""What `import lehr` adds to `import torch`: seconds and modules, in fresh interpreters.
+
+    python bench/import_time.py [--repeats 10]
+
+Alternates `import torch` and `import torch, lehr`; reports the median difference of neighbours. Bytecode is
+cached first, as it is after an ordinary installation.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+SCRIPT = """
+import json, sys, time
+start = time.perf_counter()
+import torch
+middle, before = time.perf_counter(), len(sys.modules)
+import lehr
+print(json.dumps([time.perf_counter() - middle, middle - start, len(sys.modules) - before]))
+"""
+
+
+def once() -> list[float]:
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=True, env=env)
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=10)
+    repeats = parser.parse_args().repeats
+    once()
+    ours, torchs, modules = zip(*(once() for _ in range(repeats)), strict=True)
+    print(f"import torch: {statistics.median(torchs):.3f} s")
+    print(f"import lehr on top: {statistics.median(ours):.3f} s, {int(modules[0])} modules")
+
+
+if __name__ == "__main__":
+    main()
