@@ -248,4 +248,4 @@ def test_adding_keeps_no_graph():
     mean = Mean()
     value = torch.ones((), requires_grad=True) * 2
     mean.add(value, 1)
-    assert not mean._pending[0][0].requires_grad
+    assert not mean._pending[0].requires_grad

@@ -15,7 +15,7 @@ from lehr.streams import (
     forked,
     mix,
     name_key,
-    rekey_default,
+    rekeying,
     rng_state,
     seed,
     seed_globals,
@@ -114,18 +114,18 @@ def test_a_forgotten_seed_is_drawn_from_torch_again():
 
 
 def test_rekeying_is_what_manual_seed_does():
-    rekey_default(5)
+    rekeying(5)(0)
     ours = torch.rand(3)
     torch.manual_seed(5)
     assert torch.equal(ours, torch.rand(3))
-    rekey_default(6)
+    rekeying(6)(0)
     assert not torch.equal(ours, torch.rand(3))
 
 
 def test_rekeying_takes_every_key_that_mix_can_make():
-    rekey_default(2**64 - 1)
+    rekeying(2**64 - 1)(0)
     first = torch.rand(3)
-    rekey_default(2**64 - 1)
+    rekeying(2**64 - 1)(0)
     assert torch.equal(first, torch.rand(3))
 
 
@@ -143,7 +143,7 @@ def test_every_device_in_use_is_rekeyed_read_and_put_back(monkeypatch):
     monkeypatch.setattr(torch.cuda, "default_generators", (device,))
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [device.get_state()])
     monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda s: device.set_state(s[0]))
-    rekey_default(9)
+    rekeying(9)(0)
     assert device.initial_seed() == 9
     state = default_state()
     first = torch.rand(2, generator=device)

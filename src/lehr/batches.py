@@ -26,15 +26,15 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
         >>> split_pair(("x", "y"))
         ('x', 'y')
     """
-    if isinstance(batch, Tensor):
-        return batch, None
     if is_sequence(batch) and 1 <= len(batch) <= 2:
         return batch[0], batch[1] if len(batch) == 2 else None
+    if isinstance(batch, Tensor):
+        return batch, None
     size = f" of {len(batch)}" if is_sequence(batch) or is_mapping(batch) else ""
     raise TypeError(
         f"a batch must be a pair (xb, yb) or one tensor; got {type(batch).__name__}{size}. Give "
-        "the Learner split_batch=, a function from a batch to (xb, yb), e.g. lambda b: "
-        "(b['ids'], b['labels'])."
+        "the Learner split_batch=, a function from a batch to (xb, yb), e.g. "
+        "lambda b: (b['ids'], b['labels'])."
     )
 
 

@@ -72,6 +72,10 @@ def real_number(name: str, value: Any) -> float:
         near = hasattr(value, "__float__") and not isinstance(value, bool)  # a tensor, say
         todo = f"Use float({name})." if near else "Give a number such as 0.1."
         raise TypeError(f"{name} must be a real number; got {value!r}. {todo}")
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:
+        number, value = math.inf, "an int beyond any float"
+    if not math.isfinite(number):
         raise ValueError(f"{name} must be finite; got {value}. Give a number such as 0.1.")
-    return float(value)
+    return number

@@ -3,7 +3,7 @@
 import csv
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,38 +37,52 @@ class Series:
         ([0, 4, 8], [0.0, 0.4, 0.8])
     """
 
-    __slots__ = ("_batches", "_count", "_pending", "_values", "capacity", "last", "stride")
+    __slots__ = ("_batches", "_count", "_pending", "_values", "capacity", "stride")
 
     def __init__(self, capacity: int = 1 << 16) -> None:
         if positive_int("capacity", capacity) < 2:
             raise ValueError(f"capacity must be at least 2; got {capacity}. Leave it out.")
         self.capacity = capacity
         self.stride = 1
-        self.last = -1
         self._count = 0
         self._batches = array("q")
         self._values: list[Tensor | array[float]] = []  # settled pieces, in order
         self._pending: list[Number] = []
 
     def append(self, batch: int, value: Number) -> None:
-        """Add the value of training batch number ``batch``."""
-        self.last = batch
-        if self._count % self.stride == 0:
-            self._batches.append(batch)
-            self._pending.append(value)
-            if len(self._pending) == 256:
-                self._settle()
-            if len(self._batches) == self.capacity:
-                self._thin()
+        """Add the value of training batch number ``batch``; a tensor must have no graph."""
         self._count += 1
+        if self.stride > 1 and (self._count - 1) % self.stride:
+            return
+        self._batches.append(batch)
+        self._pending.append(value)
+        if len(self._pending) == 256:
+            self._settle()
+        if len(self._batches) == self.capacity:
+            self._thin()
+
+    def extend(self, batches: Sequence[int], values: Tensor | Sequence[Number]) -> None:
+        """Add many at once: a tensor ``(n,)``, or ``n`` numbers."""
+        if self.stride > 1 or len(self._batches) + len(batches) > self.capacity:
+            for batch, value in zip(batches, values, strict=True):
+                self.append(batch, value)
+            return
+        self._settle()
+        self._count += len(batches)
+        self._batches.extend(batches)
+        is_tensor = isinstance(values, Tensor)
+        self._values.append(values.clone() if is_tensor else array("d", map(float, values)))
 
     def _settle(self) -> None:
         # Numbers on a device become one stacked tensor there; nobody waits for it.
         pending, self._pending = self._pending, []
-        if pending and all(isinstance(value, Tensor) for value in pending):
-            self._values.append(torch.stack([torch.as_tensor(v).detach() for v in pending]))
+        if not pending:
+            return
+        tensors = [value for value in pending if isinstance(value, Tensor)]
+        if len(tensors) == len(pending):
+            self._values.append(torch.stack(tensors))
         else:
-            self._values.append(array("d", [float(value) for value in pending]))
+            self._values.append(array("d", map(float, pending)))
 
     def _thin(self) -> None:
         self._values = [array("d", self.values[::2])]
@@ -110,7 +124,9 @@ class History:
     def __init__(self) -> None:
         self.meta: dict[str, Any] = {}
         """Facts about the whole run, such as its seed."""
-        self.series: dict[str, Series] = {}
+        self.before_read: list[Callable[[], None]] = []
+        """Called before anything is read, for those who gather what they log."""
+        self._series: dict[str, Series] = {}
         self._rows: list[dict[str, Any]] = []
         self._row_open = False
 
@@ -143,15 +159,30 @@ class History:
 
     def log_step(self, name: str, value: Number, *, batch: int) -> None:
         """Add ``value`` to the series ``name`` at training batch number ``batch``."""
-        series = self.series.get(name)
+        self.series_of(name).append(batch, value)
+
+    def series_of(self, name: str) -> Series:
+        """The series to write to under ``name``; a new one if there is none."""
+        series = self._series.get(name)
         if series is None:
             _check_name(name)
-            series = self.series[name] = Series()
-        series.append(batch, value)
+            series = self._series[name] = Series()
+        return series
+
+    def _complete(self) -> None:
+        for gather in self.before_read:
+            gather()
+
+    @property
+    def series(self) -> dict[str, Series]:
+        """The series by name."""
+        self._complete()
+        return self._series
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows as plain numbers, oldest first."""
+        self._complete()
         return [{name: _read(value) for name, value in row.items()} for row in self._rows]
 
     @property

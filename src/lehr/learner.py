@@ -352,7 +352,8 @@ class _Only:
 
 
 def _count_items(run: Run) -> int:
-    return item_count(run.xb)
+    xb = run.xb
+    return xb.size(0) if isinstance(xb, Tensor) and xb.ndim else item_count(xb)
 
 
 def _optimizer(

@@ -1,7 +1,7 @@
 """Metrics: weighted means that are right for unequal batches, and the common functions."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -45,39 +45,52 @@ class Mean:
         0.617647
     """
 
-    __slots__ = ("_pending", "total", "weight")
+    __slots__ = ("_each", "_pending", "total", "weight")
 
     def __init__(self) -> None:
         self.total: float | Tensor = 0.0
         self.weight = 0.0
-        self._pending: list[tuple[float | Tensor, float]] = []
+        self._each = 0.0
+        self._pending: list[float | Tensor] = []
 
     def add(self, value: float | Tensor, weight: float) -> None:
         """Count ``value`` ``weight`` times; a weight of 0 counts nothing, nan included."""
-        if weight:
-            self._pending.append((value.detach() if isinstance(value, Tensor) else value, weight))
-            if len(self._pending) == 256:
-                self._fold()
+        if not weight:
+            return
+        if weight != self._each or len(self._pending) == 256:
+            self._fold()
+            self._each = weight
+        self._pending.append(value.detach() if isinstance(value, Tensor) else value)
+
+    def add_all(self, values: Tensor, weights: Sequence[float]) -> None:
+        """Count a tensor of values ``(n,)``, each with its weight."""
+        end = 0
+        for weight, same in groupby(weights):
+            start, end = end, end + len(list(same))
+            if weight:
+                part = values[start:end]
+                self.total = self.total + _exact(part).sum() * weight
+                self.weight += weight * (end - start)
 
     def _fold(self) -> None:
-        # Equal weights share one sum: multiplying by a Python number copies nothing to the device.
-        for weight, run in groupby(self._pending, key=lambda pair: pair[1]):
-            values = [value for value, _ in run]
-            tensors = [value for value in values if isinstance(value, Tensor)]
-            numbers = [value for value in values if not isinstance(value, Tensor)]
-            if tensors:
-                stacked = torch.stack(tensors)
-                exact = stacked if stacked.device.type == "mps" else stacked.double()
-                self.total = self.total + exact.sum() * weight
-            self.total = self.total + sum(numbers) * weight
-            self.weight += weight * len(values)
-        self._pending.clear()
+        # What is pending has one weight: a Python number, so nothing is copied to the device.
+        pending, self._pending = self._pending, []
+        tensors = [value for value in pending if isinstance(value, Tensor)]
+        total: float | Tensor = sum(value for value in pending if not isinstance(value, Tensor))
+        if tensors:
+            total = total + _exact(torch.stack(tensors)).sum()
+        self.total = self.total + total * self._each
+        self.weight += self._each * len(pending)
 
     @property
     def value(self) -> float | None:
         """The mean, read from the device now; None if nothing was counted."""
         self._fold()
         return float(self.total) / self.weight if self.weight else None
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values if values.device.type == "mps" else values.double()  # mps has no doubles
 
 
 @runtime_checkable

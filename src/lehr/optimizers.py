@@ -17,7 +17,9 @@ def each(opt: Optimizers) -> list[Optimizer]:
         >>> each({"generator": sgd}) == each(sgd) == [sgd]
         True
     """
-    return list(opt.values()) if isinstance(opt, Mapping) else [opt]
+    if isinstance(opt, Optimizer) or not isinstance(opt, Mapping):
+        return [opt]
+    return list(opt.values())
 
 
 def held_parameters(opt: Optimizers) -> list[nn.Parameter]:

@@ -37,25 +37,22 @@ class Plan:
     """whether the loss function returns a mean over those items or their sum"""
 
     @property
-    def _by_steps(self) -> int | None:
-        return self.validate_every.number if self.validate_every.unit == "steps" else None
-
-    def validates_at(self, n_steps: int) -> bool:
-        """Whether to validate in the middle of an epoch, after step number ``n_steps``."""
-        if not self.valid or self._by_steps is None or n_steps == 0:
-            return False
-        return n_steps % self._by_steps == 0
+    def steps_between_validations(self) -> int:
+        """Steps from one validation to the next where they are counted in steps, else 0."""
+        by_steps = self.valid and self.validate_every.unit == "steps"
+        return self.validate_every.number if by_steps else 0
 
     def validates_after(self, epoch: int, n_steps: int) -> bool:
         """Whether to validate at the end of this epoch; always at the end of the run."""
-        if not self.valid or self.validates_at(n_steps):
-            return False
+        between = self.steps_between_validations
+        if not self.valid or (between and n_steps and n_steps % between == 0):
+            return False  # there is nothing to validate on, or it was done at the last step
         over = (
             n_steps >= self.steps
             if self.epochs is None and self.steps
             else epoch + 1 == self.epochs
         )
-        return over or (not self._by_steps and (epoch + 1) % self.validate_every.number == 0)
+        return over or (not between and (epoch + 1) % self.validate_every.number == 0)
 
     def is_over(self, n_steps: int, progress: int) -> bool:
         """Whether a run measured in steps has made them.

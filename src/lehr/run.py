@@ -77,14 +77,15 @@ class Run(RunState):
     def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
         on, do, undos, training = self._on, self._do, self._scopes.undos, self.training
         epoch = self._plan.first_epoch + self.epoch
-        key = self._streams.key("batch", epoch)
+        rekey = streams.rekeying(self._streams.key("batch", epoch))
+        between = self._plan.steps_between_validations
         self.num_batches = feed.len_or_none
         fire(begin, self)
         self._heed_stop()
         batches = feed.epoch(self.seed, epoch)
         for self.batch_index in count():
             if training:  # what is drawn from here on is a function of (seed, epoch, batch)
-                streams.rekey_default(streams.mix(key, self.batch_index))
+                rekey(self.batch_index)
             if (item := next(batches, None)) is None:
                 break
             self.batch, self._last = item
@@ -111,7 +112,7 @@ class Run(RunState):
                     self._scopes.unwind(mark)
             self._in_batch = False
             if not self.window.batches:
-                if self.stepped and self._plan.validates_at(self.n_steps):
+                if between and self.stepped and self.n_steps % between == 0:
                     self._validate()
                 if self.stop_reason is not None:
                     self._heed_stop()
@@ -149,7 +150,8 @@ class Run(RunState):
 
     def _close_window(self) -> None:
         if self.window.weight:
-            self.window.finish(self)
+            if self.window.batches > 1:
+                self.window.finish(self)
             self._do.finish_grad()
             self._do.step()
             if self.stepped:

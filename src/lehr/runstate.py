@@ -182,6 +182,7 @@ class RunState:
         do = self._do
         do.zero_grad()
         loss = self.window.replay(self, do.predict, do.compute_loss, do.backward)
-        self.window.finish(self)
+        if self.window.batches > 1:
+            self.window.finish(self)
         do.finish_grad()
         return loss

@@ -51,11 +51,10 @@ class Window:
 
     def finish(self, run: "RunState") -> None:
         """Divide the gradients by the window's total weight."""
-        if self.batches > 1:
-            with torch.no_grad():
-                for p in run.trained_parameters():
-                    if p.grad is not None:
-                        p.grad.div_(self.weight)
+        with torch.no_grad():
+            for p in run.trained_parameters():
+                if p.grad is not None:
+                    p.grad.div_(self.weight)
 
     def replay(self, run: "RunState", predict: Any, compute_loss: Any, backward: Any) -> Tensor:
         """Run the kept batches through the actions again; returns the window's mean loss, detached.

@@ -8,7 +8,7 @@ from torch import nn, optim
 from lehr import DataBunch, Learner, accuracy, data
 from lehr.callbacks import Progress
 from lehr.data import DataLoader, Dataset
-from lehr.streams import Streams, mix
+from lehr.streams import Streams, rekeying
 from lehr.testing import EventLog
 
 OPTIMIZERS = {
@@ -42,7 +42,7 @@ def plain_fit(epochs, model, loss_func, opt, train_dl, valid_dl, seed):
         model.train()
         key = Streams(seed).key("batch", epoch)
         for index, (xb, yb) in enumerate(train_dl.batches(seed, epoch)):
-            torch.default_generator.manual_seed(mix(key, index))
+            rekeying(key)(index)
             pred = model(xb)
             loss = loss_func(pred, yb)
             loss.backward()

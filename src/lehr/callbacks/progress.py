@@ -87,10 +87,9 @@ class Progress(Callback):
         loss = "" if run.loss is None else f"loss {float(run.loss.detach()):.4f}"
         rate = f"{self._items / (now - self._begin):,.0f} items/s"
         self._items, self._begin = 0.0, now
-        of = "" if run.epochs is None else f"/{run.epochs}"
         half = "" if run.training else f" valid {run.batch_index + 1}/{run.num_batches or '?'}"
         done = run.n_iter if run.steps is None else run.n_steps
-        self._view.update(f"epoch {run.epoch + 1}{of}{half}", done, f"{rate}  {loss}")
+        self._view.update(f"epoch {run.epoch}{half}", done, f"{rate}  {loss}")
 
     def after_validate(self, run: "Run") -> None:
         """Show a row that ends in the middle of an epoch."""
@@ -182,7 +181,7 @@ class _Terminal(_Plain):
     def open(self, plan: str, total: int | None) -> None:
         self.say(plan)
         self.bar.start()
-        self.task = self.bar.add_task("epoch 1", total=total, status="")
+        self.task = self.bar.add_task("epoch 0", total=total, status="")
 
     def update(self, where: str, done: int, status: str) -> None:
         self.bar.update(self.task, description=where, completed=done, status=status, refresh=True)

@@ -3,7 +3,9 @@
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lehr import optimizers
 from lehr.callback import Callback
@@ -38,6 +40,14 @@ class Recorder(Callback):
         self.history = run.history
         self.history.meta.update(seed=run.seed)
         self._train, self._valid, self._in_train = Mean(), Mean(), False
+        self._gathered: list[tuple[int, Tensor, float, Any]] = []
+        self._validated: list[tuple[int, float | None]] = []
+        self.history.before_read.append(self._write_gathered)
+        run.defer(self._end)
+
+    def _end(self) -> None:
+        self._write_gathered()
+        self.history.before_read.remove(self._write_gathered)
 
     def begin_epoch(self, run: "Run") -> None:
         """Start a row."""
@@ -47,6 +57,7 @@ class Recorder(Callback):
 
     def begin_train(self, run: "Run") -> None:
         """Forget the losses of the epoch before."""
+        self._write_gathered()
         self._train, self._in_train = Mean(), True
 
     def after_batch(self, run: "Run") -> None:
@@ -54,16 +65,29 @@ class Recorder(Callback):
         loss = run.loss
         if loss is None:
             return
-        loss = loss.detach().reshape(())
+        loss = loss.detach()
         if not run.training:
             self._valid.add(loss, run.weight)
             return
-        batch = run.n_iter - 1
-        self._train.add(loss, run.weight)
-        self.history.log_step("loss", loss, batch=batch)
-        lr = optimizers.each(run.opt)[-1].param_groups[-1].get("lr")
-        if lr is not None:
-            self.history.log_step("lr", lr.clone() if isinstance(lr, Tensor) else lr, batch=batch)
+        opt = run.opt if isinstance(run.opt, Optimizer) else optimizers.each(run.opt)[-1]
+        lr = opt.param_groups[-1].get("lr")
+        if isinstance(lr, Tensor):
+            lr = lr.clone()
+        self._gathered.append((run.n_iter - 1, loss, run.weight, lr))
+        if len(self._gathered) == 256:
+            self._write_gathered()
+
+    def _write_gathered(self) -> None:
+        # Many at a time: the device is asked for less, and the step keeps its place in the cache.
+        if not self._gathered:
+            return
+        batches, losses, weights, lrs = zip(*self._gathered, strict=True)
+        self._gathered.clear()
+        stacked = torch.stack([loss.reshape(()) if loss.ndim else loss for loss in losses])
+        self._train.add_all(stacked, weights)
+        self.history.series_of("loss").extend(batches, stacked)
+        if None not in lrs:
+            self.history.series_of("lr").extend(batches, lrs)
 
     def after_train(self, run: "Run") -> None:
         """Write the training loss."""
@@ -71,6 +95,7 @@ class Recorder(Callback):
         self._write_train(run)
 
     def _write_train(self, run: "Run") -> None:
+        self._write_gathered()
         if self._train.value is not None:
             self.history.log_row("epoch", run.epoch)
             self.history.log_row("step", run.n_steps)
@@ -86,6 +111,8 @@ class Recorder(Callback):
     def after_validate(self, run: "Run") -> None:
         """Write the validation loss; in the middle of an epoch, the row ends with it."""
         self.history.log_row(_column("valid_loss", run.valid_name), self._valid.value)
+        if run.valid_name == run.valid_names[0]:
+            self._validated.append((run.n_iter, self._valid.value))
         if self._in_train and run.valid_name == run.valid_names[-1]:
             self.history.log_row("seconds", perf_counter() - self._start)
             run.defer(self.history.close_row)
@@ -118,11 +145,9 @@ class Recorder(Callback):
             The matplotlib axes.
         """
         ax = self.plot("loss", ax=ax)
-        rows = [row for row in self.history.rows if row.get("valid_loss") is not None]
-        if rows and "loss" in self.history.series:
-            steps = self.history.rows[-1].get("step") or 1
-            scale = (self.history.series["loss"].batches[-1] + 1) / steps
-            ax.plot([row["step"] * scale for row in rows], [r["valid_loss"] for r in rows], "o-")
+        known = [(batch, loss) for batch, loss in self._validated if loss is not None]
+        if known:
+            ax.plot(*zip(*known, strict=True), "o-", markersize=4)
             ax.legend(["training", "validation"])
         return ax
 

@@ -100,7 +100,7 @@ class DataLoader:
         chosen = self.sampler.batches(seed, epoch, start)
         gather = self._gather
         if gather is not None and self._workers is None:
-            return (gather(indices) for indices in chosen)
+            return map(gather, chosen)
         requests = (
             Request(indices.tolist(), seed, epoch, number)
             for number, indices in enumerate(chosen, start)

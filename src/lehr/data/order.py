@@ -81,7 +81,7 @@ class ForeignOrder:
                 f"sampler must yield one int an item; got {indices[0]!r}. Give a sampler of single "
                 "indices; batch_size= makes the batches."
             ) from error
-        return cut(len(order), self.batch_size, range(start, len(self)), order)
+        return cut(order, self.batch_size, range(start, len(self)))
 
 
 def decide_order(

@@ -1,12 +1,15 @@
 """Which items make up which batch: a function of (seed, epoch, batch number)."""
 
 from collections.abc import Iterator, Sized
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lehr.errors import positive_int
 from lehr.streams import Streams, draw_seed, shuffled
+
+_SLICES = 1024
 
 
 def count_batches(n: int, batch_size: int, drop_last: bool) -> int:
@@ -32,12 +35,14 @@ def check_start(start: int, n_batches: int) -> None:
         )
 
 
-def cut(n: int, batch_size: int, numbers: range, order: Tensor | None = None) -> Iterator[Tensor]:
-    """The index batches with these numbers, each a slice of ``order`` (None: 0, 1, 2, ...)."""
-    for number in numbers:
-        first = number * batch_size
-        end = min(first + batch_size, n)
-        yield torch.arange(first, end) if order is None else order[first:end]
+def cut(order: Tensor, batch_size: int, numbers: range) -> Iterator[Tensor]:
+    """The index batches with these numbers, each a slice of ``order``.
+
+    Slices are made a thousand at a time, which is cheaper than one by one.
+    """
+    for first in range(numbers.start, numbers.stop, _SLICES):
+        end = min(first + _SLICES, numbers.stop)
+        yield from cast("Any", order[first * batch_size : end * batch_size]).split(batch_size)
 
 
 class Sampler:
@@ -113,8 +118,9 @@ class Sampler:
             [[6, 7, 8], [9]]
         """
         check_start(start, len(self))
-        order = None
         if self.shuffle:
             streams = Streams(seed if self.seed is None else self.seed)
             order = shuffled(self.n, streams.key("order", epoch))
-        return cut(self.n, self.batch_size, range(start, len(self)), order)
+        else:
+            order = torch.arange(self.n)
+        return cut(order, self.batch_size, range(start, len(self)))
