@@ -1,6 +1,6 @@
 """Our step beside the hand-written one, interleaved in one process.
 
-    python bench/overhead.py [--repeats 30] [--items 25600] [--threads 1]
+    python bench/overhead.py [--repeats 30] [--items 50048] [--threads 1]
 
 The lesson's model (784-50-10, batch 64, SGD) on data in memory. Every repeat trains one epoch with each
 variant, in a fresh random order; reported is the median over repeats of the ratio to the hand-written
@@ -78,7 +78,7 @@ def table() -> Progress:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--items", type=int, default=25_600)
+    parser.add_argument("--items", type=int, default=50_048)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -149,14 +149,16 @@ class Run(RunState):
             self._close_window()
 
     def _close_window(self) -> None:
-        if self.window.weight:
-            if self.window.batches > 1:
-                self.window.finish(self)
-            self._do.finish_grad()
-            self._do.step()
+        window, do = self.window, self._do
+        if window.weight:
+            if window.batches > 1:
+                window.finish(self)
+            do.finish_grad()
+            do.step()
             if self.stepped:
                 self._count_step()
-        self._drop_window()
+        window.clear()
+        do.zero_grad()
 
     def _count_step(self) -> None:
         self.n_steps += 1
@@ -192,8 +194,10 @@ class Run(RunState):
             self.pred = self.model(*xb) if isinstance(xb, (tuple, list)) else self.model(xb)
 
     def _compute_loss(self) -> None:
-        targets = () if self.yb is None else (self.yb,)
-        self.loss = self.loss_func(self.pred, *targets)
+        if self.yb is None:
+            self.loss = self.loss_func(self.pred)
+        else:
+            self.loss = self.loss_func(self.pred, self.yb)
 
     def _backward(self) -> None:
         self.window.backward(self)
@@ -202,8 +206,7 @@ class Run(RunState):
         """The gradient is the window's mean already; callbacks unscale, transform and clip it."""
 
     def _step(self) -> None:
-        for opt in optimizers.each(self.opt):
-            opt.step()
+        optimizers.step(self.opt)
         self.stepped = True
 
     def _zero_grad(self) -> None:

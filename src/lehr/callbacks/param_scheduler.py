@@ -61,6 +61,10 @@ class ParamScheduler(Callback):
         self.param = name
         self.schedule = schedule
         self.group = group
+        # The recorder has the learning rate.
+        self._label = name if group is None else f"{name}[{group}]"
+        if self._label == "lr":
+            self._label = None
 
     def begin_fit(self, run: "Run") -> None:
         """Find what to drive, and see that it is a number."""
@@ -71,17 +75,22 @@ class ParamScheduler(Callback):
                     f"{self.param} is {old!r}; only a number can follow a schedule. Choose another."
                 )
             before = old.item() if isinstance(old, Tensor) else float(old)
-            run.defer(partial(_set, holder, key, before))
+            run.defer(lambda holder=holder, key=key, before=before: _setter(holder, key)(before))
+
+    def begin_train(self, run: "Run") -> None:
+        """Look the places up anew: loading a state replaces an optimizer's groups."""
+        self._setters = [_setter(holder, key) for holder, key in self._slots(run)]
+        run.defer(self._setters.clear)
 
     def begin_batch(self, run: "Run") -> None:
         """Set the value, at the first batch of an update window."""
         if not run.training or run.window.batches:
             return
-        value = float(self.schedule(run.pos))
-        for holder, key in self._slots(run):
-            _set(holder, key, value)
-        if self.param != "lr" or self.group is not None:  # the recorder has the learning rate
-            run.log(self.param if self.group is None else f"{self.param}[{self.group}]", value)
+        value = self.schedule(run.pos)
+        for set_to in self._setters:
+            set_to(value)
+        if self._label is not None:
+            run.log(self._label, value)
 
     def _slots(self, run: "Run") -> Iterator[tuple[Any, str]]:
         """The places of the number: (mapping or object, key)."""
@@ -161,12 +170,12 @@ def _get(holder: Any, key: str) -> Any:
     return value[0] if key == "betas" else value
 
 
-def _set(holder: Any, key: str, value: float) -> None:
+def _setter(holder: Any, key: str) -> Callable[[float], Any]:
     old = _get(holder, key)
     if isinstance(old, Tensor):
-        old.fill_(value)  # in place: whoever holds the tensor sees it
-    elif is_mapping(holder):
-        group = cast("dict[str, Any]", holder)
-        group[key] = (value, *group[key][1:]) if key == "betas" else value
-    else:
-        setattr(holder, key, value)
+        return old.fill_  # in place: whoever holds the tensor sees it
+    if key == "betas":
+        return lambda value: holder.update(betas=(value, *holder["betas"][1:]))
+    if is_mapping(holder):
+        return partial(cast("dict[str, Any]", holder).__setitem__, key)
+    return partial(setattr, holder, key)
