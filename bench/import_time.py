@@ -2,7 +2,7 @@
 
     python bench/import_time.py [--repeats 10]
 
-Alternates `import torch` and `import torch, lehr`; reports the median difference of neighbours. Bytecode is
+Each repeat imports torch and then lehr, and times both; reported are the medians. Bytecode is
 cached first, as it is after an ordinary installation.
 """
 

@@ -25,7 +25,7 @@ def gradient(window, parts):
         run.loss = total / len(part) if window.loss_is_mean else total
         window.batches += 1
         window.weight += run.weight
-        window.backward(run)
+        window.share(run).backward()
     if window.batches > 1:
         window.finish(run)
     return w.grad.item()

@@ -26,8 +26,10 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
         >>> split_pair(("x", "y"))
         ('x', 'y')
     """
+    if batch.__class__ is tuple and len(batch) == 2:
+        return batch
     if is_sequence(batch) and 1 <= len(batch) <= 2:
-        return (batch[0], batch[1]) if len(batch) == 2 else (batch[0], None)
+        return batch[0], batch[1] if len(batch) == 2 else None
     if isinstance(batch, Tensor):
         return batch, None
     size = f" of {len(batch)}" if is_sequence(batch) or is_mapping(batch) else ""

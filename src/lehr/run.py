@@ -12,6 +12,7 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lehr import optimizers, streams
 from lehr.data.feed import Feed
@@ -100,7 +101,8 @@ class Run(RunState):
                     if self.window.batches != window:  # backward had begun
                         self._drop_window()
                 if self.stepped and self.n_steps == steps:  # somebody replaced the whole batch
-                    self._count_step()
+                    self.n_steps += 1
+                    fire(on.after_step, self)
                 self.n_iter += training
                 if on.after_batch:
                     try:
@@ -156,14 +158,11 @@ class Run(RunState):
             do.finish_grad()
             do.step()
             if self.stepped:
-                self._count_step()
+                self.n_steps += 1
+                if self._on.after_step:
+                    fire(self._on.after_step, self)
         window.clear()
         do.zero_grad()
-
-    def _count_step(self) -> None:
-        self.n_steps += 1
-        if self._on.after_step:
-            fire(self._on.after_step, self)
 
     def _flush_window(self) -> None:
         # The batch that should have closed the window was cancelled, or never came.
@@ -200,13 +199,20 @@ class Run(RunState):
             self.loss = self.loss_func(self.pred, self.yb)
 
     def _backward(self) -> None:
-        self.window.backward(self)
+        if self.window.batches == 1 and self.closes and self.window.loss_is_mean:
+            self.loss.backward()  # the plain loop's, bit for bit
+        else:
+            self.window.share(self).backward()
 
     def _finish_grad(self) -> None:
         """The gradient is the window's mean already; callbacks unscale, transform and clip it."""
 
     def _step(self) -> None:
-        optimizers.step(self.opt)
+        if isinstance(self.opt, Optimizer):
+            self.opt.step()
+        else:
+            for opt in optimizers.each(self.opt):
+                opt.step()
         self.stepped = True
 
     def _zero_grad(self) -> None:

@@ -17,7 +17,7 @@ _FIELDS = ("batch", "xb", "yb", "weight", "pred", "loss")
 class Window:
     """What the open window has gathered: the gradient of the one big batch that its batches make.
 
-    `backward` adds loss × weight; `finish` divides by the total. A window of one batch passes its
+    `share` is loss × weight; `finish` divides by the total. A window of one batch passes its
     mean loss through untouched, so it costs nothing and equals the plain loop bit for bit.
 
     Args:
@@ -29,25 +29,24 @@ class Window:
 
     def __init__(self, *, keeps: bool, loss_is_mean: bool) -> None:
         self.keeps, self.loss_is_mean = keeps, loss_is_mean
-        self.clear()
+        self.batches, self.weight = 0, 0.0
+        self._kept: list[tuple[Any, ...]] = []
 
     def clear(self) -> None:
         """Forget everything gathered."""
         self.batches = 0
         self.weight = 0.0
-        self._kept: list[tuple[Any, ...]] = []
+        self._kept.clear()
 
     def keep(self, run: "RunState") -> None:
         """Remember this batch, and the random numbers its prediction is about to draw."""
         self._kept.append((run.batch, run.xb, run.yb, run.weight, streams.default_state()))
 
-    def backward(self, run: "RunState") -> None:
-        """Add this batch's share to the gradients."""
+    def share(self, run: "RunState") -> Tensor:
+        """What this batch adds to the loss of the window, before `finish` divides it."""
         if self.batches > 1 or not run.closes:
-            share = run.loss * run.weight if self.loss_is_mean else run.loss
-        else:
-            share = run.loss if self.loss_is_mean else run.loss / run.weight
-        share.backward()
+            return run.loss * run.weight if self.loss_is_mean else run.loss
+        return run.loss if self.loss_is_mean else run.loss / run.weight
 
     def finish(self, run: "RunState") -> None:
         """Divide the gradients by the window's total weight."""

@@ -69,9 +69,9 @@ class Progress(Callback):
             if mode == "notebook"
             else _Plain()
         )
-        self._shown, self._items = 0, 0.0
-        self._start = self._begin = perf_counter()
-        self._next = self._start + _REFRESH_SECONDS if view.live else float("inf")
+        self._shown = self._iter = 0
+        self._begin = perf_counter()
+        self._next = self._begin + _REFRESH_SECONDS if view.live else float("inf")
         view.open(_plan(run), _total(run))
         try:
             yield
@@ -80,13 +80,13 @@ class Progress(Callback):
 
     def after_batch(self, run: "Run") -> None:
         """Redraw, at most twice a second."""
-        self._items += run.weight or 0
         if (now := perf_counter()) < self._next:
             return
         self._next = now + _REFRESH_SECONDS
         loss = "" if run.loss is None else f"loss {float(run.loss.detach()):.4f}"
-        rate = f"{self._items / (now - self._begin):,.0f} items/s"
-        self._items, self._begin = 0.0, now
+        items = (run.n_iter - self._iter) * (run.weight or 0)
+        rate = f"{items / (now - self._begin):,.0f} items/s" if run.training else ""
+        self._iter, self._begin = run.n_iter, now
         half = "" if run.training else f" valid {run.batch_index + 1}/{run.num_batches or '?'}"
         done = run.n_iter if run.steps is None else run.n_steps
         self._view.update(f"epoch {run.epoch}{half}", done, f"{rate}  {loss}")

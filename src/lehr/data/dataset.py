@@ -71,9 +71,9 @@ class Dataset:
             torch.Size([2, 1])
         """
         x, y = self.x, self.y
-        if x.device != indices.device or y.device != indices.device:
-            return x.index_select(0, indices.to(x.device)), y.index_select(0, indices.to(y.device))
-        return x.index_select(0, indices), y.index_select(0, indices)
+        if x.is_cpu and y.is_cpu and indices.is_cpu:
+            return x.index_select(0, indices), y.index_select(0, indices)
+        return x.index_select(0, indices.to(x.device)), y.index_select(0, indices.to(y.device))
 
     def __repr__(self) -> str:
         return f"Dataset({len(self)} items, x {tuple(self.x.shape)}, y {tuple(self.y.shape)})"
