@@ -12,7 +12,6 @@ import torch
 from lehr import schedules
 from lehr.schedules import (
     Schedule,
-    annealer,
     combine_scheds,
     constant,
     cos_1cycle_anneal,
@@ -60,12 +59,6 @@ EVERY = [expression for expressions in EXPRESSIONS.values() for expression in ex
 
 def evaluate(expression):
     return eval(expression, dict(vars(schedules)))
-
-
-@annealer
-def sched_square(start, end, pos):
-    """Leaves slowly."""
-    return start + pos**2 * (end - start)
 
 
 @schedule

@@ -97,12 +97,12 @@ class Run(RunState):
                 self.xb, self.yb = self._plan.split_batch(self.batch)
                 try:
                     do.one_batch()
+                    if self.stepped and self.n_steps == steps:  # somebody replaced the whole batch
+                        self.n_steps += 1
+                        fire(on.after_step, self)
                 except CancelBatch:
                     if self.window.batches != window:  # backward had begun
                         self._drop_window()
-                if self.stepped and self.n_steps == steps:  # somebody replaced the whole batch
-                    self.n_steps += 1
-                    fire(on.after_step, self)
                 self.n_iter += training
                 if on.after_batch:
                     try:
