@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from lehr import Callback, DataBunch, Layer, Learner
+from lehr import Callback, CancelBatch, DataBunch, Layer, Learner
 from lehr.testing import tiny_learner
 
 
@@ -340,3 +340,103 @@ def test_a_gan_with_two_optimizers_is_one_action():
     assert [not torch.equal(p, q) for p, q in zip(before, [*model.parameters()], strict=True)] == [
         True
     ] * 3 + [False]
+
+
+class CancelAt(Callback):
+    """Cancels one batch after its loss, before backward."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def after_loss(self, run):
+        if run.training and run.batch_index == self.batch:
+            raise CancelBatch
+
+
+class Gradients(Callback):
+    """Keeps the gradient that the optimizer is given."""
+
+    def begin_fit(self, run):
+        self.seen = []
+
+    def finish_grad(self, run, proceed):
+        proceed()
+        self.seen.append([p.grad.clone() for p in run.trained_parameters()])
+
+
+def test_a_window_whose_last_batch_was_cancelled_has_the_gradient_of_its_batches():
+    for cancelled, n, kept in ((3, 2, [2]), (3, 4, [0, 1, 2]), (1, 2, [0])):
+        model, batches = problem(n=32)
+        spy = Gradients()
+        with_grad = learner(model, batches[: max(4, cancelled + 1)], [spy, CancelAt(cancelled)])
+        with_grad.callbacks.append(Accumulate(n))
+        with_grad.opt = torch.optim.SGD(model.parameters(), lr=0.0)
+        with_grad.fit(1)
+        plain, _ = problem(n=32)
+        if (cancelled, n) == (1, 2):  # batch 2 joins the window that 1 left open
+            kept = [0, 2]
+        mean_loss(plain, [batches[i] for i in kept]).backward()
+        last = spy.seen[0] if (cancelled, n) == (1, 2) else spy.seen[-1]
+        for ours, p in zip(last, plain.parameters(), strict=True):
+            torch.testing.assert_close(ours, p.grad, rtol=0, atol=1e-12)
+
+
+def test_regrad_leaves_out_a_batch_that_was_cancelled():
+    class Compare(Callback):
+        regrads = True
+        layer = Layer.SEARCH
+
+        def step(self, run, proceed):
+            before = [p.grad.clone() for p in run.trained_parameters()]
+            loss = run.regrad()
+            for old, p in zip(before, run.trained_parameters(), strict=True):
+                torch.testing.assert_close(old, p.grad, rtol=0, atol=1e-12)
+            self.loss = loss.item()
+            proceed()
+
+    model, batches = problem(n=16)
+    compare = Compare()
+    run = learner(model, batches, [compare, CancelAt(0)]).fit(1)
+    assert compare.loss == pytest.approx(run.history["loss"][-1], abs=1e-12)
+
+
+def test_regrad_replays_named_streams_and_logs_nothing():
+    class Noise(Callback):
+        def begin_fit(self, run):
+            self.drawn = []
+
+        def predict(self, run, proceed):
+            self.drawn.append(torch.rand(1, generator=run.stream("noise")).item())
+            proceed()
+
+    noise = Noise()
+    model, batches = problem()
+    run = learner(model, batches, [noise, SAM(0.05), Clip(1.0)]).fit(1)
+    assert noise.drawn[::2] == noise.drawn[1::2]
+    assert len(set(noise.drawn)) == len(noise.drawn) / 2
+    assert run.history.series["grad_norm"].batches == list(range(run.n_steps))
+
+
+def test_the_composition_in_real_half_precision_follows_the_one_in_double():
+    def trained(dtype, scaling):
+        model, batches = problem(double=dtype is None)
+        callbacks = [Clip(0.1), SAM(0.05), Accumulate(3), scaling]
+        learner(model, batches, callbacks).fit(2)
+        return model.double()
+
+    exact = trained(None, LossScaling(dtype=None))
+    assert distance(trained(torch.float16, LossScaling()), exact) < 0.05
+
+    class NeverUnscale(LossScaling):
+        def finish_grad(self, run, proceed):
+            self.finite = True
+            proceed()
+
+    class NeverClip(Clip):
+        def finish_grad(self, run, proceed):
+            proceed()
+
+    model, batches = problem(double=False)
+    wrong = [NeverClip(1), SAM(0.05), Accumulate(3), NeverUnscale()]
+    learner(model, batches, wrong).fit(2)
+    assert not distance(model.double(), exact) < 0.1

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lehr.hints import hints
+from lehr.hints import hints, warn_of_broadcast
 
 MODEL = nn.Linear(2, 3)
 XB, PRED = torch.zeros(4, 2), torch.zeros(4, 3)
@@ -135,7 +135,7 @@ def test_labels_out_of_range(labels, low, high):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.bool, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.bool])
 def test_labels_of_another_type(dtype):
     yb = torch.tensor([0, 1, 0, 1]).to(dtype)
     with pytest.raises(RuntimeError, match="type"):
@@ -214,3 +214,40 @@ def test_the_label_that_is_ignored_is_in_range():
     yb = torch.tensor([0, -100, 1])
     assert hints(MODEL, XB, yb, torch.zeros(3, 2), None) == []
     assert "labels must lie in 0 to 1" in for_target(torch.zeros(3, 2), yb + 1)
+
+
+def test_numbers_where_labels_or_other_numbers_are_wanted():
+    yb = torch.zeros(4)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        (torch.zeros(4, 3) - yb).square().mean()
+    hint = for_target(torch.zeros(4, 3), yb)
+    assert "class labels must be torch.int64 (use yb.long()); numbers need equal shapes" in hint
+
+
+@pytest.mark.parametrize(
+    ("xb", "text"),
+    [
+        (torch.zeros(4, 2, dtype=torch.float64), "xb is torch.float64, the model's parameters are"),
+        (torch.zeros(4, 2, dtype=torch.uint8), "xb is torch.uint8, as images often are"),
+    ],
+)
+def test_an_input_of_another_type_than_the_model(xb, text):
+    with pytest.raises(RuntimeError, match="dtype"):
+        MODEL(xb)
+    (hint,) = hints(MODEL, xb, None, None, None)
+    assert hint.startswith(text)
+
+
+def test_labels_on_another_device_are_not_read():
+    yb = torch.zeros(3, dtype=torch.int64, device="meta")
+    assert hints(nn.Sequential(), None, yb, torch.zeros(3, 2, device="meta"), None) == []
+
+
+def test_a_silent_broadcast_is_warned_of():
+    for pred, yb in ((torch.zeros(8, 1), torch.zeros(8)), (torch.zeros(8), torch.zeros(8, 1))):
+        with pytest.warns(UserWarning, match=r"would broadcast them to \(8, 8\). Use (pred|yb).sq"):
+            warn_of_broadcast(pred, yb)
+    warn_of_broadcast(torch.zeros(8, 1), torch.zeros(8, 1))
+    warn_of_broadcast(torch.zeros(8, 3), torch.zeros(8))
+    warn_of_broadcast(torch.zeros(8, 1), torch.zeros(8, dtype=torch.int64))
+    warn_of_broadcast(None, None)

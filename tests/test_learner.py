@@ -76,8 +76,13 @@ def test_bad_arguments_speak(name):
 BAD_FITS = {
     "nothing": ((), {}, ValueError, r"either epochs or steps; got epochs=None, steps=None. Write"),
     "both": ((1,), dict(steps=2), ValueError, r"fit takes either epochs or steps; got epochs=1"),
-    "negative": ((-1,), {}, ValueError, r"epochs must be at least 1; got -1"),
-    "float": ((1.5,), {}, TypeError, r"epochs must be an int of at least 1; got 1.5"),
+    "negative": ((-1,), {}, ValueError, r"epochs must be at least 0; got -1"),
+    "float": (
+        (1.5,),
+        {},
+        TypeError,
+        r"epochs must be an int of at least 0; got 1.5. Give",
+    ),
     "steps": ((), dict(steps=0), ValueError, r"steps must be at least 1; got 0"),
     "validate_every": (
         (1,),

@@ -249,3 +249,18 @@ def test_adding_keeps_no_graph():
     value = torch.ones((), requires_grad=True) * 2
     mean.add(value, 1)
     assert not mean._pending[0].requires_grad
+
+
+@pytest.mark.parametrize("name", ["epoch", "valid_loss", "loss"])
+def test_a_metric_cannot_take_a_name_of_the_recorders(name):
+    def metric(pred, target):
+        return pred.mean()
+
+    metric.__name__ = name
+    with pytest.raises(ValueError, match=f"a metric cannot be named '{name}'"):
+        meters([metric])
+
+
+def test_a_metric_that_is_no_number_is_refused_where_it_is_added():
+    with pytest.raises(ValueError, match=r"a mean is over numbers; got a tensor of shape \(3,\)"):
+        Mean().add(torch.zeros(3), 3)

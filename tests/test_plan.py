@@ -14,6 +14,7 @@ def plan(validate_every="1 epoch", *, valid=True, **length):
     feeds = {"": Feed([1])} if valid else {}
     return Plan(
         data=None,
+        seed=0,
         train=Feed([1, 2, 3]),
         valid=feeds,
         validate_every=every(validate_every),

@@ -228,7 +228,7 @@ def to_double(learn: Learner) -> None:
     learn.opt = torch.optim.SGD(learn.model.parameters(), lr=0.1)
 
 
-def test_reduction_sum_gives_the_same_training_as_the_mean():
+def test_reduction_sum_gives_the_same_training_and_the_same_numbers_as_the_mean():
     def summed(pred, yb):
         return F.cross_entropy(pred, yb, reduction="sum")
 
@@ -238,9 +238,11 @@ def test_reduction_sum_gives_the_same_training_as_the_mean():
         run_a, run_b = a.fit(2), b.fit(2)
         for ours, theirs in zip(weights(a), weights(b), strict=True):
             torch.testing.assert_close(ours, theirs)
-        assert run_a.history["train_loss"] == pytest.approx(run_b.history["train_loss"] * 1) or (
-            run_b.history["train_loss"][0] > run_a.history["train_loss"][0]
-        )
+        for name in ("loss", "train_loss", "valid_loss"):
+            assert run_a.history[name] == pytest.approx(run_b.history[name], rel=1e-5), name
+        assert a.validate() == pytest.approx(b.validate(), rel=1e-5)
+    undeclared = tiny_learner(items=36, loss_func=summed).fit(1)
+    assert undeclared.history["train_loss"][0] > 2 * run_a.history["train_loss"][0]
 
 
 def test_a_batch_without_weight_contributes_nothing_not_even_nan():
@@ -345,6 +347,27 @@ def test_positions_start_at_zero_and_never_reach_one():
     tiny_learner([spy]).fit(3)
     assert [pos for pos, _ in spy.seen] == [i / 12 for i in range(12)]
     assert [n for _, n in spy.seen] == [i / 4 for i in range(12)]
+
+
+def test_positions_at_every_event():
+    class Positions(Callback):
+        def __init__(self):
+            self.seen = []
+
+    def note(event):
+        return lambda self, run: self.seen.append((event, run.pos, run.n_epochs))
+
+    for event in EVENTS:
+        setattr(Positions, event, note(event))
+    spy = Positions()
+    tiny_learner([spy]).fit(2)
+    by_event = {event: [row[1:] for row in spy.seen if row[0] == event] for event in EVENTS}
+    training = [i / 8 for i in range(8)]
+    assert [pos for pos, _ in by_event["after_step"]] == training  # fixed within a window
+    assert [pos for pos, _ in by_event["after_backward"]] == training
+    assert by_event["begin_epoch"] == [(0.0, 0.0), (0.5, 1.0)]
+    assert by_event["after_epoch"] == [(0.5, 1.0), (1.0, 2.0)]
+    assert by_event["after_fit"] == [(1.0, 2.0)]
 
 
 def test_pos_stays_within_a_window_and_counts_steps_not_batches():
@@ -764,36 +787,72 @@ def test_two_fits_see_the_data_of_one():
 ACTING = ("one_batch", "predict", "compute_loss", "backward", "finish_grad", "step", "zero_grad")
 
 
+class OwnLoader:
+    """Somebody's loader, which counts how often it was opened."""
+
+    def __init__(self):
+        self.opened = 0
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(32, 3, generator=generator)
+        self.batches = [(xb, (xb.sum(1) > 0).long()) for xb in x.split(8)]
+
+    def __iter__(self):
+        self.opened += 1
+        return iter(self.batches)
+
+    def __len__(self):
+        return 4
+
+    def state_dict(self):
+        return {"opened": self.opened, "first": self.batches[0][0]}
+
+    def load_state_dict(self, state):
+        self.opened = state["opened"]
+
+
+def surroundings(learn):
+    entries = learn.state_entries()
+    found = capture({name: entries[name] for name in ("modes", "random", "train_dl")})
+    found["train_dl"].pop("opened")
+    found["hyper"] = [
+        {k: v for k, v in group.items() if k != "params"} for group in learn.opt.param_groups
+    ]
+    found["params"] = [[id(p) for p in group["params"]] for group in learn.opt.param_groups]
+    found["hooks"] = [list(m._forward_hooks) for m in learn.model.modules()]
+    return found
+
+
 @pytest.mark.parametrize("action", ACTING)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_error_in_any_action_leaves_everything_as_it_was(action, when):
     class Raise(Callback):
         active = True
 
+        def begin_fit(self, run):
+            handle = run.model[0].register_forward_hook(lambda *args: None)
+            run.defer(handle.remove)
+
     def act(self, run, proceed):
         if when == "after":
             proceed()
         if self.active and run.n_iter == 1:
+            self.active = False
             raise ZeroDivisionError
         if when == "before":
             proceed()
 
     setattr(Raise, action, act)
-    acting = Raise()
-    learn = tiny_learner([acting])
-    names = ("modes", "random")
-    before = capture({name: learn.state_entries()[name] for name in names})
-    order = [xb.tolist() for xb, _ in learn.data.train_dl.batches(0, 0)]
+    learn = tiny_learner([Raise()], data=DataBunch(OwnLoader()))
+    kept = learn.model[0].register_forward_hook(lambda *args: None)
+    before = surroundings(learn)
     with pytest.raises(ZeroDivisionError) as caught:
         learn.fit(1)
     assert "epoch 0, training batch 1" in caught.value.__notes__[0]
-    assert first_difference(before, capture({n: learn.state_entries()[n] for n in names})) is None
-    if action != "zero_grad":
-        assert all(p.grad is None for p in learn.model.parameters())
-    assert [xb.tolist() for xb, _ in learn.data.train_dl.batches(0, 0)] == order
-    assert [len(group["params"]) for group in learn.opt.param_groups] == [4]
-    acting.active = False
+    assert first_difference(before, surroundings(learn)) is None
+    assert all(p.grad is None for p in learn.model.parameters())
     assert learn.fit(1).n_steps == 4
+    kept.remove()
+    assert first_difference(before, surroundings(learn)) is not None  # negative control
 
 
 def test_logging_what_is_no_number_says_so():
@@ -877,3 +936,163 @@ def test_an_error_in_validation_says_so_and_a_decorated_listener_is_named():
     with pytest.raises(ValueError) as caught:
         tiny_learner([Decorated()]).fit(1)
     assert "In Decorated.after_loss, epoch 0, validation batch 0" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("inner", ["validate", "fit"])
+def test_an_error_in_a_run_within_a_run_keeps_its_type(inner):
+    class Nested(Callback):
+        def after_step(self, run):
+            fit = {"validate": run.learn.validate, "fit": lambda: tiny_learner([Boom()]).fit(1)}
+            fit[inner]()
+
+    class Boom(Callback):
+        phase = Phase.PREPARE
+
+        def after_pred(self, run):
+            if not run.training or inner == "fit":
+                raise ValueError("the real error")
+
+    with pytest.raises(ValueError, match="the real error") as caught:
+        tiny_learner([Nested(), Boom()] if inner == "validate" else [Nested()]).fit(1)
+    assert "Boom.after_pred" in caught.value.__notes__[0]
+
+
+def test_an_error_in_a_static_method_or_a_function_keeps_its_type():
+    class Static(Callback):
+        @staticmethod
+        def after_loss(run):
+            raise ZeroDivisionError
+
+    held = Callback()
+    held.after_loss = lambda run: 1 / 0
+    for callback in (Static(), held):
+        with pytest.raises(ZeroDivisionError) as caught:
+            tiny_learner([callback]).fit(1)
+        assert "after_loss" in caught.value.__notes__[0]
+
+
+def test_a_note_that_cannot_be_made_hides_nothing(monkeypatch):
+    monkeypatch.setattr("lehr.dispatch.describe", lambda value: 1 / 0)
+    with pytest.raises(ValueError, match="mine") as caught:
+        tiny_learner([Events("after_loss", ValueError("mine"))]).fit(1)
+    assert "could not be told: ZeroDivisionError" in caught.value.__notes__[0]
+
+
+def test_an_error_while_reading_a_batch_does_not_blame_the_batch_before():
+    def batches():
+        yield torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+        yield torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+        raise OSError("the disk")
+
+    with pytest.raises(OSError, match="the disk") as caught:
+        tiny_learner(data=DataBunch(batches)).fit(1)
+    note = caught.value.__notes__[0]
+    assert "reading one, epoch 0, training batch 1." in note  # looking one ahead
+    assert "xb" not in note
+
+
+def test_a_stopped_run_has_a_complete_row():
+    class Stop(Callback):
+        def after_step(self, run):
+            if run.n_steps == 3:
+                run.stop("three")
+
+    row = tiny_learner([Stop()]).fit(1).history.rows[-1]
+    assert (row["step"], row["train_loss"]) == (3, None)
+    assert row["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", ["loss", "lr", "epoch", "valid_loss", "kind"])
+def test_the_recorders_columns_cannot_be_written(name):
+    class Log(Callback):
+        def after_loss(self, run):
+            run.log(name, 1.0)
+
+    with pytest.raises(ValueError, match=rf"run.log cannot write '{name}': the recorder does"):
+        tiny_learner([Log()]).fit(1)
+
+
+def test_a_name_is_one_column():
+    class Log(Callback):
+        def after_loss(self, run):
+            run.log("both", 1.0)
+
+        def after_epoch(self, run):
+            run.log("both", 1.0)
+
+    with pytest.raises(ValueError, match="'both' is logged both by batch and by row"):
+        tiny_learner([Log()]).fit(1)
+
+
+def test_a_stream_is_keyed_by_where_it_is_drawn():
+    class Draw(Callback):
+        def __init__(self, early):
+            self.early = early
+
+        def begin_fit(self, run):
+            if self.early:
+                torch.rand(1, generator=run.stream("it"))
+
+        def begin_batch(self, run):
+            if run.n_iter == 0 and run.training:
+                self.drawn = torch.rand(1, generator=run.stream("it")).item()
+
+    early, late = Draw(True), Draw(False)
+    for draw in (early, late):
+        tiny_learner([draw]).fit(1)
+    assert early.drawn == late.drawn
+
+
+@pytest.mark.parametrize("call", ["validate", "predict"])
+def test_looking_draws_nothing_even_before_there_is_a_seed(call):
+    learn = tiny_learner(seed=None)
+    before = torch.get_rng_state()
+    learn.validate() if call == "validate" else learn.predict(torch.zeros(2, 3))
+    assert torch.equal(before, torch.get_rng_state())
+    first = learn.seed
+    assert not torch.equal(before, torch.get_rng_state())  # the one draw, for the training
+    assert learn.seed == first
+
+
+def test_mappings_of_any_kind_reach_the_model_as_keywords():
+    from collections import UserDict
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, a):
+            return self.layer(a)
+
+    batch = UserDict(a=torch.randn(4, 3)), torch.tensor([0, 1, 0, 1])
+    learn = tiny_learner(model=Named(), data=DataBunch([batch]))
+    assert learn.fit(1).n_steps == 1
+    assert learn.predict(batch[0]).shape == (4, 2)
+
+
+def test_the_first_batch_warns_of_a_silent_broadcast():
+    x, y = torch.randn(8, 3), torch.randn(8)
+    learn = tiny_learner(
+        model=nn.Linear(3, 1),
+        data=DataBunch([(x, y)]),
+        loss_func=lambda pred, yb: (pred - yb).square().mean(),
+    )
+    with pytest.warns(UserWarning, match=r"pred has shape \(8, 1\), yb \(8,\).*pred.squeeze\(1\)"):
+        learn.fit(1)
+
+
+def test_what_belongs_to_a_run_under_way_says_so_after_it():
+    run = tiny_learner().fit(1)
+    with pytest.raises(RuntimeError, match="where no scope is open"):
+        run.defer(print)
+    with pytest.raises(RuntimeError, match="no batches to replay"):
+        run.regrad()
+
+
+def test_a_coroutine_is_refused():
+    class Async(Callback):
+        async def after_loss(self, run): ...
+
+    with pytest.raises(TypeError, match=r"Async.after_loss is a coroutine.*Write def, not async"):
+        tiny_learner([Async()])

@@ -68,12 +68,22 @@ def test_an_undo_that_fails_keeps_no_other_from_running(scopes, log):
 
 
 def test_unwinding_to_a_mark_leaves_what_is_below(scopes, log):
-    scopes.defer(lambda: log.append("below"))
-    mark = len(scopes.undos)
-    scopes.defer(lambda: log.append("above"))
-    scopes.unwind(mark)
-    assert log == ["above"]
-    assert len(scopes.undos) == mark
+    with scopes.open():
+        scopes.defer(lambda: log.append("below"))
+        mark = len(scopes.undos)
+        scopes.defer(lambda: log.append("above"))
+        scopes.unwind(mark)
+        assert log == ["above"]
+        assert len(scopes.undos) == mark
+
+
+def test_deferring_where_no_scope_is_open_is_an_error(scopes):
+    with pytest.raises(RuntimeError, match="where no scope is open: nothing would ever call"):
+        scopes.defer(lambda: None)
+    with scopes.open():
+        pass
+    with pytest.raises(RuntimeError, match=r"Call run.defer while the run is under way"):
+        scopes.defer(lambda: None)
 
 
 @pytest.mark.parametrize("undo", [None, 3, "handle.remove"])

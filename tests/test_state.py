@@ -408,7 +408,7 @@ def new():
 @pytest.mark.parametrize(
     ("make", "names"),
     [
-        (lambda: DataLoader(Dataset(torch.zeros(3), torch.zeros(3)), 2), []),
+        (lambda: DataLoader(Dataset(torch.zeros(3), torch.zeros(3)), 2), ["dl"]),
         (lambda: [ITEMS], []),
         (lambda: TorchLoader(ITEMS), []),
         (lambda: TorchLoader(ITEMS, shuffle=True, generator=new()), ["dl.generator"]),

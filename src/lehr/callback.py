@@ -17,7 +17,8 @@ class Callback:
     looks like one of them but is none is an error when the callback is attached.
 
     Attributes:
-        phase: when this callback hears an event, among the others.
+        phase: when this callback hears an event, among the others. Those of phase PREPARE, and
+            those of layer PRECISION, take part in `Learner.validate` and `Learner.predict`, too.
         layer: how far out this callback wraps an action.
         state: names of the attributes that must survive a stop. Empty says: nothing must.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
@@ -40,8 +41,13 @@ class Callback:
 
     @property
     def name(self) -> str:
-        """The class's name in snake case, without the suffix Callback."""
-        return snake_case(type(self).__name__.removesuffix("Callback") or "callback")
+        """What messages and paths call it: by default its class in snake case, without Callback."""
+        default = snake_case(type(self).__name__.removesuffix("Callback") or "callback")
+        return str(vars(self).get("_name", default))
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
 
     def state_dict(self) -> dict[str, Any]:
         """The attributes named in `state`; one that was never set is left out."""

@@ -169,6 +169,10 @@ def _check_method(callback: Callback, name: str) -> None:
             f"{kind}.{name} is {method!r}, but {name} is the name of {what} and must be a method. "
             "Give the attribute another name."
         )
+    if inspect.iscoroutinefunction(method):
+        raise TypeError(
+            f"{kind}.{name} is a coroutine, and the loop waits for none. Write def, not async def."
+        )
     try:
         inspect.signature(method).bind(*given)
     except TypeError as error:
@@ -190,17 +194,20 @@ def where(error_traceback: TracebackType | None, run: Any) -> str:
     for i, frame in enumerate(frames):
         name, owner = frame.f_code.co_name, frame.f_locals.get("self")
         if frame.f_code is fire.__code__ and frame not in frames[:i]:  # a cancel passes it twice
-            hears = frame.f_locals["listeners"]
-            event = next(event for event in EVENTS if getattr(run._on, event) is hears)
+            known = frame.f_locals
+            hears, on, called = known["listeners"], known["run"]._on, known["listener"]
+            events = (event for event in EVENTS if getattr(on, event) is hears)
             owners = (inner.f_locals.get("self") for inner in frames[i + 1 :])
-            called = frame.f_locals["listener"].__self__
-            who = next((owner for owner in owners if isinstance(owner, Callback)), called)
-            steps.append(f"{type(who).__name__}.{event}")
+            who = next((o for o in owners if isinstance(o, Callback)), None)
+            who = who or getattr(called, "__self__", called)
+            steps.append(f"{type(who).__name__}.{next(events, 'an event')}")
         elif isinstance(owner, Callback) and name in ACTIONS:
             steps.append(f"{type(owner).__name__}.{name}")
         elif owner is run and name.lstrip("_") in ACTIONS:
             steps.append(name.lstrip("_"))
-    return " > ".join(step for step in steps if step != "one_batch") or "the loop"
+    reading = run is not None and run.batch is None
+    idle = "the loop, between batches or reading one" if reading else "the loop"
+    return " > ".join(step for step in steps if step != "one_batch") or idle
 
 
 def describe(value: Any) -> str:
@@ -224,14 +231,23 @@ def describe(value: Any) -> str:
 
 def annotate(error: BaseException, run: Any) -> None:
     """Add to an error what was going on and what is probably wrong; type and traceback stay."""
-    note = f"In {where(error.__traceback__, run)}, {_position(run)}."
-    if run.xb is not None:
+    try:
+        notes = _notes(error, run)
+    except Exception as failure:  # whatever happens here must not hide the user's error
+        notes = [f"(What was going on could not be told: {failure!r}.)"]
+    for note in notes:
+        error.add_note(note)
+
+
+def _notes(error: BaseException, run: Any) -> list[str]:
+    place = where(error.__traceback__, run)
+    note = f"In {place}, {_position(run)}."
+    if run.batch is not None:
         note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
         note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
-    error.add_note(note)
-    if where(error.__traceback__, run).endswith(_STEPS_WITH_HINTS):
-        for hint in hints(run.model, run.xb, run.yb, run.pred, run.loss):
-            error.add_note(hint)
+    if not place.endswith(_STEPS_WITH_HINTS):
+        return [note]
+    return [note, *hints(run.model, run.xb, run.yb, run.pred, run.loss)]
 
 
 def _position(run: Any) -> str:

@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -39,22 +39,23 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     return f"Did you mean {guess}?" if guess else f"Use one of: {', '.join(allowed)}."
 
 
-def positive_int(name: str, value: object) -> int:
-    """``value`` if it is an integer of at least 1.
+def positive_int(name: str, value: object, *, least: int = 1, example: int = 64) -> int:
+    """``value`` as an int if it is a whole number of at least ``least``.
 
     Raises:
         TypeError: it is no integer.
-        ValueError: it is zero or negative.
+        ValueError: it is too small.
 
     Example:
         >>> positive_int("batch_size", 64)
         64
     """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int of at least 1; got {value!r}. Give e.g. {name}=64.")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}. Give e.g. {name}=64.")
-    return value
+    todo = f"Give e.g. {name}={example}."
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int of at least {least}; got {value!r}. {todo}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}. {todo}")
+    return int(value)
 
 
 def real_number(name: str, value: Any) -> float:

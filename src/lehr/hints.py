@@ -1,5 +1,6 @@
 """What probably went wrong, for the errors that torch words from the inside."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,8 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
         labels, or give the model more outputs.']
     """
     found = _devices(model, xb, yb)
+    if pred is None and loss is None:
+        return [*found, *_input(model, xb)]
     if loss is not None:
         return [*found, *_loss(loss)]
     if isinstance(pred, Tensor) and isinstance(yb, Tensor):
@@ -45,6 +48,42 @@ def _devices(model: nn.Module, xb: Any, yb: Any) -> list[str]:
         "they must be on one device. Move the model with model.to(device) and each batch in a "
         "begin_batch callback."
     ]
+
+
+def _input(model: nn.Module, xb: Any) -> list[str]:
+    own = {p.dtype for p in model.parameters()}
+    if len(own) == 1 and isinstance(xb, Tensor) and xb.is_floating_point() and xb.dtype not in own:
+        (dtype,) = own
+        return [f"xb is {xb.dtype}, the model's parameters are {dtype}. Use xb.to({dtype})."]
+    if isinstance(xb, Tensor) and xb.dtype == torch.uint8:
+        return [
+            "xb is torch.uint8, as images often are; most models want numbers: xb.float() / 255."
+        ]
+    return []
+
+
+def warn_of_broadcast(pred: Any, yb: Any) -> None:
+    """Warn where a loss between numbers would compare everything with everything.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_broadcast(torch.zeros(8, 1), torch.zeros(8))
+        >>> "pred.squeeze(1)" in str(caught[0].message)
+        True
+    """
+    both = isinstance(pred, Tensor) and isinstance(yb, Tensor) and yb.is_floating_point()
+    if not both or sorted((pred.ndim, yb.ndim)) != [1, 2] or not len(pred) == len(yb) > 1:
+        return
+    wide = pred if pred.ndim == 2 else yb
+    if wide.shape[1] == 1:
+        warnings.warn(
+            f"pred has shape {tuple(pred.shape)}, yb {tuple(yb.shape)}: most losses would "
+            f"broadcast them to ({len(wide)}, {len(wide)}). "
+            f"Use {'pred' if wide is pred else 'yb'}.squeeze(1).",
+            stacklevel=2,
+        )
 
 
 def _loss(loss: Any) -> list[str]:
@@ -88,8 +127,15 @@ def _target(pred: Tensor, yb: Tensor) -> list[str]:
 
 
 def _labels(classes: int, yb: Tensor) -> list[str]:
+    if yb.is_floating_point():
+        return [
+            f"yb is {yb.dtype} of shape {tuple(yb.shape)}, pred has {classes} columns: class "
+            "labels must be torch.int64 (use yb.long()); numbers need equal shapes."
+        ]
     if yb.dtype not in (torch.int64, torch.uint8):
         return [f"yb is {yb.dtype}; class labels must be torch.int64. Use yb.long()."]
+    if not yb.is_cpu:
+        return []  # after an error on a device its memory cannot be read
     known = yb[yb.long() != -100]  # cross_entropy's ignore_index
     if known.numel() and not 0 <= int(known.min()) <= int(known.max()) < classes:
         return [

@@ -3,7 +3,8 @@
 import csv
 import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,19 +71,11 @@ class Series:
         self._settle()
         self._count += len(batches)
         self._batches.extend(batches)
-        is_tensor = isinstance(values, Tensor)
-        self._values.append(values.clone() if is_tensor else array("d", map(float, values)))
+        self._values.extend([values.clone()] if isinstance(values, Tensor) else _pieces(values))
 
     def _settle(self) -> None:
-        # Numbers on a device become one stacked tensor there; nobody waits for it.
         pending, self._pending = self._pending, []
-        if not pending:
-            return
-        tensors = [value for value in pending if isinstance(value, Tensor)]
-        if len(tensors) == len(pending):
-            self._values.append(torch.stack(tensors))
-        else:
-            self._values.append(array("d", map(float, pending)))
+        self._values.extend(_pieces(pending))
 
     def _thin(self) -> None:
         self._values = [array("d", self.values[::2])]
@@ -146,7 +139,7 @@ class History:
 
     def log_row(self, name: str, value: Any) -> None:
         """Put ``value`` in the current row; a tensor or a `Mean` is read when the row is."""
-        _check_name(name)
+        _check_name(name, self._series)
         if not self._row_open:
             self.open_row()
         self._rows[-1][name] = value
@@ -155,7 +148,13 @@ class History:
         """Average ``value`` into the current row, ``weight`` items heavy."""
         if not self._row_open:
             self.open_row()
-        self._rows[-1].setdefault(name, Mean()).add(value, weight)
+        mean = self._rows[-1].get(name)
+        if mean is None:
+            _check_name(name, self._series)
+            mean = self._rows[-1][name] = Mean()
+        elif not isinstance(mean, Mean):
+            _check_name(name, [name])
+        mean.add(value, weight)
 
     def log_step(self, name: str, value: Number, *, batch: int) -> None:
         """Add ``value`` to the series ``name`` at training batch number ``batch``."""
@@ -165,7 +164,7 @@ class History:
         """The series to write to under ``name``; a new one if there is none."""
         series = self._series.get(name)
         if series is None:
-            _check_name(name)
+            _check_name(name, (column for row in self._rows for column in row))
             series = self._series[name] = Series()
         return series
 
@@ -260,10 +259,34 @@ class History:
         return table.html(self.rows)
 
 
-def _check_name(name: str) -> None:
+def _pieces(values: Sequence[Number]) -> list["Tensor | array[float]"]:
+    # Numbers on a device become one stacked tensor there; nobody waits for it.
+    pieces: list[Tensor | array[float]] = []
+    for on_device, same in groupby(values, key=lambda value: isinstance(value, Tensor)):
+        part = list(same)
+        pieces.append(torch.stack(cast("Any", part)) if on_device else array("d", map(float, part)))
+    return pieces
+
+
+def column(name: str, loader: str) -> str:
+    """The column of ``name`` for one of several validation loaders; a single one has no name.
+
+    Example:
+        >>> column("valid_loss", ""), column("valid_loss", "clean")
+        ('valid_loss', 'clean/valid_loss')
+    """
+    return f"{loader}/{name}" if loader else name
+
+
+def _check_name(name: str, taken: Iterable[str]) -> None:
     if name in ("kind", "batch"):
         raise ValueError(
             f"{name!r} cannot be logged: the files of a history use it. Choose another name."
+        )
+    if name in taken:
+        raise ValueError(
+            f"{name!r} is logged both by batch and by row; a name is one column. Choose another "
+            "name for one of them."
         )
 
 

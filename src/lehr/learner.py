@@ -1,23 +1,21 @@
 """Learner: what lasts from one training to the next."""
 
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, final
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lehr import optimizers, state, streams
+from lehr import arguments, state, streams
 from lehr.batches import item_count, split_pair
 from lehr.callback import Callback
 from lehr.data.feed import Feed
 from lehr.dispatch import check
-from lehr.errors import positive_int
 from lehr.events import Layer, Phase
-from lehr.intervals import EVERY_EPOCH, every
 from lehr.metrics import meters
+from lehr.notebook import is_interactive
 from lehr.plan import Plan
 from lehr.probe import probe
 from lehr.run import Run
@@ -75,31 +73,14 @@ class Learner:
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"model must be a torch.nn.Module; got {model!r}. Call its class, if it is one."
-            )
-        if not callable(loss_func) or isinstance(loss_func, type):
-            raise TypeError(
-                f"loss_func must be a function (pred, yb) -> loss; got {loss_func!r}. "
-                "Pass e.g. torch.nn.functional.cross_entropy, or call the class: nn.MSELoss()."
-            )
-        if not hasattr(data, "train_dl") or not hasattr(data, "valid_dl"):
-            raise TypeError(
-                f"data must be a DataBunch; got {type(data).__name__}. "
-                "Write DataBunch(train_dl, valid_dl), where each is any iterable of batches."
-            )
-        if reduction not in ("mean", "sum"):
-            raise ValueError(
-                f"reduction must be 'mean' or 'sum'; got {reduction!r}. Say what loss_func returns."
-            )
+        arguments.check_learner(model, loss_func, data, split_batch, weight, reduction)
         self.model = model
-        self.opt = _optimizer(opt, model)
+        self.opt = arguments.as_optimizers(opt, model)
         self.loss_func = loss_func
         self.data = data
-        self.callbacks = list(callbacks)
+        self.callbacks = arguments.listed(callbacks)
+        meters(metrics)
         self.metrics = list(metrics)
-        meters(self.metrics)
         self.split_batch = split_batch
         self.weight = weight or _count_items
         self.reduction = reduction
@@ -152,26 +133,9 @@ class Learner:
                 heard; the Learner can predict, validate and go on. In an interactive shell fit
                 returns.
         """
-        if (epochs is None) == (steps is None):
-            raise ValueError(
-                f"fit takes either epochs or steps; got epochs={epochs}, steps={steps}. "
-                "Write fit(3) or fit(steps=1000)."
-            )
-        if epochs != 0:
-            positive_int(
-                "steps" if epochs is None else "epochs", steps if epochs is None else epochs
-            )
-        if steps_per_epoch is not None:
-            positive_int("steps_per_epoch", steps_per_epoch)
-        plan = self._plan(
-            self.data,
-            epochs=epochs,
-            steps=steps,
-            steps_per_epoch=steps_per_epoch,
-            validate_every=EVERY_EPOCH
-            if validate_every is None
-            else every(validate_every, argument="validate_every"),
-        )
+        length = arguments.check_length(epochs, steps, steps_per_epoch)
+        interval = arguments.check_interval(validate_every, self.data.valid_dl)
+        plan = self._plan(self.data, seed=self.seed, validate_every=interval, **length)
         run = self.run = Run(self, plan, self._everybody(callbacks))
         with on_interrupt(run.stop) as interrupts:
             try:
@@ -179,7 +143,7 @@ class Learner:
             finally:
                 self.epochs_done += run.epoch + 1 if run.n_iter else 0
                 self.steps_done += run.n_steps
-        if interrupts and not _is_interactive():
+        if interrupts and not is_interactive():
             raise KeyboardInterrupt(run.stop_reason)
         return run
 
@@ -213,7 +177,9 @@ class Learner:
         run = Run(self, plan, [*self._bystanders(), Recorder(), Metrics(self.metrics)])
         run.validate()
         row = run.history.rows[-1]
-        return {name: value for name, value in row.items() if name not in ("epoch", "step")}
+        return {
+            name: value for name, value in row.items() if name not in ("epoch", "step", "seconds")
+        }
 
     def predict(self, data: Any) -> Any:
         """What the model makes of a batch of inputs, or of every batch of a loader.
@@ -236,6 +202,7 @@ class Learner:
         """
         from lehr.callbacks.predictions import Predictions
 
+        arguments.refuse_one_batch(data)
         one_batch = isinstance(data, Tensor) or is_mapping(data)
         plan = self._plan(_Only([(data, None)] if one_batch else data))
         if one_batch:
@@ -244,8 +211,11 @@ class Learner:
         Run(self, plan, [*self._bystanders(), gather]).validate()
         return gather.joined()
 
-    def explain(self) -> str:
+    def explain(self, callbacks: Iterable[Callback] = ()) -> str:
         """The loop as it will really run: who hears each event, who wraps each action, in order.
+
+        Args:
+            callbacks: those that a fit would be given.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -254,7 +224,7 @@ class Learner:
         """
         from lehr.inspect.explain import explain
 
-        return explain(self._everybody())
+        return explain(self._everybody(callbacks))
 
     def state_entries(self) -> dict[str, Stateful]:
         """Everything of this Learner that can change, by name, each with its ``state_dict``."""
@@ -263,7 +233,7 @@ class Learner:
             "modes": state.ModeState(self.model),
             "gradients": state.GradState(self.model),
             "random": state.RandomState(),
-            "counters": self,
+            "counters": state.AttributeState(self, ("epochs_done", "steps_done", "_seed")),
         }
         named = self.opt if isinstance(self.opt, Mapping) else {"": self.opt}
         candidates: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in named.items()}
@@ -277,18 +247,9 @@ class Learner:
             entries.update(state.loader_entries(half, getattr(self.data, half)))
         return entries
 
-    def state_dict(self) -> dict[str, Any]:
-        """The Learner's own counters: lifetime epochs and steps, and the seed."""
-        return {"epochs_done": self.epochs_done, "steps_done": self.steps_done, "seed": self._seed}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Set the counters."""
-        self.epochs_done = state_dict["epochs_done"]
-        self.steps_done = state_dict["steps_done"]
-        self._seed = state_dict["seed"]
-
-    def probe(self) -> AbstractContextManager[None]:
-        """A scope after which every state entry is bit for bit what it was.
+    @contextmanager
+    def probe(self) -> Generator[None]:
+        """A scope after which every state entry is bit for bit what it was; `run` is the old one.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -299,18 +260,26 @@ class Learner:
             >>> state.first_difference(before, state.capture(learn.state_entries())) is None
             True
         """
-        return probe(self.state_entries())
+        run = self.run
+        try:
+            with probe(self.state_entries()):
+                yield
+        finally:
+            self.run = run
 
     def _plan(self, data: Any, **length: Any) -> Plan:
-        train = Feed(data.train_dl, "train_dl")
+        names = ("data", "data") if isinstance(data, _Only) else ("train_dl", "valid_dl")
+        train = Feed(data.train_dl, names[0])
         valid = data.valid_dl
-        named = valid if is_mapping(valid) else {} if valid is None else {"": valid}
+        single: dict[str, Any] = {} if valid is None else {"": valid}
+        named = valid if is_mapping(valid) else single
         if length.get("steps_per_epoch") is None:
             length["steps_per_epoch"] = train.len_or_none
         return Plan(
             data=data,
             train=train,
-            valid={n: Feed(dl, f"valid_dl {n}".rstrip()) for n, dl in named.items()},  # type: ignore[reportUnknownVariableType]
+            valid={name: Feed(dl, f"{names[1]} {name}".rstrip()) for name, dl in named.items()},
+            seed=length.pop("seed", streams.peek_seed() if self._seed is None else self._seed),
             first_epoch=self.epochs_done,
             split_batch=self.split_batch,
             weight=self.weight,
@@ -319,7 +288,7 @@ class Learner:
         )
 
     def _attached(self, more: Iterable[Callback] = ()) -> list[Callback]:
-        callbacks = [*self.callbacks, *more]
+        callbacks = [*self.callbacks, *arguments.listed(more)]
         for callback in callbacks:
             check(callback)
         return callbacks
@@ -335,12 +304,10 @@ class Learner:
         from lehr.callbacks import Metrics, Progress, Recorder
 
         attached = self._attached(more)
-        given = {type(callback) for callback in attached}
-        defaults: list[Callback] = [] if Recorder in given else [Recorder()]
-        if self.metrics:
-            defaults.append(Metrics(self.metrics))
-        if self.progress and Progress not in given:
-            defaults.append(Progress())
+        defaults: list[Callback] = [Metrics(self.metrics)] if self.metrics else []
+        for kind, wanted in ((Recorder, True), (Progress, self.progress)):
+            if wanted and not any(isinstance(callback, kind) for callback in attached):
+                defaults.append(kind())
         return [*defaults, *attached]
 
 
@@ -354,32 +321,3 @@ class _Only:
 def _count_items(run: Run) -> int:
     xb = run.xb
     return xb.size(0) if isinstance(xb, Tensor) and xb.ndim else item_count(xb)
-
-
-def _optimizer(
-    opt: Optimizer | OptFactory | Mapping[str, Optimizer], model: nn.Module
-) -> optimizers.Optimizers:
-    made = opt
-    if callable(opt) and not is_mapping(opt):
-        made = opt(model.parameters())
-    named = dict(made) if is_mapping(made) else {"opt": made}
-    for name, one in named.items():
-        if not hasattr(one, "param_groups") or not hasattr(one, "step"):
-            raise TypeError(
-                f"{name} must be an optimizer, a function from parameters to one, or a dict of "
-                f"them; got {one!r}. Write e.g. torch.optim.SGD(model.parameters(), lr=0.1)."
-            )
-    own = {id(p) for p in model.parameters()}
-    held = optimizers.held_parameters(made)  # type: ignore[reportArgumentType]
-    if not any(id(p) in own for p in held):
-        raise ValueError(
-            f"opt holds {len(held)} parameters, none of which is one of the model's {len(own)}: "
-            "nothing would be trained. Make it from model.parameters(), after the model has its "
-            "last shape."
-        )
-    return made  # type: ignore[reportReturnType]
-
-
-def _is_interactive() -> bool:
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(sys, "ps1") or shell is not None

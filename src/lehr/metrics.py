@@ -8,6 +8,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
+from lehr.types import RECORDED
+
 Metric = Callable[[Any, Any], Tensor]
 """``(pred, target) -> scalar``, the mean over the batch's items."""
 
@@ -57,10 +59,15 @@ class Mean:
         """Count ``value`` ``weight`` times; a weight of 0 counts nothing, nan included."""
         if not weight:
             return
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError(
+                f"a mean is over numbers; got a tensor of shape {tuple(value.shape)}. Reduce it "
+                "first, e.g. with .mean()."
+            )
         if weight != self._each or len(self._pending) == 256:
             self._fold()
             self._each = weight
-        self._pending.append(value.detach() if isinstance(value, Tensor) else value)
+        self._pending.append(value.detach().reshape(()) if isinstance(value, Tensor) else value)
 
     def add_all(self, values: Tensor, weights: Sequence[float]) -> None:
         """Count a tensor of values ``(n,)``, each with its weight."""
@@ -175,12 +182,20 @@ def meters(metrics: Iterable[Metric | MetricObject]) -> list[Meter]:
         >>> [meter.names for meter in meters([accuracy])]
         [['accuracy']]
     """
+    if callable(metrics) or not isinstance(metrics, Iterable):
+        raise TypeError(f"metrics must be a list; got {metrics!r}. Write metrics=[...].")
     made = [Meter(metric) for metric in metrics]
     names = [name for meter in made for name in meter.names]
     if len(set(names)) < len(names):
         raise ValueError(
             f"metrics must have different names; got {names}. Set __name__ of those that are alike."
         )
+    for name in names:
+        if name in RECORDED:
+            raise ValueError(
+                f"a metric cannot be named {name!r}: the recorder has that column. "
+                "Set its __name__."
+            )
     return made
 
 

@@ -27,6 +27,8 @@ class Plan:
     """optimizer steps in an epoch, as far as it is known"""
     validate_every: Every = EVERY_EPOCH
     """when to validate; always at the end of the run as well"""
+    seed: int
+    """of all streams"""
     first_epoch: int = 0
     """how many epochs the Learner had seen before; streams count from there"""
     split_batch: SplitBatch

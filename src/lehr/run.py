@@ -12,14 +12,15 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from lehr import optimizers, streams
 from lehr.data.feed import Feed
 from lehr.dispatch import Actions, Listener, Listeners, annotate, around, fire, misplaced
 from lehr.events import ACTIONS, Cancel, CancelBatch, CancelEpoch, CancelFit
+from lehr.hints import warn_of_broadcast
 from lehr.runstate import RunState
 from lehr.scopes import keep_modes
+from lehr.types import is_mapping, is_sequence
 
 
 @final
@@ -40,10 +41,10 @@ class Run(RunState):
                 steps = self.n_steps
                 with self._scopes.open():
                     try:
-                        fire(on.begin_epoch, self)
                         self._epoch_start = self.n_iter
+                        fire(on.begin_epoch, self)
                         with self._scopes.open():
-                            self.defer(self._drop_window)
+                            self.defer(self._abandon_window)
                             if not self.model.training:
                                 self.model.train()
                             self._pass(self._plan.train, on.begin_train, on.after_train)
@@ -85,14 +86,16 @@ class Run(RunState):
         self._heed_stop()
         batches = feed.epoch(self.seed, epoch)
         for self.batch_index in count():
+            self.batch = self.xb = self.yb = self.pred = self.loss = self.weight = None
             if training:  # what is drawn from here on is a function of (seed, epoch, batch)
                 rekey(self.batch_index)
             if (item := next(batches, None)) is None:
                 break
             self.batch, self._last = item
-            self.pred = self.loss = self.weight = None
             self.stepped, self.closes, self._in_batch = False, True, True
             mark, window, steps = len(undos), self.window.batches, self.n_steps
+            if not window:
+                self._window_start = steps
             try:
                 self.xb, self.yb = self._plan.split_batch(self.batch)
                 try:
@@ -131,7 +134,7 @@ class Run(RunState):
         if self.weight is None:
             self.weight = self._plan.weight(self)
         if window.keeps and self.training:
-            window.keep(self)
+            window.mark(self)
         do.predict()
         if on.after_pred:
             fire(on.after_pred, self)
@@ -141,8 +144,9 @@ class Run(RunState):
         if not self.training:
             return
         self.closes = self.closes or self._last
-        window.batches += 1
-        window.weight += self.weight
+        if not self.n_iter:
+            warn_of_broadcast(self.pred, self.yb)
+        window.add(self)
         if self.weight:  # without weight nothing is contributed, never nan * 0
             do.backward()
         if on.after_backward:
@@ -153,20 +157,20 @@ class Run(RunState):
     def _close_window(self) -> None:
         window, do = self.window, self._do
         if window.weight:
-            if window.batches > 1:
-                window.finish(self)
+            window.finish(self)
             do.finish_grad()
             do.step()
             if self.stepped:
                 self.n_steps += 1
                 if self._on.after_step:
                     fire(self._on.after_step, self)
-        window.clear()
         do.zero_grad()
+        window.clear()
 
     def _flush_window(self) -> None:
         # The batch that should have closed the window was cancelled, or never came.
-        self._in_batch, self.batch_index = True, self.batch_index - 1
+        self.batch_index -= 1
+        self._in_batch = True
         with suppress(CancelBatch):
             self._close_window()
         self._drop_window()
@@ -174,8 +178,13 @@ class Run(RunState):
 
     def _drop_window(self) -> None:
         if self.window.batches:
-            self.window.clear()
             self._do.zero_grad()
+            self.window.clear()
+
+    def _abandon_window(self) -> None:
+        if self.window.batches:  # the pass ended in the middle of one
+            self.window.clear()
+            self._zero_grad()
 
     def _heed_stop(self) -> None:
         if self.stop_reason is not None and not self.window.batches:
@@ -187,10 +196,10 @@ class Run(RunState):
         xb = self.xb
         if isinstance(xb, Tensor):
             self.pred = self.model(xb)
-        elif isinstance(xb, dict):
+        elif is_mapping(xb):
             self.pred = self.model(**xb)
         else:
-            self.pred = self.model(*xb) if isinstance(xb, (tuple, list)) else self.model(xb)
+            self.pred = self.model(*xb) if is_sequence(xb) else self.model(xb)
 
     def _compute_loss(self) -> None:
         if self.yb is None:
@@ -199,20 +208,14 @@ class Run(RunState):
             self.loss = self.loss_func(self.pred, self.yb)
 
     def _backward(self) -> None:
-        if self.window.batches == 1 and self.closes and self.window.loss_is_mean:
-            self.loss.backward()  # the plain loop's, bit for bit
-        else:
-            self.window.share(self).backward()
+        self.window.share(self).backward()
 
     def _finish_grad(self) -> None:
         """The gradient is the window's mean already; callbacks unscale, transform and clip it."""
 
     def _step(self) -> None:
-        if isinstance(self.opt, Optimizer):
-            self.opt.step()
-        else:
-            for opt in optimizers.each(self.opt):
-                opt.step()
+        for opt in optimizers.each(self.opt):
+            opt.step()
         self.stepped = True
 
     def _zero_grad(self) -> None:
@@ -241,8 +244,6 @@ class Run(RunState):
             annotate(error, self)
             raise
         finally:
-            del (
-                self._on,
-                self._do,
-            )  # the tables hold bound methods: nothing may keep a Learner alive
+            # The tables hold bound methods: nothing may keep a Learner alive.
+            del self._on, self._do
         self.batch = self.xb = self.yb = self.pred = self.loss = None  # frees the last graph

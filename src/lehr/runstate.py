@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from lehr import optimizers, streams
 from lehr.callback import Callback
 from lehr.dispatch import Actions, Listeners, describe
-from lehr.history import History
+from lehr.history import History, column
 from lehr.plan import Plan
 from lehr.scopes import Scopes
+from lehr.types import RECORDED
 from lehr.window import Window
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class RunState:
         *("batch_index", "num_batches", "n_iter", "n_steps", "training", "stepped"),
         *("batch", "xb", "yb", "pred", "loss", "weight", "window", "closes", "history", "recorder"),
         *("callbacks", "seed", "valid_name", "stop_reason", "_learn", "_plan", "_streams"),
-        *("_scopes", "_on", "_do", "_last", "_in_batch", "_epoch_start", "__weakref__"),
+        *("_scopes", "_on", "_do", "_last", "_in_batch", "_epoch_start", "_window_start"),
+        *("_replaying", "__weakref__"),
     )
     batch: Any
     xb: Any
@@ -70,15 +72,16 @@ class RunState:
         self.data, self.epochs, self.steps = plan.data, plan.epochs, plan.steps
         self.steps_per_epoch, self.num_batches = plan.steps_per_epoch, plan.train.len_or_none
         self.epoch = self.batch_index = self.n_iter = self.n_steps = self._epoch_start = 0
+        self._window_start, self._replaying = 0, False
         self.training = self.closes = True
         self.stepped = self._last = self._in_batch = False
         self.batch = self.xb = self.yb = self.pred = self.loss = self.weight = None
         keeps = any(callback.regrads for callback in callbacks)
         self.window = Window(keeps=keeps, loss_is_mean=plan.loss_is_mean)
         self.history, self.recorder, self.callbacks = History(), None, tuple(callbacks)
-        self.seed, self.valid_name, self.stop_reason = learn.seed, "", None
+        self.seed, self.valid_name, self.stop_reason = plan.seed, "", None
         self._learn, self._plan = weakref.ref(learn), plan
-        self._streams, self._scopes = streams.Streams(learn.seed), Scopes()
+        self._streams, self._scopes = streams.Streams(plan.seed), Scopes()
 
     @property
     def learn(self) -> "Learner":
@@ -104,25 +107,33 @@ class RunState:
 
     @property
     def pos(self) -> float:
-        """The share of the run's steps that are done, in [0, 1); fixed within a window."""
+        """The share of the run's steps that are done; in a training batch that is below 1.
+
+        It stays the same from the first batch of an update window to the end of the last.
+        """
         if not (planned := self.planned_steps):
             raise ValueError(
                 "run.pos needs the length of the run, but the training loader has no len(). "
                 "Give fit(…, steps_per_epoch=…) or fit(steps=…)."
             )
-        if self.n_steps >= planned and self._in_batch:
+        done = self._window_start if self._in_batch else self.n_steps
+        if done >= planned and self._in_batch and self.training:
             raise ValueError(
-                f"run.pos must stay below 1, but {self.n_steps} steps of {planned} are done and "
-                "another is under way: the loader gives more batches than steps_per_epoch says. "
-                "Correct it."
+                f"run.pos must stay below 1, but {done} steps of {planned} are done and another is "
+                "under way: the loader gives more batches than steps_per_epoch says. Correct it."
             )
-        return self.n_steps / planned
+        return done / planned
 
     @property
     def n_epochs(self) -> float:
         """Epochs done, with the fraction of this one: epoch + k/m after k of m batches."""
         batches = self._plan.train.len_or_none
         return self.epoch + ((self.n_iter - self._epoch_start) / batches if batches else 0.0)
+
+    @property
+    def mean_loss(self) -> Tensor:
+        """The loss as a mean over the batch's items, whatever the loss function returns."""
+        return self.loss if self._plan.loss_is_mean else self.loss / self.weight
 
     def log(self, name: str, value: float | Tensor) -> None:
         """Publish a number.
@@ -133,7 +144,14 @@ class RunState:
 
         Raises:
             TypeError: ``value`` is no number.
+            ValueError: ``name`` is a column of the recorder's.
         """
+        if self._replaying:
+            return  # regrad counts nothing
+        if name in RECORDED:
+            raise ValueError(
+                f"run.log cannot write {name!r}: the recorder does. Choose another name."
+            )
         if isinstance(value, Tensor) and value.numel() == 1:
             value = value.detach().clone().reshape(())
         elif not isinstance(value, Real):
@@ -146,8 +164,7 @@ class RunState:
         elif self.training:
             self.history.log_step(name, value, batch=self._epoch_start + self.batch_index)
         else:
-            loader = f"{self.valid_name}/" if self.valid_name else ""
-            self.history.log_mean(f"{loader}valid_{name}", value, self.weight or 0)
+            self.history.log_mean(column(f"valid_{name}", self.valid_name), value, self.weight or 0)
 
     def stop(self, reason: str) -> None:
         """End the run when the window closes, or between validation batches; never raises."""
@@ -158,9 +175,24 @@ class RunState:
         self._scopes.defer(undo)
 
     def stream(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-        """The random generator ``name``; what it draws depends on seed, name and position alone."""
-        position = (self._plan.first_epoch + self.epoch, self.batch_index, int(self.training))
-        return self._streams.at(name, *position, device=device)
+        """The random generator ``name``: what it draws depends on seed, name and position alone.
+
+        The position is the epoch, the batch and the pass. A name belongs to one callback: two that
+        draw from one stream share its numbers.
+        """
+        here = self.batch_index if self._in_batch else -1
+        half = -1 if self.training else streams.name_key(self.valid_name)
+        at = (self._plan.first_epoch + self.epoch, here, half)
+        return self._streams.at(name, *at, device=device)
+
+    def random_state(self) -> tuple[Any, Any]:
+        """What a prediction may draw from: torch's default generators and the streams."""
+        return streams.default_state(), self._streams.state()
+
+    def set_random_state(self, state: tuple[Any, Any]) -> None:
+        """Put both back to what `random_state` returned."""
+        streams.set_default_state(state[0])
+        self._streams.set_state(state[1])
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimizers hold, each once."""
@@ -179,10 +211,13 @@ class RunState:
         Raises:
             RuntimeError: no batch was kept, because no callback declares ``regrads = True``.
         """
-        do = self._do
-        do.zero_grad()
-        loss = self.window.replay(self, do.predict, do.compute_loss, do.backward)
-        if self.window.batches > 1:
+        self.window.require_kept()
+        do, self._replaying = self._do, True
+        try:
+            do.zero_grad()
+            loss = self.window.replay(self, do.predict, do.compute_loss, do.backward)
             self.window.finish(self)
-        do.finish_grad()
+            do.finish_grad()
+        finally:
+            self._replaying = False
         return loss

@@ -20,9 +20,10 @@ class Scopes:
         first in, last out
     """
 
-    __slots__ = ("undos",)
+    __slots__ = ("depth", "undos")
 
     def __init__(self) -> None:
+        self.depth = 0
         self.undos: list[Callable[[], Any]] = []
 
     def defer(self, undo: Callable[[], Any]) -> None:
@@ -32,16 +33,25 @@ class Scopes:
                 f"defer takes a function without arguments; got {undo!r}. "
                 "Pass the function itself, e.g. run.defer(handle.remove)."
             )
+        if not self.depth:
+            raise RuntimeError(
+                "defer was called where no scope is open: nothing would ever call the function. "
+                "Call run.defer while the run is under way."
+            )
         self.undos.append(undo)
 
     @contextmanager
     def open(self) -> Generator[None]:
         """A scope. It swallows no exception."""
         mark = len(self.undos)
+        self.depth += 1
         try:
             yield
         finally:
-            self.unwind(mark)
+            try:
+                self.unwind(mark)
+            finally:
+                self.depth -= 1
 
     def unwind(self, mark: int) -> None:
         """Run everything deferred since there were ``mark`` clean-ups, last in first out.

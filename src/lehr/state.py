@@ -199,6 +199,28 @@ class RandomState:
         streams.set_rng_state(dict(state_dict))
 
 
+class AttributeState:
+    """Some attributes of an object, by name.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> AttributeState(SimpleNamespace(steps=3), ("steps",)).state_dict()
+        {'steps': 3}
+    """
+
+    def __init__(self, owner: Any, names: tuple[str, ...]) -> None:
+        self.owner, self.names = owner, names
+
+    def state_dict(self) -> dict[str, Any]:
+        """The values, without the underscore of a private name."""
+        return {name.lstrip("_"): getattr(self.owner, name) for name in self.names}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Set every attribute."""
+        for name in self.names:
+            setattr(self.owner, name, state_dict[name.lstrip("_")])
+
+
 class GeneratorState:
     """One ``torch.Generator`` that belongs to somebody else, a foreign loader for example."""
 
@@ -217,7 +239,8 @@ class GeneratorState:
 def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
     """The state entries of somebody else's loader: its own state, or the generators it draws from.
 
-    Loaders of lehr have none: their batches are a function of (seed, epoch, position).
+    In a fit, the batches of lehr's own loaders are a function of (seed, epoch, position); their
+    state is only how often they were iterated by hand.
 
     Example:
         >>> from torch.utils.data import DataLoader

@@ -150,6 +150,15 @@ def set_default_state(state: list[torch.Tensor]) -> None:
         torch.cuda.set_rng_state_all(state[1:])
 
 
+def peek_seed() -> int:
+    """What `draw_seed` would return, without drawing."""
+    state = torch.default_generator.get_state()
+    try:
+        return draw_seed()
+    finally:
+        torch.default_generator.set_state(state)
+
+
 class Streams:
     """Named generators, each re-keyed when its position changes.
 
@@ -172,6 +181,18 @@ class Streams:
     def key(self, name: str, *position: int) -> int:
         """The 64-bit key of a stream at a position."""
         return mix(self.seed, name_key(name), *position)
+
+    def state(self) -> dict[tuple[str, str], Any]:
+        """Where every stream stands, for `set_state`."""
+        generators = self._generators.items()
+        return {slot: (self._positions[slot], g.get_state()) for slot, g in generators}
+
+    def set_state(self, state: dict[tuple[str, str], Any]) -> None:
+        """Put the streams back; one that was not there then starts over at its position."""
+        self._positions.clear()
+        for slot, (position, random_state) in state.items():
+            self._positions[slot] = position
+            self._generators[slot].set_state(random_state)
 
     def at(self, name: str, *position: int, device: torch.device | str = "cpu") -> torch.Generator:
         """The generator of stream ``name``, keyed by ``position``.

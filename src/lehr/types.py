@@ -1,11 +1,15 @@
 """The few shapes that a user's objects must have; nothing has to inherit from anything here."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+RECORDED = ("epoch", "step", "train_loss", "valid_loss", "seconds", "loss", "lr", "kind", "batch")
+"""Names in a history that are the recorder's own, or that its files use."""
 
 Batch = Any
 """Whatever a loader yields."""
@@ -20,7 +24,6 @@ SplitBatch = Callable[[Batch], tuple[Any, Any]]
 """``batch -> (xb, yb)``; ``yb`` is None where there are no targets."""
 
 
-@runtime_checkable
 class SeekableLoader(Protocol):
     """A loader whose batches are a function of (seed, epoch, position): ours are."""
 
@@ -29,6 +32,19 @@ class SeekableLoader(Protocol):
     def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on, without touching those before."""
         ...
+
+
+def is_seekable(loader: Any) -> TypeGuard[SeekableLoader]:
+    """Whether ``loader`` has a method ``batches(seed, epoch, start)``, not only that name.
+
+    Example:
+        >>> is_seekable([1, 2])
+        False
+    """
+    batches = getattr(loader, "batches", None)
+    if not callable(batches) or not hasattr(loader, "__len__"):
+        return False
+    return {"seed", "epoch", "start"} <= inspect.signature(batches).parameters.keys()
 
 
 @runtime_checkable

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from lehr import streams
-
 if TYPE_CHECKING:
     from lehr.runstate import RunState
 
@@ -17,46 +15,66 @@ _FIELDS = ("batch", "xb", "yb", "weight", "pred", "loss")
 class Window:
     """What the open window has gathered: the gradient of the one big batch that its batches make.
 
-    `share` is loss × weight; `finish` divides by the total. A window of one batch passes its
-    mean loss through untouched, so it costs nothing and equals the plain loop bit for bit.
+    Each batch adds its `share` to the gradients, and `finish` makes them those of the mean loss. A
+    window of one batch takes the mean loss itself, so it costs nothing and equals the plain loop
+    bit for bit; otherwise the shares are sums over items, to be divided by the total weight.
 
     Args:
         keeps: whether batches are kept for `replay`.
         loss_is_mean: whether the loss function returns a mean over the batch's items or their sum.
     """
 
-    __slots__ = ("_kept", "batches", "keeps", "loss_is_mean", "weight")
+    __slots__ = ("_kept", "_random", "batches", "keeps", "loss_is_mean", "sums", "weight")
 
     def __init__(self, *, keeps: bool, loss_is_mean: bool) -> None:
         self.keeps, self.loss_is_mean = keeps, loss_is_mean
-        self.batches, self.weight = 0, 0.0
+        self.batches, self.weight, self.sums = 0, 0.0, False
         self._kept: list[tuple[Any, ...]] = []
+        self._random: Any = None
 
     def clear(self) -> None:
         """Forget everything gathered."""
-        self.batches = 0
-        self.weight = 0.0
+        self.batches, self.weight, self.sums = 0, 0.0, False
         self._kept.clear()
 
-    def keep(self, run: "RunState") -> None:
-        """Remember this batch, and the random numbers its prediction is about to draw."""
-        self._kept.append((run.batch, run.xb, run.yb, run.weight, streams.default_state()))
+    def mark(self, run: "RunState") -> None:
+        """Remember the random state that the batch's prediction is about to draw from."""
+        self._random = run.random_state()
+
+    def add(self, run: "RunState") -> None:
+        """Count a batch whose gradient is about to be taken.
+
+        Raises:
+            ValueError: its weight is negative or nan.
+        """
+        if not run.weight >= 0:
+            raise ValueError(
+                f"run.weight must be a number of items, 0 or more; got {run.weight}. "
+                "Correct the Learner's weight=."
+            )
+        self.batches += 1
+        self.weight += run.weight
+        if self.keeps:
+            self._kept.append((*(getattr(run, name) for name in _FIELDS[:4]), self._random))
 
     def share(self, run: "RunState") -> Tensor:
-        """What this batch adds to the loss of the window, before `finish` divides it."""
+        """What this batch adds to the loss of the window."""
         if self.batches > 1 or not run.closes:
+            self.sums = True
+        if self.sums:
             return run.loss * run.weight if self.loss_is_mean else run.loss
-        return run.loss if self.loss_is_mean else run.loss / run.weight
+        return run.mean_loss
 
     def finish(self, run: "RunState") -> None:
-        """Divide the gradients by the window's total weight."""
-        with torch.no_grad():
-            for p in run.trained_parameters():
-                if p.grad is not None:
-                    p.grad.div_(self.weight)
+        """Make the gradients those of the window's mean loss."""
+        if self.sums:
+            with torch.no_grad():
+                for p in run.trained_parameters():
+                    if p.grad is not None:
+                        p.grad.div_(self.weight)
 
-    def replay(self, run: "RunState", predict: Any, compute_loss: Any, backward: Any) -> Tensor:
-        """Run the kept batches through the actions again; returns the window's mean loss, detached.
+    def require_kept(self) -> None:
+        """See that there is something to replay.
 
         Raises:
             RuntimeError: no batch was kept.
@@ -66,17 +84,20 @@ class Window:
                 "run.regrad() has no batches to replay. Set regrads = True on the callback that "
                 "calls it, and call it while an update window is open, e.g. in the step action."
             )
-        before = [getattr(run, name) for name in _FIELDS]
+
+    def replay(self, run: "RunState", predict: Any, compute_loss: Any, backward: Any) -> Tensor:
+        """Run the kept batches through the actions again; returns the window's mean loss."""
+        before, random_state = [getattr(run, name) for name in _FIELDS], run.random_state()
         total = torch.zeros((), dtype=torch.float64)
-        with streams.forked(), torch.enable_grad():
-            for run.batch, run.xb, run.yb, run.weight, random_state in self._kept:
-                streams.set_default_state(random_state)
+        with torch.enable_grad():
+            for run.batch, run.xb, run.yb, run.weight, at_prediction in self._kept:
+                run.set_random_state(at_prediction)
                 predict()
                 compute_loss()
                 if run.weight:
                     backward()
-                    share = run.loss.detach() * (run.weight if self.loss_is_mean else 1)
-                    total = total.to(share) + share
+                    total = total.to(run.loss) + run.mean_loss.detach() * run.weight
+        run.set_random_state(random_state)
         for name, value in zip(_FIELDS, before, strict=True):
             setattr(run, name, value)
         return total / self.weight

@@ -164,6 +164,67 @@ def test_validation_neither_sees_nor_moves_it():
     assert run.history["lr"] == pytest.approx([0.4 * (1 - i / 8) for i in range(8)])
 
 
+def test_the_very_values_are_put_back():
+    class Own(Callback):
+        n = 3
+
+    own = Own()
+    learn = learner(lambda model: torch.optim.SGD(model.parameters(), lr=1), callbacks=[own])
+    learn.fit(1, [ParamScheduler("lr", FALL), ParamScheduler("callbacks.own.n", FALL)])
+    assert type(learn.opt.param_groups[0]["lr"]) is int
+    assert "n" not in vars(own)
+    assert own.n == 3
+    own.n = 5
+    learn.fit(1, [ParamScheduler("callbacks.own.n", FALL)])
+    assert (own.n, type(own.n)) == (5, int)
+
+
+def test_two_callbacks_of_one_name_need_names_of_their_own():
+    class Own(Callback):
+        n = 3.0
+
+    a, b = Own(), Own()
+    learn = learner(callbacks=[a, b])
+    with pytest.raises(ValueError, match=r"ambiguous: 2 callbacks are named 'own'. Set"):
+        learn.fit(1, [ParamScheduler("callbacks.own.n", FALL)])
+    b.name = "second"
+    watch = Watch(lambda run: (a.n, b.n))
+    learn.fit(1, [ParamScheduler("callbacks.second.n", FALL), watch])
+    assert [n for n, _ in watch.seen] == [3.0] * 4
+    assert [n for _, n in watch.seen] == EXPECTED
+
+
+def test_two_schedules_for_one_number_are_refused():
+    with pytest.raises(ValueError, match=r"2 schedules drive 'lr'; the last would win"):
+        learner().fit(1, [ParamScheduler("lr", FALL), ParamScheduler("lr", FALL, group=0)])
+
+
+def test_a_schedule_that_gives_no_number_is_refused():
+    for value, text in ((float("nan"), "must be finite; got nan"), ("x", "must be a real number")):
+        with pytest.raises((ValueError, TypeError), match=rf"schedule\(pos\) {text}"):
+            learner().fit(1, [ParamScheduler("lr", lambda pos, v=value: v)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((3, FALL), "name must be a string; got 3"),
+        (("lr", FALL, "0"), "group must be the number of a parameter group; got '0'"),
+        (("model.1.p", FALL, 7), "group=7 has no meaning for the path 'model.1.p'"),
+    ],
+)
+def test_wrong_arguments_speak(arguments, text):
+    name, schedule, *group = arguments
+    with pytest.raises((TypeError, ValueError), match=text):
+        ParamScheduler(name, schedule, group=group[0] if group else None)
+
+
+def test_a_plain_function_is_asked_before_every_step():
+    asked = []
+    learner().fit(1, [ParamScheduler("lr", lambda pos: asked.append(pos) or 0.1)])
+    assert asked == [0, 0.25, 0.5, 0.75]
+
+
 WRONG = {
     "hyper-parameter": (
         "momentun",
@@ -173,7 +234,7 @@ WRONG = {
     "group": ("lr", 3, r"group must be the number of a parameter group; got 3, but SGD has 1"),
     "root": ("modle.1.p", None, r"the path 'modle.1.p' starts with 'modle'. Did you mean model\?"),
     "module": ("model.9.p", None, r"'model.9.p' leads nowhere: Sequential has no '9'"),
-    "attribute": ("model.1.rate", None, r"leads nowhere: Dropout has no 'rate'"),
+    "attribute": ("model.1.rate", None, r"leads nowhere: Dropout has no 'rate'. Use one of: p"),
     "callback": ("callbacks.mixup.a", None, r"leads nowhere: dict has no 'mixup'"),
     "optimizer": (
         "opt.gen.lr",

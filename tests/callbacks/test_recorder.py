@@ -139,3 +139,44 @@ def test_plotting_what_was_not_recorded_says_what_was():
 def test_ones_own_recorder_replaces_the_default():
     mine = Recorder()
     assert tiny_learner([mine]).fit(1).recorder is mine
+
+
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)])
+def test_an_lr_in_a_tensor_costs_no_reads_either(monkeypatch, lr):
+    learn = tiny_learner(items=600 * 8)
+    learn.opt = torch.optim.SGD(learn.model.parameters(), lr=lr)
+    learn.data.valid_dl = None
+    reads = []
+
+    class Count(Callback):
+        phase = 1
+
+        def begin_train(self, run):
+            for name in ("item", "__float__", "tolist"):
+                original = getattr(torch.Tensor, name)
+                monkeypatch.setattr(
+                    torch.Tensor, name, lambda t, *a, o=original: reads.append(1) or o(t, *a)
+                )
+
+        def after_train(self, run):
+            monkeypatch.undo()
+
+    learn.fit(1, callbacks=[Count()])
+    # torch's own SGD reads a tensor lr once for each parameter and step.
+    assert len(reads) <= (600 * 4 if isinstance(lr, torch.Tensor) else 0) + 2
+
+
+def test_ones_own_recorder_may_be_a_subclass():
+    class Mine(Recorder):
+        pass
+
+    assert len(tiny_learner([Mine()]).fit(1).history["loss"]) == 4
+
+
+def test_a_loss_that_is_no_number_is_refused_in_validation_too():
+    from functools import partial
+
+    learn = tiny_learner(loss_func=partial(torch.nn.functional.cross_entropy, reduction="none"))
+    with pytest.raises(ValueError, match="a mean is over numbers") as caught:
+        learn.validate()
+    assert "it must be one number" in "".join(caught.value.__notes__)

@@ -13,7 +13,7 @@ from torch import nn
 import lehr.callbacks
 from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, accuracy
 from lehr.dispatch import METHODS, check, in_layers, in_phases
-from lehr.events import EVENTS
+from lehr.events import ACTIONS, EVENTS
 from lehr.schedules import sched_lin
 from lehr.state import capture, first_difference
 from lehr.testing import tiny_learner
@@ -100,17 +100,18 @@ ENDINGS = [ZeroDivisionError, CancelBatch, CancelEpoch, CancelFit]
 
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("event", EVENTS)
-def test_it_leaves_everything_clean_however_the_fit_ends(kind, ending, event):
+@pytest.mark.parametrize("moment", [*EVENTS, *ACTIONS])
+def test_it_leaves_everything_clean_however_the_fit_ends(kind, ending, moment):
     class End(Callback):
         left = 1
 
-        def end(self, run):
+        def _end(self, run, proceed=lambda: None):
             self.left -= 1
             if self.left == 0:
                 raise ending
+            proceed()
 
-    setattr(End, event, End.end)
+    setattr(End, moment, End._end)
     learn = learner(make(kind), End())
     before = surroundings(learn)
     with suppress(ZeroDivisionError, RuntimeError):  # a misplaced cancel is a RuntimeError

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import IterableDataset, RandomSampler, SequentialSampler, TensorDataset
 
 from lehr.data import DataLoader, Dataset, Sampler
-from lehr.types import SeekableLoader
+from lehr.types import is_seekable
 
 X, Y = torch.arange(40.0).reshape(20, 2), torch.arange(20)
 DS = Dataset(X, Y)
@@ -58,8 +58,8 @@ def rows(batches):
 
 
 def test_it_is_seekable():
-    assert isinstance(DataLoader(DS), SeekableLoader)
-    assert not isinstance(TorchLoader(DS), SeekableLoader)
+    assert is_seekable(DataLoader(DS))
+    assert not is_seekable(TorchLoader(DS))
 
 
 def test_consecutive_batches_twice():

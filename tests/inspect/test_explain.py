@@ -43,3 +43,9 @@ def test_the_order_shown_is_the_order_that_runs():
     shown = [row.split()[0].rstrip("()") for row in explain([spy]).splitlines()]
     shown = [name for name in shown if name in (*EVENTS, *ACTIONS)]
     assert shown == list(dict.fromkeys(name for name in spy.log))
+
+
+def test_the_callbacks_of_a_fit_can_be_shown_with_it():
+    learn = tiny_learner([Noise()])
+    assert line(learn.explain(), "finish_grad") == ["Noise", ">", "verb"]
+    assert line(learn.explain([Clip()]), "finish_grad") == ["Noise", ">", "Clip", ">", "verb"]

@@ -7,6 +7,7 @@ import torch
 
 from lehr.callback import Callback
 from lehr.events import Phase
+from lehr.history import column
 from lehr.metrics import meters
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Metrics(Callback):
 
     def after_batch(self, run: "Run") -> None:
         """Count the batch, unless it was cancelled before its loss."""
-        if run.training > self.train or run.loss is None or not run.weight:
+        if not self._measures(run) or run.loss is None or not run.weight:
             return
         with torch.no_grad():
             for meter in self.meters:
@@ -64,7 +65,7 @@ class Metrics(Callback):
         self._write(run)
 
     def _begin(self, run: "Run") -> None:
-        if run.training > self.train:
+        if not self._measures(run):
             return
         for meter in self.meters:
             meter.reset()
@@ -72,14 +73,15 @@ class Metrics(Callback):
                 run.history.log_row(self._column(name, run), None)
 
     def _write(self, run: "Run") -> None:
-        if run.training > self.train:
+        if not self._measures(run):
             return
         for meter in self.meters:
             for name, value in meter.values().items():
                 run.history.log_row(self._column(name, run), value)
 
+    def _measures(self, run: "Run") -> bool:
+        return self.train or not run.training
+
     @staticmethod
     def _column(name: str, run: "Run") -> str:
-        if run.training:
-            return f"train_{name}"
-        return f"{run.valid_name}/{name}" if run.valid_name else name
+        return f"train_{name}" if run.training else column(name, run.valid_name)

@@ -10,7 +10,7 @@ from torch import Tensor
 from lehr import optimizers
 from lehr.annealing import Schedule
 from lehr.callback import Callback
-from lehr.errors import did_you_mean
+from lehr.errors import did_you_mean, real_number
 from lehr.events import Phase
 from lehr.types import is_mapping
 
@@ -54,6 +54,15 @@ class ParamScheduler(Callback):
     def __init__(
         self, name: str, schedule: Callable[[float], float], *, group: int | None = None
     ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f'name must be a string; got {name!r}. Write e.g. "lr" or "model.2.p".')
+        if group is not None and (not isinstance(group, int) or isinstance(group, bool)):
+            raise TypeError(f"group must be the number of a parameter group; got {group!r}.")
+        if group is not None and "." in name and not name.startswith("opt."):
+            raise ValueError(
+                f"group={group} has no meaning for the path {name!r}. Leave it out: only the "
+                "hyper-parameters of an optimizer have groups."
+            )
         if not callable(schedule):
             raise TypeError(
                 f"schedule must be a function of position; got {schedule!r}. "
@@ -67,17 +76,29 @@ class ParamScheduler(Callback):
         self._label = name if group is None else f"{name}[{group}]"
         if self._label == "lr":
             self._label = None
+        self._first = 0
 
     def begin_fit(self, run: "Run") -> None:
         """Find what to drive, and see that it is a number."""
+        same = [cb for cb in run.callbacks if isinstance(cb, ParamScheduler) and cb._drives(self)]
+        if len(same) > 1:
+            raise ValueError(
+                f"{len(same)} schedules drive {self.param!r}; the last would win. Leave one, or "
+                "give each a group."
+            )
         for holder, key in self._slots(run):
             old = _get(holder, key)
-            if isinstance(old, bool) or not isinstance(old, (Real, Tensor)):
+            number = isinstance(old, Real) or (isinstance(old, Tensor) and old.numel() == 1)
+            if isinstance(old, bool) or not number:
                 raise ValueError(
                     f"{self.param} is {old!r}; only a number can follow a schedule. Choose another."
                 )
-            before = old.item() if isinstance(old, Tensor) else float(old)
-            run.defer(lambda holder=holder, key=key, before=before: _setter(holder, key)(before))
+            run.defer(_restorer(holder, key))
+
+    def _drives(self, other: "ParamScheduler") -> bool:
+        return self.param == other.param and (
+            self.group == other.group or None in (self.group, other.group)
+        )
 
     def begin_train(self, run: "Run") -> None:
         """Look the places up anew: loading a state replaces an optimizer's groups."""
@@ -107,7 +128,7 @@ class ParamScheduler(Callback):
         _ = run.pos  # refuses where the length is unknown
         planned, self._first = run.planned_steps or 1, run.n_steps
         steps = range(self._first, min(self._first + many, planned))
-        self._values = [float(self.schedule(step / planned)) for step in steps]
+        self._values = [real_number("schedule(pos)", self.schedule(s / planned)) for s in steps]
 
     def _slots(self, run: "Run") -> Iterator[tuple[Any, str]]:
         """The places of the number: (mapping or object, key)."""
@@ -150,12 +171,22 @@ class ParamScheduler(Callback):
 
     def _root(self, run: "Run", root: str) -> Any:
         if root == "callbacks":
-            return {callback.name: callback for callback in run.callbacks}
+            return self._by_name(run)
         if root not in _ROOTS:
             raise ValueError(
                 f"the path {self.param!r} starts with {root!r}. {did_you_mean(root, _ROOTS)}"
             )
         return getattr(run, root)
+
+    def _by_name(self, run: "Run") -> dict[str, Any]:
+        name = self.param.split(".")[1]
+        alike = [callback for callback in run.callbacks if callback.name == name]
+        if len(alike) > 1:
+            raise ValueError(
+                f"the path {self.param!r} is ambiguous: {len(alike)} callbacks are named {name!r}. "
+                "Set the attribute name of one."
+            )
+        return {callback.name: callback for callback in run.callbacks}
 
     def __repr__(self) -> str:
         group = "" if self.group is None else f", group={self.group}"
@@ -171,13 +202,17 @@ def _walk(owner: Any, path: str, whole: str) -> tuple[Any, str]:
 
 
 def _child(owner: Any, name: str, whole: str) -> Any:
-    names = list(owner) if is_mapping(owner) else dir(owner)
-    if name not in names and not hasattr(owner, name):
-        public = [n for n in names if not n.startswith("_")]
-        kind = type(owner).__name__
+    if is_mapping(owner):
+        names, found = list(owner), name in owner
+    else:
+        public = {n: getattr(owner, n, None) for n in dir(owner) if n[0] != "_"}
+        numbers = [n for n, v in public.items() if isinstance(v, Real) and not isinstance(v, bool)]
+        names = [*getattr(owner, "_modules", ()), *numbers]
+        found = hasattr(owner, name)
+    if not found:
+        hint = did_you_mean(name, names) if names else "It has no numbers."
         raise ValueError(
-            f"the path {whole!r} leads nowhere: {kind} has no {name!r}. "
-            f"{did_you_mean(name, public)}"
+            f"the path {whole!r} leads nowhere: {type(owner).__name__} has no {name!r}. {hint}"
         )
     return owner[name] if is_mapping(owner) else getattr(owner, name)
 
@@ -196,3 +231,16 @@ def _setter(holder: Any, key: str) -> Callable[[float], Any]:
     if is_mapping(holder):
         return partial(cast("dict[str, Any]", holder).__setitem__, key)
     return partial(setattr, holder, key)
+
+
+def _restorer(holder: Any, key: str) -> Callable[[], Any]:
+    """A function that puts back the very value that is there now."""
+    old = _get(holder, key)
+    if isinstance(old, Tensor):
+        return partial(old.copy_, old.detach().clone())
+    if is_mapping(holder):
+        return partial(cast("dict[str, Any]", holder).__setitem__, key, holder[key])
+    inherited = isinstance(getattr(type(holder), key, None), Real)  # type: ignore[reportUnknownArgumentType]
+    if inherited and key not in getattr(holder, "__dict__", {key: old}):
+        return lambda: delattr(holder, key)  # what is there now is the class's
+    return partial(setattr, holder, key, old)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lehr import table
 from lehr.callback import Callback
 from lehr.events import Phase
+from lehr.notebook import in_notebook
 
 if TYPE_CHECKING:
     from lehr.run import Run
@@ -83,7 +84,7 @@ class Progress(Callback):
         if (now := perf_counter()) < self._next:
             return
         self._next = now + _REFRESH_SECONDS
-        loss = "" if run.loss is None else f"loss {float(run.loss.detach()):.4f}"
+        loss = "" if run.loss is None else f"loss {float(run.mean_loss.detach()):.4f}"
         items = (run.n_iter - self._iter) * (run.weight or 0)
         rate = f"{items / (now - self._begin):,.0f} items/s" if run.training else ""
         self._iter, self._begin = run.n_iter, now
@@ -101,6 +102,7 @@ class Progress(Callback):
 
     def after_fit(self, run: "Run") -> None:
         """Say why the run ended before its time."""
+        self._show(run)
         if run.stop_reason is not None:
             self._view.say(f"stopped: {run.stop_reason}")
 
@@ -125,8 +127,7 @@ def _total(run: "Run") -> int | None:
 
 
 def _where() -> str:
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None and "IPKernelApp" in shell.config:
+    if in_notebook():
         return "notebook"
     return "terminal" if sys.stdout.isatty() else "plain"
 

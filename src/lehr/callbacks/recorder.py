@@ -11,6 +11,7 @@ from lehr import optimizers
 from lehr.callback import Callback
 from lehr.errors import did_you_mean
 from lehr.events import Phase
+from lehr.history import column
 from lehr.metrics import Mean
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Recorder(Callback):
         self.history = run.history
         self.history.meta.update(seed=run.seed)
         self._train, self._valid, self._in_train = Mean(), Mean(), False
+        self._start = perf_counter()
         self._gathered: list[tuple[int, Tensor, float, Any]] = []
         self._validated: list[tuple[int, float | None]] = []
         self.history.before_read.append(self._write_gathered)
@@ -52,7 +54,7 @@ class Recorder(Callback):
     def begin_epoch(self, run: "Run") -> None:
         """Start a row."""
         self._start = perf_counter()
-        valid = dict.fromkeys(_column("valid_loss", name) for name in run.valid_names)
+        valid = dict.fromkeys(column("valid_loss", name) for name in run.valid_names)
         self.history.open_row(epoch=run.epoch, step=run.n_steps, train_loss=None, **valid)
 
     def begin_train(self, run: "Run") -> None:
@@ -62,10 +64,9 @@ class Recorder(Callback):
 
     def after_batch(self, run: "Run") -> None:
         """Keep the loss of the batch, unless it was cancelled before there was one."""
-        loss = run.loss
-        if loss is None:
+        if run.loss is None:
             return
-        loss = loss.detach()
+        loss = run.mean_loss.detach()
         if not run.training:
             self._valid.add(loss, run.weight)
             return
@@ -110,7 +111,7 @@ class Recorder(Callback):
 
     def after_validate(self, run: "Run") -> None:
         """Write the validation loss; in the middle of an epoch, the row ends with it."""
-        self.history.log_row(_column("valid_loss", run.valid_name), self._valid.value)
+        self.history.log_row(column("valid_loss", run.valid_name), self._valid.value)
         if run.valid_name == run.valid_names[0]:
             self._validated.append((run.n_iter, self._valid.value))
         if self._in_train and run.valid_name == run.valid_names[-1]:
@@ -120,9 +121,17 @@ class Recorder(Callback):
     def after_epoch(self, run: "Run") -> None:
         """Write how long it took, validation included."""
         self._in_train = False
+        self._write_time(run)
+
+    def after_fit(self, run: "Run") -> None:
+        """Complete the row of an epoch that was cut short."""
+        self._write_time(run)
+
+    def _write_time(self, run: "Run") -> None:
         if self.history.row_is_open:
             self.history.log_row("step", run.n_steps)
             self.history.log_row("seconds", perf_counter() - self._start)
+            run.defer(self.history.close_row)
 
     @property
     def losses(self) -> list[float]:
@@ -179,7 +188,3 @@ class Recorder(Callback):
         ax.plot(series[name].batches, series[name].values, linewidth=1)
         ax.set(xlabel="training batch", ylabel=name)
         return ax
-
-
-def _column(name: str, loader: str) -> str:
-    return f"{loader}/{name}" if loader else name

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from lehr.data.sampler import check_start
 from lehr.streams import Streams, forked
-from lehr.types import Batch, SeekableLoader
+from lehr.types import Batch, is_seekable
 
 
 class Feed:
@@ -48,7 +48,7 @@ class Feed:
         self.loader: Any = loader
         self.name = name
         self._calls = not readable
-        self.seekable = isinstance(loader, (SeekableLoader, list, tuple))
+        self.seekable = is_seekable(loader) or isinstance(loader, (list, tuple))
         """Whether entering an epoch at any batch is exact and costs nothing."""
 
     @property
@@ -83,7 +83,7 @@ class Feed:
         return self._look_ahead(batches) if n is None else self._count(batches, start, n)
 
     def _batches(self, seed: int, epoch: int, start: int) -> Iterator[Batch]:
-        if isinstance(self.loader, SeekableLoader):
+        if is_seekable(self.loader):
             return self.loader.batches(seed, epoch, start)
         if isinstance(self.loader, (list, tuple)):
             return islice(cast(Iterable[Batch], self.loader), start, None)

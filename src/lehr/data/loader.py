@@ -85,6 +85,15 @@ class DataLoader:
         self._passes += 1
         return self.batches(self._pass_seed, self._passes - 1)
 
+    def state_dict(self) -> dict[str, int | None]:
+        """How often the loader was iterated by hand, and with which seed; a fit needs neither."""
+        return {"passes": self._passes, "pass_seed": self._pass_seed}
+
+    def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
+        """Go on from there."""
+        self._passes = state_dict["passes"] or 0
+        self._pass_seed = state_dict["pass_seed"]
+
     def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of an epoch from number ``start`` on; those before are never read.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lehr.data.sampler import Sampler, check_start, count_batches, cut
 from lehr.errors import positive_int
 from lehr.streams import Streams, forked
-from lehr.types import SeekableLoader
+from lehr.types import is_seekable
 
 
 class ForeignOrder:
@@ -96,7 +96,7 @@ def decide_order(
             f"shuffle=True and sampler={type(sampler).__name__} both decide the order. Give one; "
             "Sampler(dataset, batch_size, shuffle=True) shuffles by itself."
         )
-    if not isinstance(sampler, SeekableLoader):
+    if not is_seekable(sampler):
         return ForeignOrder(sampler, 64 if batch_size is None else batch_size, drop_last=drop_last)
     own_size = getattr(sampler, "batch_size", None)
     if batch_size not in (None, own_size):
