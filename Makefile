@@ -32,6 +32,7 @@ test: $(VENV)/.dev   ## everything
 
 bench: $(VENV)/.dev  ## our step beside the hand-written one; writes bench/results/
 	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/import_time.py
 
 docs: $(VENV)/.dev   ## run every Python block of README and docs
 	$(BIN)/pytest tests/test_docs.py

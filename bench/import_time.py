@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 
+import results
+
 SCRIPT = """
 import json, sys, time
 start = time.perf_counter()
@@ -32,11 +34,17 @@ def once() -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10)
-    repeats = parser.parse_args().repeats
+    options = parser.parse_args()
     once()
-    ours, torchs, modules = zip(*(once() for _ in range(repeats)), strict=True)
-    print(f"import torch: {statistics.median(torchs):.3f} s")
-    print(f"import lehr on top: {statistics.median(ours):.3f} s, {int(modules[0])} modules")
+    ours, torchs, modules = zip(*(once() for _ in range(options.repeats)), strict=True)
+    rows = {
+        "import torch, seconds": round(statistics.median(torchs), 3),
+        "import lehr on top, seconds": round(statistics.median(ours), 3),
+        "modules on top": int(modules[0]),
+    }
+    for name, value in rows.items():
+        print(f"{name}: {value}")
+    results.write("import", rows, vars(options))
 
 
 if __name__ == "__main__":

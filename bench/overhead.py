@@ -10,16 +10,12 @@ to bench/results/overhead_<hardware>_<date>.json.
 
 import argparse
 import io
-import json
-import platform
 import random
 import statistics
-import sys
 from collections.abc import Callable
-from datetime import date
-from pathlib import Path
 from time import perf_counter
 
+import results
 import torch
 import torch.nn.functional as F
 from rich.console import Console
@@ -119,24 +115,7 @@ def main() -> None:
             f"{name:<44} {middle:6.3f} ×  [{low:.3f}, {high:.3f}]",
             f"{rows[name]['microseconds_a_step']} µs a step",
         )
-    where = f"{platform.machine()}-{torch.get_num_threads()}threads"
-    result = {
-        "what": "overhead",
-        "date": str(date.today()),
-        "hardware": where,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "options": vars(options),
-        "rows": rows,
-    }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"overhead_{where}_{date.today()}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(
-        f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}",
-        file=sys.stderr,
-    )
+    results.write("overhead", rows, vars(options))
 
 
 if __name__ == "__main__":

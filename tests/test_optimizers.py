@@ -66,3 +66,13 @@ def test_an_optimizer_that_clears_in_its_own_way_is_asked_to(layers):
     clear_gradients(opt)
     assert opt.cleared == 1
     assert all(p.grad is not None and not p.grad.any() for p in layers.parameters())
+
+
+def test_every_optimizer_steps():
+    from lehr import optimizers
+
+    weights = [torch.ones(1, requires_grad=True) for _ in range(2)]
+    for w in weights:
+        w.grad = torch.ones(1)
+    optimizers.step({str(i): torch.optim.SGD([w], lr=0.5) for i, w in enumerate(weights)})
+    assert [w.item() for w in weights] == [0.5, 0.5]

@@ -12,6 +12,7 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lehr import optimizers, streams
 from lehr.data.feed import Feed
@@ -25,10 +26,7 @@ from lehr.types import is_mapping, is_sequence
 
 @final
 class Run(RunState):
-    """One training of a Learner: born in `Learner.fit`, returned by it.
-
-    Its fields are described in `RunState`.
-    """
+    """One training of a Learner, born in `Learner.fit`; its fields are described in `RunState`."""
 
     __slots__ = ()
 
@@ -86,12 +84,13 @@ class Run(RunState):
         self._heed_stop()
         batches = feed.epoch(self.seed, epoch)
         for self.batch_index in count():
-            self.batch = self.xb = self.yb = self.pred = self.loss = self.weight = None
+            self.batch = None
             if training:  # what is drawn from here on is a function of (seed, epoch, batch)
                 rekey(self.batch_index)
             if (item := next(batches, None)) is None:
                 break
             self.batch, self._last = item
+            self.pred = self.loss = self.weight = None
             self.stepped, self.closes, self._in_batch = False, True, True
             mark, window, steps = len(undos), self.window.batches, self.n_steps
             if not window:
@@ -168,8 +167,7 @@ class Run(RunState):
         window.clear()
 
     def _flush_window(self) -> None:
-        # The batch that should have closed the window was cancelled, or never came.
-        self.batch_index -= 1
+        self.batch_index -= 1  # whose batch should have closed the window, and was cancelled
         self._in_batch = True
         with suppress(CancelBatch):
             self._close_window()
@@ -208,14 +206,15 @@ class Run(RunState):
             self.loss = self.loss_func(self.pred, self.yb)
 
     def _backward(self) -> None:
-        self.window.share(self).backward()
+        window = self.window  # the usual case takes one call less
+        usual = window.loss_is_mean and self.closes and window.batches == 1 and not window.sums
+        (self.loss if usual else window.share(self)).backward()
 
     def _finish_grad(self) -> None:
         """The gradient is the window's mean already; callbacks unscale, transform and clip it."""
 
     def _step(self) -> None:
-        for opt in optimizers.each(self.opt):
-            opt.step()
+        _ = self.opt.step() if isinstance(self.opt, Optimizer) else optimizers.step(self.opt)
         self.stepped = True
 
     def _zero_grad(self) -> None:

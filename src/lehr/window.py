@@ -61,9 +61,9 @@ class Window:
         """What this batch adds to the loss of the window."""
         if self.batches > 1 or not run.closes:
             self.sums = True
-        if self.sums:
-            return run.loss * run.weight if self.loss_is_mean else run.loss
-        return run.mean_loss
+        if not self.sums:
+            return run.loss if self.loss_is_mean else run.mean_loss
+        return run.loss * run.weight if self.loss_is_mean else run.loss
 
     def finish(self, run: "RunState") -> None:
         """Make the gradients those of the window's mean loss."""

@@ -64,9 +64,10 @@ class Recorder(Callback):
 
     def after_batch(self, run: "Run") -> None:
         """Keep the loss of the batch, unless it was cancelled before there was one."""
-        if run.loss is None:
+        loss = run.loss
+        if loss is None:
             return
-        loss = run.mean_loss.detach()
+        loss = (loss if run.window.loss_is_mean else run.mean_loss).detach()
         if not run.training:
             self._valid.add(loss, run.weight)
             return
