@@ -33,7 +33,8 @@ class ParamScheduler(Callback):
             ``"momentum"``, which is the first beta where there are betas), or the path of any
             number: ``"model.2.p"``, ``"callbacks.mix_up.alpha"``, ``"opt.generator.lr"`` with
             several optimizers.
-        schedule: a function from position in [0, 1] to a value, see `lehr.schedules`.
+        schedule: a function from position in [0, 1] to a value. One of `lehr.schedules` is pure, so
+            its values are had up to 256 steps ahead; any other function is asked before each step.
         group: number of the one parameter group to drive; None drives all.
 
     Raises:
