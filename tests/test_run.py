@@ -1096,3 +1096,17 @@ def test_a_coroutine_is_refused():
 
     with pytest.raises(TypeError, match=r"Async.after_loss is a coroutine.*Write def, not async"):
         tiny_learner([Async()])
+
+
+def test_fits_leave_no_garbage():
+    learn = tiny_learner(items=160)
+    learn.fit(1)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(20):
+            learn.fit(1)
+        assert len(gc.get_objects()) - before < 50  # a cycle a fit would make thousands
+    finally:
+        gc.enable()
