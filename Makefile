@@ -30,9 +30,10 @@ check: $(VENV)/.dev  ## format, lint, types, architecture, fast tests
 test: $(VENV)/.dev   ## everything
 	$(BIN)/pytest
 
-bench: $(VENV)/.dev  ## our step beside the hand-written one; writes bench/results/
+bench: $(VENV)/.dev  ## speed, import time and accuracy; writes bench/results/ (about 7 minutes)
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/import_time.py
+	$(BIN)/python bench/accuracy.py
 
 docs: $(VENV)/.dev   ## run every Python block of README and docs
 	$(BIN)/pytest tests/test_docs.py
