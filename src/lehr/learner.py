@@ -112,8 +112,9 @@ class Learner:
     ) -> Run:
         """Train.
 
-        Gradients left from elsewhere are cleared first. When the fit ends, the global random state
-        of torch, the modes of all sub-modules and every scheduled value are as they were before.
+        Gradients left from elsewhere are cleared first. When the fit ends, torch's default
+        generators, the modes of all sub-modules and every scheduled value are as they were before;
+        only the first fit of a Learner that has no seed yet draws one number, its seed.
 
         Args:
             epochs: how many passes over the training loader; at least 0.

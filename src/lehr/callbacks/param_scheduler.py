@@ -72,12 +72,8 @@ class ParamScheduler(Callback):
         self.param = name
         self.schedule = schedule
         self.group = group
-        # The recorder has the learning rate.
-        self._first = 0
-        self._label = name if group is None else f"{name}[{group}]"
-        if self._label == "lr":
-            self._label = None
-        self._first = 0
+        label = name if group is None else f"{name}[{group}]"
+        self._label = None if label == "lr" else label  # the recorder writes the column lr
 
     def begin_fit(self, run: "Run") -> None:
         """Find what to drive, and see that it is a number."""

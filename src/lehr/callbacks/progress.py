@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,13 +64,8 @@ class Progress(Callback):
             yield
             return
         mode = _where() if self.mode == "auto" else self.mode
-        self._view = view = (
-            _Terminal(self.console)
-            if mode == "terminal"
-            else _Notebook()
-            if mode == "notebook"
-            else _Plain()
-        )
+        made = {"terminal": partial(_Terminal, self.console), "notebook": _Notebook}
+        self._view = view = made.get(mode, _Plain)()
         self._shown = self._iter = 0
         self._begin = perf_counter()
         self._next = self._begin + _REFRESH_SECONDS if view.live else float("inf")

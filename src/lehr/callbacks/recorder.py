@@ -88,8 +88,9 @@ class Recorder(Callback):
         stacked = torch.stack([loss.reshape(()) if loss.ndim else loss for loss in losses])
         self._train.add_all(stacked, weights)
         self.history.series_of("loss").extend(batches, stacked)
-        if None not in lrs:
-            self.history.series_of("lr").extend(batches, lrs)
+        known = [(batch, lr) for batch, lr in zip(batches, lrs, strict=True) if lr is not None]
+        if known:
+            self.history.series_of("lr").extend(*zip(*known, strict=True))
 
     def after_train(self, run: "Run") -> None:
         """Write the training loss."""
