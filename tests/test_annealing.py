@@ -97,9 +97,9 @@ def test_plot():
     from matplotlib import pyplot as plt
 
     f = one_cycle(0.5)
-    ax = f.plot()
+    (ax,) = f.plot().axes
     assert ax.get_title() == "one_cycle(0.5)"
-    assert constant(0.1).plot(ax) is ax
+    assert constant(0.1).plot(ax) is ax.figure
     x, y = ax.lines[0].get_data()
     assert (x[0], x[-1], y[0], y[-1], max(y)) == (0, 1, f(0), f(1), 0.5)
     assert [line.get_label() for line in ax.lines] == ["one_cycle(0.5)", "constant(0.1)"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ParamSpec, cast, final
 
+from lehr import drawing
 from lehr.errors import real_number
 
 P = ParamSpec("P")
@@ -58,15 +59,13 @@ class Schedule:
         return functools.partial(self.factory, **dict(zip(names, self.arguments, strict=True))), ()
 
     def plot(self, ax: Any = None) -> Any:
-        """Draws the value over the position on a matplotlib Axes (None: a new one); returns it."""
-        if ax is None:
-            from matplotlib import pyplot as plt
-
-            ax = cast(Any, plt).subplots()[1]
-            ax.set(xlabel="share of the fit", ylabel="value", title=repr(self))
+        """Draws the value over the position on ``ax`` (None: new axes); returns the figure."""
+        title = {"title": repr(self)} if ax is None else {}
+        ax = drawing.axes(ax)
         at = [i / 1000 for i in range(1001)]
         ax.plot(at, [self(pos) for pos in at], label=repr(self))
-        return ax
+        ax.set(xlabel="share of the fit", ylabel="value", **title)
+        return ax.figure
 
 
 def schedule(factory: Callable[P, Curve]) -> Callable[P, Schedule]:

@@ -114,17 +114,19 @@ def test_no_number_is_read_from_the_device_while_training(monkeypatch):
 
 def test_plots_are_figures_with_labels():
     run = tiny_learner().fit(2, callbacks=[ParamScheduler("momentum", sched_lin(0.9, 0.8))])
-    for ax, label in (
+    for figure, label in (
         (run.recorder.plot_loss(), "loss"),
         (run.recorder.plot_lr(), "lr"),
         (run.recorder.plot("momentum"), "momentum"),
     ):
-        assert isinstance(ax.figure, Figure)
+        assert isinstance(figure, Figure)
+        (ax,) = figure.axes
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("training batch", label)
         assert len(ax.lines[0].get_xdata()) == 8
-    assert len(run.recorder.plot_loss().lines) == 2
-    own = Figure().subplots()
-    assert run.recorder.plot_loss(own) is own
+    assert len(run.recorder.plot_loss().axes[0].lines) == 2
+    own = Figure().subplots(2)
+    assert run.recorder.plot_loss(own[1]) is own[1].figure
+    assert [len(ax.lines) for ax in own] == [0, 2]
 
 
 def test_plotting_what_was_not_recorded_says_what_was():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lehr import optimizers
+from lehr import drawing, optimizers
 from lehr.callback import Callback
 from lehr.errors import did_you_mean
 from lehr.events import Phase
@@ -152,18 +152,22 @@ class Recorder(Callback):
     def plot_loss(self, ax: Any = None) -> Any:
         """Draw the training loss by batch, and the validation loss where it was taken.
 
+        Args:
+            ax: matplotlib axes to draw on; None makes new ones.
+
         Returns:
-            The matplotlib axes.
+            The matplotlib figure.
         """
-        ax = self.plot("loss", ax=ax)
+        figure = self.plot("loss", ax=ax)
         known = [(batch, loss) for batch, loss in self._validated if loss is not None]
         if known:
+            ax = figure.axes[0] if ax is None else ax
             ax.plot(*zip(*known, strict=True), "o-", markersize=4)
             ax.legend(["training", "validation"])
-        return ax
+        return figure
 
     def plot_lr(self, ax: Any = None) -> Any:
-        """Draw the learning rate by batch; returns the matplotlib axes."""
+        """Draw the learning rate by batch; returns the matplotlib figure."""
         return self.plot("lr", ax=ax)
 
     def plot(self, name: str, ax: Any = None) -> Any:
@@ -174,7 +178,7 @@ class Recorder(Callback):
             ax: matplotlib axes to draw on; None makes new ones.
 
         Returns:
-            The matplotlib axes.
+            The matplotlib figure.
 
         Raises:
             KeyError: nothing of that name was recorded by batch.
@@ -183,10 +187,7 @@ class Recorder(Callback):
         if name not in series:
             hint = did_you_mean(name, series) if series else "Nothing was recorded yet."
             raise KeyError(f"the recorder has no series {name!r}. {hint}")
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots(figsize=(6, 3.5), layout="constrained")[1]
+        ax = drawing.axes(ax)
         ax.plot(series[name].batches, series[name].values, linewidth=1)
         ax.set(xlabel="training batch", ylabel=name)
-        return ax
+        return ax.figure

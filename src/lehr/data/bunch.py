@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from lehr.data.loader import DataLoader
+from lehr.data.preparation import Preparation
 from lehr.errors import positive_int
 
 
@@ -14,6 +15,7 @@ class DataBunch:
         train_dl: any iterable of batches, or a function that makes an iterator of them.
         valid_dl: the same, or a dict of them by name; None trains without validation.
         c: number of classes, for whoever builds the model.
+        preparation: what was done to the raw items, for whoever must do the same to new ones.
 
     Raises:
         ValueError: ``c`` is below 1.
@@ -25,10 +27,23 @@ class DataBunch:
         DataBunch(train: 3 batches, valid: 1 batches, c=10)
     """
 
-    def __init__(self, train_dl: Any, valid_dl: Any = None, c: int | None = None) -> None:
+    def __init__(
+        self,
+        train_dl: Any,
+        valid_dl: Any = None,
+        c: int | None = None,
+        *,
+        preparation: Preparation | None = None,
+    ) -> None:
         self.train_dl = train_dl
         self.valid_dl = valid_dl
         self.c = None if c is None else positive_int("c", c)
+        self.preparation = preparation
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, by label; None where nobody named them."""
+        return None if self.preparation is None else self.preparation.classes
 
     @property
     def train_ds(self) -> Any:

@@ -1,0 +1,32 @@
+"""Figures that behave: drawn into the caller's axes if there are some, shown once in a notebook."""
+
+from typing import Any
+
+from lehr.notebook import in_notebook
+
+
+def axes(ax: Any = None, *, size: tuple[float, float] = (6, 3.5)) -> Any:
+    """``ax`` itself, or the axes of a new figure of pyplot's.
+
+    In a notebook the figure is taken off pyplot's list at once, so that a cell that ends in it
+    shows it once and not twice; elsewhere it waits for ``plt.show()``.
+
+    Args:
+        ax: matplotlib axes, or None.
+        size: width and height of a new figure, in inches.
+
+    Returns:
+        Matplotlib axes; the figure is their ``figure``.
+
+    Example:
+        >>> axes().figure.get_size_inches().tolist()
+        [6.0, 3.5]
+    """
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    if in_notebook():
+        plt.close(figure)
+    return ax
