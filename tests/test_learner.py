@@ -473,3 +473,30 @@ def test_a_second_ctrl_c_leaves_at_once():
         """
     )
     assert done.stdout.splitlines() == ["left 1 None"], done.stderr
+
+
+def test_a_rehearsal_trains_and_leaves_no_trace():
+    learn = tiny_learner()
+    before = capture(learn.state_entries())
+    run = learn.rehearse(6)
+    assert first_difference(before, capture(learn.state_entries())) is None
+    assert learn.run is None
+    assert run.history["loss"] == learn.fit(steps=6).history["loss"]
+    assert "valid_loss" not in run.history.names
+
+
+def test_a_rehearsal_takes_only_those_who_prepare_and_those_it_is_given():
+    class Prepare(Callback):
+        phase = Phase.PREPARE
+        heard = 0
+
+        def begin_batch(self, run):
+            self.heard += 1
+
+    class Decide(Prepare):
+        phase = Phase.DECIDE
+
+    prepare, left_out, decide, given = Prepare(), Prepare(), Decide(), Decide()
+    learn = tiny_learner([prepare, left_out, decide])
+    learn.rehearse(3, [given], without=[left_out])
+    assert [cb.heard for cb in (prepare, left_out, decide, given)] == [3, 0, 0, 3]

@@ -1,9 +1,11 @@
 """What callbacks may ask of a run, and what they may not set."""
 
+import re
+
 import pytest
 import torch
 
-from lehr import Callback
+from lehr import Callback, accuracy
 from lehr.testing import tiny_learner
 
 PUBLIC = [
@@ -73,3 +75,26 @@ def test_assigning_to_the_run_lasts_for_this_run_only():
     assert set(run.history["loss"]) == {0.0}
     assert learn.loss_func is before
     assert set(learn.fit(1).history["loss"]) != {0.0}
+
+
+def test_a_run_shows_what_it_reached():
+    run = tiny_learner(metrics=[accuracy]).fit(2)
+    assert re.fullmatch(
+        r"Run\(epoch 1, 8 steps, train_loss 0\.\d+, valid_loss 0\.\d+, accuracy 0\.\d+, "
+        r"seconds 0\.\d\ds\)",
+        repr(run),
+    )
+    page = run._repr_html_()
+    assert page.startswith("<small>8 steps, seed 0</small><table>")
+    assert page.count("<tr>") == 3
+
+
+def test_a_run_shows_why_it_stopped_as_text_not_as_markup():
+    class Stop(Callback):
+        def after_step(self, run):
+            run.stop("<b>enough</b>")
+
+    run = tiny_learner([Stop()]).fit(1)
+    assert "stopped: <b>enough</b>)" in repr(run)
+    assert "stopped: &lt;b&gt;enough&lt;/b&gt;</small>" in run._repr_html_()
+    assert repr(tiny_learner().fit(0)) == "Run(no epoch, 0 steps)"

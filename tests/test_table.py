@@ -2,7 +2,7 @@
 
 import pytest
 
-from lehr.table import cell, columns, header, html, line
+from lehr.table import aligned, cell, columns, header, html, line, markup
 
 ROW = {
     "epoch": 0,
@@ -83,3 +83,16 @@ def test_html_is_escaped():
 
 def test_no_rows_are_an_empty_table():
     assert html([]) == "<table><thead><tr></tr></thead><tbody></tbody></table>"
+
+
+def test_texts_are_aligned_by_column():
+    lines = aligned(["name", "n"], [["a", "100"], ["longer", "2"]], right=["n"])
+    assert lines == ["name      n", "a       100", "longer    2"]
+    assert aligned(["name"], []) == ["name"]
+
+
+def test_markup_escapes_heads_and_cells():
+    page = markup(["<h>"], [["a & b"], ["<script>"]])
+    assert "<th>&lt;h&gt;</th>" in page
+    assert "<td>a &amp; b</td>" in page
+    assert "<script>" not in page

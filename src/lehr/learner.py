@@ -3,14 +3,15 @@
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lehr import arguments, state, streams
+from lehr import arguments, optimizers, state, streams
 from lehr.batches import item_count, split_pair
 from lehr.callback import Callback
+from lehr.data.bunch import DataBunch
 from lehr.data.feed import Feed
 from lehr.dispatch import check
 from lehr.events import Layer, Phase
@@ -21,6 +22,10 @@ from lehr.probe import probe
 from lehr.run import Run
 from lehr.signals import on_interrupt
 from lehr.types import LossFunc, OptFactory, SplitBatch, Stateful, is_mapping
+
+if TYPE_CHECKING:
+    from lehr.inspect.find_lr import LRCurve
+    from lehr.inspect.summary import Summary
 
 
 @final
@@ -227,6 +232,29 @@ class Learner:
 
         return explain(self._everybody(callbacks))
 
+    def summary(self) -> "Summary":
+        """Layers, shapes, parameters and groups, from one batch of the training data.
+
+        The batch passes through the model as in `predict`; nothing is left of it.
+
+        Raises:
+            Exception: whatever the model raises on that batch, annotated as in a fit.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> print(tiny_learner().summary())
+            layer  type    output  parameters  group
+            0      Linear  (8, 4)          16  0
+            1      ReLU    (8, 4)           –  –
+            2      Linear  (8, 2)          10  0
+            input (8, 3)
+            26 parameters, 26 of them trained
+            group 0: SGD, 26 parameters, lr 0.1, momentum 0, weight_decay 0
+        """
+        from lehr.inspect.summary import summary
+
+        return summary(self)
+
     def state_entries(self) -> dict[str, Stateful]:
         """Everything of this Learner that can change, by name, each with its ``state_dict``."""
         entries: dict[str, Stateful] = {
@@ -236,8 +264,8 @@ class Learner:
             "random": state.RandomState(),
             "counters": state.AttributeState(self, ("epochs_done", "steps_done", "_seed")),
         }
-        named = self.opt if isinstance(self.opt, Mapping) else {"": self.opt}
-        candidates: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in named.items()}
+        named = optimizers.by_name(self.opt).items()
+        candidates: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in named}
         candidates["loss_func"] = self.loss_func
         for index, callback in enumerate(self.callbacks):
             candidates[f"callbacks.{index}.{callback.name}"] = callback
@@ -268,6 +296,78 @@ class Learner:
         finally:
             self.run = run
 
+    def rehearse(
+        self, steps: int, callbacks: Iterable[Callback] = (), *, without: Iterable[Callback] = ()
+    ) -> Run:
+        """Train for some steps without validation, then put everything back, as `probe` does.
+
+        Only callbacks that prepare batches or set the precision take part, and those given.
+
+        Args:
+            steps: optimizer steps; at least 1.
+            callbacks: attached for this rehearsal only.
+            without: callbacks of the Learner's to leave out.
+
+        Returns:
+            The run: its history tells what would have happened.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C in a script, once everything is as it was.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> learn = tiny_learner()
+            >>> before = learn.validate()
+            >>> len(learn.rehearse(20).history["loss"]), learn.validate() == before
+            (20, True)
+        """
+        from lehr.callbacks import Recorder
+
+        length = arguments.check_length(None, steps, None)
+        apart = list(without)
+        everybody = [cb for cb in self._bystanders() if not any(cb is other for other in apart)]
+        with self.probe():
+            plan = self._plan(DataBunch(self.data.train_dl), seed=self.seed, **length)
+            run = Run(self, plan, [*everybody, Recorder(), *self._checked(callbacks)])
+            with on_interrupt(run.stop) as interrupts:
+                run.fit()
+        if interrupts and not is_interactive():
+            raise KeyboardInterrupt(run.stop_reason)
+        return run
+
+    def find_lr(self, start: float = 1e-6, end: float = 10.0, *, steps: int = 100) -> "LRCurve":
+        """Find a learning rate: train while it rises from ``start`` to ``end``, and watch the loss.
+
+        It rises by the same factor at every step, in all parameter groups in proportion to what
+        they have now, and the sweep ends early where the loss diverges. Nothing is left of it,
+        whatever happens: every state entry is bit for bit what it was.
+
+        Args:
+            start: the first rate, above 0.
+            end: the rate that the sweep approaches.
+            steps: how many; at least 10. The training data are begun again if they are fewer.
+
+        Returns:
+            The curve; its ``suggestion`` is the rate of the group with the highest, its ``plot()``
+            the picture.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used.
+            KeyboardInterrupt: Ctrl-C in a script, once everything is as it was.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> curve = tiny_learner().find_lr()
+            >>> 0.01 < curve.suggestion < 10
+            True
+
+        Reference:
+            Smith 2017, arXiv:1506.01186, section 3.3, with a geometric instead of a linear rise.
+        """
+        from lehr.inspect.find_lr import find_lr
+
+        return find_lr(self, start, end, steps)
+
     def _plan(self, data: Any, **length: Any) -> Plan:
         names = ("data", "data") if isinstance(data, _Only) else ("train_dl", "valid_dl")
         train = Feed(data.train_dl, names[0])
@@ -289,7 +389,11 @@ class Learner:
         )
 
     def _attached(self, more: Iterable[Callback] = ()) -> list[Callback]:
-        callbacks = [*self.callbacks, *arguments.listed(more)]
+        return self._checked([*self.callbacks, *arguments.listed(more)])
+
+    @staticmethod
+    def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
+        callbacks = arguments.listed(callbacks)
         for callback in callbacks:
             check(callback)
         return callbacks

@@ -8,6 +8,17 @@ from torch.optim import Optimizer
 Optimizers = Optimizer | Mapping[str, Optimizer]
 
 
+def by_name(opt: Optimizers) -> dict[str, Optimizer]:
+    """The optimizers by name; a single one's name is empty.
+
+    Example:
+        >>> import torch
+        >>> list(by_name(torch.optim.SGD([torch.zeros(1)], lr=0.1)))
+        ['']
+    """
+    return dict(opt) if isinstance(opt, Mapping) else {"": opt}
+
+
 def each(opt: Optimizers) -> list[Optimizer]:
     """The optimizers as a list.
 
@@ -17,9 +28,7 @@ def each(opt: Optimizers) -> list[Optimizer]:
         >>> each({"generator": sgd}) == each(sgd) == [sgd]
         True
     """
-    if isinstance(opt, Optimizer) or not isinstance(opt, Mapping):
-        return [opt]
-    return list(opt.values())
+    return list(by_name(opt).values())
 
 
 def held_parameters(opt: Optimizers) -> list[nn.Parameter]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lehr import optimizers, streams
+from lehr import optimizers, streams, table
 from lehr.callback import Callback
 from lehr.dispatch import Actions, Listeners, describe
 from lehr.history import History, column
@@ -197,6 +197,18 @@ class RunState:
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimizers hold, each once."""
         return optimizers.held_parameters(self.opt)
+
+    def __repr__(self) -> str:
+        row = self.history.rows[-1] if len(self.history) else {}
+        told = [f"{name} {table.cell(name, row[name])}" for name in table.columns(row)[1:]]
+        done = f"epoch {row['epoch']}" if "epoch" in row else "no epoch"
+        stopped = [] if self.stop_reason is None else [f"stopped: {self.stop_reason}"]
+        return f"Run({', '.join([done, f'{self.n_steps} steps', *told, *stopped])})"
+
+    def _repr_html_(self) -> str:
+        stopped = "" if self.stop_reason is None else f"; stopped: {self.stop_reason}"
+        head = f"{self.n_steps} steps, seed {self.seed}{stopped}"
+        return f"<small>{table.escaped([head])[0]}</small>{table.html(self.history.rows)}"
 
     def regrad(self) -> Tensor:
         """Take the open window's gradient anew, at the weights as they are now.

@@ -62,6 +62,53 @@ def _line(names: Sequence[str], cells: Mapping[str, str]) -> str:
     return "  ".join(f"{cells[name]:>{widths[name]}}" for name in names)
 
 
+def aligned(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
+) -> list[str]:
+    """A table of texts as lines, each column as wide as its widest cell.
+
+    Args:
+        head: names of the columns.
+        rows: as many texts each.
+        right: names of the columns that end, not begin, at one place.
+
+    Example:
+        >>> aligned(["layer", "n"], [["a", "1"], ["b", "20"]], right=["n"])
+        ['layer   n', 'a       1', 'b      20']
+    """
+    widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
+    signs = [">" if name in right else "<" for name in head]
+    return [
+        "  ".join(
+            f"{cell:{sign}{width}}" for cell, sign, width in zip(row, signs, widths, strict=True)
+        ).rstrip()
+        for row in (head, *rows)
+    ]
+
+
+def escaped(texts: Sequence[str]) -> list[str]:
+    """Texts that HTML shows as they are.
+
+    Example:
+        >>> escaped(["a < b"])
+        ['a &lt; b']
+    """
+    return [escape(text) for text in texts]
+
+
+def markup(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts as HTML.
+
+    Example:
+        >>> markup(["n"], [["<1"]])
+        '<table><thead><tr><th>n</th></tr></thead><tbody><tr><td>&lt;1</td></tr></tbody></table>'
+    """
+    titles = "".join(f"<th>{name}</th>" for name in escaped(head))
+    lines = ("".join(f"<td>{cell}</td>" for cell in escaped(row)) for row in rows)
+    body = "".join(f"<tr>{cells}</tr>" for cells in lines)
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+
+
 def html(rows: Sequence[Row]) -> str:
     """All rows as an HTML table.
 
@@ -73,7 +120,5 @@ def html(rows: Sequence[Row]) -> str:
     for row in rows:
         merged.update(row)
     names = columns(merged)
-    head = "".join(f"<th>{escape('time' if n == 'seconds' else n)}</th>" for n in names)
-    lines = ("".join(f"<td>{escape(cell(n, row.get(n)))}</td>" for n in names) for row in rows)
-    body = "".join(f"<tr>{cells}</tr>" for cells in lines)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    head = ["time" if name == "seconds" else name for name in names]
+    return markup(head, [[cell(name, row.get(name)) for name in names] for row in rows])

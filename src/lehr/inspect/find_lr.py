@@ -1,0 +1,185 @@
+"""The learning-rate range test: one short sweep that leaves no trace."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lehr import drawing, optimizers
+from lehr.callback import Callback
+from lehr.callbacks.param_scheduler import ParamScheduler
+from lehr.errors import positive_int, real_number
+from lehr.events import CancelFit, Phase
+from lehr.learner import Learner
+from lehr.schedules import sched_exp
+
+if TYPE_CHECKING:
+    from lehr.run import Run
+
+_DIVERGED = 4.0  # times the lowest smoothed loss
+_DECAY = 0.9  # of the mean that tells divergence
+_SHARE = 0.95  # of the fall that makes the suggestion
+
+
+@dataclass(frozen=True)
+class LRCurve:
+    """What a sweep saw.
+
+    Attributes:
+        lrs: the learning rate of each step, rising.
+        losses: the training loss of each step, before that step.
+        suggestion: what to train with, by the rule of `suggest`; None if the loss never fell.
+
+    Example:
+        >>> curve = LRCurve([0.1, 1.0, 10.0], [2.0, 1.0, 9.0], None)
+        >>> curve
+        LRCurve(3 steps from 0.1 to 10, suggestion None)
+    """
+
+    lrs: list[float]
+    losses: list[float]
+    suggestion: float | None
+
+    @property
+    def smoothed(self) -> list[float]:
+        """The losses without most of their noise, by `smooth`."""
+        return smooth(self.losses)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the loss over the learning rate, with the suggestion; returns the figure."""
+        ax = drawing.axes(ax)
+        ax.plot(self.lrs, self.losses, linewidth=0.8, alpha=0.4, color="C0")
+        ax.plot(self.lrs, self.smoothed, linewidth=1.6, color="C0")
+        if self.suggestion is not None:
+            ax.axvline(self.suggestion, color="C1", linewidth=1)
+            ax.set_title(f"suggestion: {self.suggestion:.2g}")
+        low, high = min(self.smoothed), self.smoothed[0]
+        room = max(high - low, 1e-3 * abs(high))
+        ax.set(xscale="log", xlabel="lr", ylabel="loss", ylim=(low - room / 4, high + room))
+        return ax.figure
+
+    def __repr__(self) -> str:
+        suggestion = None if self.suggestion is None else float(f"{self.suggestion:.3g}")
+        return (
+            f"LRCurve({len(self.lrs)} steps from {self.lrs[0]:.3g} to {self.lrs[-1]:.3g}, "
+            f"suggestion {suggestion})"
+        )
+
+
+def find_lr(learn: Learner, start: float, end: float, steps: int) -> LRCurve:
+    """See `lehr.Learner.find_lr`."""
+    start, end, steps = _checked(start, end, steps)
+    sweep = sched_exp(start, end)
+    watch = _Watch(sweep)
+    drivers = [
+        ParamScheduler(path, sched_exp(start * ratio, end * ratio), group=group)
+        for path, group, ratio in _groups(learn.opt)
+    ]
+    others = [cb for cb in learn.callbacks if isinstance(cb, ParamScheduler)]
+    learn.rehearse(steps, [*drivers, watch], without=others)
+    return LRCurve(watch.lrs, watch.losses, suggest(watch.lrs, watch.losses))
+
+
+def smooth(losses: Sequence[float]) -> list[float]:
+    """An average of each loss with its neighbours, near ones more: a Gaussian of 2 steps.
+
+    It looks both ways, so that it does not lag behind as a running average does.
+
+    Example:
+        >>> smooth([1.0, 1.0, 1.0])
+        [1.0, 1.0, 1.0]
+    """
+    out: list[float] = []
+    for i in range(len(losses)):
+        near = range(max(0, i - 6), min(len(losses), i + 7))
+        weights = [math.exp(-((j - i) ** 2) / 8) for j in near]
+        total = sum(w * losses[j] for w, j in zip(weights, near, strict=True))
+        out.append(total / sum(weights))
+    return out
+
+
+def suggest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
+    """The lowest learning rate at which the smoothed loss has made 95 % of its whole fall.
+
+    Below it a step could still be longer; far above it the loss no longer falls and soon rises.
+    The rule was chosen by the accuracies after whole trainings (LOG.md, ``bench/find_lr.py``).
+
+    Args:
+        lrs: rising.
+        losses: as many; finite.
+
+    Returns:
+        One of ``lrs``; None if the loss does not fall by more than twice its scatter.
+
+    Example:
+        >>> rates = [10 ** (i / 10 - 5) for i in range(50)]
+        >>> suggest(rates, [2.0 if lr < 1e-3 else 1.0 for lr in rates])
+        0.00199...
+        >>> suggest(rates, [1.0 for lr in rates]) is None
+        True
+    """
+    if not losses:
+        return None
+    smoothed = smooth(losses)
+    lowest = min(range(len(smoothed)), key=smoothed.__getitem__)
+    fall = smoothed[0] - smoothed[lowest]
+    rest = [loss - mean for loss, mean in zip(losses, smoothed, strict=True)][: lowest + 1]
+    scatter = math.sqrt(sum(r * r for r in rest) / len(rest))
+    if fall <= 2 * scatter:
+        return None
+    level = smoothed[0] - _SHARE * fall
+    return next(lr for lr, loss in zip(lrs, smoothed, strict=True) if loss <= level)
+
+
+class _Watch(Callback):
+    """Notes lr and loss of every step; ends the sweep when the loss has left for good."""
+
+    phase = Phase.DECIDE
+
+    def __init__(self, sweep: Any) -> None:
+        self.sweep = sweep
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self._mean = self._norm = 0.0
+        self._best = math.inf
+
+    def after_loss(self, run: "Run") -> None:
+        """Read the loss; stop before a step that would be taken with one that is not finite."""
+        if not run.weight:
+            return
+        loss = float(run.mean_loss.detach())
+        if not math.isfinite(loss):
+            raise CancelFit("the loss is not finite")
+        self.lrs.append(self.sweep(run.pos))
+        self.losses.append(loss)
+        self._mean = _DECAY * self._mean + (1 - _DECAY) * loss
+        self._norm = _DECAY * self._norm + (1 - _DECAY)
+        smoothed = self._mean / self._norm
+        self._best = min(self._best, smoothed)
+        if smoothed > _DIVERGED * self._best:
+            raise CancelFit("the loss has diverged")
+
+
+def _groups(opt: Any) -> list[tuple[str, int, float]]:
+    """Path, number and share of the highest lr, of each parameter group."""
+    found = [
+        (f"opt.{name}.lr" if name else "lr", number, float(group["lr"]))
+        for name, one in optimizers.by_name(opt).items()
+        for number, group in enumerate(one.param_groups)
+    ]
+    highest = max(lr for _, _, lr in found)
+    return [
+        (path, number, lr / highest if highest > 0 else 1.0)
+        for path, number, lr in found
+        if lr > 0 or highest == 0
+    ]
+
+
+def _checked(start: Any, end: Any, steps: Any) -> tuple[float, float, int]:
+    start, end = real_number("start", start), real_number("end", end)
+    if not 0 < start < end:
+        raise ValueError(
+            f"start and end must be learning rates with 0 < start < end; got {start} and {end}. "
+            "Give e.g. start=1e-6, end=10."
+        )
+    return start, end, positive_int("steps", steps, least=10, example=100)

@@ -1,0 +1,189 @@
+"""What a model is made of, as it runs on one batch of its data."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from lehr import optimizers, table
+from lehr.data.feed import Feed
+from lehr.learner import Learner
+from lehr.state import bare
+from lehr.types import is_mapping, is_sequence
+
+_HEAD = ("layer", "type", "output", "parameters", "group")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One module that does something itself.
+
+    Attributes:
+        name: its path in the model.
+        kind: its class.
+        output: shapes of what it returned, batch first; empty if it was not called.
+        parameters: numbers in parameters of its own.
+        group: the optimizer's group that holds them: a number, ``name.number`` with several
+            optimizers, ``frozen`` or ``none``; empty if there are no parameters.
+    """
+
+    name: str
+    kind: str
+    output: str
+    parameters: int
+    group: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Layers, shapes, parameters and groups; prints as text, shows as a table in a notebook.
+
+    Attributes:
+        layers: in the order in which they were called first.
+        groups: what each parameter group of the optimizer holds and sets, as text.
+        trained: numbers that the optimizer moves.
+        parameters: numbers in all parameters, shared ones once.
+        buffers: numbers in all buffers.
+        inputs: shapes of the batch.
+    """
+
+    layers: tuple[Layer, ...]
+    groups: tuple[str, ...]
+    trained: int
+    parameters: int
+    buffers: int
+    inputs: str
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                layer.name,
+                layer.kind,
+                layer.output or "not called",
+                f"{layer.parameters:,}" if layer.parameters else "–",
+                layer.group or "–",
+            )
+            for layer in self.layers
+        ]
+
+    def _foot(self) -> list[str]:
+        totals = f"{self.parameters:,} parameters, {self.trained:,} of them trained"
+        buffers = f"; {self.buffers:,} numbers in buffers" if self.buffers else ""
+        return [f"input {self.inputs}", totals + buffers, *self.groups]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [*table.aligned(_HEAD, self._rows(), right=("parameters",)), *self._foot()]
+        )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        foot = "<br>".join(table.escaped(self._foot()))
+        return table.markup(_HEAD, self._rows()) + f"<small>{foot}</small>"
+
+
+def summary(learn: Learner) -> Summary:
+    """See `lehr.Learner.summary`."""
+    model = bare(learn.model)
+    group_of = _groups_by_parameter(learn.opt)
+    called: dict[nn.Module, str] = {}
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        called.setdefault(module, shapes(output))
+
+    batch = _first_batch(learn)
+    modules = cast(Iterator[tuple[str, nn.Module]], model.named_modules())
+    parts = {module: name for name, module in modules if _acts_itself(module)}
+    handles = [module.register_forward_hook(note) for module in parts]
+    try:
+        with learn.probe():
+            learn.predict([batch])
+    finally:
+        for handle in handles:
+            handle.remove()
+    order: list[nn.Module] = [*called, *(module for module in parts if module not in called)]
+    parameters = list(model.parameters())  # shared ones once
+    return Summary(
+        layers=tuple(
+            _layer(module, parts[module], called.get(module, ""), group_of) for module in order
+        ),
+        groups=tuple(_told_groups(learn.opt)),
+        trained=sum(_size(p) for p in parameters if id(p) in group_of and p.requires_grad),
+        parameters=sum(map(_size, parameters)),
+        buffers=sum(b.numel() for b in model.buffers()),
+        inputs=shapes(learn.split_batch(batch)[0]),
+    )
+
+
+def shapes(value: Any) -> str:
+    """The shapes of all tensors in a nesting, as text.
+
+    Example:
+        >>> import torch
+        >>> shapes((torch.zeros(2, 3), {"mask": torch.zeros(2)}))
+        '(2, 3), mask (2)'
+    """
+    return ", ".join(_shapes(value)) or type(value).__name__
+
+
+def _shapes(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Tensor):
+        yield f"{name} ({', '.join(map(str, value.shape))})".strip()
+    elif is_mapping(value):
+        for key, inner in value.items():
+            yield from _shapes(inner, str(key))
+    elif is_sequence(value):
+        for inner in value:
+            yield from _shapes(inner)
+
+
+def _first_batch(learn: Learner) -> Any:
+    with learn.probe():
+        feed = Feed(learn.data.train_dl, "train_dl")
+        return next(feed.epoch(seed=learn.seed, epoch=learn.epochs_done))[0]
+
+
+def _acts_itself(module: nn.Module) -> bool:
+    own = next(module.parameters(recurse=False), None) is not None
+    return own or next(module.children(), None) is None
+
+
+def _layer(module: nn.Module, name: str, output: str, group_of: Mapping[int, str]) -> Layer:
+    own = list(module.parameters(recurse=False))
+    groups = [group_of.get(id(p), "none") if p.requires_grad else "frozen" for p in own]
+    return Layer(
+        name or "(model)",
+        type(module).__name__,
+        output,
+        sum(map(_size, own)),
+        ", ".join(dict.fromkeys(groups)),
+    )
+
+
+def _size(p: Tensor) -> int:
+    return 0 if isinstance(p, UninitializedParameter) else p.numel()
+
+
+def _named(opt: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Name, optimizer and content of every parameter group."""
+    for name, one in optimizers.by_name(opt).items():
+        for number, group in enumerate(one.param_groups):
+            yield f"{name}.{number}".lstrip("."), one, group
+
+
+def _groups_by_parameter(opt: Any) -> dict[int, str]:
+    return {id(p): name for name, _, group in _named(opt) for p in group["params"]}
+
+
+def _told_groups(opt: Any) -> Iterator[str]:
+    for name, one, group in _named(opt):
+        count = sum(_size(p) for p in group["params"])
+        told = ", ".join(
+            f"{key} {float(group[key]):g}"
+            for key in ("lr", "momentum", "weight_decay")
+            if key in group
+        )
+        yield f"group {name}: {type(one).__name__}, {count:,} parameters, {told}"
