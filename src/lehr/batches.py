@@ -61,6 +61,12 @@ def item_count(value: Any) -> int:
     )
 
 
+def count_items(run: Any) -> int:
+    """The number of items in ``run.xb``: a Learner's default weight."""
+    xb = run.xb
+    return xb.size(0) if isinstance(xb, Tensor) and xb.ndim else item_count(xb)
+
+
 def _first_count(value: Any) -> int | None:
     if isinstance(value, Tensor):
         return value.size(0) if value.ndim else None

@@ -9,18 +9,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lehr import arguments, optimizers, state, streams
-from lehr.batches import item_count, split_pair
+from lehr.batches import count_items, split_pair
 from lehr.callback import Callback
 from lehr.data.bunch import DataBunch
-from lehr.data.feed import Feed
 from lehr.dispatch import check
 from lehr.events import Layer, Phase
 from lehr.metrics import meters
-from lehr.notebook import is_interactive
-from lehr.plan import Plan
+from lehr.plan import OnePass, Plan, feeds
 from lehr.probe import probe
 from lehr.run import Run
-from lehr.signals import on_interrupt
+from lehr.signals import interruptible
 from lehr.types import LossFunc, OptFactory, SplitBatch, Stateful, is_mapping
 
 if TYPE_CHECKING:
@@ -87,7 +85,7 @@ class Learner:
         meters(metrics)
         self.metrics = list(metrics)
         self.split_batch = split_batch
-        self.weight = weight or _count_items
+        self.weight = weight or count_items
         self.reduction = reduction
         self.progress = progress
         self.epochs_done = 0
@@ -97,7 +95,7 @@ class Learner:
         self.run: Run | None = None
         """The last run, also when it ended in an error: its batch can be looked at."""
         self._seed = streams.check_seed(seed)
-        self._attached()
+        self._checked(self.callbacks)
 
     @property
     def seed(self) -> int:
@@ -143,14 +141,12 @@ class Learner:
         interval = arguments.check_interval(validate_every, self.data.valid_dl)
         plan = self._plan(self.data, seed=self.seed, validate_every=interval, **length)
         run = self.run = Run(self, plan, self._everybody(callbacks))
-        with on_interrupt(run.stop) as interrupts:
+        with interruptible(run.stop):
             try:
                 run.fit()
             finally:
                 self.epochs_done += run.epoch + 1 if run.n_iter else 0
                 self.steps_done += run.n_steps
-        if interrupts and not is_interactive():
-            raise KeyboardInterrupt(run.stop_reason)
         return run
 
     def validate(self, data: Any = None) -> dict[str, float | None]:
@@ -175,7 +171,7 @@ class Learner:
         """
         from lehr.callbacks import Metrics, Recorder
 
-        plan = self._plan(self.data if data is None else _Only(data))
+        plan = self._plan(self.data if data is None else OnePass(data))
         if not plan.valid:
             raise ValueError(
                 "there is no validation loader; data.valid_dl is None. Use validate(loader)."
@@ -210,7 +206,7 @@ class Learner:
 
         arguments.refuse_one_batch(data)
         one_batch = isinstance(data, Tensor) or is_mapping(data)
-        plan = self._plan(_Only([(data, None)] if one_batch else data))
+        plan = self._plan(OnePass([(data, None)] if one_batch else data))
         if one_batch:
             plan = replace(plan, split_batch=split_pair)
         gather = Predictions(instead_of_loss=True)
@@ -264,16 +260,13 @@ class Learner:
             "random": state.RandomState(),
             "counters": state.AttributeState(self, ("epochs_done", "steps_done", "_seed")),
         }
-        named = optimizers.by_name(self.opt).items()
-        candidates: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in named}
-        candidates["loss_func"] = self.loss_func
-        for index, callback in enumerate(self.callbacks):
-            candidates[f"callbacks.{index}.{callback.name}"] = callback
-        for name, thing in candidates.items():
-            if isinstance(thing, Stateful):
-                entries[name] = thing
+        opts = optimizers.by_name(self.opt).items()
+        others: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in opts}
+        others["loss_func"] = self.loss_func
+        others |= {f"callbacks.{i}.{cb.name}": cb for i, cb in enumerate(self.callbacks)}
+        entries |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}
         for half in ("train_dl", "valid_dl"):
-            entries.update(state.loader_entries(half, getattr(self.data, half)))
+            entries |= state.loader_entries(half, getattr(self.data, half))
         return entries
 
     @contextmanager
@@ -317,9 +310,8 @@ class Learner:
         Example:
             >>> from lehr.testing import tiny_learner
             >>> learn = tiny_learner()
-            >>> before = learn.validate()
-            >>> len(learn.rehearse(20).history["loss"]), learn.validate() == before
-            (20, True)
+            >>> len(learn.rehearse(20).history["loss"]), learn.steps_done
+            (20, 0)
         """
         from lehr.callbacks import Recorder
 
@@ -329,10 +321,8 @@ class Learner:
         with self.probe():
             plan = self._plan(DataBunch(self.data.train_dl), seed=self.seed, **length)
             run = Run(self, plan, [*everybody, Recorder(), *self._checked(callbacks)])
-            with on_interrupt(run.stop) as interrupts:
+            with interruptible(run.stop):
                 run.fit()
-        if interrupts and not is_interactive():
-            raise KeyboardInterrupt(run.stop_reason)
         return run
 
     def find_lr(self, start: float = 1e-6, end: float = 10.0, *, steps: int = 100) -> "LRCurve":
@@ -369,17 +359,13 @@ class Learner:
         return find_lr(self, start, end, steps)
 
     def _plan(self, data: Any, **length: Any) -> Plan:
-        names = ("data", "data") if isinstance(data, _Only) else ("train_dl", "valid_dl")
-        train = Feed(data.train_dl, names[0])
-        valid = data.valid_dl
-        single: dict[str, Any] = {} if valid is None else {"": valid}
-        named = valid if is_mapping(valid) else single
+        train, valid = feeds(data)
         if length.get("steps_per_epoch") is None:
             length["steps_per_epoch"] = train.len_or_none
         return Plan(
             data=data,
             train=train,
-            valid={name: Feed(dl, f"{names[1]} {name}".rstrip()) for name, dl in named.items()},
+            valid=valid,
             seed=length.pop("seed", streams.peek_seed() if self._seed is None else self._seed),
             first_epoch=self.epochs_done,
             split_batch=self.split_batch,
@@ -387,9 +373,6 @@ class Learner:
             loss_is_mean=self.reduction == "mean",
             **length,
         )
-
-    def _attached(self, more: Iterable[Callback] = ()) -> list[Callback]:
-        return self._checked([*self.callbacks, *arguments.listed(more)])
 
     @staticmethod
     def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
@@ -401,28 +384,16 @@ class Learner:
     def _bystanders(self) -> list[Callback]:
         return [
             callback
-            for callback in self._attached()
+            for callback in self._checked(self.callbacks)
             if callback.phase == Phase.PREPARE or callback.layer == Layer.PRECISION
         ]
 
     def _everybody(self, more: Iterable[Callback] = ()) -> list[Callback]:
         from lehr.callbacks import Metrics, Progress, Recorder
 
-        attached = self._attached(more)
+        attached = self._checked([*self.callbacks, *arguments.listed(more)])
         defaults: list[Callback] = [Metrics(self.metrics)] if self.metrics else []
         for kind, wanted in ((Recorder, True), (Progress, self.progress)):
             if wanted and not any(isinstance(callback, kind) for callback in attached):
                 defaults.append(kind())
         return [*defaults, *attached]
-
-
-class _Only:
-    """Data for one pass."""
-
-    def __init__(self, loader: Any) -> None:
-        self.train_dl = self.valid_dl = loader
-
-
-def _count_items(run: Run) -> int:
-    xb = run.xb
-    return xb.size(0) if isinstance(xb, Tensor) and xb.ndim else item_count(xb)

@@ -6,7 +6,7 @@ from typing import Any
 
 from lehr.data.feed import Feed
 from lehr.intervals import EVERY_EPOCH, Every
-from lehr.types import SplitBatch
+from lehr.types import SplitBatch, is_mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +74,28 @@ class Plan:
                 "would never end. Look for what skips every step, or give epochs instead."
             )
         return n_steps >= self.steps
+
+
+class OnePass:
+    """Data for one pass over a loader, whichever half a run reads."""
+
+    def __init__(self, loader: Any) -> None:
+        self.train_dl = self.valid_dl = loader
+
+
+def feeds(data: Any) -> tuple[Feed, dict[str, Feed]]:
+    """The training feed and the validation feeds by name; a single one's name is empty.
+
+    Raises:
+        TypeError: a loader cannot be read.
+
+    Example:
+        >>> feeds(OnePass([1, 2]))[1][""].len_or_none
+        2
+    """
+    train, valid = ("data", "data") if isinstance(data, OnePass) else ("train_dl", "valid_dl")
+    single: dict[str, Any] = {} if data.valid_dl is None else {"": data.valid_dl}
+    loaders = data.valid_dl if is_mapping(data.valid_dl) else single
+    return Feed(data.train_dl, train), {
+        name: Feed(loader, f"{valid} {name}".rstrip()) for name, loader in loaders.items()
+    }

@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
+from lehr.notebook import is_interactive
+
 
 @contextmanager
 def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
@@ -46,3 +48,20 @@ def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def interruptible(ask: Callable[[str], None]) -> Generator[None]:
+    """`on_interrupt` around work that ends early when asked, and then tells its caller.
+
+    Raises:
+        KeyboardInterrupt: there was a signal, and nobody waits at a prompt for control to return.
+
+    Example:
+        >>> with interruptible(print):
+        ...     pass
+    """
+    with on_interrupt(ask) as received:
+        yield
+    if received and not is_interactive():
+        raise KeyboardInterrupt("interrupted by Ctrl-C")
