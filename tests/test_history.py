@@ -380,3 +380,39 @@ def test_reading_rows_in_the_middle_of_a_mean_changes_nothing():
     assert history.rows == [{"a": 1.0}]
     history.log_mean("a", 3.0, 1)
     assert history.rows == [{"a": 2.0}]
+
+
+# Finished rows and steps, piece by piece ----------------------------------------------------------
+
+
+def test_a_row_is_finished_with_its_seconds_or_when_another_begins():
+    history = History()
+    assert history.finished() == []
+    history.log_row("x", 1)
+    assert history.finished() == []
+    history.open_row(epoch=0)
+    assert history.finished() == [{"x": 1}]
+    history.log_row("seconds", torch.tensor(2.0))
+    assert history.finished(1) == [{"epoch": 0, "seconds": 2.0}]
+    history.open_row(epoch=1)
+    history.close_row()
+    assert history.finished(2) == [{"epoch": 1}]
+    assert history.finished(3) == history.finished(99) == []
+
+
+def test_steps_come_from_a_batch_on(history):
+    assert history.steps() == [
+        {"batch": 0, "loss": 0.0},
+        {"batch": 1, "loss": 0.25, "grad_norm": 2.0},
+        {"batch": 2, "loss": 0.5},
+    ]
+    assert history.steps(since=1) == history.steps()[1:]
+    assert history.steps(since=3) == []
+
+
+@pytest.mark.parametrize("n", [0, 5, 256, 700])
+@pytest.mark.parametrize("since", [0, 3, 255, 699, 1000])
+def test_a_series_gives_its_points_from_a_batch_on(n, since):
+    series = filled(n, 128)
+    points = list(zip(series.batches, series.values, strict=True))
+    assert series.since(since) == [(batch, value) for batch, value in points if batch >= since]

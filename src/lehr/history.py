@@ -3,7 +3,8 @@
 import csv
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -97,6 +98,18 @@ class Series:
         self._values = [flat]
         return list(flat)
 
+    def since(self, batch: int) -> list[tuple[int, float]]:
+        """The points from training batch number ``batch`` on.
+
+        Example:
+            >>> series = Series()
+            >>> series.extend([0, 1, 2], [0.5, 0.25, 0.125])
+            >>> series.since(1)
+            [(1, 0.25), (2, 0.125)]
+        """
+        first = bisect_left(self._batches, batch)
+        return list(zip(self._batches[first:], self.values[first:], strict=True))
+
 
 class History:
     """What a run recorded. ``history["valid_loss"]`` is a column, by name.
@@ -182,7 +195,43 @@ class History:
     def rows(self) -> list[dict[str, Any]]:
         """The rows as plain numbers, oldest first."""
         self._complete()
-        return [{name: _read(value) for name, value in row.items()} for row in self._rows]
+        return [_plain(row) for row in self._rows]
+
+    def finished(self, since: int = 0) -> list[dict[str, Any]]:
+        """The rows from number ``since`` on that the recorder is done with.
+
+        A row is finished once it has its ``seconds``, or when another has begun. Until the event in
+        which it was finished is over, callbacks may still add to it.
+
+        Example:
+            >>> history = History()
+            >>> history.open_row(epoch=0, seconds=1.5)
+            >>> history.open_row(epoch=1)
+            >>> history.finished(), history.finished(since=1)
+            ([{'epoch': 0, 'seconds': 1.5}], [])
+        """
+        rows = self._rows[since:]
+        if rows and self._row_open and "seconds" not in rows[-1]:
+            rows = rows[:-1]
+        if rows:
+            self._complete()
+        return [_plain(row) for row in rows]
+
+    def steps(self, since: int = 0) -> list[dict[str, Any]]:
+        """What was logged by batch, a dict for each training batch from number ``since`` on.
+
+        Example:
+            >>> history = History()
+            >>> history.log_step("loss", 0.5, batch=0)
+            >>> history.log_step("lr", 0.1, batch=0)
+            >>> history.steps()
+            [{'batch': 0, 'loss': 0.5, 'lr': 0.1}]
+        """
+        steps: dict[int, dict[str, Any]] = {}
+        for name, series in self.series.items():
+            for batch, value in series.since(since):
+                steps.setdefault(batch, {"batch": batch})[name] = value
+        return [steps[batch] for batch in sorted(steps)]
 
     @property
     def names(self) -> list[str]:
@@ -223,13 +272,9 @@ class History:
 
     def to_jsonl(self, path: str | Path) -> None:
         """One JSON object a line: the meta data, then the rows, then a line for each batch."""
-        steps: dict[int, dict[str, Any]] = {}
-        for name, s in self.series.items():
-            for batch, value in zip(s.batches, s.values, strict=True):
-                steps.setdefault(batch, {"kind": "step", "batch": batch})[name] = value
-        lines = [{"kind": "meta", **self.meta}, *({"kind": "row", **row} for row in self.rows)]
-        lines += [steps[batch] for batch in sorted(steps)]
-        text = "".join(json.dumps(_finite(line)) + "\n" for line in lines)
+        lines = [("meta", self.meta), *(("row", row) for row in self.rows)]
+        lines += [("step", step) for step in self.steps()]
+        text = "".join(json_line(kind, values) for kind, values in lines)
         Path(path).write_text(text, encoding="utf-8")
 
     def to_csv(self, path: str | Path) -> None:
@@ -268,6 +313,16 @@ def _pieces(values: Sequence[Number]) -> list["Tensor | array[float]"]:
     return pieces
 
 
+def json_line(kind: str, values: Mapping[str, Any]) -> str:
+    """A line of a JSONL file: ``"meta"``, ``"row"`` or ``"step"``; nan and infinity become null.
+
+    Example:
+        >>> json_line("row", {"epoch": 0, "valid_loss": float("nan")})
+        '{"kind": "row", "epoch": 0, "valid_loss": null}\\n'
+    """
+    return json.dumps(_finite({"kind": kind, **values})) + "\n"
+
+
 def column(name: str, loader: str) -> str:
     """The column of ``name`` for one of several validation loaders; a single one has no name.
 
@@ -288,6 +343,10 @@ def _check_name(name: str, taken: Iterable[str]) -> None:
             f"{name!r} is logged both by batch and by row; a name is one column. Choose another "
             "name for one of them."
         )
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _read(value) for name, value in row.items()}
 
 
 def _read(value: Any) -> Any:

@@ -53,6 +53,15 @@ def test_validation_in_the_middle_of_an_epoch_has_a_row(capsys):
     assert len(rows) == 2
 
 
+def test_what_is_logged_outside_of_epochs_is_no_row_of_the_table(capsys):
+    class Before(Callback):
+        def begin_fit(self, run):
+            run.log("items", 32)
+
+    fit([Progress("plain"), Before()]).fit(2)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["0", "1"]
+
+
 def test_a_missing_number_is_a_dash_and_the_reason_is_told(capsys):
     class End(Callback):
         def after_batch(self, run):

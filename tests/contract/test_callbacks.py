@@ -3,8 +3,10 @@
 import importlib
 import inspect
 import pkgutil
+import random
+import tempfile
 from contextlib import suppress
-from itertools import permutations
+from itertools import count
 
 import pytest
 import torch
@@ -18,7 +20,17 @@ from lehr.schedules import sched_lin
 from lehr.state import capture, first_difference
 from lehr.testing import tiny_learner
 
+FOLDER = tempfile.TemporaryDirectory()
+LOGS = count()
+
+
+def new_log() -> tuple[str]:
+    return (f"{FOLDER.name}/{next(LOGS)}",)
+
+
 ARGUMENTS = {
+    "CSVLog": new_log,
+    "JSONLLog": new_log,
     "Metrics": lambda: ([accuracy],),
     "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),
     "Progress": lambda: ("plain",),
@@ -132,7 +144,7 @@ def test_its_state_round_trips_and_foreign_state_is_refused(kind):
         fresh.load_state_dict({"unknown": 1})
 
 
-CHANGES_TRAINING_ON_PURPOSE = {"ParamScheduler"}
+CHANGES_TRAINING_ON_PURPOSE = {"ParamScheduler", "ReduceOnPlateau"}
 
 
 @pytest.mark.parametrize("kind", [k for k in ALL if k.__name__ not in CHANGES_TRAINING_ON_PURPOSE])
@@ -144,7 +156,8 @@ def test_it_does_not_move_the_random_streams_or_the_order_of_the_data(kind):
 def test_the_order_of_the_list_does_not_matter_among_ours():
     callbacks = [make(kind) for kind in ALL]
     phases, layers = in_phases(callbacks), in_layers(callbacks)
-    for order in permutations(callbacks):
+    shuffle = random.Random(0).sample
+    for order in [callbacks[::-1], *(shuffle(callbacks, len(callbacks)) for _ in range(500))]:
         assert in_phases(order) == phases
         assert in_layers(order) == layers
 

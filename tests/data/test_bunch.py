@@ -77,3 +77,15 @@ def test_the_lessons_numbers():
     assert {len(yb) for _, yb in train_dl} == {64}
     assert len(train_dl) == 781
     assert sum(len(yb) for _, yb in valid_dl) == 10_000
+
+
+def test_show_batch_draws_the_training_data():
+    import matplotlib.pyplot as plt
+
+    shades = torch.tensor([[[0.0, 1.0]]])  # (1, 1, 2)
+    figure = DataBunch(
+        [(shades[None], torch.tensor([3]))], [(torch.zeros(5, 2), None)]
+    ).show_batch()
+    assert len(figure.axes[0].images) == 1
+    assert [text.get_text() for text in figure.axes[0].texts] == ["3"]
+    plt.close(figure)

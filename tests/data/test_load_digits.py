@@ -2,7 +2,7 @@ from importlib import resources
 
 import torch
 
-from lehr.data import digits
+from lehr.data import Dataset, Images, digits
 from lehr.data.load_digits import read_digits
 
 
@@ -43,6 +43,31 @@ def test_its_options():
 def test_the_split_is_decided_by_its_seed():
     assert torch.equal(digits().valid_ds.y, digits(seed=5).valid_ds.y)
     assert not torch.equal(digits().valid_ds.y, digits(split_seed=1).valid_ds.y)
+
+
+def test_its_preparation():
+    bunch = digits()
+    assert bunch.classes == tuple("0123456789")
+    images, _ = read_digits()
+    shown = bunch.preparation.picture(bunch.valid_ds.x[0])
+    assert shown.shape == (8, 8, 3)
+    exact = bunch.preparation(images[:, None], white=16)
+    assert (exact == bunch.valid_ds.x[0]).flatten(1).all(1).sum() >= 1
+    assert int(shown.max()) in (239, 255)  # 15 or 16 of 16
+    again = digits(preparation=bunch.preparation, normalize=False)
+    assert torch.equal(again.train_ds.x, bunch.train_ds.x)
+    assert digits(normalize=False).preparation.std == (1.0,)
+
+
+def test_augmented_and_grown():
+    bunch = digits(augment="shift", size=12)
+    assert isinstance(bunch.train_ds, Images)
+    assert bunch.train_ds[0][0].shape == (1, 12, 12)
+    first, again, later = (next(bunch.train_dl.batches(0, epoch))[0] for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    assert type(bunch.valid_ds) is Dataset
+    assert 0.9 < digits(size=12, normalize=False).train_ds.x.max() <= 1
 
 
 def test_the_licence_comes_along():

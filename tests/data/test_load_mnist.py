@@ -1,10 +1,12 @@
+import gzip
 import os
 
 import pytest
 import torch
 
-from lehr.data import mnist
-from lehr.data.load_mnist import read_mnist
+from lehr.data import Images, fashion_mnist, mnist
+from lehr.data.load_mnist import FASHION, MNIST, read_mnist
+from lehr.data.published import Published
 
 
 def idx(*shape):
@@ -49,10 +51,67 @@ def test_files_that_do_not_belong_together(tmp_path):
         mnist(root=tmp_path)
 
 
-def test_no_folder_named(monkeypatch):
+@pytest.fixture
+def downloaded(tmp_path, monkeypatch):
+    """Downloads are looked for in a folder instead of the network; returns what was asked for."""
+    asked = []
+
+    def download(self, file):
+        asked.append((self.name, file))
+        return tmp_path / "web" / self.name / file
+
+    monkeypatch.setattr(Published, "download", download)
     monkeypatch.delenv("LEHR_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="Set the environment variable LEHR_DATA, or pass"):
-        mnist()
+    return asked
+
+
+def test_what_is_nowhere_is_downloaded(downloaded, tmp_path, monkeypatch):
+    folder = tmp_path / "web" / "fashion_mnist"
+    folder.mkdir(parents=True)
+    for name, content in (("images-idx3", idx(10, 2, 2)), ("labels-idx1", idx(10))):
+        (folder / f"train-{name}-ubyte.gz").write_bytes(gzip.compress(content))
+    monkeypatch.setenv("LEHR_DATA", str(tmp_path))  # a folder of other things
+    bunch = fashion_mnist(valid_items=4)
+    assert (len(bunch.train_ds), bunch.c, bunch.classes[9]) == (6, 10, "ankle boot")
+    names = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
+    assert downloaded == [("fashion_mnist", name) for name in names]
+
+
+def test_a_folder_named_as_root_is_the_only_one(downloaded, tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be in one of"):
+        fashion_mnist(root=tmp_path)
+    assert not downloaded
+
+
+def test_every_file_has_its_checksum():
+    for published in (MNIST, FASHION):
+        assert [name.split("-")[0] for name in published.md5] == ["train"] * 2 + ["t10k"] * 2
+        assert all(len(checksum) == 32 for checksum in published.md5.values())
+    assert not set(MNIST.md5.values()) & set(FASHION.md5.values())
+
+
+def test_the_test_images(root):
+    place = next(root.rglob("train-images-idx3-ubyte")).parent
+    with pytest.raises(FileNotFoundError, match="t10k-images-idx3-ubyte or"):
+        mnist(root=root, split="test")
+    (place / "t10k-images-idx3-ubyte").write_bytes(idx(3, 2, 2))
+    (place / "t10k-labels-idx1-ubyte").write_bytes(idx(3))
+    bunch = mnist(root=root, split="test")
+    assert (len(bunch.train_ds), len(bunch.valid_ds)) == (10, 3)
+    with pytest.raises(ValueError, match="split must be one of valid, test; got 'tset'"):
+        mnist(root=root, split="tset")
+
+
+def test_its_preparation(root):
+    bunch = mnist(root=root, valid_items=4)
+    assert (bunch.preparation.mean, bunch.preparation.std) == ((0.0,), (1.0,))
+    assert bunch.classes == tuple("0123456789")
+    grown = mnist(root=root, valid_items=4, size=5, augment="flip", normalize=True)
+    assert isinstance(grown.train_ds, Images)
+    assert grown.train_ds[0][0].shape == grown.valid_ds.x[0].shape == (1, 5, 5)
+    again = mnist(root=root, valid_items=4, preparation=grown.preparation)
+    assert torch.equal(again.valid_ds.x, grown.valid_ds.x)
+    assert not torch.equal(again.valid_ds.x, mnist(root=root, valid_items=4, size=5).valid_ds.x)
 
 
 def test_no_files_there(tmp_path):

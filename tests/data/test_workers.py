@@ -112,3 +112,14 @@ def test_an_interrupt_is_left_to_the_training():
     for worker in multiprocessing.active_children():
         os.kill(worker.pid, signal.SIGINT)
     assert len([first, *batches]) == 25
+
+
+def test_closing_ends_the_processes():
+    dl = DataLoader(Random(), 8, num_workers=2)
+    whole = rows(dl.batches(1, 0))
+    assert len(multiprocessing.active_children()) >= 2
+    before = {child.pid for child in multiprocessing.active_children()}
+    dl._workers.close()
+    dl._workers.close()
+    assert len(before - {child.pid for child in multiprocessing.active_children()}) == 2
+    assert rows(dl.batches(1, 0)) == whole

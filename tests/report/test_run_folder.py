@@ -57,7 +57,10 @@ def test_a_finished_run(tmp_path):
     files = {file.name for file in folder.path.iterdir()}
     plots = {"loss.png", "lr.png", "momentum.png"}
     written = {"config.json", "environment.json", "history.csv", "history.jsonl"}
-    assert files == plots | written | {"model.safetensors"}
+    evaluated = {"evaluation.json", "evaluation.safetensors", "report.html"}
+    assert files == plots | written | evaluated | {"model.safetensors"}
+    assert "preparation" not in config
+    assert "Finished after 2 epochs" in (folder.path / "report.html").read_text(encoding="utf-8")
 
     lines = history(folder)
     assert [line["kind"] for line in lines] == ["meta"] + ["row"] * 2 + ["step"] * 8
@@ -102,7 +105,12 @@ def test_after_an_error_the_folder_holds_what_there_is(tmp_path):
     assert config["error"].startswith("ZeroDivisionError: no batch can be divided\n")
     assert "RaiseAt" in config["error"]  # the note that the loop added
     assert [line["kind"] for line in history(folder)].count("step") == 5
-    assert {"loss.png", "model.safetensors"} <= {file.name for file in folder.path.iterdir()}
+    files = {file.name for file in folder.path.iterdir()}
+    assert {"loss.png", "model.safetensors"} <= files
+    assert "evaluation.json" not in files
+    page = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert "Failed in epoch 1, after 5 batches" in page
+    assert "ZeroDivisionError: no batch can be divided" in page
 
 
 def test_after_an_interrupt(tmp_path):
@@ -110,6 +118,8 @@ def test_after_an_interrupt(tmp_path):
     with pytest.raises(KeyboardInterrupt), folder.keep(learn, {}):
         learn.fit(2, [RaiseAt(KeyboardInterrupt())])
     assert read(folder)["status"] == "interrupted"
+    assert (folder.path / "evaluation.json").is_file()
+    assert "Interrupted in epoch 1" in (folder.path / "report.html").read_text(encoding="utf-8")
     assert (folder.path / "model.safetensors").is_file()
 
 
@@ -209,3 +219,82 @@ def test_environment():
     assert found["threads"] == torch.get_num_threads()
     assert found["cpu_count"] == os.cpu_count()
     assert (found["device"], found["device_name"]) == ("cpu", None)
+
+
+class Prepared:
+    """The part of a preparation that a run folder needs."""
+
+    classes = ("no", "yes")
+
+    def to_dict(self):
+        return {"kind": "array", "mean": [0.5]}
+
+    def picture(self, x):
+        return None
+
+    def describe(self, x):
+        return "an item"
+
+
+def test_the_preparation_is_kept(tmp_path):
+    learn = tiny_learner()
+    learn.data.preparation = Prepared()
+    folder = RunFolder.create(tmp_path / "x")
+    with folder.keep(learn, {}):
+        learn.fit(1)
+    assert read(folder)["preparation"] == {"kind": "array", "mean": [0.5]}
+    assert read(folder, "evaluation.json")["classes"] == ["no", "yes"]
+
+
+def broken(*args):
+    raise OSError("the disk is full.")
+
+
+def test_a_report_that_fails_is_one_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr("lehr.report.run_folder.write_report", broken)
+    monkeypatch.setattr("lehr.report.run_folder.evaluate", broken)
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    told = (
+        r"^the model could not be evaluated: OSError: the disk is full; report\.html could not be "
+        r"written: OSError: the disk is full\. Everything else is in .*x\.$"
+    )
+    with pytest.warns(UserWarning, match=told) as caught, folder.keep(learn, {}):
+        learn.fit(1)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert read(folder)["status"] == "finished"
+    assert (folder.path / "history.csv").is_file()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt()])
+def test_a_report_that_fails_hides_no_error_even_where_warnings_are_errors(
+    tmp_path, monkeypatch, error
+):
+    monkeypatch.setattr("lehr.report.run_folder.write_report", broken)
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(type(error)), folder.keep(learn, {}):
+        learn.fit(2, [RaiseAt(error)])
+    assert (folder.path / "history.csv").is_file()
+
+
+def test_without_a_fit_nothing_is_evaluated(tmp_path):
+    folder = RunFolder.create(tmp_path / "x")
+    with folder.keep(tiny_learner(), {}):
+        pass
+    assert not (folder.path / "evaluation.json").exists()
+    page = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert "Finished before anything was recorded." in page
+
+
+def test_plots_that_fail_do_not_take_the_report_with_them(tmp_path):
+    class Undrawable(Callback):
+        def after_batch(self, run):
+            if run.training:
+                run.log("\udcff", 1.0)
+
+    folder = RunFolder.create(tmp_path / "x")
+    with pytest.warns(UserWarning, match="^the plots could not be drawn"):
+        with folder.keep(learn := tiny_learner(), {}):
+            learn.fit(1, [Undrawable()])
+    assert (folder.path / "report.html").is_file()
+    assert (folder.path / "evaluation.json").is_file()

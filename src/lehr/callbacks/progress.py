@@ -103,10 +103,11 @@ class Progress(Callback):
             self._view.say(f"stopped: {run.stop_reason}")
 
     def _show(self, run: "Run") -> None:
-        rows = [row for row in run.history.rows if "seconds" in row]
-        for row in rows[self._shown :]:
-            self._view.row(row)
-        self._shown = len(rows)
+        rows = run.history.finished(self._shown)
+        self._shown += len(rows)
+        for row in rows:
+            if "seconds" in row:  # else it was logged outside of epochs
+                self._view.row(row)
 
 
 def _plan(run: "Run") -> str:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from lehr.data.loader import DataLoader
 from lehr.data.preparation import Preparation
+from lehr.data.show import show_batch
 from lehr.errors import positive_int
 
 
@@ -57,6 +58,20 @@ class DataBunch:
             loaders = cast(Mapping[str, Any], self.valid_dl)
             return {name: _dataset_of(dl, f"valid_dl[{name!r}]") for name, dl in loaders.items()}
         return _dataset_of(self.valid_dl, "valid_dl")
+
+    def show_batch(self, items: int = 16, *, ax: Any = None) -> Any:
+        """Draws the first training batch as the model will see it, augmented, under its labels.
+
+        Reading it changes no loader and no global generator.
+
+        Args:
+            items: how many at most.
+            ax: matplotlib axes to draw into; by default those of a new figure.
+
+        Returns:
+            The matplotlib figure.
+        """
+        return show_batch(self.train_dl, self.preparation, items, ax=ax)
 
     def __repr__(self) -> str:
         valid = self.valid_dl

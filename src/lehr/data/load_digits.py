@@ -5,9 +5,10 @@ from importlib import resources
 import torch
 from torch import Tensor
 
-from lehr.data.bunch import DataBunch, get_dls
-from lehr.data.dataset import Dataset
-from lehr.data.split import normalized, random_split
+from lehr.data.bunch import DataBunch
+from lehr.data.image_bunch import pixel_bunch
+from lehr.data.image_preparation import ImagePreparation
+from lehr.data.split import random_split
 
 
 def read_digits() -> tuple[Tensor, Tensor]:
@@ -37,6 +38,9 @@ def digits(
     split_seed: int = 0,
     normalize: bool = True,
     flat: bool = False,
+    augment: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    preparation: ImagePreparation | None = None,
     drop_last: bool = False,
     seed: int | None = None,
 ) -> DataBunch:
@@ -49,6 +53,9 @@ def digits(
         normalize: bring pixels to mean 0 and standard deviation 1 over the training images; else
             they are in [0, 1].
         flat: images of shape ``(64,)`` instead of ``(1, 8, 8)``.
+        augment: changes training images at random, e.g. ``"shift"``.
+        size: height and width, or one number for both, to bring the images to.
+        preparation: of an earlier run; decides mode, size, scale, flatness and labels instead.
         drop_last: leave out a last training batch that is not full.
         seed: see `lehr.data.DataLoader`.
 
@@ -65,11 +72,19 @@ def digits(
         (1438, 359, 10)
     """
     images, labels = read_digits()
-    x = images.float().div_(16)[:, None]  # (1797, 1, 8, 8)
-    x = x.flatten(1) if flat else x
-    train, valid = random_split(len(x), valid_share, split_seed)
-    train_x, valid_x = x[train], x[valid]
-    if normalize:
-        train_x, valid_x = normalized(train_x, valid_x)
-    train_ds, valid_ds = Dataset(train_x, labels[train]), Dataset(valid_x, labels[valid])
-    return DataBunch(*get_dls(train_ds, valid_ds, batch_size, drop_last=drop_last, seed=seed), c=10)
+    pixels = images[:, None]  # (1797, 1, 8, 8)
+    train, valid = random_split(len(pixels), valid_share, split_seed)
+    return pixel_bunch(
+        (pixels[train], labels[train]),
+        (pixels[valid], labels[valid]),
+        tuple("0123456789"),
+        batch_size,
+        size=size,
+        normalize=normalize,
+        flat=flat,
+        preparation=preparation,
+        white=16,
+        augment=augment,
+        drop_last=drop_last,
+        seed=seed,
+    )

@@ -1,35 +1,77 @@
-"""The MNIST digits from their published files, split as the lesson splits them."""
+"""MNIST and Fashion-MNIST from their published files, split as the lesson splits them."""
 
-import os
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from lehr.data.bunch import DataBunch, get_dls
-from lehr.data.dataset import Dataset
+from lehr.data.bunch import DataBunch
 from lehr.data.idx import read_idx
-from lehr.data.split import normalized
+from lehr.data.image_bunch import pixel_bunch
+from lehr.data.image_fields import one_of
+from lehr.data.image_preparation import ImagePreparation
+from lehr.data.published import Published
 
-_PLACES = ("mnist", "MNIST/raw", ".")
+MNIST = Published(
+    "mnist",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    ("mnist", "MNIST/raw", "."),
+)
+FASHION = Published(
+    "fashion_mnist",
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+    ("fashion_mnist", "FashionMNIST/raw"),
+)
+MNIST_CLASSES = tuple("0123456789")
+FASHION_CLASSES = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 
 
-def read_mnist(root: str | Path | None = None) -> tuple[Tensor, Tensor]:
-    """The 60,000 training images, uint8 ``(60000, 28, 28)``, and labels, int64 ``(60000,)``.
+def read_mnist(
+    root: str | Path | None = None, part: str = "train", *, published: Published = MNIST
+) -> tuple[Tensor, Tensor]:
+    """Images, uint8 ``(n, 28, 28)``, and labels, int64 ``(n,)``: 60,000 or 10,000 of them.
 
     Args:
-        root: folder with the files in ``mnist/`` (or ``MNIST/raw/``, or in itself); by default the
-            one that the environment variable LEHR_DATA names.
+        root: folder with the files, compressed or not, in ``mnist/`` (or ``MNIST/raw/``, or in
+            itself); by default the one that the environment variable LEHR_DATA names, and if they
+            are not there, they are downloaded once.
+        part: ``"train"``, or ``"t10k"`` for the test images.
+        published: which set; MNIST, or Fashion-MNIST, whose files are laid out alike.
 
     Raises:
-        FileNotFoundError: the files are not there.
+        FileNotFoundError: ``root`` does not have the files.
+        OSError: they cannot be downloaded.
         ValueError: a file is damaged, or images and labels do not belong together.
     """
-    images = read_idx(_find("train-images-idx3-ubyte", root))
-    labels = read_idx(_find("train-labels-idx1-ubyte", root))
+    images = read_idx(_find(published, f"{part}-images-idx3-ubyte", root))
+    labels = read_idx(_find(published, f"{part}-labels-idx1-ubyte", root))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise ValueError(
-            f"the MNIST files must hold images (n, rows, columns) and labels (n,); got shapes "
-            f"{tuple(images.shape)} and {tuple(labels.shape)}. Fetch the files again."
+            f"the files of {published.name} must hold images (n, rows, columns) and labels (n,); "
+            f"got shapes {tuple(images.shape)} and {tuple(labels.shape)}. Fetch the files again."
         )
     return images, labels.long()
 
@@ -39,8 +81,12 @@ def mnist(
     *,
     root: str | Path | None = None,
     valid_items: int = 10_000,
+    split: str = "valid",
     normalize: bool = False,
     flat: bool = False,
+    augment: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    preparation: ImagePreparation | None = None,
     drop_last: bool = False,
     seed: int | None = None,
 ) -> DataBunch:
@@ -49,10 +95,14 @@ def mnist(
     Args:
         batch_size: of training; validation has twice that.
         root: folder of the files; see `read_mnist`.
-        valid_items: how many of the last images are for validation.
+        valid_items: how many of the last training images are for validation.
+        split: ``"valid"``, or ``"test"`` to train on all 60,000 and validate on the test images.
         normalize: bring pixels to mean 0 and standard deviation 1 over the training images; else
             they are in [0, 1].
         flat: images of shape ``(784,)`` instead of ``(1, 28, 28)``.
+        augment: changes training images at random, e.g. ``"shift"`` or ``"shift+rotate"``.
+        size: height and width, or one number for both, to bring the images to.
+        preparation: of an earlier run; decides mode, size, scale, flatness and labels instead.
         drop_last: leave out a last training batch that is not full.
         seed: see `lehr.data.DataLoader`.
 
@@ -61,7 +111,8 @@ def mnist(
         ``(batch,)``.
 
     Raises:
-        FileNotFoundError: the files are not there.
+        FileNotFoundError: ``root`` does not have the files.
+        OSError: they cannot be downloaded.
         ValueError: a file is damaged, or ``valid_items`` leaves one part empty.
 
     Example:
@@ -74,35 +125,116 @@ def mnist(
         recognition", Proceedings of the IEEE, 1998. Pixels are divided by 255; the file that the
         lesson reads was divided by 256, hence its mean 0.1304 where ours is 0.1310.
     """
-    images, labels = read_mnist(root)
-    n_train = len(images) - valid_items
-    if not 0 < n_train < len(images):
-        raise ValueError(
-            f"valid_items must leave images to both parts; got {valid_items} of {len(images)}. "
-            "Give e.g. valid_items=10_000."
-        )
-    x = images.float().div_(255)[:, None]  # (60000, 1, 28, 28)
-    x = x.flatten(1) if flat else x
-    train_x, valid_x = x[:n_train], x[n_train:]
-    if normalize:
-        train_x, valid_x = normalized(train_x, valid_x)
-    train_ds, valid_ds = Dataset(train_x, labels[:n_train]), Dataset(valid_x, labels[n_train:])
-    return DataBunch(*get_dls(train_ds, valid_ds, batch_size, drop_last=drop_last, seed=seed), c=10)
-
-
-def _find(name: str, root: str | Path | None) -> Path:
-    named = root if root is not None else os.environ.get("LEHR_DATA")
-    if not named:
-        raise FileNotFoundError(
-            f"{name}.gz is needed and no folder was named to look in. Set the environment variable "
-            "LEHR_DATA, or pass root=, to the folder that has it in mnist/."
-        )
-    folders = [Path(named) / place for place in _PLACES]
-    for folder in folders:
-        for file in (folder / name, folder / f"{name}.gz"):
-            if file.is_file():
-                return file
-    raise FileNotFoundError(
-        f"{name} or {name}.gz must be in one of {', '.join(map(str, folders))}; it is in none. "
-        "Put MNIST's published files there, or point root= or LEHR_DATA at them."
+    return _bunch(
+        MNIST,
+        MNIST_CLASSES,
+        root,
+        valid_items,
+        split,
+        batch_size=batch_size,
+        normalize=normalize,
+        flat=flat,
+        augment=augment,
+        size=size,
+        preparation=preparation,
+        drop_last=drop_last,
+        seed=seed,
     )
+
+
+def fashion_mnist(
+    batch_size: int = 64,
+    *,
+    root: str | Path | None = None,
+    valid_items: int = 10_000,
+    split: str = "valid",
+    normalize: bool = False,
+    flat: bool = False,
+    augment: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    preparation: ImagePreparation | None = None,
+    drop_last: bool = False,
+    seed: int | None = None,
+) -> DataBunch:
+    """Fashion-MNIST: pictures of ten kinds of clothes, in the form of MNIST.
+
+    Args:
+        batch_size: of training; validation has twice that.
+        root: folder with the files in ``fashion_mnist/`` or ``FashionMNIST/raw/``; else as for
+            `read_mnist`.
+        valid_items: see `mnist`, as for the others.
+        split: as above.
+        normalize: as above.
+        flat: as above.
+        augment: as above; ``"flip"`` suits these.
+        size: as above.
+        preparation: as above.
+        drop_last: as above.
+        seed: as above.
+
+    Returns:
+        A DataBunch with ``c = 10``; ``xb`` is float32 ``(batch, 1, 28, 28)``, ``yb`` int64
+        ``(batch,)``.
+
+    Raises:
+        FileNotFoundError: ``root`` does not have the files.
+        OSError: they cannot be downloaded.
+        ValueError: a file is damaged, or ``valid_items`` leaves one part empty.
+
+    Example:
+        >>> fashion_mnist().classes[:3]  # doctest: +SKIP
+        ('t-shirt', 'trouser', 'pullover')
+
+    Reference:
+        H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking
+        machine learning algorithms", arXiv:1708.07747, 2017.
+    """
+    return _bunch(
+        FASHION,
+        FASHION_CLASSES,
+        root,
+        valid_items,
+        split,
+        batch_size=batch_size,
+        normalize=normalize,
+        flat=flat,
+        augment=augment,
+        size=size,
+        preparation=preparation,
+        drop_last=drop_last,
+        seed=seed,
+    )
+
+
+def _bunch(
+    published: Published,
+    classes: tuple[str, ...],
+    root: str | Path | None,
+    valid_items: int,
+    split: str,
+    **options: Any,
+) -> DataBunch:
+    one_of("split", split, ("valid", "test"))
+    images, labels = read_mnist(root, published=published)
+    train = valid = images[:, None], labels
+    if split == "test":
+        test_images, test_labels = read_mnist(root, "t10k", published=published)
+        valid = test_images[:, None], test_labels
+    else:
+        n_train = len(images) - valid_items
+        if not 0 < n_train < len(images):
+            raise ValueError(
+                f"valid_items must leave images to both parts; got {valid_items} of "
+                f"{len(images)}. Give e.g. valid_items=10_000."
+            )
+        x, y = train
+        train, valid = (x[:n_train], y[:n_train]), (x[n_train:], y[n_train:])
+    return pixel_bunch(train, valid, classes, **options)
+
+
+def _find(published: Published, name: str, root: str | Path | None) -> Path:
+    if found := published.local(root, name, f"{name}.gz"):
+        return found
+    if root is not None:
+        raise published.missing(root, name, f"{name}.gz")
+    return published.download(f"{name}.gz")

@@ -81,6 +81,12 @@ class Workers:
             raise
         self._idle = loader
 
+    def close(self) -> None:
+        """End the processes that wait for a next pass; such a pass would start others."""
+        if self._idle is not None:
+            _stop(self._idle)
+            self._idle = None
+
     def _start(self) -> TorchLoader[Any]:
         return TorchLoader(
             _Served(self._fetch),

@@ -1,6 +1,7 @@
 """The learning-rate range test: one short sweep that leaves no trace."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _DIVERGED = 4.0  # times the lowest smoothed loss
 _DECAY = 0.9  # of the mean that tells divergence
 _SHARE = 0.95  # of the fall that makes the suggestion
+_SURE = 4.0  # standard errors: the lowest place is the best of many, so two would prove nothing
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def suggest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
         losses: as many; finite.
 
     Returns:
-        One of ``lrs``; None if the loss does not fall by more than twice its scatter.
+        One of ``lrs``; None if the mean around the lowest point is not below that of the first
+        steps by more than four standard errors.
 
     Example:
         >>> rates = [10 ** (i / 10 - 5) for i in range(50)]
@@ -122,13 +125,18 @@ def suggest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
         return None
     smoothed = smooth(losses)
     lowest = min(range(len(smoothed)), key=smoothed.__getitem__)
-    fall = smoothed[0] - smoothed[lowest]
-    rest = [loss - mean for loss, mean in zip(losses, smoothed, strict=True)][: lowest + 1]
-    scatter = math.sqrt(sum(r * r for r in rest) / len(rest))
-    if fall <= 2 * scatter:
+    width = max(3, len(losses) // 8)
+    first = losses[:width]
+    low = losses[max(0, lowest - width // 2) :][:width]
+    if statistics.fmean(first) - statistics.fmean(low) <= _SURE * _standard_error(first):
         return None
-    level = smoothed[0] - _SHARE * fall
+    level = smoothed[0] - _SHARE * (smoothed[0] - smoothed[lowest])
     return next(lr for lr, loss in zip(lrs, smoothed, strict=True) if loss <= level)
+
+
+def _standard_error(losses: Sequence[float]) -> float:
+    """Of the difference between two means of so many losses that scatter alike."""
+    return statistics.pstdev(losses) * math.sqrt(2 / len(losses))
 
 
 class _Watch(Callback):

@@ -7,13 +7,16 @@ from torch import nn
 
 from lehr.errors import did_you_mean, positive_int
 from lehr.models.convnet import cnn
+from lehr.models.imported import is_import_path, load
 from lehr.models.perceptron import mlp
+from lehr.models.resnet import resnet
 
 MODELS = {
     "linear": "one linear layer",
     "mlp": "the lesson's two layers, 50 hidden units",
     "cnn": "the lesson's four convolutions; images of about 28 pixels",
     "cnn_norm": "three wider convolutions with batch normalisation; small images too",
+    "resnet": "three residual stages with batch normalisation; images of any size",
 }
 
 
@@ -21,7 +24,8 @@ def build(name: str, item_shape: Sequence[int], classes: int) -> nn.Module:
     """The model called ``name`` for items of a shape.
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of `MODELS`; or "package.module:Factory" or "path/to/file.py:Factory" for
+            your own, which runs that code (see `lehr.models.load`).
         item_shape: shape of one input without the batch, like ``(channels, height, width)``.
         classes: numbers in a prediction.
 
@@ -30,15 +34,20 @@ def build(name: str, item_shape: Sequence[int], classes: int) -> nn.Module:
 
     Raises:
         ValueError: no such model, or it needs images and gets something else.
-        TypeError: ``classes`` is no int.
+        TypeError: ``classes`` is no int, or your own makes no model.
 
     Example:
         >>> model = build("mlp", (1, 28, 28), 10)
         >>> sum(p.numel() for p in model.parameters())
         39760
     """
+    if is_import_path(name):
+        return load(name, item_shape, classes)
     if name not in MODELS:
-        raise ValueError(f"there is no model {name!r}. {did_you_mean(name, MODELS)}")
+        raise ValueError(
+            f"there is no model {name!r}. {did_you_mean(name, MODELS)} Your own is named by "
+            "path/to/file.py:Factory."
+        )
     classes = positive_int("classes", classes)
     if name in ("linear", "mlp"):
         return mlp(math.prod(item_shape), classes, hidden=(50,) if name == "mlp" else ())
@@ -49,4 +58,8 @@ def build(name: str, item_shape: Sequence[int], classes: int) -> nn.Module:
         )
     if name == "cnn":
         return cnn(item_shape[0], classes)
+    if name == "resnet":
+        large = min(item_shape[1:]) >= 64
+        widths = (32, 64, 128, 256) if large else (32, 64, 128)
+        return resnet(item_shape[0], classes, widths=widths, stem_stride=2 if large else 1)
     return cnn(item_shape[0], classes, widths=(32, 64, 128), norm=True)

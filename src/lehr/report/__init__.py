@@ -1,5 +1,21 @@
-"""What a training leaves behind: the run folder."""
+"""What a training leaves behind: the run folder, its report, and the comparison of two."""
 
+from lehr.report.compare import Comparison, compare
+from lehr.report.comparison_page import write_comparison
+from lehr.report.evaluate import evaluate
+from lehr.report.evaluation import Evaluation, Mistake
+from lehr.report.page import write_report
+from lehr.report.record import RunRecord
 from lehr.report.run_folder import RunFolder
 
-__all__ = ["RunFolder"]
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Mistake",
+    "RunFolder",
+    "RunRecord",
+    "compare",
+    "evaluate",
+    "write_comparison",
+    "write_report",
+]

@@ -4,8 +4,9 @@ import json
 import os
 import platform
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +15,8 @@ import torch
 from torch import nn
 
 from lehr.learner import Learner
+from lehr.report.evaluate import evaluate
+from lehr.report.page import write_report
 from lehr.run import Run
 from lehr.state import ModelState
 
@@ -28,6 +31,9 @@ class RunFolder:
     - ``history.jsonl`` (everything, by batch) and ``history.csv`` (a row for each epoch).
     - ``model.safetensors``: the weights, under the names of the bare model.
     - ``loss.png``, ``lr.png``, and a plot of every other number recorded by batch.
+    - ``evaluation.json`` and ``evaluation.safetensors``: what a classifier does on the validation
+      set, if the fit ended without an error.
+    - ``report.html``: all of it on one page.
 
     Args:
         path: the folder, which is there; `create` and `create_unique` make one.
@@ -40,8 +46,8 @@ class RunFolder:
         ...     folder = RunFolder.create(Path(scratch, "first"))
         ...     with folder.keep(learn, {"epochs": 1}):
         ...         _ = learn.fit(1)
-        ...     sorted(file.name for file in folder.path.iterdir())[:4]
-        ['config.json', 'environment.json', 'history.csv', 'history.jsonl']
+        ...     sorted(file.name for file in folder.path.glob("*.*ml"))
+        ['report.html']
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -56,18 +62,30 @@ class RunFolder:
             OSError: it cannot be made there; the class is the system's, such as PermissionError.
         """
         path = Path(path)
+        cls.refuse_existing(path)
         try:
             path.mkdir(parents=True)
-        except FileExistsError:
-            raise FileExistsError(
-                f"the run folder must be new; {path} exists. Choose another name, or remove it."
-            ) from None
+        except FileExistsError:  # somebody was faster
+            cls.refuse_existing(path)
+            raise
         except OSError as error:
             raise type(error)(
                 f"the run folder {path} cannot be made: {error.strerror}. Choose a place that can "
                 "be written to."
             ) from error
         return cls(path)
+
+    @staticmethod
+    def refuse_existing(path: str | Path) -> None:
+        """Say now that a folder cannot be made here because there is one.
+
+        Raises:
+            FileExistsError: there is something of that name.
+        """
+        if Path(path).exists():
+            raise FileExistsError(
+                f"the run folder must be new; {path} exists. Choose another name, or remove it."
+            )
 
     @classmethod
     def create_unique(cls, name: str, parent: str | Path = "runs") -> "RunFolder":
@@ -90,6 +108,9 @@ class RunFolder:
     def keep(self, learn: Learner, settings: Mapping[str, Any]) -> Generator[None]:
         """A scope for one ``learn.fit(…)``; however it ends, the folder then holds what there is.
 
+        What goes wrong with plots, evaluation or report is said in one warning; it hides no error
+        of the training and loses nothing else.
+
         Args:
             learn: whose training it is.
             settings: whatever decided it; kept in ``config.json``, as text where JSON has no word.
@@ -103,6 +124,7 @@ class RunFolder:
             "lehr": _version(),
             "seed": learn.seed,
             "settings": dict(settings),
+            **_preparation(learn.data),
         }
         before = learn.run
         self._write("environment.json", environment(learn.model))
@@ -125,7 +147,28 @@ class RunFolder:
             if run is not None:
                 run.history.to_jsonl(self.path / "history.jsonl")
                 run.history.to_csv(self.path / "history.csv")
-                self._write_plots(run)
+            self._describe(learn, run, str(config["status"]))
+
+    def _describe(self, learn: Learner, run: Run | None, status: str) -> None:
+        """Plots, evaluation and report: what may go wrong without harm to the rest."""
+        problems: list[str] = []
+        if run is not None:
+            _attempt("the plots could not be drawn", lambda: self._write_plots(run), problems)
+        if run is not None and status != "failed":
+            _attempt(
+                "the model could not be evaluated", lambda: self._write_evaluation(learn), problems
+            )
+        _attempt("report.html could not be written", lambda: write_report(self.path), problems)
+        if problems:
+            # Where warnings are errors, this one must not take the place of the training's own.
+            with suppress(Warning) if status != "finished" else nullcontext():
+                warnings.warn(
+                    f"{'; '.join(problems)}. Everything else is in {self.path}.", stacklevel=4
+                )
+
+    def _write_evaluation(self, learn: Learner) -> None:
+        if (evaluation := evaluate(learn)) is not None:
+            evaluation.save(self.path)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=2, default=str)
@@ -154,6 +197,7 @@ class RunFolder:
                     ax.set(yscale="log", ylabel="loss, logarithmic")
             else:
                 run.recorder.plot(name, ax)
+                ax.set_ylabel(name.replace("$", r"\$"))  # else it is read as a formula
             ax.grid(alpha=0.3)
             ax.spines[["top", "right"]].set_visible(False)
             figure.savefig(self.path / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png")
@@ -186,6 +230,18 @@ def environment(model: nn.Module) -> dict[str, Any]:
 
 def _spans_orders(values: list[float]) -> bool:
     return 0 < min(values) < max(values) / 30
+
+
+def _preparation(data: Any) -> dict[str, Any]:
+    to_dict = getattr(getattr(data, "preparation", None), "to_dict", None)
+    return {"preparation": to_dict()} if callable(to_dict) else {}
+
+
+def _attempt(failure: str, action: Callable[[], object], problems: list[str]) -> None:
+    try:
+        action()
+    except Exception as error:
+        problems.append(f"{failure}: {type(error).__name__}: {error}".rstrip("."))
 
 
 def _version() -> str:

@@ -4,17 +4,16 @@ import re
 import signal
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 import lehr
-from lehr import cli, data, models, streams
+from lehr import data, models
 from lehr.callbacks import ParamScheduler
+from lehr.cli import job
 from lehr.schedules import constant
 
 QUICK = ("train", "digits", "--model", "linear", "--epochs", "1", "--batch-size", "256")
@@ -22,39 +21,11 @@ PROGRAM = [sys.executable, "-c", "from lehr.cli import main; main()"]
 NEEDS_MNIST = pytest.mark.skipif("LEHR_DATA" not in os.environ, reason="needs the MNIST files")
 
 
-@pytest.fixture(autouse=True)
-def _scratch(tmp_path, monkeypatch):
-    """A folder of its own for each test, and torch's threads and generators as they were."""
-    threads = torch.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    with streams.forked():
-        yield
-    torch.set_num_threads(threads)
-
-
-def call(*arguments):
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], prog_name="lehr")
-
-
-def config(path):
-    return json.loads(Path(path, "config.json").read_text(encoding="utf-8"))
-
-
 def weights(path):
     return Path(path, "model.safetensors").read_bytes()
 
 
-def refused(*arguments, code=2):
-    """The one line that ``lehr arguments`` says on its way out."""
-    result = call(*arguments)
-    assert result.exit_code == code
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.output
-    return result.stderr.removeprefix("error: ").rstrip()
-
-
-def test_train_says_what_it_does_and_keeps_it():
+def test_train_says_what_it_does_and_keeps_it(call, config):
     result = call(*QUICK, "--seed", 3)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -63,12 +34,12 @@ def test_train_says_what_it_does_and_keeps_it():
         "data   digits, 1,438 items to train on, 359 to validate on",
         "model  linear, 650 parameters",
         "loss   cross-entropy, label_smoothing 0.1",
-        "opt    AdamW, weight_decay 2.0",
+        "opt    adamw, weight_decay 2.0",
         "lr     one_cycle(0.005)",
         "1 epoch of 6 batches, seed 3",
     ]
     assert re.fullmatch(r"epoch +train_loss +valid_loss +accuracy +time", lines[6])
-    assert re.fullmatch(r"accuracy: (0\.\d{4}), best \1 in epoch 0", lines[8])
+    assert re.fullmatch(r"accuracy: (0\.\d{4}), best \1 in epoch 0; \d+ s", lines[8])
     folder = lines[9].removeprefix("run folder: ")
     assert re.fullmatch(r"runs/digits-\d{8}-\d{6}", folder)
     assert config(folder)["status"] == "finished"
@@ -77,23 +48,28 @@ def test_train_says_what_it_does_and_keeps_it():
         "model": "linear",
         "epochs": 1,
         "batch_size": 256,
-        "optimizer": "AdamW",
+        "opt": "adamw",
         "weight_decay": 2.0,
         "label_smoothing": 0.1,
+        "lr": 0.005,
         "schedule": "one_cycle(0.005)",
         "seed": 3,
+        "data_options": {},
+        "outputs": 10,
+        "patience": None,
+        "device": None,
     }
     assert Path(folder, "lr.png").is_file()
 
 
-def test_the_seed_decides_every_byte():
+def test_the_seed_decides_every_byte(call):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert call(*QUICK, "--seed", seed, "--out", name).exit_code == 0
     assert weights("a") == weights("b")
     assert weights("a") != weights("c")
 
 
-def test_a_drawn_seed_is_kept_and_repeats_the_run():
+def test_a_drawn_seed_is_kept_and_repeats_the_run(call, config):
     assert call(*QUICK, "--out", "a").exit_code == 0
     seed = config("a")["settings"]["seed"]
     assert config("a")["seed"] == seed
@@ -103,7 +79,7 @@ def test_a_drawn_seed_is_kept_and_repeats_the_run():
     assert config("c")["seed"] != seed
 
 
-def test_a_script_with_the_same_seed_gets_the_same_weights():
+def test_a_script_with_the_same_seed_gets_the_same_weights(call):
     assert call(*QUICK, "--schedule", "constant(0.02)", "--seed", 7, "--out", "a").exit_code == 0
     torch.set_num_threads(1)
     lehr.seed(7)
@@ -138,7 +114,7 @@ def test_a_script_with_the_same_seed_gets_the_same_weights():
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_schedules(options, schedule, lrs):
+def test_schedules(call, config, options, schedule, lrs):
     result = call(*QUICK, *options, "--out", "a")
     assert result.exit_code == 0, result.output
     assert config("a")["settings"]["schedule"] == schedule
@@ -151,8 +127,11 @@ def test_schedules(options, schedule, lrs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "digit"], r"there is no data 'digit'\. Did you mean digits\?"),
-        (["train", "faces"], r"there is no data 'faces'\. Use one of: digits, mnist\."),
+        (
+            ["train", "digit"],
+            r"there is no data 'digit'\. Did you mean digits\? Or give a path: .*",
+        ),
+        (["train", "faces"], r"there is no data 'faces'\. Use one of: digits, mnist, .*"),
         (["train"], r"Missing argument 'DATA'\."),
         (["trian"], r"No such command 'trian'\..*"),
         (["train", "digits", "more"], r".*unexpected extra argument.*more.*"),
@@ -163,7 +142,7 @@ def test_schedules(options, schedule, lrs):
         (["train", "digits", "--epochs", "x"], r"Invalid value for '--epochs': .*"),
         (["train", "digits", "--batch-size", "-1"], r"Invalid value for '--batch-size': .*"),
         (["train", "digits", "--seed", "1.5"], r"Invalid value for '--seed': .*"),
-        (["train", "digits", "--lr", "fast"], r"Invalid value for '--lr': .*"),
+        (["train", "digits", "--lr", "fast"], r"lr must be a number or auto; got 'fast'\. .*"),
         (
             ["train", "digits", "--lr", "0"],
             r"lr must be .* above 0; got 0\.0\. Give e\.g\. --lr .*",
@@ -183,17 +162,17 @@ def test_schedules(options, schedule, lrs):
         ),
         (
             ["train", "digits", "--schedule", "constant(1)", "--lr", "2"],
-            r"lr 2\.0 has no place beside constant\(1\), which says all\. Give one of them\.",
+            r"lr 2 has no place beside constant\(1\), which says all\. Give one\.",
         ),
     ],
     ids=lambda value: " ".join(value)[-30:] if isinstance(value, list) else "",
 )
-def test_usage_errors(arguments, message):
+def test_usage_errors(refused, arguments, message):
     assert re.fullmatch(message, refused(*arguments))
     assert not list(Path().iterdir())  # nothing was made
 
 
-def test_an_existing_folder_is_refused_before_training():
+def test_an_existing_folder_is_refused_before_training(refused):
     Path("taken").mkdir()
     message = refused(*QUICK, "--out", "taken", code=1)
     assert message == (
@@ -202,7 +181,7 @@ def test_an_existing_folder_is_refused_before_training():
     assert not list(Path("taken").iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_training():
+def test_a_folder_that_cannot_be_made_is_refused_before_training(call):
     Path("file").write_text("")
     result = call(*QUICK, "--out", "file/run")
     assert result.exit_code == 1
@@ -213,74 +192,103 @@ def test_a_folder_that_cannot_be_made_is_refused_before_training():
     )
 
 
-def test_mnist_without_its_files(monkeypatch, tmp_path):
-    monkeypatch.delenv("LEHR_DATA", raising=False)
-    assert re.match(r"train-images\S+ is needed .* LEHR_DATA", refused("train", "mnist", code=1))
+def test_mnist_without_its_files(refused, monkeypatch, tmp_path):
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("pooch.retrieve", unreachable)
     monkeypatch.setenv("LEHR_DATA", str(tmp_path))
-    assert re.match(r"train-images\S+ or .* in none\. Put MNIST", refused("train", "mnist", code=1))
+    message = refused("train", "mnist", code=1)
+    assert re.match(r"train-images\S+ of mnist cannot be had from http\S+: .*no network", message)
+    assert "put the file into mnist/" in message
+    assert "LEHR_DATA" in message
     assert not list(Path().iterdir())
 
 
-def test_debug_shows_where():
-    result = call("train", "digits", "--lr", 0, "--debug")
-    assert isinstance(result.exception, ValueError)  # typer makes the traceback of it
-    assert "lr must be" in str(result.exception)
+def test_damaged_mnist_files_are_named(refused, monkeypatch, tmp_path):
+    Path("mnist").mkdir()
+    for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
+        Path("mnist", name).write_bytes(b"\x1f\x8bno gzip")
+    monkeypatch.setenv("LEHR_DATA", str(tmp_path))
+    assert re.match(
+        r"\S+mnist/train-images-idx3-ubyte\.gz must be a whole gzip file",
+        refused("train", "mnist", code=1),
+    )
 
 
-def test_an_error_of_the_training_is_said_and_kept(monkeypatch):
+def test_a_loss_that_is_nan_ends_the_training_with_one_line(refused, config):
+    message = refused(*QUICK, "--lr", 1e30, "--schedule", "constant", "--out", "a", code=1)
+    assert re.match(r"loss is (nan|inf) at step \d+ \(epoch 0, batch \d+\)\. Lower lr", message)
+    assert config("a")["status"] == "failed"
+    assert Path("a/report.html").is_file()
+
+
+def test_patience_stops_early_and_keeps_the_best(call):
+    result = call(*QUICK[:4], "--epochs", 30, "--patience", 1, "--lr", 0.2, "--seed", 0)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"stopped: .*patience", result.stdout)
+    assert "29 " not in result.stdout.split("stopped")[0].splitlines()[-1]
+
+
+def test_lr_auto_finds_one_and_says_so(call, config):
+    result = call(*QUICK, "--lr", "auto", "--seed", 1, "--out", "a")
+    found = config("a")["settings"]["lr_found"]
+    assert 1e-3 < found < 1
+    assert f"lr     one_cycle({found}) (found by a sweep)" in result.stdout
+
+
+@pytest.mark.parametrize("opt", ["adamw", "adam", "nadam", "rmsprop", "sgd"])
+def test_optimizers_by_name(call, config, opt):
+    assert call(*QUICK, "--opt", opt, "--weight-decay", 0.01, "--out", "a").exit_code == 0
+    assert config("a")["settings"]["opt"] == opt
+    assert config("a")["settings"]["weight_decay"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--opt", "adm"), r"there is no optimizer 'adm'\. Did you mean adam\?"),
+        (("--weight-decay", -1), r"weight_decay must be at least 0; got -1"),
+        (("--label-smoothing", "nan"), r"label_smoothing must be finite"),
+        (("--lr", "auto", "--schedule", "constant(1)"), r"lr auto has no place beside"),
+    ],
+)
+def test_settings_that_cannot_be(refused, options, message):
+    assert re.match(message, refused("train", "digits", *options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target", "x"), r"digits takes no option 'target'"),
+        (("--augment", "flop"), r".*flop.*flip"),
+        (("--device", "gpu"), r".*gpu"),
+    ],
+)
+def test_options_that_do_not_suit_the_data_or_the_machine(refused, options, message):
+    assert re.match(message, refused("train", "digits", *options, code=1))
+    assert not list(Path().glob("runs/*/history.csv"))
+
+
+def test_an_error_of_the_training_is_said_and_kept(call, config, monkeypatch):
     def break_down(pred, target):
         raise RuntimeError("the loss\nbroke down")
 
-    monkeypatch.setattr(cli, "CrossEntropyLoss", lambda label_smoothing: break_down)
+    monkeypatch.setattr(job.nn, "CrossEntropyLoss", lambda label_smoothing: break_down)
     result = call(*QUICK, "--out", "a")
     assert result.exit_code == 1
     expected = "error: RuntimeError: the loss broke down Add --debug to see where.\n"
     assert result.stderr == expected
-    assert result.stdout.endswith("run folder: a\n")
+    assert result.stdout.endswith("run folder: a\nreport: a/report.html\n")
     assert config("a")["status"] == "failed"
     assert config("a")["error"].startswith("RuntimeError: the loss\nbroke down")
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("train", "--help")])
-def test_help_has_an_example(arguments):
-    result = call(*arguments)
-    assert result.exit_code == 0
-    assert "Example: lehr train digits" in result.stdout
-
-
-def test_version():
-    assert call("--version").stdout == f"lehr {lehr.__version__}\n"
-
-
-def test_the_program_is_installed_under_its_name():
-    (script,) = entry_points(group="console_scripts", name="lehr")
-    assert script.load() is cli.main
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("lehr train ", {"digits", "mnist"}),
-        ("lehr train digits --model c", {"cnn", "cnn_norm"}),
-        ("lehr train digits --schedule w", {"warmup_cosine", "warmup_linear"}),
-    ],
-)
-def test_completion(words, expected):
-    environment = {"_LEHR_COMPLETE": "complete_bash", "COMP_WORDS": words}
-    environment["COMP_CWORD"] = str(len(words.split(" ")) - 1)
-    result = CliRunner().invoke(cli.app, [], prog_name="lehr", env=environment)
-    assert set(result.stdout.split()) == expected
-
-
-def test_every_recipe_names_a_model():
-    assert {recipe.model for recipe in cli.RECIPES.values()} <= set(models.MODELS)
-
-
 @pytest.mark.slow
-def test_a_real_process():
+def test_a_real_process(call):
     done = subprocess.run([*PROGRAM, *QUICK, "--seed", "1", "--out", "a"], capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.endswith(b"run folder: a\n")
+    assert done.stdout.endswith(b"run folder: a\nreport: a/report.html\n")
     assert call(*QUICK, "--seed", 1, "--out", "b").exit_code == 0
     assert weights("a") == weights("b")  # another process, the same bytes
     done = subprocess.run([*PROGRAM, "train", "digit"], capture_output=True)
@@ -289,7 +297,7 @@ def test_a_real_process():
 
 
 @pytest.mark.slow
-def test_ctrl_c_finishes_the_step_and_writes_the_folder():
+def test_ctrl_c_finishes_the_step_and_writes_the_folder(config):
     arguments = ["train", "digits", "--epochs", "100000", "--out", "a"]
     with subprocess.Popen(
         [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -302,7 +310,7 @@ def test_ctrl_c_finishes_the_step_and_writes_the_folder():
     assert process.returncode == 130
     assert errors == ""
     assert "stopped: interrupted by Ctrl-C" in rest
-    assert rest.endswith("run folder: a\n")
+    assert rest.endswith("run folder: a\nreport: a/report.html\n")
     assert config("a")["status"] == "interrupted"
     assert config("a")["stop_reason"] == "interrupted by Ctrl-C"
     assert len(load_file("a/model.safetensors")) > 10
@@ -312,14 +320,14 @@ def test_ctrl_c_finishes_the_step_and_writes_the_folder():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_defaults_learn_digits(seed):
+def test_the_defaults_learn_digits(call, seed):
     result = call("train", "digits", "--seed", seed)
     assert float(re.search(r"accuracy: ([\d.]+),", result.stdout)[1]) >= 0.985
 
 
 @pytest.mark.slow
 @NEEDS_MNIST
-def test_mnist():
+def test_mnist(call):
     result = call(
         *("train", "mnist", "--model", "linear", "--epochs", 1, "--batch-size", 500, "--out", "a")
     )

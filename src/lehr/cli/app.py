@@ -1,0 +1,73 @@
+"""The program itself: how it starts, and how it says what went wrong."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+from typer.core import TyperGroup
+
+from lehr import __version__
+
+USAGE, FAILURE = 2, 1
+"""Exit codes: what was typed cannot be used; what was asked for could not be done."""
+
+
+class Group(TyperGroup):
+    """Says every usage error in one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that the arguments ask for, then leave with its exit code."""
+        try:
+            code = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except Exception as error:
+            if not (message := getattr(error, "format_message", None)):  # typer's usage errors
+                raise
+            code = _say_error(message(), code=USAGE)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+app = typer.Typer(cls=Group, pretty_exceptions_show_locals=False)
+
+Debug = Annotated[bool, Option("--debug", help="Show where an error came from.")]
+
+
+@app.callback(invoke_without_command=True, epilog="Example: lehr train digits")
+def lehr(
+    context: typer.Context,
+    version: Annotated[bool, Option("--version", help="Show the version.")] = False,
+) -> None:
+    """One readable training loop for PyTorch."""
+    if version:
+        typer.echo(f"lehr {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@contextmanager
+def errors(debug: bool, *, code: int) -> Generator[None]:
+    """What goes wrong inside is said in one line; the traceback is for those who ask.
+
+    Args:
+        debug: let the error through as it is.
+        code: what the program exits with.
+    """
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        ours = isinstance(error, (OSError, TypeError, ValueError, ImportError, ArithmeticError))
+        text = str(error) if ours else f"{type(error).__name__}: {error} Add --debug to see where."
+        raise typer.Exit(_say_error(text, code=code)) from None
+
+
+def _say_error(text: str, *, code: int) -> int:
+    typer.echo(f"error: {' '.join(text.split())}", err=True)
+    return code

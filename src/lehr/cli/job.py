@@ -1,0 +1,189 @@
+"""From settings to a Learner: what every command that trains or looks at a model shares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lehr import Callback, DataBunch, Learner, accuracy, data, streams
+from lehr.callbacks import Device, EarlyStopping, ParamScheduler, StopOnNonFinite
+from lehr.cli.recipes import OPTIMIZERS, recipe_for
+from lehr.data.catalog import SOURCES, reader_for
+from lehr.errors import did_you_mean, real_number
+from lehr.models import MODELS, build, is_import_path
+from lehr.schedule_text import parse_schedule
+from lehr.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training as it was asked for: a Learner, its settings and what runs along.
+
+    Attributes:
+        settings: all that decides the training, as the run folder keeps it.
+        learn: ready to fit.
+        callbacks: for the fit.
+    """
+
+    settings: dict[str, Any]
+    learn: Learner
+    callbacks: list[Callback]
+
+
+_SETTINGS = (
+    *("model", "epochs", "batch_size", "lr", "schedule", "opt", "weight_decay"),
+    *("label_smoothing", "patience", "seed", "device"),
+)
+_DATA_OPTIONS = (
+    *("size", "augment", "valid_share", "target", "missing", "skip_broken", "num_workers"),
+)
+
+
+def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete the settings from the recipe, and refuse what contradicts itself.
+
+    Nothing is read yet; a seed is drawn if none is given.
+
+    Args:
+        given: what was asked for on the command line, by name of the option; None, or left out,
+            where nothing was.
+
+    Raises:
+        ValueError: a name is unknown, a number out of range, or two settings contradict.
+    """
+    source = given["source"]
+    path = Path(source).expanduser()
+    known = source in SOURCES or not path.exists()
+    source = source if known else str(path.resolve())
+    reader_for(source)
+    recipe = recipe_for(source)
+    given = {**dict.fromkeys(_SETTINGS), **given}
+    options = {name: given[name] for name in _DATA_OPTIONS if given.get(name) is not None}
+    opt = _known("optimizer", given["opt"] or "adamw", OPTIMIZERS)
+    decay = OPTIMIZERS[opt].weight_decay
+    schedule = "one_cycle" if given["schedule"] is None else given["schedule"]
+    settings: dict[str, Any] = {
+        "data": source,
+        "data_options": {**recipe.data, **options},
+        "model": given["model"] or recipe.model,
+        "epochs": given["epochs"] or recipe.epochs,
+        "batch_size": given["batch_size"] or recipe.batch_size,
+        "opt": opt,
+        "weight_decay": recipe.weight_decay if decay is None else decay,
+        "label_smoothing": recipe.label_smoothing,
+        "lr": _lr(given["lr"], recipe.lr, schedule),
+        "schedule": schedule,
+        "patience": given["patience"],
+        "device": given["device"],
+        "seed": streams.draw_seed() if given["seed"] is None else given["seed"],
+    }
+    if settings["data_options"].get("augment") == "none":
+        settings["data_options"]["augment"] = None
+    for name in ("weight_decay", "label_smoothing"):
+        if given[name] is not None:
+            settings[name] = _at_least_0(name, given[name])
+    if settings["model"] is not None and not is_import_path(settings["model"]):
+        _known("model", settings["model"], MODELS)
+    check_schedule(settings["schedule"], 0.1 if settings["lr"] == "auto" else settings["lr"])
+    return settings
+
+
+def open_job(settings: dict[str, Any]) -> Job:
+    """Read the data, build the model and everything around it.
+
+    What was left open in the settings (model, lr) is decided and written into them.
+    """
+    recipe = recipe_for(settings["data"])
+    torch.set_num_threads(min(torch.get_num_threads(), recipe.threads or torch.get_num_threads()))
+    bunch = data.open_data(settings["data"], settings["batch_size"], **settings["data_options"])
+    xb, yb = bunch.train_ds[:1] if isinstance(bunch.train_ds, data.Dataset) else _first(bunch)
+    shape = tuple(xb.shape[1:])
+    settings["model"] = settings["model"] or ("resnet" if len(shape) == 3 else "mlp")
+    settings["outputs"] = yb.shape[1] if bunch.c is None else bunch.c
+    with streams.forked(streams.mix(settings["seed"])):  # the weights that lehr.seed would give
+        model = build(settings["model"], shape, settings["outputs"])
+    learn = learner(settings, model, bunch)
+    if settings["lr"] == "auto":
+        curve = learn.find_lr()
+        if curve.suggestion is None:
+            raise ValueError(
+                f"lr auto found no learning rate between {curve.lrs[0]:g} and {curve.lrs[-1]:g} at "
+                "which the loss falls. Look at the data and the model, or give --lr."
+            )
+        settings["lr"] = settings["lr_found"] = float(f"{curve.suggestion:.3g}")
+    settings["schedule"] = check_schedule(settings["schedule"], settings["lr"])
+    return Job(settings, learn, _callbacks(settings))
+
+
+def learner(settings: Mapping[str, Any], model: nn.Module, bunch: DataBunch) -> Learner:
+    """A Learner with the optimizer, loss and metrics that the settings name."""
+    choice = OPTIMIZERS[settings["opt"]]
+    lr = settings["lr"] if isinstance(settings["lr"], float) else 1e-3
+    opt: Any = choice.make
+    opt = opt(model.parameters(), lr=lr, weight_decay=settings["weight_decay"], **choice.options)
+    classes = bunch.c is not None
+    smoothing = settings["label_smoothing"]
+    loss = nn.CrossEntropyLoss(label_smoothing=smoothing) if classes else nn.MSELoss()
+    metrics = [accuracy] if classes else []
+    accelerated = settings["device"] or torch.accelerator.is_available()
+    device = [Device(settings["device"])] if accelerated else []
+    return Learner(model, opt, loss, bunch, device, metrics, seed=settings["seed"])
+
+
+def check_schedule(text: Any, lr: float | None) -> Schedule:
+    """The schedule of the learning rate: an expression, or a name to be used with ``lr``.
+
+    Raises:
+        ValueError: it cannot be read, contradicts ``lr``, or falls below 0.
+    """
+    if lr is not None and not 0 < lr < float("inf"):
+        raise ValueError(f"lr must be a number above 0; got {lr}. Give e.g. --lr 0.01.")
+    schedule = parse_schedule(text, peak=lr)
+    if (lowest := min(schedule(i / 1000) for i in range(1001))) < 0:
+        raise ValueError(f"schedule must not go below 0; {text} falls to {lowest:g}. Change it.")
+    return schedule
+
+
+def _lr(given: str | None, usual: float | None, schedule: str) -> float | str | None:
+    """A number, ``"auto"``, or None where the schedule says all."""
+    says_all = "(" in schedule
+    if given is None:
+        return None if says_all else "auto" if usual is None else usual
+    if says_all:
+        raise ValueError(f"lr {given} has no place beside {schedule}, which says all. Give one.")
+    if given == "auto":
+        return given
+    try:
+        return float(given)
+    except ValueError:
+        raise ValueError(f"lr must be a number or auto; got {given!r}. Give e.g. 0.01.") from None
+
+
+def _first(bunch: DataBunch) -> tuple[Any, Any]:
+    return next(bunch.valid_dl.batches(seed=0, epoch=0))
+
+
+def _callbacks(settings: Mapping[str, Any]) -> list[Callback]:
+    waits = settings["device"] not in (None, "cpu") or torch.accelerator.is_available()
+    callbacks: list[Callback] = [
+        ParamScheduler("lr", settings["schedule"]),
+        StopOnNonFinite(every=50 if waits else 1),
+    ]
+    if settings["patience"] is not None:
+        callbacks.append(EarlyStopping(patience=settings["patience"], restore_best=True))
+    return callbacks
+
+
+def _known(kind: str, name: str, allowed: Mapping[str, Any]) -> str:
+    if name not in allowed:
+        raise ValueError(f"there is no {kind} {name!r}. {did_you_mean(name, allowed)}")
+    return name
+
+
+def _at_least_0(name: str, value: float) -> float:
+    if real_number(name, value) < 0:
+        raise ValueError(f"{name} must be at least 0; got {value}. Give e.g. 0.05.")
+    return value

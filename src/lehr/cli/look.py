@@ -1,0 +1,126 @@
+"""Commands that look before anything is trained: ``find-lr``, ``schedule``, ``explain``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from lehr.cli import options
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
+from lehr.cli.chart import chart
+from lehr.cli.job import open_job, prepare
+from lehr.schedule_text import parse_schedule, schedule_names
+
+Picture = Annotated[
+    Path | None, Option(help="Also draw it into this file: .png, .svg or .pdf.", dir_okay=False)
+]
+
+
+@app.command("find-lr", epilog="Example: lehr find-lr digits --model mlp --opt sgd")
+def find_lr(
+    context: typer.Context,
+    source: options.Data,
+    model: options.Model = None,
+    batch_size: options.BatchSize = None,
+    opt: options.Opt = None,
+    weight_decay: options.WeightDecay = None,
+    label_smoothing: options.LabelSmoothing = None,
+    seed: options.Seed = None,
+    device: options.DeviceName = None,
+    size: options.Size = None,
+    augment: options.Augment = None,
+    valid_share: options.ValidShare = None,
+    target: options.Target = None,
+    missing: options.Missing = None,
+    skip_broken: options.SkipBroken = None,
+    num_workers: options.Workers = None,
+    start: Annotated[float, Option(help="The first learning rate.")] = 1e-6,
+    end: Annotated[float, Option(help="The rate that the sweep approaches.")] = 10.0,
+    steps: Annotated[int, Option(help="Batches to train on.")] = 100,
+    out: Picture = None,
+    debug: Debug = False,
+) -> None:
+    """Train for a moment while lr rises, draw the loss, and suggest what to train with."""
+    with errors(debug, code=USAGE):
+        settings = prepare({**context.params, "lr": "1e-3"})
+    with errors(debug, code=FAILURE):
+        curve = open_job(settings).learn.find_lr(start, end, steps=steps)
+        smoothed = curve.smoothed
+        room = max(smoothed[0] - min(smoothed), 1e-9)
+        limits = (min(smoothed), smoothed[0] + room / 2)
+        typer.echo(chart(curve.lrs, smoothed, log_x=True, limits=limits))
+        _save(curve.plot, out)
+        if curve.suggestion is None:
+            raise ValueError(
+                f"the loss does not fall at any learning rate from {start:g} to {end:g}. Look at "
+                "the data and the model, or give another --start and --end."
+            )
+        typer.echo(f"suggestion: {curve.suggestion:.3g}")
+
+
+@app.command(epilog="Example: lehr schedule 'one_cycle(0.5)'")
+def schedule(
+    text: Annotated[
+        str,
+        Argument(
+            metavar="SCHEDULE",
+            help="An expression of lehr.schedules, such as 'one_cycle(0.5)'; or a bare name, "
+            f"drawn to a peak of 1: {', '.join(schedule_names())}.",
+            autocompletion=schedule_names,
+        ),
+    ],
+    steps: Annotated[
+        int | None, Option(help="Print the value at each of so many steps.", min=1)
+    ] = None,
+    out: Picture = None,
+    debug: Debug = False,
+) -> None:
+    """Draw a schedule over the share of the fit that is done."""
+    with errors(debug, code=USAGE):
+        curve = parse_schedule(text, peak=1.0)
+        _save(curve.plot, out)
+        if steps is None:
+            at = [i / 400 for i in range(401)]
+            typer.echo(repr(curve))
+            typer.echo(chart(at, [curve(pos) for pos in at]))
+        else:
+            for step in range(steps):
+                typer.echo(f"{step}\t{curve(step / steps):.6g}")
+
+
+@app.command(epilog="Example: lehr explain digits --patience 5")
+def explain(
+    context: typer.Context,
+    source: options.Data,
+    model: options.Model = None,
+    batch_size: options.BatchSize = None,
+    opt: options.Opt = None,
+    schedule: options.ScheduleText = "one_cycle",
+    patience: options.Patience = None,
+    seed: options.Seed = None,
+    device: options.DeviceName = None,
+    size: options.Size = None,
+    target: options.Target = None,
+    missing: options.Missing = None,
+    skip_broken: options.SkipBroken = None,
+    debug: Debug = False,
+) -> None:
+    """Show what lehr train DATA would run: the model's layers, and the loop with all listeners."""
+    with errors(debug, code=USAGE):
+        lr = None if "(" in schedule else "1e-3"
+        settings = prepare({**context.params, "lr": lr})
+    with errors(debug, code=FAILURE):
+        job = open_job(settings)
+        typer.echo(f"{job.learn.summary()}\n")
+        typer.echo(job.learn.explain(job.callbacks))
+
+
+def _save(plot: object, out: Path | None) -> None:
+    if out is not None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
+        plot(figure.subplots())  # type: ignore[reportCallIssue]
+        figure.savefig(out)
+        typer.echo(f"picture: {out}")

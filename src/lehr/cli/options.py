@@ -1,0 +1,118 @@
+"""Arguments that several commands share: how they are typed, helped with and completed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from lehr.cli.recipes import OPTIMIZERS
+from lehr.data.catalog import SOURCES
+from lehr.models import MODELS
+from lehr.schedule_text import schedule_names
+
+
+def _paths(incomplete: str, *, folders_only: bool = False) -> Iterator[str]:
+    """Paths that begin with what was typed so far; folders end in a slash, to be gone into."""
+    typed = Path(incomplete)
+    folder = typed if incomplete.endswith("/") else typed.parent
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.as_posix().startswith(incomplete.removeprefix("./")):
+            if path.is_dir():
+                yield f"{path.as_posix()}/"
+            elif not folders_only:
+                yield path.as_posix()
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """Names of data sets, then paths.
+
+    Example:
+        >>> complete_data("fash")
+        ['fashion_mnist']
+    """
+    return [*(n for n in SOURCES if n.startswith(incomplete)), *_paths(incomplete)]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Run folders under ``runs``, then other folders."""
+    runs = [p.parent.as_posix() for p in sorted(Path().glob("runs/*/config.json"))]
+    known = [run for run in runs if run.startswith(incomplete)]
+    return [*known, *(p for p in _paths(incomplete, folders_only=True) if p[:-1] not in known)]
+
+
+Data = Annotated[
+    str,
+    Argument(
+        metavar="DATA",
+        help=f"{', '.join(SOURCES)}; or the path of a folder of images (one class a folder), a "
+        ".zip of such folders, a .csv or .tsv table, or an .npz with x and y.",
+        autocompletion=complete_data,
+        show_default=False,
+    ),
+]
+Run = Annotated[
+    Path,
+    Argument(
+        metavar="RUN", help="A run folder, as lehr train makes it.", autocompletion=complete_run
+    ),
+]
+Model = Annotated[
+    str | None,
+    Option(
+        help=f"{', '.join(MODELS)}; or your own, as package.module:Name or path/to/file.py:Name, "
+        "called with those of item_shape, channels_in, in_features, classes that it takes.",
+        autocompletion=lambda: list(MODELS),
+    ),
+]
+Epochs = Annotated[int | None, Option(help="Passes over the data.", min=1)]
+BatchSize = Annotated[int | None, Option(help="Items in a batch.", min=1)]
+LR = Annotated[
+    str | None,
+    Option(
+        help="The highest learning rate: a number, or auto to find one first, as lehr find-lr "
+        "does. Known data sets have a number, all others auto.",
+        autocompletion=lambda: ["auto"],
+    ),
+]
+ScheduleText = Annotated[
+    str,
+    Option(
+        help=f"The course of lr: {', '.join(schedule_names())}; or, without --lr, any expression "
+        "of lehr.schedules, such as 'sched_cos(0.01, 0)'.",
+        autocompletion=schedule_names,
+    ),
+]
+Opt = Annotated[
+    str | None,
+    Option(help=f"{', '.join(OPTIMIZERS)}.", autocompletion=lambda: list(OPTIMIZERS)),
+]
+WeightDecay = Annotated[float | None, Option(help="Else what suits optimizer and data.")]
+LabelSmoothing = Annotated[float | None, Option(help="Share of the target given to all classes.")]
+Patience = Annotated[
+    int | None,
+    Option(help="Stop after so many epochs without a better valid_loss; keep the best.", min=1),
+]
+Seed = Annotated[int | None, Option(help="Makes it repeatable; drawn if left out.")]
+DeviceName = Annotated[
+    str | None,
+    Option("--device", help="cpu, cuda, cuda:1, mps …; else the accelerator if there is one."),
+]
+Size = Annotated[int | None, Option(help="Resize images to so many pixels a side.", min=1)]
+Augment = Annotated[
+    str | None,
+    Option(help="flip, shift, rotate, several with +, or none. Training images only."),
+]
+ValidShare = Annotated[
+    float | None, Option(help="Share held out, where the data are not divided already.")
+]
+Target = Annotated[str | None, Option(help="The column to predict; tables need it.")]
+Missing = Annotated[
+    str | None, Option(help="Missing values in a table: error (default), mean or drop.")
+]
+SkipBroken = Annotated[
+    bool | None, Option("--skip-broken", help="Leave out images that cannot be read.")
+]
+Workers = Annotated[int | None, Option("--workers", help="Processes that read images.", min=0)]

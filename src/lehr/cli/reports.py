@@ -1,0 +1,36 @@
+"""Commands that make pages of runs: ``report`` and ``compare``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from lehr.cli import options
+from lehr.cli.app import FAILURE, Debug, app, errors
+from lehr.report import RunRecord, write_comparison, write_report
+from lehr.report.compare import compare as comparison
+
+
+@app.command(epilog="Example: lehr report runs/digits-20260101-120000")
+def report(run: options.Run, debug: Debug = False) -> None:
+    """Write a run's report, one HTML file that needs nothing else, and say where it is."""
+    with errors(debug, code=FAILURE):
+        typer.echo(f"report: {write_report(run)}")
+
+
+@app.command(epilog="Example: lehr compare runs/first runs/second")
+def compare(
+    first: options.Run,
+    second: options.Run,
+    out: Annotated[
+        Path | None, Option(help="The page to write; else comparison.html in the second run.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Say what differs between two runs and where they part, and write a page that shows it."""
+    with errors(debug, code=FAILURE):
+        a, b = RunRecord.read(first), RunRecord.read(second)
+        typer.echo(comparison(a, b).text())
+        page = write_comparison(first, second, out or second / "comparison.html")
+        typer.echo(f"comparison: {page}")

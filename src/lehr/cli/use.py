@@ -1,0 +1,172 @@
+"""Commands that use what was trained: ``evaluate`` and ``predict``."""
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import typer
+from torch import Tensor
+from typer import Argument, Option
+
+from lehr import DataBunch, data
+from lehr.cli import options
+from lehr.cli.app import FAILURE, Debug, app, errors
+from lehr.cli.trained import Trained, open_trained
+from lehr.data.catalog import SOURCES
+from lehr.errors import did_you_mean
+
+Split = Literal["train", "valid", "test", "all"]
+
+OwnModel = Annotated[
+    str | None,
+    Option(help="If the run was trained with a model of your own: its import path, once more."),
+]
+
+
+@app.command(epilog="Example: lehr evaluate runs/digits-20260101-120000 digits")
+def evaluate(
+    run: options.Run,
+    source: Annotated[
+        str | None,
+        Argument(
+            metavar="[DATA]",
+            help="As for lehr train; what the run was trained on if left out.",
+            autocompletion=options.complete_data,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        Option(
+            help="train, valid, test (where the data have one) or all. Else valid, or all of data "
+            "that the run was not trained on.",
+            autocompletion=lambda: ["train", "valid", "test", "all"],
+        ),
+    ] = None,
+    batch_size: options.BatchSize = None,
+    model: OwnModel = None,
+    device: options.DeviceName = None,
+    skip_broken: options.SkipBroken = None,
+    debug: Debug = False,
+) -> None:
+    """Print loss and accuracy of a trained model on labelled data, prepared as in its training."""
+    with errors(debug, code=FAILURE):
+        trained = open_trained(run, model, device)
+        own = trained.settings["data"]
+        path = own if source is None else source
+        if path not in SOURCES and Path(path).expanduser().exists():
+            path = str(Path(path).expanduser().resolve())
+        chosen = _split(split) or ("valid" if path == own else "all")
+        bunch = _open(trained, path, chosen, batch_size, skip_broken)
+        loader: Any = {"train": bunch.train_dl, "all": _Both(bunch)}.get(chosen, bunch.valid_dl)
+        results = trained.learner(bunch).validate(loader)
+        typer.echo(f"data: {path}, {chosen}, {_count(bunch, chosen):,} items")
+        for name, value in results.items():
+            typer.echo(f"{name.removeprefix('valid_')}: {value:.4f}")
+
+
+@app.command(epilog="Example: lehr predict runs/photos-20260101-120000 new/*.jpg > answers.csv")
+def predict(
+    run: options.Run,
+    files: Annotated[
+        list[Path],
+        Argument(
+            metavar="FILES...",
+            help="Images, or tables or .npy files, whatever the run was trained on. "
+            "A folder stands for the files in it.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, Option(help="Write the CSV into this file instead of printing it.")
+    ] = None,
+    batch_size: options.BatchSize = None,
+    model: OwnModel = None,
+    device: options.DeviceName = None,
+    debug: Debug = False,
+) -> None:
+    """Print a CSV with what a trained model makes of new files, prepared as in its training."""
+    with errors(debug, code=FAILURE):
+        trained = open_trained(run, model, device)
+        rows = _predictions(trained, list(_expanded(files)), batch_size or 64)
+        first = next(rows)
+        target = nullcontext(sys.stdout) if out is None else out.open("w", newline="")
+        with target as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_head(trained, len(first) - 1))
+            writer.writerows(chain([first], rows))
+
+
+def _split(text: str | None) -> Split | None:
+    match text:
+        case None | "train" | "valid" | "test" | "all":
+            return text
+        case _:
+            todo = did_you_mean(text, ["train", "valid", "test", "all"])
+            raise ValueError(f"there is no split {text!r}. {todo}")
+
+
+def _open(
+    trained: Trained, path: str, split: Split, batch_size: int | None, skip_broken: bool | None
+) -> DataBunch:
+    settings = trained.settings
+    chosen: dict[str, Any] = {"preparation": trained.preparation}
+    if path == settings["data"]:
+        kept = dict(settings.get("data_options", {}))
+        for name in ("augment", "size", "normalize"):  # the preparation says these
+            kept.pop(name, None)
+        chosen = {**kept, **chosen}
+    elif trained.preparation.kind == "table":
+        chosen["target"] = settings["data_options"]["target"]
+    if split == "test":
+        chosen["split"] = "test"
+    if skip_broken:
+        chosen["skip_broken"] = True
+    return data.open_data(path, batch_size or settings["batch_size"], **chosen)
+
+
+class _Both:
+    """All items, those to train on first."""
+
+    def __init__(self, bunch: DataBunch) -> None:
+        self.bunch = bunch
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain(self.bunch.train_dl, self.bunch.valid_dl)
+
+
+def _count(bunch: DataBunch, split: Split) -> int:
+    train, valid = len(bunch.train_ds), len(bunch.valid_ds)
+    return {"train": train, "all": train + valid}.get(split, valid)
+
+
+def _expanded(files: Iterable[Path]) -> Iterator[Path]:
+    for path in files:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+            if not inside:
+                raise FileNotFoundError(f"{path} holds no files. Give files to predict.")
+            yield from inside
+        elif not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}. Give files to predict.")
+        else:
+            yield path
+
+
+def _predictions(trained: Trained, files: Sequence[Path], batch_size: int) -> Iterator[list[Any]]:
+    learn, classes = trained.learner(), trained.preparation.classes
+    for names, xb in trained.preparation.batches(files, batch_size):
+        pred: Tensor = learn.predict(xb)
+        numbers = pred.softmax(1) if classes else pred.flatten(1)
+        for name, row in zip(names, cast(list[list[float]], numbers.tolist()), strict=True):
+            best = [classes[row.index(max(row))]] if classes else []
+            yield [name, *best, *(f"{value:.6g}" for value in row)]
+
+
+def _head(trained: Trained, columns: int) -> list[str]:
+    if trained.preparation.classes:
+        return ["file", "prediction", *trained.preparation.classes]
+    numbered = [f"prediction_{i}" for i in range(columns)]
+    return ["file", *(numbered if columns > 1 else ["prediction"])]

@@ -1,0 +1,208 @@
+"""What is done to an item of an array before a model sees it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from lehr.data.array_files import read_items
+from lehr.data.array_values import check_finite
+from lehr.data.scale import mean_and_std, pieces, undone
+from lehr.data.stored_fields import (
+    check_fields,
+    list_field,
+    number_field,
+    numbers_field,
+    texts_field,
+)
+from lehr.errors import positive_int
+
+_FIELDS = ("kind", "classes", "shape", "white", "mean", "std", "low", "high")
+
+
+@final
+@dataclass(frozen=True)
+class ArrayPreparation:
+    """Turns arrays into model inputs; a `lehr.data.preparation.Preparation`.
+
+    Args:
+        classes: the names of the classes by label; empty where targets are numbers.
+        shape: of a raw item: ``(features,)``, ``(height, width)`` or ``(channels, height, width)``.
+        white: what raw numbers are divided by: 255 for uint8, 1 for all others.
+        mean: of each feature or channel, after that.
+        std: the same.
+        low: the smallest number in training, after dividing by ``white``; black in a picture.
+        high: the largest, white in a picture.
+
+    Example:
+        >>> preparation = ArrayPreparation(("a", "b"), (2,), 1.0, (5.0, 0.0), (2.0, 1.0))
+        >>> x = preparation.encode(torch.tensor([[8, 3]]))
+        >>> x.tolist(), preparation.describe(x[0])
+        ([[1.5, 3.0]], '8 3')
+    """
+
+    kind: ClassVar[str] = "array"
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    white: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one input; a lone image has got a channel."""
+        return (1, *self.shape) if len(self.shape) == 2 else self.shape
+
+    def to_dict(self) -> dict[str, Any]:
+        """Text, numbers and lists that say everything."""
+        return {
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "shape": list(self.shape),
+            "white": self.white,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "low": self.low,
+            "high": self.high,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Any) -> "ArrayPreparation":
+        """The preparation that `to_dict` was called on.
+
+        Raises:
+            ValueError: a field is missing, of another type or out of range.
+        """
+        fields = check_fields("an array's preparation", stored, _FIELDS)
+        if fields["kind"] != cls.kind:
+            raise ValueError(
+                f"kind must be {cls.kind!r}; got {fields['kind']!r}. Use "
+                "lehr.data.preparation_from, which knows every kind."
+            )
+        shape = list_field(fields, "shape")
+        if not 1 <= len(shape) <= 3 or not all(type(n) is int and n > 0 for n in shape):
+            raise ValueError(
+                f"shape must be one to three whole numbers above 0; got {shape}. Work the "
+                "preparation out again from the data."
+            )
+        mean, std = numbers_field(fields, "mean"), numbers_field(fields, "std", positive=True)
+        channels = 1 if len(shape) == 2 else shape[0]
+        if not len(mean) == len(std) == channels:
+            raise ValueError(
+                f"mean and std must have {channels} numbers for items of shape {shape}; got "
+                f"{len(mean)} and {len(std)}. Work the preparation out again from the data."
+            )
+        white = number_field(fields, "white", positive=True)
+        low, high = number_field(fields, "low"), number_field(fields, "high")
+        classes = texts_field(fields, "classes")
+        return cls(classes, tuple(shape), white, mean, std, low, high)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Items prepared, float32 ``(n, *item_shape)``.
+
+        Args:
+            x: ``(n, *shape)``; uint8 if and only if the training's was.
+
+        Raises:
+            ValueError: the shape or the type is not that of the training, or a number is nan or
+                infinite.
+        """
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(
+                f"x must have the shape {_batch(self.shape)} of the training; got "
+                f"{tuple(x.shape)}. Give items of the same shape."
+            )
+        if (x.dtype == torch.uint8) != (self.white == 255):
+            other = "uint8" if self.white == 255 else "numbers as they are, not uint8"
+            raise ValueError(
+                f"x must be {other}, as in training; got {x.dtype}. Convert it, so that equal "
+                "numbers mean the same."
+            )
+        out = torch.empty(len(x), *self.item_shape)
+        mean, std = (self._by_channel(values) for values in (self.mean, self.std))
+        for where, piece in pieces(x.reshape(len(x), *self.item_shape)):
+            out[where] = piece.div_(self.white).sub_(mean).div_(std)
+        check_finite("x", out)
+        return out
+
+    def batches(
+        self, files: Sequence[Path], batch_size: int = 64
+    ) -> Iterator[tuple[list[str], Tensor]]:
+        """New items from .npy files, or from the array x of .npz files, prepared.
+
+        Names are like ``new.npy[3]``, or ``new.npy`` for a file of one bare item.
+
+        Raises:
+            FileNotFoundError: a file is not there.
+            ValueError: a file is damaged, or its items are not of the training's shape and type.
+        """
+        batch_size = positive_int("batch_size", batch_size)
+        for file in files:
+            items = read_items(file)
+            lone = tuple(items.shape) == self.shape
+            items = items[None] if lone else items
+            for start in range(0, len(items), batch_size):
+                try:
+                    xb = self.encode(items[start : start + batch_size])
+                except ValueError as error:
+                    raise ValueError(f"{file}, items from {start}: {error}") from error
+                names = [f"{file.name}[{start + i}]" for i in range(len(xb))]
+                yield [file.name] if lone else names, xb
+
+    def picture(self, x: Tensor) -> Tensor | None:
+        """An image of one or three channels as uint8 ``(height, width, 3)``; else None."""
+        if len(self.item_shape) != 3 or self.item_shape[0] not in (1, 3):
+            return None
+        shades = (self._raw(x) - self.low) / ((self.high - self.low) or 1)
+        picture = (shades * 255).round().clamp(0, 255).byte().permute(1, 2, 0)
+        return picture.expand(-1, -1, 3).contiguous()
+
+    def describe(self, x: Tensor) -> str:
+        """The first eight numbers as they were, like ``5.1 3.5``."""
+        mean, std = (self._by_channel(v).expand(x.shape).flatten() for v in (self.mean, self.std))
+        told = " ".join(
+            undone(float(value), float(mean[i]) * self.white, float(std[i]) * self.white)
+            for i, value in enumerate(x.flatten()[:8])
+        )
+        return f"{told} …" if x.numel() > 8 else told
+
+    def _raw(self, x: Tensor) -> Tensor:
+        std, mean = self._by_channel(self.std), self._by_channel(self.mean)
+        return x.detach().cpu().double() * std + mean
+
+    def _by_channel(self, values: tuple[float, ...]) -> Tensor:
+        ones = [1] * (len(self.item_shape) - 1)
+        return torch.tensor(values, dtype=torch.float64).view(-1, *ones)
+
+
+def _batch(shape: tuple[int, ...]) -> str:
+    return f"(n, {', '.join(map(str, shape))})"
+
+
+def work_out_arrays(x: Tensor, classes: tuple[str, ...], *, normalize: bool) -> ArrayPreparation:
+    """The preparation of training items: mean and deviation of each feature or channel.
+
+    Args:
+        x: ``(n, features)``, ``(n, height, width)`` or ``(n, channels, height, width)``.
+        classes: the names of the classes; none for numbers.
+        normalize: else mean 0 and deviation 1 are kept, which change nothing.
+
+    Example:
+        >>> x = torch.tensor([[0], [255]], dtype=torch.uint8)
+        >>> work_out_arrays(x, (), normalize=True).mean
+        (0.5,)
+    """
+    white = 255.0 if x.dtype == torch.uint8 else 1.0
+    shape = tuple(x.shape[1:])
+    by_channel = x[:, None] if x.ndim == 3 else x
+    n = by_channel.shape[1]
+    mean, std = (0.0,) * n, (1.0,) * n
+    if normalize:
+        mean, std = mean_and_std(by_channel, white)
+    low, high = (0.0, 1.0) if white == 255 else (float(x.min()), float(x.max()))
+    return ArrayPreparation(classes, shape, white, mean, std, low, high)

@@ -1,0 +1,112 @@
+"""Which column of a run's rows a decision hangs on, and when a value of it is better."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from lehr.errors import did_you_mean, real_number
+from lehr.history import column
+
+if TYPE_CHECKING:
+    from lehr.runstate import RunState
+
+Mode = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """One column, and which of two values of it is better; ``nan`` is better than nothing else.
+
+    Raises:
+        TypeError: the name is no string, or ``min_delta`` no number.
+        ValueError: ``mode`` is neither "min" nor "max", or is missing where the name does not tell;
+            ``min_delta`` is negative or not finite.
+
+    Example:
+        >>> monitor = Monitor("accuracy", min_delta=0.01)
+        >>> monitor.mode, monitor.better(0.93, 0.91), monitor.better(0.915, 0.91)
+        ('max', True, False)
+    """
+
+    name: str
+    """of a column of the history's rows"""
+    mode: Mode | None = None
+    """``"min"`` or ``"max"`` is better; None: min for a ``…loss``, max for an ``…accuracy``"""
+    min_delta: float = 0.0
+    """a value is better if it is by more than this"""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(
+                f"monitor must be the name of a column; got {self.name!r}. "
+                'Write e.g. monitor="valid_loss".'
+            )
+        if self.mode not in ("min", "max", None):
+            raise ValueError(f'mode must be "min" or "max"; got {self.mode!r}. Choose one of them.')
+        object.__setattr__(self, "mode", self.mode or _usual_mode(self.name))
+        if real_number("min_delta", self.min_delta) < 0:
+            raise ValueError(
+                f"min_delta must be 0 or more; got {self.min_delta}. Which way is better is said "
+                "by mode."
+            )
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether ``value`` is better, by more than `min_delta`, than the best so far.
+
+        Args:
+            value: any number; ``nan`` is never better.
+            than: the best so far; None: there is none yet, so that any number is better.
+        """
+        if than is None:
+            return value == value
+        if self.mode == "min":
+            return value < than - self.min_delta
+        return value > than + self.min_delta
+
+    def judge(self, run: "RunState", since: int) -> tuple[int, list[tuple[int, float]]]:
+        """The values that came with the rows finished since the last time.
+
+        None, the value of a pass that was cut short, is left out.
+
+        Args:
+            run: whose history it is.
+            since: how many rows were looked at before.
+
+        Returns:
+            How many rows have been looked at now, and (epoch, value) of those that have one.
+
+        Raises:
+            ValueError: the run has validated, or never will, and has no such column.
+        """
+        rows = run.history.finished(since)
+        found: list[tuple[int, float]] = []
+        for row in rows:
+            if (value := row.get(self.name)) is not None:
+                found.append((row.get("epoch", run.epoch), float(value)))
+        if rows and not found:
+            self._require_column(run)
+        return since + len(rows), found
+
+    def _require_column(self, run: "RunState") -> None:
+        rows = run.history.finished()
+        known = dict.fromkeys(name for row in rows for name in row)
+        losses = [column("valid_loss", name) for name in run.valid_names]
+        validated = any(row.get(loss) is not None for row in rows for loss in losses)
+        if self.name in known or not (validated or not losses):
+            return
+        why = "after the first validation" if losses else "and there is no validation loader"
+        offered: list[Any] = [n for n in known if n not in ("epoch", "step", "seconds")]
+        raise ValueError(
+            f"monitor={self.name!r} is no column of the history {why}. "
+            f"{did_you_mean(self.name, offered)}"
+        )
+
+
+def _usual_mode(name: str) -> Mode:
+    if name.endswith("loss"):
+        return "min"
+    if name.endswith("accuracy"):
+        return "max"
+    raise ValueError(
+        f'mode must be given for monitor={name!r}: only of "…loss" and "…accuracy" is it known '
+        'which way is better. Write mode="min" or mode="max".'
+    )

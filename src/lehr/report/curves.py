@@ -1,0 +1,149 @@
+"""The figures of a run: losses, metrics, and everything that was scheduled."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lehr.report.markup import Html, join, tag
+from lehr.report.plots import Line, plot, smoothed
+from lehr.report.record import RunRecord
+
+_LARGE, _SMALL = (4.3, 2.55), (3.3, 1.9)  # inches
+
+
+class Panel(NamedTuple):
+    """One small plot of a figure."""
+
+    title: str
+    xlabel: str
+    lines: list[Line]
+    log: bool = False
+
+
+def loss_panel(record: RunRecord, color: int = 0, prefix: str = "") -> Panel:
+    """Training loss by batch, raw and smoothed, and validation losses where they were taken.
+
+    Args:
+        record: of the run.
+        color: of the training loss; validation takes the next.
+        prefix: put before each label, where several runs share a panel.
+    """
+    lines: list[Line] = []
+    if "loss" in record.series:
+        batches, values = record.series["loss"]
+        noisy = len(values) > 40
+        lines.append(Line(f"{prefix}each batch", batches, values, color, "raw"))
+        if noisy:
+            lines.append(Line(f"{prefix}training, smoothed", batches, smoothed(values), color))
+        else:
+            lines[0] = Line(f"{prefix}training", batches, values, color)
+    elif any(value is not None for value in record.column("train_loss")):
+        lines.append(by_step(record, "train_loss", f"{prefix}training", color))
+    names = [name for row in record.rows for name in row if name.endswith("valid_loss")]
+    for number, name in enumerate(dict.fromkeys(names), 1):
+        loader = name.removesuffix("valid_loss").rstrip("/")
+        label = f"{prefix}validation{f' ({loader})' if loader else ''}"
+        lines.append(by_step(record, name, label, color + number))
+    return Panel("loss", "training batch", lines, log=True)
+
+
+def by_step(record: RunRecord, name: str, label: str, color: int) -> Line:
+    """A column of the rows as a line over the training batches."""
+    steps = record.column("step")
+    last = max((step for step in steps if step is not None), default=0)
+    scale = max(1.0, record.batches / last) if last else 1.0  # several batches to one step
+    pairs = [
+        (step * scale, value)
+        for step, value in zip(steps, record.column(name), strict=True)
+        if step is not None and value is not None
+    ]
+    return Line(label, [x for x, _ in pairs], [y for _, y in pairs], color, "points")
+
+
+def metric_panels(record: RunRecord) -> list[Panel]:
+    """A panel for each metric; what was measured of it in training and on other loaders joins."""
+    groups: dict[str, list[str]] = {}
+    for name in record.metrics:
+        base = name.rpartition("/")[2].removeprefix("train_")
+        groups.setdefault(base, []).append(name)
+    by_epoch = epochs_are_rows(record)
+    xlabel = "epoch" if by_epoch else "training batch"
+    return [
+        Panel(
+            base,
+            xlabel,
+            [
+                by_row(record, name, name, color)
+                if by_epoch
+                else by_step(record, name, name, color)
+                for color, name in enumerate(sorted(names, key=lambda n: "train_" in n), 1)
+            ],
+        )
+        for base, names in groups.items()
+    ]
+
+
+def epochs_are_rows(record: RunRecord) -> bool:
+    """Whether every row is an epoch, and no epoch has two."""
+    epochs = [row.get("epoch") for row in record.rows]
+    return all(type(epoch) is int for epoch in epochs) and len(set(epochs)) == len(epochs)
+
+
+def by_row(record: RunRecord, name: str, label: str, color: int) -> Line:
+    """A column of the rows as a line over the epochs."""
+    values = record.column(name)
+    epochs = [float(row["epoch"]) for row in record.rows]
+    return Line(label, epochs, [math.nan if v is None else v for v in values], color, "points")
+
+
+def scheduled_panels(record: RunRecord) -> list[Panel]:
+    """A panel for everything else that was recorded by batch, the learning rate first."""
+    return [
+        Panel(name, "training batch", [Line(name, *record.series[name], 2)])
+        for name in sorted(record.series, key=lambda name: name != "lr")
+        if name != "loss"
+    ]
+
+
+def figure(panels: Sequence[Panel], caption: str, *, name: str, small: bool = False) -> Html | None:
+    """Panels side by side under one caption; None if there are none."""
+    if not panels:
+        return None
+    drawn = [
+        tag(
+            "div",
+            tag("h3", panel.title),
+            plot(
+                panel.lines,
+                title=panel.title,
+                xlabel=panel.xlabel,
+                size=_SMALL if small else _LARGE,
+                name=f"{name}{number}",
+                log=panel.log,
+            ),
+            legend(panel),
+            class_="panel",
+        )
+        for number, panel in enumerate(panels)
+    ]
+    few = len(panels) <= (2 if small else 1)
+    kind = "panels" + " small" * small + " few" * few
+    grid = tag("div", *drawn, class_=kind)
+    return tag("figure", grid, tag("figcaption", caption))
+
+
+def legend(panel: Panel) -> Html | None:
+    """Which colour is what; None for a single line that the panel's title names."""
+    lines = panel.lines
+    if [line.label for line in lines] == [panel.title]:
+        return None
+    keys = [
+        tag(
+            "li",
+            line.label,
+            class_="dashed" if line.dashed else None,
+            style=f"--key: var(--c{line.color % 6})" + ("; --faint: .45" * (line.kind == "raw")),
+        )
+        for line in lines
+    ]
+    return tag("ul", join(*keys), class_="keys")

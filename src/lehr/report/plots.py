@@ -1,0 +1,229 @@
+"""Curves as SVG that sits in a page, takes its colours from there, and never changes by itself."""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+from lehr.report.markup import Html, tag, text
+
+# Colours that stand for the page's own; the page has a light and a dark set of them.
+_STAND_INS = {
+    "ink": "#010203",
+    "soft": "#010204",
+    "hair": "#010205",
+    **{f"c{i}": f"#0102{16 + i:02x}" for i in range(6)},
+}
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 8.5,
+    "font.family": "DejaVu Sans",
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": _STAND_INS["soft"],
+    "axes.labelcolor": _STAND_INS["ink"],
+    "axes.labelsize": 8.5,
+    "xtick.color": _STAND_INS["soft"],
+    "ytick.color": _STAND_INS["soft"],
+    "xtick.labelcolor": _STAND_INS["ink"],
+    "ytick.labelcolor": _STAND_INS["ink"],
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.formatter.limits": (-4, 5),
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+    "path.simplify": True,
+}
+
+
+@final
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot.
+
+    Args:
+        label: what it shows.
+        x: where.
+        y: how much; nan leaves a gap.
+        color: which of the page's colours, 0 to 5.
+        kind: ``"raw"`` for many noisy points, ``"line"``, or ``"points"`` for a few, marked ones.
+        dashed: for a second thing in one colour.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    color: int = 0
+    kind: Literal["raw", "line", "points"] = "line"
+    dashed: bool = field(default=False, kw_only=True)
+
+
+def plot(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    xlabel: str,
+    size: tuple[float, float] = (4.3, 2.55),
+    name: str = "plot",
+    log: bool = False,
+) -> Html:
+    """A plot as an inline SVG element; the same lines give the same text, byte for byte.
+
+    Args:
+        lines: what to draw; those without one finite value are left out.
+        title: read out to those who cannot see it.
+        xlabel: of the horizontal axis.
+        size: in inches; the page scales it.
+        name: unique in its page.
+        log: draw the vertical axis logarithmic if the values are positive and span a factor of 30.
+
+    Returns:
+        The SVG, or a sentence if there is nothing to draw.
+
+    Example:
+        >>> svg = plot([Line("loss", [0, 1], [1.0, 0.5])], title="loss", xlabel="batch")
+        >>> svg[:4], "var(--c0)" in svg
+        ('<svg', True)
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure  # without pyplot the user's backend stays as it is
+    from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+
+    drawn = [_clean(line) for line in lines]
+    drawn = [line for line in drawn if any(map(math.isfinite, line.y))]
+    if not drawn:
+        return tag("p", "No finite value was recorded.", class_="nothing")
+    # What pyplot's users have set must not reach the page.
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        mpl.rcParams["svg.hashsalt"] = name
+        figure = Figure(figsize=size, layout="constrained")
+        ax: Any = figure.subplots()
+        for line in drawn:
+            _draw(ax, line)
+        values = [v for line in drawn for v in line.y if math.isfinite(v)]
+        if log and spans_orders(values):
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        elif min(values) == max(values):
+            room = abs(values[0]) * 0.1 or 1.0
+            ax.set_ylim(values[0] - room, values[0] + room)
+        ax.set_xlabel(xlabel)
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.grid(axis="y", color=_STAND_INS["hair"], linewidth=0.5)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    low, high = number_range(values)
+    return Html(_inline(file.getvalue(), name, f"{title}: from {low} to {high}"))
+
+
+def _draw(ax: Any, line: Line) -> None:
+    raw = line.kind == "raw"
+    few = sum(map(math.isfinite, line.y)) <= 25
+    ax.plot(
+        line.x,
+        line.y,
+        color=_STAND_INS[f"c{line.color % 6}"],
+        linewidth=0.6 if raw else 1.3,
+        alpha=0.38 if raw else 1,
+        linestyle="--" if line.dashed else "-",
+        marker="o" if few and line.kind == "points" else "." if few and len(line.x) == 1 else "",
+        markersize=3,
+        solid_joinstyle="round",
+    )
+
+
+def _clean(line: Line) -> Line:
+    x, y = thin(line.x, [v if math.isfinite(v) else math.nan for v in line.y])
+    return Line(line.label, x, y, line.color, line.kind, dashed=line.dashed)
+
+
+def thin(x: Sequence[float], y: Sequence[float], most: int = 1200) -> tuple[list[float], list[Any]]:
+    """At most ``most`` points that look the same: the lowest and highest of each stretch.
+
+    Example:
+        >>> thin([0, 1, 2, 3], [0.0, 5.0, -5.0, 1.0], most=2)
+        ([1, 2], [5.0, -5.0])
+    """
+    if len(x) <= most:
+        return list(x), list(y)
+    stretches = most // 2
+    kept: list[int] = []
+    for i in range(stretches):
+        stretch = range(len(x) * i // stretches, len(x) * (i + 1) // stretches)
+        finite = [j for j in stretch if not math.isnan(y[j])]
+        ends = {min(finite, key=y.__getitem__), max(finite, key=y.__getitem__)} if finite else {0}
+        kept += sorted(ends if finite else {stretch[0]})
+    return [x[j] for j in kept], [y[j] for j in kept]
+
+
+def smoothed(values: Sequence[float], share: float = 0.03) -> list[float]:
+    """A moving average over about ``share`` of the values, right from the first one on; nan stays.
+
+    Example:
+        >>> smoothed([1.0, 1.0, 1.0])
+        [1.0, 1.0, 1.0]
+        >>> [round(v, 2) for v in smoothed([0.0, 1.0], share=1.0)]
+        [0.0, 0.67]
+    """
+    beta = 1 - 1 / max(len(values) * share, 1)
+    mean, weight, found = 0.0, 0.0, list[float]()
+    for value in values:
+        if not math.isfinite(value):
+            found.append(math.nan)
+            continue
+        mean, weight = beta * mean + value, beta * weight + 1
+        found.append(mean / weight)
+    return found
+
+
+def spans_orders(values: Sequence[float]) -> bool:
+    """Whether values are best read on a logarithmic axis.
+
+    Example:
+        >>> spans_orders([0.1, 5.0]), spans_orders([0.0, 5.0]), spans_orders([1.0, 2.0])
+        (True, False, False)
+    """
+    return 0 < min(values) < max(values) / 30
+
+
+def number_range(values: Sequence[float]) -> tuple[str, str]:
+    """The lowest and highest value in few digits.
+
+    Example:
+        >>> number_range([0.12345, 2.0])
+        ('0.123', '2')
+    """
+    return f"{min(values):.3g}", f"{max(values):.3g}"
+
+
+def _inline(svg: str, name: str, label: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    for part in (
+        r"<metadata>.*?</metadata>",
+        r"<defs>\s*<style.*?</style>\s*</defs>",
+        "<!--.*?-->",
+    ):
+        svg = re.sub(part, "", svg, flags=re.S)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
+    ours = {old: f"{name}-{i}" for i, old in enumerate(sorted(used))}
+    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{ours[m[1]]}"' if m[1] in ours else "", svg)
+    svg = re.sub(r"(url\(#|href=\"#)([^)\"]+)", lambda m: m[1] + ours.get(m[2], m[2]), svg)
+    for role, color in _STAND_INS.items():
+        svg = svg.replace(color, f"var(--{role})")
+    svg = re.sub(
+        r"font: ([\d.]+px) '", r"font-size: \1; font-family: '", svg
+    )  # as old versions say
+    svg = re.sub(r"font-family: [^;\"]+;?", "", svg)
+    head = f'<svg role="img" aria-label="{text(label)}"'
+    svg = re.sub(r'^<svg(.*?) width="[^"]+"', lambda m: head + m[1], svg, count=1, flags=re.S)
+    svg = re.sub(r'^(<svg[^>]*?) height="[^"]+"', r"\1", svg, count=1, flags=re.S)
+    return re.sub(r"\n\s*", "\n", svg).strip()

@@ -1,0 +1,147 @@
+"""Numbers, times and settings as a reader wants them."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from lehr.table import cell
+
+HIGH = ("accuracy", "acc", "f1", "auroc", "auc", "precision", "recall", "iou", "dice", "score")
+LOW = ("loss", "error", "mae", "mse", "rmse", "perplexity")
+
+
+def number(value: float | None) -> str:
+    """A measured number, or a dash for none.
+
+    Example:
+        >>> number(0.98765432), number(None), number(float("nan")), number(12)
+        ('0.9877', '–', 'nan', '12')
+    """
+    return cell("", value)
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage, with as many digits as tell 99.9 % from everything.
+
+    Example:
+        >>> percent(0.9916), percent(0.99962), percent(1.0), percent(None)
+        ('99.2 %', '99.96 %', '100 %', '–')
+    """
+    if share is None or not math.isfinite(share):
+        return "–"
+    digits = 2 if 0.999 <= share < 1 else 1
+    shown = f"{100 * share:.{digits}f}"
+    return "100 %" if share == 1 else f"{'99.99' if shown == '100.00' else shown} %"
+
+
+def duration(seconds: float | None, *, whole: bool = False) -> str:
+    """A time span in the units that fit it.
+
+    Args:
+        seconds: how long; None is unknown.
+        whole: it was measured in whole seconds, so that no fractions are shown.
+
+    Example:
+        >>> duration(0.5), duration(75), duration(7260), duration(None)
+        ('0.50 s', '1 min 15 s', '2 h 1 min', '–')
+        >>> duration(0.0, whole=True), duration(3.0, whole=True)
+        ('under 1 s', '3 s')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if whole and seconds < 1:
+        return "under 1 s"
+    if not whole and seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if not whole and seconds < 9.995:
+        return f"{seconds:.2f} s"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
+
+
+def moment(text: object) -> datetime | None:
+    """A point in time from its ISO text; None if it is none.
+
+    Example:
+        >>> moment("2024-03-01T12:00:00+00:00").year, moment("soon")
+        (2024, None)
+    """
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+
+
+def date(text: object) -> str:
+    """A day and minute as text.
+
+    Example:
+        >>> date("2024-03-01T12:05:00+00:00"), date(None)
+        ('1 March 2024, 12:05', 'date unknown')
+    """
+    found = moment(text)
+    return f"{found.day} {found:%B %Y, %H:%M}" if found else "date unknown"
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; lists stay values.
+
+    Example:
+        >>> flat({"opt": {"lr": 0.1, "betas": [0.9, 0.99]}, "seed": 3})
+        {'opt.lr': 0.1, 'opt.betas': [0.9, 0.99], 'seed': 3}
+    """
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            found.update(flat(cast("Mapping[str, Any]", value), f"{name}."))
+        else:
+            found[name] = value
+    return found
+
+
+def setting(value: Any) -> str:
+    """A setting as text: as it is written in JSON, but words without quotes.
+
+    Example:
+        >>> setting("AdamW"), setting(0.1), setting(None), setting([1, 2]), setting(True)
+        ('AdamW', '0.1', 'none', '[1, 2]', 'yes')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def more_is_better(metric: str) -> bool | None:
+    """Whether a metric of this name should rise, or fall; None if the name does not tell.
+
+    Example:
+        >>> more_is_better("accuracy"), more_is_better("clean/valid_loss"), more_is_better("size")
+        (True, False, None)
+    """
+    words = metric.rpartition("/")[2].lower().split("_")
+    for names, answer in ((LOW, False), (HIGH, True)):
+        if any(word in names for word in words):
+            return answer
+    return None
+
+
+def best(values: list[float | None], rises: bool) -> int | None:
+    """The index of the best value, the first of equals; None if there is none.
+
+    Example:
+        >>> best([0.5, None, 0.9, 0.9], rises=True), best([], rises=True)
+        (2, None)
+    """
+    known = [(v, i) for i, v in enumerate(values) if v is not None and math.isfinite(v)]
+    if not known:
+        return None
+    return min(known, key=lambda pair: (-pair[0] if rises else pair[0], pair[1]))[1]

@@ -1,0 +1,225 @@
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+QUICK = ("--epochs", 1, "--seed", 0)
+
+
+def photos(folder, *, classes=("blue", "red"), items=12, size=(10, 10)):
+    """A folder of JPEGs that differ in colour."""
+    generator = torch.Generator().manual_seed(len(str(folder)))
+    for label, name in enumerate(classes):
+        Path(folder, name).mkdir(parents=True)
+        for i in range(items):
+            noise = torch.randint(0, 60, (*size, 3), generator=generator, dtype=torch.uint8)
+            noise[..., 2 - 2 * label] += 150
+            Image.fromarray(noise.numpy()).save(Path(folder, name, f"{i}.jpg"))
+
+
+@pytest.fixture
+def trained(succeed):
+    """A run on a folder of pictures, as ``run``."""
+    photos("data")
+    succeed(
+        "train", "data", "--epochs", 6, "--seed", 0, "--lr", 0.01, "--workers", 0, "--out", "run"
+    )
+
+
+def last_row():
+    return list(csv.DictReader(io.StringIO(Path("run/history.csv").read_text())))[-1]
+
+
+def rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_folder_of_jpegs_trains_with_nothing_but_its_path(succeed, config):
+    photos("data", items=20)
+    out = succeed("train", "data", "--epochs", 2, "--workers", 0)
+    assert re.search(r"data, 32 items to train on, 8 to validate on", out)
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("data-")
+    settings = config(folder)["settings"]
+    assert settings["model"] == "resnet"
+    assert settings["lr"] == settings["lr_found"]
+    assert config(folder)["preparation"]["classes"] == ["blue", "red"]
+
+
+def test_predictions_of_new_files_use_the_preparation_of_the_training(succeed, trained):
+    photos("new", items=3, size=(23, 17))
+    found = rows(succeed("predict", "run", "new/red/0.jpg", "new/blue"))
+    assert [row["file"] for row in found] == [
+        *("new/red/0.jpg", "new/blue/0.jpg", "new/blue/1.jpg", "new/blue/2.jpg")
+    ]
+    assert [row["prediction"] for row in found] == ["red", "blue", "blue", "blue"]
+    for row in found:
+        assert float(row["blue"]) + float(row["red"]) == pytest.approx(1, abs=1e-5)
+    succeed("predict", "run", "new/red/0.jpg", "--out", "answers.csv")
+    assert rows(Path("answers.csv").read_text()) == found[:1]
+
+
+def test_evaluate_repeats_the_last_validation(succeed, trained):
+    last = last_row()
+    out = dict(line.split(": ") for line in succeed("evaluate", "run").splitlines())
+    assert out["data"].endswith("data, valid, 5 items")
+    assert out["loss"] == f"{float(last['valid_loss']):.4f}"
+    assert out["accuracy"] == f"{float(last['accuracy']):.4f}"
+
+
+def test_evaluate_on_other_data_takes_all_of_it(succeed, trained):
+    photos("new", items=5)
+    out = succeed("evaluate", "run", "new")
+    assert "new, all, 10 items" in out
+    assert "accuracy: 1.0000" in out
+    assert "train, 8 items" in succeed("evaluate", "run", "new", "--split", "train")
+
+
+def test_evaluate_knows_the_test_split_where_there_is_one(succeed, refused, trained):
+    assert "test" in refused("evaluate", "run", "--split", "test", code=1)
+    photos("divided/train")
+    photos("divided/test", items=3)
+    assert "test, 6 items" in succeed("evaluate", "run", "divided", "--split", "test")
+
+
+def test_digits_round_trip(succeed):
+    succeed("train", "digits", "--model", "linear", *QUICK, "--out", "run")
+    assert f"accuracy: {float(last_row()['accuracy']):.4f}" in succeed("evaluate", "run")
+    Image.new("L", (20, 20), 255).save("white.png")
+    (row,) = rows(succeed("predict", "run", "white.png"))
+    assert row["prediction"] in "0123456789"
+
+
+def test_a_table_round_trip(succeed, refused):
+    lines = ["size,colour,kind"]
+    for i in range(60):
+        lines.append(f"{i % 10},{'red' if i % 3 else 'blue'},{'big' if i % 10 > 4 else 'small'}")
+    Path("t.csv").write_text("\n".join(lines))
+    assert "target" in refused("train", "t.csv", code=1)
+    succeed("train", "t.csv", "--target", "kind", "--epochs", 30, "--seed", 0, "--out", "run")
+    Path("new.csv").write_text("colour,size\nred,9\nblue,0\n")
+    found = rows(succeed("predict", "run", "new.csv"))
+    assert [(row["file"], row["prediction"]) for row in found] == [
+        ("new.csv:2", "big"),
+        ("new.csv:3", "small"),
+    ]
+    assert "accuracy: 1.0000" in succeed("evaluate", "run", "t.csv")
+
+
+def test_a_table_of_numbers_to_predict(succeed):
+    lines = ["a,y", *(f"{i},{i * 0.5 + 0.25}" for i in range(50))]
+    Path("t.csv").write_text("\n".join(lines))
+    out = succeed("train", "t.csv", "--target", "y", "--epochs", 2, "--seed", 0, "--out", "run")
+    assert "mean squared error" in out
+    assert "accuracy" not in out
+    (row,) = rows(succeed("predict", "run", str(one_row())))
+    assert set(row) == {"file", "prediction"}
+    assert "loss:" in succeed("evaluate", "run")
+
+
+def one_row():
+    path = Path("one.csv")
+    path.write_text("a\n3\n")
+    return path
+
+
+MODEL = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, in_features, classes):
+        super().__init__(nn.Flatten(), nn.Linear(in_features, classes))
+"""
+
+
+def test_a_model_of_ones_own_is_named_again_before_it_is_imported(succeed, refused):
+    Path("nets.py").write_text(MODEL)
+    succeed("train", "digits", "--model", "nets.py:Net", *QUICK, "--out", "run")
+    Path("nets.py").write_text("import pathlib\npathlib.Path('imported').touch()" + MODEL)
+    message = refused("evaluate", "run", code=1)
+    assert "Give --model nets.py:Net to say that it may be imported" in message
+    assert not Path("imported").exists()
+    assert "accuracy" in succeed("evaluate", "run", "--model", "nets.py:Net")
+    assert Path("imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("no_such_module:Net", r".*no_such_module.*"),
+        ("nets.py:Nett", r".*Nett.*Did you mean Net\?"),
+        ("missing.py:Net", r".*missing\.py.*"),
+    ],
+)
+def test_models_that_cannot_be_imported(refused, spec, message):
+    Path("nets.py").write_text(MODEL)
+    assert re.match(message, refused("train", "digits", "--model", spec, code=1))
+
+
+def damage_weights():
+    Path("run/model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{broken}")
+
+
+def other_weights():
+    tensors = load_file("run/model.safetensors")
+    save_file({name: value.repeat(2) for name, value in tensors.items() if value.ndim == 1},
+              "run/model.safetensors")  # fmt: skip
+
+
+def edit(**changes):
+    path = Path("run/config.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda: Path("run/config.json").unlink(), r"run is no run folder: it has no config\.json"),
+        (lambda: Path("run/config.json").write_text("{"), r".*config\.json"),
+        (lambda: edit(settings={}), r"run was not made by lehr train"),
+        (lambda: edit(preparation=None), r"run does not say how its data were prepared"),
+        (lambda: edit(preparation={"kind": "sound"}), r".*sound"),
+        (lambda: Path("run/model.safetensors").unlink(), r"run has no model\.safetensors"),
+        (damage_weights, r".*model\.safetensors is damaged"),
+        (other_weights, r"the weights in run/model\.safetensors do not fit the model"),
+    ],
+    ids=[
+        "no config",
+        "damaged config",
+        "foreign",
+        "unprepared",
+        "kind",
+        "no weights",
+        "bad",
+        "other",
+    ],
+)
+def test_a_run_folder_that_cannot_be_used_is_refused(succeed, refused, harm, message):
+    succeed("train", "digits", "--model", "linear", *QUICK, "--out", "run")
+    harm()
+    assert re.match(message, refused("evaluate", "run", code=1))
+    assert re.match(message, refused("predict", "run", "run/config.json", code=1))
+
+
+def test_wrong_arguments_speak(refused, trained):
+    assert re.match(
+        r"there is no file nothing\.jpg", refused("predict", "run", "nothing.jpg", code=1)
+    )
+    Path("empty").mkdir()
+    assert re.match(r"empty holds no files", refused("predict", "run", "empty", code=1))
+    assert re.match(
+        r"empty is no run folder", refused("predict", "empty", "data/red/0.jpg", code=1)
+    )
+    assert re.match(r"there is no split 'tst'\. Did you mean test\?",
+                    refused("evaluate", "run", "--split", "tst", code=1))  # fmt: skip
+    photos("others", classes=("green", "red"))
+    assert "green" in refused("evaluate", "run", "others", code=1)
+    Path("broken.jpg").write_bytes(Path("data/red/0.jpg").read_bytes()[:200])
+    message = refused("predict", "run", "data/red/1.jpg", "broken.jpg", code=1)
+    assert "broken.jpg" in message

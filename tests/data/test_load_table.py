@@ -1,0 +1,122 @@
+import re
+
+import pytest
+import torch
+
+from lehr import Learner, accuracy, data
+from lehr.data import table
+
+
+def write(folder, text, name="flowers.csv"):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    lines = [f"{5 + i % 7 / 10},{i},{'red' if i % 2 else 'blue'},{'ab'[i % 2]}" for i in range(50)]
+    return write(tmp_path, "size,number,hue,kind\n" + "\n".join(lines))
+
+
+def test_the_bunch(flowers):
+    bunch = table(flowers, "kind", 16)
+    xb, yb = next(iter(bunch.train_dl))
+    assert (xb.shape, xb.dtype, yb.shape, yb.dtype) == (
+        (16, 4),
+        torch.float32,
+        (16,),
+        torch.int64,
+    )
+    assert (bunch.c, bunch.classes) == (2, ("a", "b"))
+    assert (len(bunch.train_ds), len(bunch.valid_ds), bunch.valid_dl.batch_size) == (40, 10, 32)
+    x, y = bunch.train_ds[:]
+    assert torch.equal(x[:, 3].long(), y)  # the hue says it all
+    assert x[:, :2].mean(0).abs().max() < 1e-6
+    assert (x[:, :2].std(0, correction=0) - 1).abs().max() < 1e-6
+    assert bunch.valid_ds.x[:, :2].mean(0).abs().max() > 1e-3
+
+
+def test_rows_keep_their_targets(flowers):
+    bunch = table(flowers, "kind", columns=["number"], normalize=False)
+    for part in (bunch.train_ds, bunch.valid_ds):
+        assert torch.equal(part.x[:, 0].long() % 2, part.y)
+
+
+def test_the_split(flowers):
+    first, same, other = (table(flowers, "kind", split_seed=s).valid_ds.x for s in (0, 0, 1))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert len(table(flowers, "kind", valid_share=0.5).valid_ds) == 25
+
+
+def test_numbers_to_predict(flowers):
+    bunch = table(flowers, "size", drop_last=True, batch_size=32, seed=1)
+    assert (bunch.c, bunch.classes, bunch.train_ds.y.shape) == (None, (), (40, 1))
+    assert bunch.train_ds.y.min() == 5
+    assert len(bunch.train_dl) == 1
+    with pytest.raises(ValueError, match="number has 50 different whole numbers in 50 rows"):
+        table(flowers, "number")
+    assert table(flowers, "number", regression=True).train_ds.y.dtype == torch.float32
+
+
+def test_it_can_be_learnt_and_opened_by_path(flowers):
+    bunch = data.open_data(flowers, 8, target="kind")
+    model = torch.nn.Linear(4, 2)
+    loss = torch.nn.functional.cross_entropy
+    opt = torch.optim.SGD(model.parameters(), lr=0.5)
+    run = Learner(model, opt, loss, bunch, metrics=[accuracy], seed=0).fit(5)
+    assert run.history["accuracy"][-1] == 1
+
+
+def test_an_earlier_preparation(flowers, tmp_path):
+    first = table(flowers, "kind").preparation
+    again = data.preparation_from(first.to_dict())
+    more = write(tmp_path, "kind,hue,number,size\n" + "b,red,3,5.5\na,blue,4,5\n" * 5, "more.csv")
+    bunch = table(more, "kind", preparation=again)
+    assert bunch.preparation is again
+    whole = torch.cat([bunch.train_ds.x, bunch.valid_ds.x])
+    assert torch.equal(whole.unique(dim=0), next(again.batches([more]))[1].unique(dim=0))
+    for wrong, message in [
+        ({"target": "hue"}, "target must be the preparation's, 'kind'; got 'hue'"),
+        ({"columns": ["size"]}, "columns must be the preparation's, ['size', 'number', 'hue']"),
+        ({"regression": True}, "regression must be the preparation's, False; got True"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            table(more, **{"target": "kind", "preparation": again, **wrong})
+
+
+def test_missing_values(tmp_path):
+    rows = "".join(f"{i}.5,{'xy'[i % 2]},{'ab'[i % 2]}\n" for i in range(20))
+    file = write(tmp_path, "n,t,kind\n" + rows + "NA,x,a\n7.5,,b\n")
+    with pytest.raises(ValueError, match=r"n must have a value in every row; 1 of 22 .*\.csv:22"):
+        table(file, "kind")
+    with pytest.warns(UserWarning, match=r"2 of 22 rows are left out.*\(n in 1, t in 1\)"):
+        dropped = table(file, "kind", missing="drop")
+    assert len(dropped.train_ds) + len(dropped.valid_ds) == 20
+    filled = table(file, "kind", missing="mean")
+    x = torch.cat([filled.train_ds.x, filled.valid_ds.x])
+    assert len(x) == 22
+    assert (x[:, 1:].sum(1) == 0).sum() == 1
+    with pytest.raises(ValueError, match="kind must have a value in every row"):
+        table(write(tmp_path, "n,kind\n1,a\n2,\n3,b\n"), "kind", missing="mean")
+    with pytest.raises(ValueError, match="missing must be one of"):
+        table(file, "kind", missing="zero")
+
+
+def test_columns_that_are_not_there(flowers):
+    with pytest.raises(ValueError, match=r"has no column 'knid'\. Did you mean kind\?"):
+        table(flowers, "knid")
+    with pytest.raises(ValueError, match=r"has no column 'sizes'\. Did you mean size\?"):
+        table(flowers, "kind", columns=["sizes"])
+    with pytest.raises(TypeError, match="a column is named by text; got 3"):
+        table(flowers, 3)
+    with pytest.raises(TypeError, match=r"columns must be a list of names; got 'size'\. Give \["):
+        table(flowers, "kind", columns="size")
+    for columns in ([], ["kind"], ["size", "size"]):
+        with pytest.raises(ValueError, match="columns must name at least one column, each once"):
+            table(flowers, "kind", columns=columns)
+
+
+def test_the_share(flowers):
+    with pytest.raises(ValueError, match="valid_share must leave items to both parts; got 1"):
+        table(flowers, "kind", valid_share=1)

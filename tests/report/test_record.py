@@ -1,0 +1,101 @@
+import json
+import math
+
+import pytest
+
+from lehr import accuracy
+from lehr.report import RunFolder, RunRecord
+from lehr.testing import tiny_learner
+
+
+def kept(path, settings=None, epochs=2):
+    learn = tiny_learner(metrics=[accuracy])
+    folder = RunFolder.create(path)
+    with folder.keep(learn, settings or {}):
+        run = learn.fit(epochs)
+    return learn, run
+
+
+def test_what_was_written_is_read(tmp_path):
+    learn, run = kept(tmp_path / "x", {"data": "digits", "model": "cnn"})
+    record = RunRecord.read(tmp_path / "x")
+    assert record.rows == run.history.rows
+    assert record.series.keys() == {"loss", "lr"}
+    assert record.series["loss"].values == run.history["loss"]
+    assert record.series["loss"].batches == list(range(8))
+    assert record.column("valid_loss") == run.history["valid_loss"]
+    assert record.evaluation.accuracy == run.history["accuracy"][-1]
+    assert record.weights == tmp_path / "x" / "model.safetensors"
+    assert record.environment["cpu_count"] >= 1
+    assert (record.status, record.title, record.name) == ("finished", "digits · cnn", "x")
+    assert (record.metrics, record.batches) == (["accuracy"], 8)
+    assert learn.seed == record.config["seed"]
+
+
+def test_a_run_that_only_began(tmp_path):
+    (tmp_path / "config.json").write_text('{"status": "running", "settings": 3}')
+    record = RunRecord.read(tmp_path)
+    assert (record.rows, record.series, record.environment, record.settings) == ([], {}, {}, {})
+    assert (record.evaluation, record.weights, record.batches, record.metrics) == (
+        None,
+        None,
+        0,
+        [],
+    )
+    assert record.title == tmp_path.name
+    assert record.column("valid_loss") == []
+
+
+def test_null_is_nan_in_a_series_and_none_in_a_row(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    lines = [
+        {"kind": "meta", "seed": 0},
+        {"kind": "row", "epoch": 0, "valid_loss": None, "size": "big", "ok": True, "a/f1": 0.5},
+        {"kind": "step", "batch": 0, "loss": None},
+        {"kind": "step", "batch": 4, "loss": 2, "lr": 0.1},
+        {"kind": "something new"},
+    ]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record = RunRecord.read(tmp_path)
+    assert record.status == "unknown"
+    assert record.column("valid_loss") == record.column("size") == record.column("ok") == [None]
+    assert math.isnan(record.series["loss"].values[0])
+    assert record.series["loss"].values[1] == 2.0
+    assert record.series["lr"] == ([4], [0.1])
+    assert (record.batches, record.metrics) == (5, ["a/f1"])
+
+
+def test_titles_of_paths(tmp_path):
+    config = {"settings": {"data": "some/where/train.zip", "model": "", "epochs": 3}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert RunRecord.read(tmp_path).title == "train.zip"
+
+
+def test_no_run_folder(tmp_path):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"is no run folder: it has no config\.json\. Give a folder that lehr train made\.",
+    ):
+        RunRecord.read(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere is no run folder: there is no such"):
+        RunRecord.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("config.json", "{", r"config\.json is damaged: .*Restore the file, or train again"),
+        ("config.json", "[]", r"config\.json is damaged: it must hold a JSON object"),
+        ("environment.json", "3", r"environment\.json is damaged"),
+        ("history.jsonl", '{"kind": "meta"}\n{"kin', r"history\.jsonl, line 2, is damaged"),
+        ("history.jsonl", "[1]", r"history\.jsonl, line 1, is no part of a history"),
+        ("history.jsonl", '{"kind": "step"}', r"batch must be a number; got None"),
+        ("history.jsonl", '{"kind": "step", "batch": -1}', r"batch must be a number; got -1"),
+        ("evaluation.json", "{", r"evaluation\.json is no JSON"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, name, content, told):
+    kept(tmp_path / "x", epochs=1)
+    (tmp_path / "x" / name).write_text(content)
+    with pytest.raises(ValueError, match=told):
+        RunRecord.read(tmp_path / "x")
