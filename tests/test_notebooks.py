@@ -37,9 +37,7 @@ def shown(cell, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "text", ["show_batch(", "curve.plot()", "schedule.plot()", "plot_loss()"]
-)
+@pytest.mark.parametrize("text", ["show_batch(", "curve.plot()", "schedule.plot()", "plot_loss()"])
 def test_a_plot_is_shown_once(cells, text):
     assert len(shown(cell(cells, text), "image/png")) == 1
 

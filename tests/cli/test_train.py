@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def test_train_says_what_it_does_and_keeps_it(call, config):
         "outputs": 10,
         "patience": None,
         "device": None,
+        "command": "lehr train digits --model linear --epochs 1 --batch-size 256 --seed 3",
     }
     assert Path(folder, "lr.png").is_file()
 
@@ -333,3 +335,13 @@ def test_mnist(call):
     )
     assert result.exit_code == 0, result.output
     assert "mnist, 50,000 items to train on, 10,000 to validate on" in result.stdout
+
+
+def test_the_kept_command_repeats_the_run(call, config):
+    options = ("--schedule", "sched_lin(0.01, 0)", "--augment", "shift")
+    assert call(*QUICK, *options, "--out", "a").exit_code == 0
+    command = shlex.split(config("a")["settings"]["command"])
+    assert command[0] == "lehr"
+    assert call(*command[1:], "--out", "b").exit_code == 0
+    assert weights("a") == weights("b")
+    assert config("b")["settings"]["command"] == shlex.join(command)

@@ -65,6 +65,11 @@ def test_no_such_source(source, message):
         open_data(source)
 
 
+def test_no_source_at_all():
+    with pytest.raises(TypeError, match=r"source must be a name or a path; got None"):
+        open_data(None)
+
+
 def test_options_of_others(folder):
     with pytest.raises(
         TypeError, match=r"digits takes no option 'root'\. It takes valid_share, sp"

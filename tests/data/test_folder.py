@@ -107,6 +107,11 @@ def test_splits_of_different_classes(found):
         images.part("train", "valid")
 
 
+def test_images_that_are_still_packed(found):
+    with pytest.raises(ValueError, match=r"has no images.* Is it b/train\.ZIP, inside, that you"):
+        found("b/train.ZIP", "c.zip", "readme.txt")
+
+
 def test_no_such_path(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"path must be a folder or a zip .*nowhere does not"

@@ -1,5 +1,6 @@
 from importlib import resources
 
+import pytest
 import torch
 
 from lehr.data import Dataset, Images, digits
@@ -57,6 +58,11 @@ def test_its_preparation():
     again = digits(preparation=bunch.preparation, normalize=False)
     assert torch.equal(again.train_ds.x, bunch.train_ds.x)
     assert digits(normalize=False).preparation.std == (1.0,)
+
+
+def test_a_share_that_is_no_number():
+    with pytest.raises(TypeError, match="valid_share must be a real number; got '20%'"):
+        digits(valid_share="20%")
 
 
 def test_augmented_and_grown():

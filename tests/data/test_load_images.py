@@ -185,6 +185,7 @@ def test_a_preparation_of_an_earlier_run(root, tmp_path):
         ({"size": 0}, ValueError, "size must be at least 1"),
         ({"augment": "flop"}, ValueError, "Did you mean flip"),
         ({"valid_share": 1.0}, ValueError, "valid_share must leave items to both parts"),
+        ({"valid_share": "20%"}, TypeError, "valid_share must be a real number; got '20%'"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"num_workers": -1}, ValueError, "num_workers must be at least 0"),
         ({"in_memory": "no"}, TypeError, "in_memory must be a bool or None; got 'no'"),

@@ -44,6 +44,11 @@ def test_an_empty_part(root, valid_items):
         mnist(root=root, valid_items=valid_items)
 
 
+def test_half_an_image():
+    with pytest.raises(TypeError, match=r"valid_items must be an int; got 2\.5"):
+        mnist(valid_items=2.5)
+
+
 def test_files_that_do_not_belong_together(tmp_path):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(10, 2, 2))
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(9))

@@ -60,3 +60,13 @@ def test_images_only():
 def test_classes():
     with pytest.raises(ValueError, match="classes must be at least 1; got 0"):
         build("mlp", (64,), 0)
+
+
+def test_resnet_by_name_suits_the_size_of_the_image():
+    strides = {}
+    for pixels in (8, 27, 28, 64):
+        model = build("resnet", (3, pixels, pixels), 10)
+        convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        strides[pixels] = (convolutions[0].stride[0], convolutions[-1].out_channels)
+        assert model(torch.zeros(2, 3, pixels, pixels)).shape == (2, 10)
+    assert strides == {8: (1, 128), 27: (1, 128), 28: (2, 128), 64: (2, 256)}

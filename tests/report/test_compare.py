@@ -144,16 +144,17 @@ def test_two_folders(tmp_path):
 
 
 def test_text():
-    a = record("runs/a", config={"status": "finished", "settings": {"lr": 0.1}})
+    a = record("runs/a", config={"status": "finished", "settings": {"lr": 0.1, "x": "y" * 99}})
     rows = [{"epoch": 0, "accuracy": 0.25, "seconds": 2.0}]
-    b = record("runs/b", config={"status": "failed", "settings": {"lr": None}}, rows=rows)
+    b = record("runs/b", config={"status": "failed", "settings": {"lr": None, "x": "z"}}, rows=rows)
     assert compare(a, b).text().splitlines() == [
         "a  runs/a  (finished)",
         "b  runs/b  (failed)",
         "",
         "settings that differ",
-        "      a    b",
-        "  lr  0.1  none",
+        f"      {'a':60}  b",
+        f"  lr  {'0.1':60}  none",
+        f"  x   {'y' * 58} …  z",
         "",
         "environment: no difference",
         "",

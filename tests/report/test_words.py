@@ -44,7 +44,6 @@ def test_percent_says_100_only_of_everything(share, told):
 
 def test_flat():
     assert words.flat({"a": {}, "b": {"c": {"d": 1}}, "e": [{"f": 2}]}) == {
-        "a": {},
         "b.c.d": 1,
         "e": [{"f": 2}],
     }

@@ -1,9 +1,10 @@
 """From settings to a Learner: what every command that trains or looks at a model shares."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -88,6 +89,7 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     if settings["model"] is not None and not is_import_path(settings["model"]):
         _known("model", settings["model"], MODELS)
     check_schedule(settings["schedule"], 0.1 if settings["lr"] == "auto" else settings["lr"])
+    settings["command"] = _command(given, settings["seed"])
     return settings
 
 
@@ -120,6 +122,7 @@ def open_job(settings: dict[str, Any]) -> Job:
 
 def learner(settings: Mapping[str, Any], model: nn.Module, bunch: DataBunch) -> Learner:
     """A Learner with the optimizer, loss and metrics that the settings name."""
+    cast(Any, model).to(memory_format=torch.channels_last)  # convolutions are a third faster so
     choice = OPTIMIZERS[settings["opt"]]
     lr = settings["lr"] if isinstance(settings["lr"], float) else 1e-3
     opt: Any = choice.make
@@ -145,6 +148,17 @@ def check_schedule(text: Any, lr: float | None) -> Schedule:
     if (lowest := min(schedule(i / 1000) for i in range(1001))) < 0:
         raise ValueError(f"schedule must not go below 0; {text} falls to {lowest:g}. Change it.")
     return schedule
+
+
+def _command(given: Mapping[str, Any], seed: int) -> str:
+    """The command that repeats this training."""
+    words = ["lehr", "train", given["source"]]
+    for name in (*_SETTINGS, *_DATA_OPTIONS):
+        value = seed if name == "seed" else given.get(name)
+        flag = f"--{name.removeprefix('num_').replace('_', '-')}"
+        if value is not None and (name, value) != ("schedule", "one_cycle"):
+            words += [flag] if value is True else [flag, str(value)]
+    return shlex.join(words)
 
 
 def _lr(given: str | None, usual: float | None, schedule: str) -> float | str | None:

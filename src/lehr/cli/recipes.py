@@ -34,7 +34,7 @@ _IMAGES = {"augment": "shift", "num_workers": min(4, os.cpu_count() or 1)}
 
 RECIPES = {
     "digits": Recipe(20, 32, 0.005, "cnn_norm", 2.0, threads=1),
-    "mnist": Recipe(5, 128, 0.01, "cnn_norm", 0.3, data={"normalize": True}),
+    "mnist": Recipe(5, 128, 0.005, "resnet", 0.3, data={"normalize": True, "augment": "shift"}),
     "fashion_mnist": Recipe(10, 128, data={"normalize": True, "augment": "flip+shift"}),
     "cifar10": Recipe(10, 128, data={"augment": "flip+shift"}),
 }

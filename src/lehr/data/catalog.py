@@ -35,7 +35,8 @@ def open_data(source: str | Path, batch_size: int = 64, **options: Any) -> DataB
 
     Raises:
         ValueError: there is no such source, or it is of a kind that cannot be read.
-        TypeError: an option is missing, or is not for this kind of source.
+        TypeError: ``source`` is no text or path; or an option is missing, or not for this kind of
+            source.
 
     Example:
         >>> open_data("digits", 32, flat=True)
@@ -51,9 +52,7 @@ def open_data(source: str | Path, batch_size: int = 64, **options: Any) -> DataB
                 f"{what} takes no option {name!r}. {_guess(name, parameters)}"
                 f"It takes {', '.join(parameters)}."
             )
-    needed = [
-        name for name, p in parameters.items() if p.default is p.empty and p.kind != p.VAR_KEYWORD
-    ]
+    needed = [name for name, p in parameters.items() if p.default is p.empty]
     if missing := [name for name in needed if name not in options]:
         raise TypeError(f"{what} needs the option {missing[0]}. Give {missing[0]}=….")
     if source in SOURCES:
@@ -71,11 +70,14 @@ def reader_for(source: str | Path) -> tuple[Callable[..., DataBunch], str]:
 
     Raises:
         ValueError: there is no such source, or it is of a kind that cannot be read.
+        TypeError: it is no text or path.
 
     Example:
         >>> reader_for("digits")[1]
         'digits'
     """
+    if not isinstance(source, (str, Path)):
+        raise TypeError(f"source must be a name or a path; got {source!r}. Give e.g. 'digits'.")
     if source in SOURCES:
         return SOURCES[str(source)], str(source)
     path = Path(source)

@@ -69,11 +69,14 @@ class FoundImages:
         self.path = Path(path)
         self._zipped = self.path.is_file()
         names = _in_zip(self.path) if self._zipped else _in_folder(self.path)
-        images = {parts: name for parts, name in names if _is_image(parts)}
+        members = dict(names)
+        images = {parts: name for parts, name in members.items() if _is_image(parts)}
         if not images:
+            packed = sorted(name for name in members.values() if name.lower().endswith(".zip"))
+            hint = f" Is it {packed[0]}, inside, that you mean?" if packed else ""
             raise ValueError(
                 f"{self.path} has no images: no file in it ends with one of "
-                f"{', '.join(sorted(EXTENSIONS))}. {LAYOUT}."
+                f"{', '.join(sorted(EXTENSIONS))}. {LAYOUT}.{hint}"
             )
         tree, self._inside = _lone_folders(images)
         self._splits = _splits(tree, self.path)

@@ -9,6 +9,7 @@ from lehr.data.bunch import DataBunch
 from lehr.data.image_bunch import pixel_bunch
 from lehr.data.image_preparation import ImagePreparation
 from lehr.data.split import random_split
+from lehr.errors import real_number
 
 
 def read_digits() -> tuple[Tensor, Tensor]:
@@ -64,7 +65,8 @@ def digits(
         ``(batch,)``.
 
     Raises:
-        ValueError: ``valid_share`` leaves one part empty.
+        ValueError: ``valid_share`` leaves one part empty, or an argument is wrong.
+        TypeError: an argument is of the wrong type.
 
     Example:
         >>> bunch = digits()
@@ -73,7 +75,8 @@ def digits(
     """
     images, labels = read_digits()
     pixels = images[:, None]  # (1797, 1, 8, 8)
-    train, valid = random_split(len(pixels), valid_share, split_seed)
+    share = real_number("valid_share", valid_share)
+    train, valid = random_split(len(pixels), share, split_seed)
     return pixel_bunch(
         (pixels[train], labels[train]),
         (pixels[valid], labels[valid]),

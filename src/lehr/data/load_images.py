@@ -17,7 +17,7 @@ from lehr.data.image_fields import image_size, one_of
 from lehr.data.image_files import ImageFiles
 from lehr.data.image_preparation import ImagePreparation
 from lehr.data.split import random_split
-from lehr.errors import positive_int
+from lehr.errors import positive_int, real_number
 from lehr.streams import shuffled
 
 IN_MEMORY_BYTES = 1 << 29
@@ -109,6 +109,7 @@ def image_folder(
     positive_int("num_workers", num_workers, least=0, example=0)
     if in_memory not in (None, True, False):
         raise TypeError(f"in_memory must be a bool or None; got {in_memory!r}. Leave it out.")
+    real_number("valid_share", valid_share)
     parse_augment(augment)  # what is wrong is said before an hour of decoding
     wanted = None if size is None else image_size("size", size)
     resize = one_of("resize", resize, RESIZES)

@@ -215,6 +215,8 @@ def _bunch(
     **options: Any,
 ) -> DataBunch:
     one_of("split", split, ("valid", "test"))
+    if not isinstance(valid_items, int):
+        raise TypeError(f"valid_items must be an int; got {valid_items!r}. Give e.g. 10_000.")
     images, labels = read_mnist(root, published=published)
     train = valid = images[:, None], labels
     if split == "test":

@@ -1,4 +1,4 @@
-"""Dividing data into a training and a validation part, and putting both on one scale."""
+"""Dividing data into a training and a validation part."""
 
 from torch import Tensor
 
@@ -32,19 +32,3 @@ def random_split(n: int, valid_share: float, seed: int) -> tuple[Tensor, Tensor]
         )
     order = shuffled(n, seed)
     return order[n_valid:].sort().values, order[:n_valid].sort().values
-
-
-def normalized(train: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Both parts minus the training part's mean, over the training part's standard deviation.
-
-    The validation part gets the training part's numbers: a model meets new data on the scale that
-    it learnt.
-
-    Example:
-        >>> import torch
-        >>> train, valid = normalized(torch.tensor([0.0, 2.0]), torch.tensor([1.0]))
-        >>> valid
-        tensor([0.])
-    """
-    mean, std = train.mean(), train.std()
-    return (train - mean) / std, (valid - mean) / std

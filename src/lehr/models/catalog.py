@@ -59,7 +59,7 @@ def build(name: str, item_shape: Sequence[int], classes: int) -> nn.Module:
     if name == "cnn":
         return cnn(item_shape[0], classes)
     if name == "resnet":
-        large = min(item_shape[1:]) >= 64
-        widths = (32, 64, 128, 256) if large else (32, 64, 128)
-        return resnet(item_shape[0], classes, widths=widths, stem_stride=2 if large else 1)
+        pixels = min(item_shape[1:])  # from 28 on a stem of stride 2 is four times as fast
+        widths = (32, 64, 128, 256) if pixels >= 64 else (32, 64, 128)
+        return resnet(item_shape[0], classes, widths=widths, stem_stride=2 if pixels >= 28 else 1)
     return cnn(item_shape[0], classes, widths=(32, 64, 128), norm=True)

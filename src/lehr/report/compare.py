@@ -244,9 +244,7 @@ def _lines(found: Comparison) -> list[str]:
     lines = [f"a  {found.a.path}  ({found.a.status})", f"b  {found.b.path}  ({found.b.status})"]
     for title, pairs in (("settings", found.settings), ("environment", found.environment)):
         lines += ["", f"{title}: no difference" if not pairs else f"{title} that differ"]
-        lines += _columns(
-            [(d.name, difference_words(d.a), difference_words(d.b)) for d in pairs], ("", "a", "b")
-        )
+        lines += _columns([(d.name, _short(d.a), _short(d.b)) for d in pairs], ("", "a", "b"))
     lines += ["", where_they_part(found), ""]
     told: list[tuple[str, ...]] = []
     for of_a, of_b in found.scores:
@@ -260,6 +258,11 @@ def _lines(found: Comparison) -> list[str]:
     if found.agreement is not None:
         lines += ["", agreement_words(found.agreement)]
     return lines
+
+
+def _short(value: Any, most: int = 60) -> str:
+    words = difference_words(value)
+    return words if len(words) <= most else f"{words[: most - 2]} …"
 
 
 def _columns(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> list[str]:

@@ -85,7 +85,7 @@ th { font-weight: 400; text-align: left; }
 .book tbody tr:last-child > * { padding-bottom: .4rem; }
 .numbers td, .numbers thead th:not(:first-child) { text-align: right; white-space: nowrap; }
 .facts th { color: var(--soft); vertical-align: top; white-space: nowrap; }
-.facts td { overflow-wrap: anywhere; min-width: 9rem; }
+.facts td { vertical-align: top; overflow-wrap: anywhere; min-width: 9rem; }
 .best { font-weight: 700; }
 
 .panels {
@@ -159,7 +159,8 @@ footer {
   body { padding: 1.8rem 1rem 3rem; font-size: 1rem; }
   section { margin-top: 2.4rem; }
   .book th, .book td { padding-left: .5rem; padding-right: .5rem; }
-  .facts th { white-space: normal; }
+  .facts th { white-space: normal; min-width: 5.5rem; overflow-wrap: anywhere; }
+  .facts td { min-width: 5rem; }
   .matrix td { min-width: 1.55rem; height: 1.7rem; padding: 0 .1rem; }
   .matrix { font-size: .78rem; border-spacing: 1px; }
   .matrix .corner { white-space: normal; }
@@ -172,7 +173,10 @@ footer {
     --c0: #23587c; --c1: #b4481e; --c2: #3c7a48; --c3: #75509a; --c4: #8b6a14; --c5: #a2355f;
     --right: 35 88 124; --wrong: 180 72 30; --alarm: #9c2b16;
   }
-  body { padding: 0; font-size: 10pt; print-color-adjust: exact; }
+  html { font-size: 9.5pt; }
+  body { padding: 0; font-size: 1rem; print-color-adjust: exact; }
+  .scroll { break-inside: avoid; }
+  details .scroll { break-inside: auto; }
   .scroll, .scroll.tall { overflow: visible; max-height: none; }
   section { margin-top: 1.6rem; }
 }

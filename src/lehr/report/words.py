@@ -90,7 +90,7 @@ def date(text: object) -> str:
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys; lists stay values.
+    """Nested mappings as one, with dotted keys; lists stay values, and empty mappings are nothing.
 
     Example:
         >>> flat({"opt": {"lr": 0.1, "betas": [0.9, 0.99]}, "seed": 3})
@@ -99,7 +99,7 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in content.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             found.update(flat(cast("Mapping[str, Any]", value), f"{name}."))
         else:
             found[name] = value
