@@ -10,7 +10,7 @@ from torch import nn
 
 from lehr import Callback, Phase
 from lehr.callbacks import ParamScheduler
-from lehr.inspect.find_lr import LRCurve, smooth, suggest
+from lehr.inspect.find_lr import LRCurve, suggest
 from lehr.schedules import sched_exp, sched_lin
 from lehr.state import capture, first_difference
 from lehr.testing import tiny_learner
@@ -167,13 +167,6 @@ def test_the_suggestion_is_where_most_of_the_fall_is_made():
 )
 def test_there_is_no_suggestion_where_the_loss_does_not_fall(losses):
     assert suggest(RATES[: len(losses)], losses) is None
-
-
-def test_smoothing_keeps_straight_lines_and_weakens_noise():
-    line = [float(i) for i in range(30)]
-    assert smooth(line)[6:-6] == pytest.approx(line[6:-6])
-    zigzag = [(-1.0) ** i for i in range(30)]
-    assert max(abs(v) for v in smooth(zigzag)[6:-6]) < 0.05
 
 
 def test_the_plot_is_a_figure_that_shows_the_suggestion():

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import pytest
 
-from lehr.report.plots import Line, plot, smoothed, spans_orders, thin
+from lehr.report.plots import Line, plot, spans_orders, thin
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -108,10 +108,3 @@ def test_thin_keeps_the_extremes():
     assert x[kept.index(9.0)] == 77_777
     assert all(map(math.isnan, thin(range(5000), [math.nan] * 5000)[1]))
     assert len(drawn([Line("a", range(len(y)), y, 0, "raw")])) < 60_000
-
-
-def test_smoothed():
-    assert smoothed([2.0] * 50) == pytest.approx([2.0] * 50)
-    found = smoothed([0.0, math.nan, 1.0], share=1.0)
-    assert math.isnan(found[1])
-    assert found[2] == pytest.approx(0.6)  # beta 2/3: 1 / (1 + 2/3)

@@ -22,11 +22,6 @@ def test_duration(seconds, told):
     assert words.duration(seconds) == told
 
 
-def test_duration_in_whole_seconds():
-    assert words.duration(1.0, whole=True) == "1 s"
-    assert words.duration(1.0) == "1.00 s"
-
-
 @pytest.mark.parametrize(
     ("share", "told"),
     [

@@ -13,12 +13,14 @@ from lehr.errors import positive_int, real_number
 from lehr.events import CancelFit, Phase
 from lehr.learner import Learner
 from lehr.schedules import sched_exp
+from lehr.smoothing import smooth
 
 if TYPE_CHECKING:
     from lehr.run import Run
 
 _DIVERGED = 4.0  # times the lowest smoothed loss
 _DECAY = 0.9  # of the mean that tells divergence
+_WIDTH = 2.0  # of the smoothing, in steps
 _SHARE = 0.95  # of the fall that makes the suggestion
 _SURE = 4.0  # standard errors: the lowest place is the best of many, so two would prove nothing
 
@@ -44,8 +46,8 @@ class LRCurve:
 
     @property
     def smoothed(self) -> list[float]:
-        """The losses without most of their noise, by `smooth`."""
-        return smooth(self.losses)
+        """The losses without most of their noise."""
+        return smooth(self.losses, _WIDTH)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the loss over the learning rate, with the suggestion; returns the figure."""
@@ -82,24 +84,6 @@ def find_lr(learn: Learner, start: float, end: float, steps: int) -> LRCurve:
     return LRCurve(watch.lrs, watch.losses, suggest(watch.lrs, watch.losses))
 
 
-def smooth(losses: Sequence[float]) -> list[float]:
-    """An average of each loss with its neighbours, near ones more: a Gaussian of 2 steps.
-
-    It looks both ways, so that it does not lag behind as a running average does.
-
-    Example:
-        >>> smooth([1.0, 1.0, 1.0])
-        [1.0, 1.0, 1.0]
-    """
-    out: list[float] = []
-    for i in range(len(losses)):
-        near = range(max(0, i - 6), min(len(losses), i + 7))
-        weights = [math.exp(-((j - i) ** 2) / 8) for j in near]
-        total = sum(w * losses[j] for w, j in zip(weights, near, strict=True))
-        out.append(total / sum(weights))
-    return out
-
-
 def suggest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
     """The lowest learning rate at which the smoothed loss has made 95 % of its whole fall.
 
@@ -123,7 +107,7 @@ def suggest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
     """
     if not losses:
         return None
-    smoothed = smooth(losses)
+    smoothed = smooth(losses, _WIDTH)
     lowest = min(range(len(smoothed)), key=smoothed.__getitem__)
     width = max(3, len(losses) // 8)
     first = losses[:width]

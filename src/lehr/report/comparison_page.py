@@ -195,7 +195,7 @@ def _points(a: float | None, b: float | None) -> str:
 def _times(found: Comparison) -> Html:
     a, b = found.times
     rows = [
-        ["from start to end", duration(a.wall, whole=True), duration(b.wall, whole=True)],
+        ["from start to end", duration(a.wall), duration(b.wall)],
         ["all epochs", *(duration(sum(t.epochs)) if t.epochs else "–" for t in (a, b))],
         ["epochs", str(len(a.epochs)), str(len(b.epochs))],
         ["training batches", f"{a.batches:,}", f"{b.batches:,}"],

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lehr.report.markup import Html, join, tag
-from lehr.report.plots import Line, plot, smoothed
+from lehr.report.plots import Line, plot
 from lehr.report.record import RunRecord
+from lehr.smoothing import smooth
 
 _LARGE, _SMALL = (4.3, 2.55), (3.3, 1.9)  # inches
 
@@ -34,7 +35,14 @@ def loss_panel(record: RunRecord, color: int = 0, prefix: str = "") -> Panel:
         noisy = len(values) > 40
         lines.append(Line(f"{prefix}each batch", batches, values, color, "raw"))
         if noisy:
-            lines.append(Line(f"{prefix}training, smoothed", batches, smoothed(values), color))
+            lines.append(
+                Line(
+                    f"{prefix}training, smoothed",
+                    batches,
+                    smooth(values, max(len(values) / 150, 1.0)),
+                    color,
+                )
+            )
         else:
             lines[0] = Line(f"{prefix}training", batches, values, color)
     elif any(value is not None for value in record.column("train_loss")):

@@ -204,7 +204,7 @@ def _time(record: RunRecord) -> Html | None:
     took = timing(record)
     rows: list[list[Any]] = []
     if took.wall is not None:
-        rows.append(["from start to end", duration(took.wall, whole=True)])
+        rows.append(["from start to end", duration(took.wall)])
     if took.epochs:
         rows.append(["all epochs, validation included", duration(sum(took.epochs))])
         rows.append(["an epoch, on average", duration(sum(took.epochs) / len(took.epochs))])

@@ -165,26 +165,6 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = 1200) -> tuple[list
     return [x[j] for j in kept], [y[j] for j in kept]
 
 
-def smoothed(values: Sequence[float], share: float = 0.03) -> list[float]:
-    """A moving average over about ``share`` of the values, right from the first one on; nan stays.
-
-    Example:
-        >>> smoothed([1.0, 1.0, 1.0])
-        [1.0, 1.0, 1.0]
-        >>> [round(v, 2) for v in smoothed([0.0, 1.0], share=1.0)]
-        [0.0, 0.67]
-    """
-    beta = 1 - 1 / max(len(values) * share, 1)
-    mean, weight, found = 0.0, 0.0, list[float]()
-    for value in values:
-        if not math.isfinite(value):
-            found.append(math.nan)
-            continue
-        mean, weight = beta * mean + value, beta * weight + 1
-        found.append(mean / weight)
-    return found
-
-
 def spans_orders(values: Sequence[float]) -> bool:
     """Whether values are best read on a logarithmic axis.
 

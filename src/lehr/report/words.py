@@ -36,26 +36,18 @@ def percent(share: float | None) -> str:
     return "100 %" if share == 1 else f"{'99.99' if shown == '100.00' else shown} %"
 
 
-def duration(seconds: float | None, *, whole: bool = False) -> str:
-    """A time span in the units that fit it.
-
-    Args:
-        seconds: how long; None is unknown.
-        whole: it was measured in whole seconds, so that no fractions are shown.
+def duration(seconds: float | None) -> str:
+    """A time span in the units that fit it; None is unknown.
 
     Example:
         >>> duration(0.5), duration(75), duration(7260), duration(None)
         ('0.50 s', '1 min 15 s', '2 h 1 min', '–')
-        >>> duration(0.0, whole=True), duration(3.0, whole=True)
-        ('under 1 s', '3 s')
     """
     if seconds is None or not math.isfinite(seconds):
         return "–"
-    if whole and seconds < 1:
-        return "under 1 s"
-    if not whole and seconds < 0.0995:
+    if seconds < 0.0995:
         return f"{seconds * 1000:.0f} ms"
-    if not whole and seconds < 9.995:
+    if seconds < 9.995:
         return f"{seconds:.2f} s"
     rounded = round(seconds)
     if rounded < 60:
