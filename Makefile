@@ -18,7 +18,7 @@ $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: $(VENV)/.run   ## train on real handwritten digits; says where the run folder is
+demo: $(VENV)/.run   ## train on real handwritten digits; ends with the path of the report
 	$(BIN)/lehr train digits
 
 check: $(VENV)/.dev  ## format, lint, types, architecture, fast tests
@@ -30,10 +30,11 @@ check: $(VENV)/.dev  ## format, lint, types, architecture, fast tests
 test: $(VENV)/.dev   ## everything
 	$(BIN)/pytest
 
-bench: $(VENV)/.dev  ## speed, import time and accuracy; writes bench/results/ (about 7 minutes)
+bench: $(VENV)/.dev  ## speed, import time, accuracy, find_lr; writes bench/results/ (half an hour)
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/import_time.py
 	$(BIN)/python bench/accuracy.py
+	$(BIN)/python bench/find_lr.py
 
 docs: $(VENV)/.dev   ## run every Python block of README and docs
 	$(BIN)/pytest tests/test_docs.py

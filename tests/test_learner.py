@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 import lehr
 from lehr import Callback, DataBunch, Phase, accuracy
 from lehr.events import EVENTS, Layer
-from lehr.state import capture, first_difference
+from lehr.state import GradState, capture, first_difference
 from lehr.testing import tiny_learner
 
 
@@ -500,3 +500,34 @@ def test_a_rehearsal_takes_only_those_who_prepare_and_those_it_is_given():
     learn = tiny_learner([prepare, left_out, decide])
     learn.rehearse(3, [given], without=[left_out])
     assert [cb.heard for cb in (prepare, left_out, decide, given)] == [3, 0, 0, 3]
+
+
+def test_ctrl_c_while_a_rehearsal_puts_things_back_loses_nothing(monkeypatch):
+    learn = tiny_learner(opt=partial(torch.optim.Adam, lr=0.1))
+    learn.fit(1)
+    before = capture(learn.state_entries())
+    restore = GradState.load_state_dict
+
+    def press(self, state_dict):
+        signal.raise_signal(signal.SIGINT)
+        restore(self, state_dict)
+
+    monkeypatch.setattr(GradState, "load_state_dict", press)
+    with pytest.raises(KeyboardInterrupt):
+        learn.rehearse(3)
+    assert first_difference(before, capture(learn.state_entries())) is None
+
+
+def test_callbacks_of_one_validation_hear_it_whatever_their_phase():
+    class Count(Callback):
+        phase = Phase.REPORT
+        batches = 0
+
+        def after_batch(self, run):
+            self.batches += 1
+
+    count, learn = Count(), tiny_learner()
+    results = learn.validate(callbacks=[count])
+    assert count.batches == len(learn.data.valid_dl)
+    assert results == learn.validate()
+    assert count.batches == len(learn.data.valid_dl)

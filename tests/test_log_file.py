@@ -2,7 +2,10 @@
 
 import pytest
 
-from lehr.log_file import LogFile
+from lehr import Callback
+from lehr.events import Phase
+from lehr.log_file import LogFile, RowLog
+from lehr.testing import tiny_learner
 
 
 def log(path, append=False):
@@ -101,3 +104,54 @@ def test_what_is_in_the_way_is_told(tmp_path, monkeypatch):
         file.open()
     with pytest.raises(PermissionError, match="Demo cannot write"):
         file.write("x\n")
+
+
+class Rows(RowLog, Callback):
+    """Notes what it is handed."""
+
+    phase = Phase.REPORT
+
+    def begin_fit(self, run):
+        super().begin_fit(run)
+        self.seen = []
+
+    def write_rows(self, run, rows):
+        self.seen.append([(row.get("epoch"), row.get("late")) for row in rows])
+        self.file.write("row\n" * len(rows))
+
+
+class Late(Callback):
+    phase = Phase.REPORT
+
+    def after_epoch(self, run):
+        run.log("late", run.epoch + 0.5)
+
+    def after_fit(self, run):
+        run.log("late", 9)
+
+
+def test_every_finished_row_is_handed_over_once_with_what_came_late(tmp_path):
+    rows = Rows(tmp_path / "log")
+    learn = tiny_learner([rows, Late()])
+    learn.fit(2)
+    assert rows.seen == [[(0, 0.5)], [(1, 1.5)], [(None, 9)]]
+    assert rows.file.read() == "row\n" * 3
+    learn.fit(1)  # counts anew, and goes on in the same file
+    assert rows.seen == [[(0, 0.5)], [(None, 9)]]
+    assert rows.file.read() == "row\n" * 5
+    learn.fit(1, validate_every="3 steps")  # a row in the middle of the epoch is one, too
+    assert [len(some) for some in rows.seen] == [1, 1, 1]
+
+
+def test_without_the_other_half_it_speaks(tmp_path):
+    class Half(RowLog, Callback):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Half has no write_rows, .*Define write_rows"):
+        tiny_learner([Half(tmp_path / "log")]).fit(1)
+
+
+def test_it_is_named_after_its_class(tmp_path):
+    assert repr(Rows("runs/log")) == "Rows('runs/log')"
+    with pytest.raises(FileNotFoundError, match="Rows cannot write"):
+        tiny_learner([Rows(tmp_path / "gone" / "log")]).fit(1)

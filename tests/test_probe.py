@@ -6,6 +6,7 @@ from torch import nn
 
 from lehr.probe import probe
 from lehr.state import ModelState, RandomState, capture, first_difference
+from lehr.testing import tiny_learner
 
 
 @pytest.fixture
@@ -65,3 +66,30 @@ def test_a_lasting_change_can_be_made_again_after_the_probe(entries):
     entries["opt"].zero_grad()  # gradients were no entry here
     step(entries)
     assert first_difference(inside, capture(entries)) is None
+
+
+@pytest.mark.parametrize("how", ["probe", "find_lr"])
+def test_a_shared_tensor_still_drives_the_groups_of_an_optimizer(how):
+    lr = torch.tensor(0.1)
+
+    def opt(params):
+        halves = [{"params": [p]} for p in params]
+        return torch.optim.Adam(halves, lr=lr, foreach=False)
+
+    learn = tiny_learner(opt=opt)
+    learn.fit(1)
+    groups = [*learn.opt.param_groups]
+    before = capture(learn.state_entries())
+    if how == "find_lr":
+        assert len(learn.find_lr(steps=20).lrs) > 1
+    else:
+        with learn.probe():
+            learn.fit(2)
+            lr.fill_(3)
+            assert first_difference(before, capture(learn.state_entries()))
+    assert first_difference(before, capture(learn.state_entries())) is None
+    for group, old in zip(learn.opt.param_groups, groups, strict=True):
+        assert group is old
+        assert group["lr"] is lr
+    lr.fill_(9)
+    assert {float(group["lr"]) for group in learn.opt.param_groups} == {9.0}

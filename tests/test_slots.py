@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lehr.slots import Slot, Slots
+from lehr.slots import Slot, Slots, rivals, shared_name
 from lehr.testing import tiny_learner
 
 
@@ -77,6 +77,23 @@ def test_two_names_of_one_place_are_the_same_place():
     assert by_name.is_also(by_path)
     assert not by_name.is_also(other)
     assert not Slot({"lr": 1}, "lr").is_also(Slot({"lr": 1}, "lr"))
+
+
+def test_rivals_are_those_who_drive_the_same_place_by_whatever_name():
+    opt = torch.optim.Adam([torch.zeros(1)])
+    drivers = [
+        SimpleNamespace(slots=Slots(*name))
+        for name in (("lr",), ("opt.it.lr",), ("momentum",), ("betas",), ("eps",), ("lr", -1))
+    ]
+    bystanders = [SimpleNamespace(), SimpleNamespace(slots=["lr"])]
+    state = SimpleNamespace(opt={"it": opt}, callbacks=[*drivers, *bystanders])
+    lr, path, momentum, betas, eps, last = drivers
+    assert rivals(state, lr) == [path, last]
+    assert rivals(state, last) == [lr, path]
+    assert rivals(state, momentum) == [betas]
+    assert rivals(state, eps) == []
+    assert shared_name(lr, [path, last]) == "'lr', which is 'opt.it.lr' too"
+    assert shared_name(lr, [last]) == "'lr'"
 
 
 def test_a_group_has_its_label():

@@ -300,6 +300,23 @@ def test_gradients_come_back_and_so_does_their_absence():
     assert model.bias.grad is None
 
 
+def test_gradients_follow_a_model_that_has_moved_and_the_rest_is_restored():
+    model = nn.Linear(2, 1).double()
+    model(torch.ones(1, 2).double()).sum().backward()
+    model.bias.grad = None
+    box = Box(1)
+    entries = {"gradients": GradState(model), "after": box}
+    snapshot = capture(entries)
+    model.to("meta")
+    model.weight.grad = None
+    box.value = 2
+    restore(entries, snapshot)
+    assert model.weight.grad.device.type == "meta"
+    assert model.weight.grad.dtype == torch.float64
+    assert model.bias.grad is None
+    assert box.value == 1
+
+
 # Optimizers -------------------------------------------------------------------------------------
 
 
@@ -364,6 +381,58 @@ def test_an_optimizer_that_has_not_stepped_is_emptied_again():
     restore({"opt": opt}, before)
     assert first_difference(before, capture({"opt": opt})) is None
     assert not opt.state
+
+
+def test_an_optimizer_is_restored_in_its_own_groups_and_tensors():
+    model, lr = small_model(), torch.tensor(0.1)
+    betas = (torch.tensor(0.9), torch.tensor(0.99))
+    halves = [{"params": model[i].parameters()} for i in (0, 3)]
+    opt = Adam(halves, lr=lr, betas=betas, foreach=False, capturable=False)
+    opt.param_groups[1]["name"] = "last"
+    entries = {"opt": opt}
+    before, groups, params = capture(entries), [*opt.param_groups], opt.param_groups[0]["params"]
+    train(model, opt, 2)
+    lr.fill_(7)
+    betas[1].fill_(0.5)
+    opt.param_groups[0]["weight_decay"] = 0.3
+    opt.param_groups[0]["new"] = 1
+    del opt.param_groups[1]["name"]
+    assert first_difference(before, capture(entries))
+    restore(entries, before)
+    assert first_difference(before, capture(entries)) is None
+    assert all(a is b for a, b in zip(groups, opt.param_groups, strict=True))
+    assert opt.param_groups[0]["params"] is params
+    for group in opt.param_groups:
+        assert group["lr"] is lr
+        assert all(a is b for a, b in zip(group["betas"], betas, strict=True))
+    lr.fill_(9)
+    assert [float(group["lr"]) for group in opt.param_groups] == [9, 9]
+
+
+@pytest.mark.parametrize(
+    "value", [torch.tensor(0.5, dtype=torch.float64), torch.full((1,), 0.5), 0.5, "shared"]
+)
+def test_a_tensor_that_no_longer_fits_is_replaced(value):
+    model = small_model()
+    halves = [
+        {"params": model[0].parameters(), "lr": torch.tensor(0.1)},
+        {"params": model[3].parameters(), "lr": torch.tensor(0.2)},
+    ]
+    opt = Adam(halves, foreach=False)
+    before = capture({"opt": opt})
+    first, second = opt.param_groups
+    second["lr"] = first["lr"] if value == "shared" else value  # one tensor cannot be both
+    restore({"opt": opt}, before)
+    assert first_difference(before, capture({"opt": opt})) is None
+    assert first["lr"] is not second["lr"]
+
+
+def test_an_lbfgs_goes_on_with_the_list_of_parameters_that_it_holds():
+    model = small_model()
+    opt = LBFGS(model.parameters())
+    before = capture({"opt": opt})
+    restore({"opt": opt}, before)
+    assert opt._params is opt.param_groups[0]["params"]
 
 
 # Randomness -------------------------------------------------------------------------------------

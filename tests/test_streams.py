@@ -152,6 +152,26 @@ def test_every_device_in_use_is_rekeyed_read_and_put_back(monkeypatch):
     assert torch.equal(first, torch.rand(2, generator=device))
 
 
+@pytest.mark.parametrize("forget", [default_state, lambda: rng_state()["torch"]])
+def test_a_device_first_used_in_between_gets_the_seed_of_torch(monkeypatch, forget):
+    device = torch.Generator().manual_seed(1)  # stands for a GPU's
+    with forked():
+        torch.manual_seed(5)
+        torch.rand(3)
+        state, here = forget(), torch.get_rng_state()
+        assert len(state) == 1
+        set_default_state(state)
+        assert device.initial_seed() == 1  # nobody used it
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.cuda, "default_generators", (device,))
+        rekeying(9)(0)
+        torch.rand(2, generator=device)
+        set_default_state(state)
+        assert torch.equal(torch.get_rng_state(), here)
+        assert torch.equal(device.get_state(), torch.Generator().manual_seed(5).get_state())
+        monkeypatch.undo()
+
+
 # Streams ----------------------------------------------------------------------------------------
 
 

@@ -149,7 +149,9 @@ class Learner:
                 self.steps_done += run.n_steps
         return run
 
-    def validate(self, data: Any = None) -> dict[str, float | None]:
+    def validate(
+        self, data: Any = None, callbacks: Iterable[Callback] = ()
+    ) -> dict[str, float | None]:
         """Loss and metrics over the validation set.
 
         Only callbacks that prepare batches or set the precision take part, so nothing is logged,
@@ -157,6 +159,7 @@ class Learner:
 
         Args:
             data: any iterable of batches to use instead of the validation loader.
+            callbacks: attached for this pass only, whatever their phase.
 
         Returns:
             ``valid_loss`` and each metric, by name; None for a loss without items.
@@ -176,7 +179,8 @@ class Learner:
             raise ValueError(
                 "there is no validation loader; data.valid_dl is None. Use validate(loader)."
             )
-        run = Run(self, plan, [*self._bystanders(), Recorder(), Metrics(self.metrics)])
+        defaults = [Recorder(), Metrics(self.metrics)]
+        run = Run(self, plan, [*self._bystanders(), *defaults, *self._checked(callbacks)])
         run.validate()
         row = run.history.rows[-1]
         return {
@@ -232,9 +236,6 @@ class Learner:
         """Layers, shapes, parameters and groups, from one batch of the training data.
 
         The batch passes through the model as in `predict`; nothing is left of it.
-
-        Raises:
-            Exception: whatever the model raises on that batch, annotated as in a fit.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -318,11 +319,11 @@ class Learner:
         length = arguments.check_length(None, steps, None)
         apart = list(without)
         everybody = [cb for cb in self._bystanders() if not any(cb is other for other in apart)]
-        with self.probe():
+        run: Run | None = None
+        with interruptible(lambda reason: run.stop(reason) if run else None), self.probe():
             plan = self._plan(DataBunch(self.data.train_dl), seed=self.seed, **length)
             run = Run(self, plan, [*everybody, Recorder(), *self._checked(callbacks)])
-            with interruptible(run.stop):
-                run.fit()
+            run.fit()
         return run
 
     def find_lr(self, start: float = 1e-6, end: float = 10.0, *, steps: int = 100) -> "LRCurve":

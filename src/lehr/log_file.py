@@ -1,7 +1,12 @@
-"""A file that grows by whole lines and is never overwritten unasked."""
+"""A file that grows by whole lines and is never overwritten unasked, and who fills it by rows."""
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lehr.run import Run
 
 
 class LogFile:
@@ -99,3 +104,72 @@ class LogFile:
             todo = "Give a path that may be written to."
         why = (error.strerror or str(error)).lower()
         return type(error)(f"{self.owner} cannot write {str(self.path)!r}: {why}. {todo}")
+
+
+class RowLog:
+    """The half of a callback that hands every finished row of the history to its file, once.
+
+    The other half is ``write_rows(run, rows)``, which knows the format. Rows are handed over when
+    the event that finished them is over, so that every listener has added what it wants to.
+
+    Args:
+        path: of the file; its folder must exist.
+        append: go on with an existing file.
+
+    Raises:
+        TypeError: ``path`` is no path.
+
+    Example:
+        >>> import tempfile
+        >>> from lehr import Callback
+        >>> from lehr.testing import tiny_learner
+        >>> class Epochs(RowLog, Callback):
+        ...     def write_rows(self, run, rows):
+        ...         self.file.write("".join(f"{row['epoch']}\\n" for row in rows))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "epochs.txt")
+        ...     run = tiny_learner([Epochs(path)]).fit(3)
+        ...     path.read_text().split()
+        ['0', '1', '2']
+    """
+
+    def __init__(self, path: str | Path, *, append: bool = False) -> None:
+        self.file = LogFile(path, append=append, owner=type(self).__name__)
+
+    def begin_fit(self, run: "Run") -> None:
+        """Open the file."""
+        self._handed = 0
+        self.file.open()
+
+    def after_validate(self, run: "Run") -> None:
+        """Hand over a row that ends in the middle of an epoch."""
+        run.defer(partial(self._hand_over, run))
+
+    def after_epoch(self, run: "Run") -> None:
+        """Hand over the epoch's row."""
+        run.defer(partial(self._hand_over, run))
+
+    def after_fit(self, run: "Run") -> None:
+        """Hand over what is left."""
+        run.defer(partial(self._hand_over, run, last=True))
+
+    def _hand_over(self, run: "Run", *, last: bool = False) -> None:
+        history = run.history
+        rows = history.rows[self._handed :] if last else history.finished(self._handed)
+        if rows:
+            self._handed += len(rows)
+            self.write_rows(run, rows)
+
+    def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
+        """Write rows that are finished; at least one.
+
+        Raises:
+            NotImplementedError: the other half is missing.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no write_rows, so its file would stay empty. "
+            "Define write_rows(run, rows)."
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.file.path)!r})"

@@ -198,6 +198,44 @@ class Slots:
         return {callback.name: callback for callback in run.callbacks}
 
 
+def rivals(run: Any, driver: Any) -> list[Any]:
+    """The other callbacks that drive a place that ``driver`` does, by whatever name.
+
+    Whoever drives something says so in an attribute ``slots``.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(0)
+        >>> first, last = (SimpleNamespace(slots=Slots("lr", group)) for group in (0, -1))
+        >>> rivals(SimpleNamespace(opt=run.opt, callbacks=[first, last]), first) == [last]
+        True
+    """
+    ours = list(driver.slots.find(run))
+
+    def meets(other: Any) -> bool:
+        slots = getattr(other, "slots", None)
+        if other is driver or not isinstance(slots, Slots):
+            return False
+        return any(a.is_also(b) for b in slots.find(run) for a in ours)
+
+    return [callback for callback in run.callbacks if meets(callback)]
+
+
+def shared_name(driver: Any, others: list[Any]) -> str:
+    """What messages call the place that ``driver`` and its rivals drive.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> momentum, betas = (SimpleNamespace(slots=Slots(name)) for name in ("momentum", "betas"))
+        >>> print(shared_name(momentum, [betas]))
+        'momentum', which is 'betas' too
+    """
+    own = driver.slots.param
+    names = dict.fromkeys(other.slots.param for other in others if other.slots.param != own)
+    return f"{own!r}, which is {' and '.join(map(repr, names))} too" if names else repr(own)
+
+
 def _walk(owner: Any, path: str, whole: str) -> Slot:
     *parents, last = path.split(".")
     for name in parents:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lehr import streams
 from lehr.types import Stateful, is_mapping, is_sequence
@@ -35,6 +36,8 @@ def capture(entries: Entries) -> Snapshot:
 def restore(entries: Entries, snapshot: Snapshot) -> None:
     """Put every entry back to what `capture` saw.
 
+    An optimizer keeps its groups, and the tensors in them: whoever else holds an ``lr`` still does.
+
     Raises:
         KeyError: an entry is missing from the snapshot, or the snapshot holds one more; nothing is
             changed then.
@@ -43,7 +46,11 @@ def restore(entries: Entries, snapshot: Snapshot) -> None:
         where = "the snapshot" if name in entries else "these objects"
         raise KeyError(f"state entry {name!r} is missing from {where}; nothing was restored.")
     for name, entry in entries.items():
-        entry.load_state_dict(_copied(snapshot[name], name))
+        saved = _copied(snapshot[name], name)
+        if isinstance(entry, Optimizer):
+            _load_in_place(entry, saved)
+        else:
+            entry.load_state_dict(saved)
 
 
 def first_difference(a: Any, b: Any, path: str = "") -> str | None:
@@ -107,6 +114,36 @@ def _copied(value: Any, path: str) -> Any:
         f"state entry {path} is {type(value).__name__}; a state holds tensors, numbers, strings, "
         "None, and lists, tuples or dicts of them. Convert it in state_dict."
     )
+
+
+def _load_in_place(opt: Optimizer, saved: Snapshot) -> None:
+    groups = list(opt.param_groups)
+    opt.load_state_dict(saved)  # which makes new groups, with new tensors
+    written: set[int] = set()
+    for group, loaded in zip(groups, list(opt.param_groups), strict=True):
+        values = {key: _into(group.get(key), value, written) for key, value in loaded.items()}
+        if group is not loaded:
+            group.clear()
+            group.update(values)
+    opt.param_groups[:] = groups
+
+
+def _into(old: Any, new: Any, written: set[int]) -> Any:
+    """``new``, in the tensors of ``old`` where they fit."""
+    if old is new:
+        return new
+    if is_sequence(new) and is_sequence(old) and isinstance(new, tuple) and len(old) == len(new):
+        return tuple(_into(a, b, written) for a, b in zip(old, new, strict=True))
+    if not isinstance(new, Tensor) or not isinstance(old, Tensor):
+        return new
+    if old.shape != new.shape or old.dtype != new.dtype:
+        return new
+    if id(old) in written:  # shared: one tensor cannot hold two values
+        return old if first_difference(old, new) is None else new
+    with torch.no_grad():
+        old.copy_(new)
+    written.add(id(old))
+    return old
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -182,9 +219,10 @@ class GradState:
         return {name: p.grad for name, p in self.model.named_parameters()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Give every parameter its gradient back."""
+        """Give every parameter its gradient back, on the device where the parameter is now."""
         for name, p in self.model.named_parameters():
-            p.grad = state_dict[name]
+            saved = state_dict[name]
+            p.grad = None if saved is None else saved.to(p.device)
 
 
 class RandomState:

@@ -144,10 +144,17 @@ def default_state() -> list[torch.Tensor]:
 
 
 def set_default_state(state: list[torch.Tensor]) -> None:
-    """Put torch's default generators back to what `default_state` returned."""
+    """Put torch's default generators back to what `default_state` returned.
+
+    Where CUDA was first used in between, its generators had no state yet; they get the CPU's seed,
+    which is what they would have begun with after ``torch.manual_seed``.
+    """
     torch.default_generator.set_state(state[0])
     if state[1:]:
         torch.cuda.set_rng_state_all(state[1:])
+    elif torch.cuda.is_initialized():
+        for generator in torch.cuda.default_generators:
+            generator.manual_seed(torch.default_generator.initial_seed())
 
 
 def peek_seed() -> int:

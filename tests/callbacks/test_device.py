@@ -81,17 +81,17 @@ def test_what_is_there_already_is_not_touched(monkeypatch):
     assert calls == [True] * 4
 
 
-def test_only_copies_from_the_host_into_cuda_do_not_wait():
+def test_only_copies_from_the_host_into_cuda_are_told_not_to_wait():
     class Fake(SimpleNamespace):
         def to(self, target, *, non_blocking):
             return non_blocking
 
-    def waits(source, target):
-        return not device._move(Fake(device=torch.device(source)), torch.device(target))
+    def told(source, target):
+        return device._move(Fake(device=torch.device(source)), torch.device(target))
 
-    assert not waits("cpu", "cuda:0")
+    assert told("cpu", "cuda:0") is True  # which CUDA heeds where the tensor is pinned
     for source, target in (("cuda:0", "cpu"), ("cuda:0", "cuda:1"), ("cpu", "mps"), ("mps", "cpu")):
-        assert waits(source, target)
+        assert told(source, target) is False
     there = Fake(device=CPU)
     assert device._move(there, CPU) is there
 

@@ -199,6 +199,46 @@ def test_two_schedules_for_one_number_are_refused():
         learner().fit(1, [ParamScheduler("lr", FALL), ParamScheduler("lr", FALL, group=0)])
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "text"),
+    [
+        (("lr", -1), ("lr", 0), "2 schedules drive 'lr'; the last would win. Leave one, or give"),
+        (("lr", None), ("opt.g.lr", None), "drive 'lr', which is 'opt.g.lr' too; the last"),
+        (("opt.g.lr", -1), ("lr", None), "drive 'opt.g.lr', which is 'lr' too; the last"),
+        (("betas", None), ("momentum", None), "drive 'betas', which is 'momentum' too; the last"),
+        (("opt.g.momentum", 0), ("betas", -1), "drive 'opt.g.momentum', which is 'betas' too;"),
+        (("model.1.p", None), ("model.again.p", None), "drive 'model.1.p', which is 'model.again"),
+    ],
+)
+def test_two_names_of_one_number_are_refused(one, other, text):
+    learn = several()
+    schedules = [ParamScheduler(name, FALL, group=group) for name, group in (one, other)]
+    with pytest.raises(ValueError, match=text):
+        learn.fit(1, schedules)
+    assert learn.run.n_iter == 0
+    assert learn.opt["g"].param_groups[0]["lr"] == 0.1
+
+
+def test_places_that_only_look_alike_are_not_refused():
+    schedules = [
+        *(ParamScheduler(name, FALL) for name in ("opt.g.lr", "opt.d.lr", "opt.g.momentum")),
+        *(ParamScheduler("opt.g.eps", FALL, group=group) for group in (-1,)),
+        ParamScheduler("model.1.p", FALL),
+    ]
+    assert several().fit(1, schedules).n_steps == 4
+    with pytest.raises(ValueError, match=r"3 schedules drive 'lr', which is 'opt.g.lr' and 'opt.d"):
+        several().fit(1, [ParamScheduler("lr", FALL), *schedules])
+
+
+def several():
+    """A model with a module of two names, and two optimizers for it."""
+    learn = learner()
+    learn.model.add_module("again", learn.model[1])
+    halves = {"g": learn.model[0], "d": learn.model[2]}
+    opts = {name: torch.optim.Adam(half.parameters(), 0.1) for name, half in halves.items()}
+    return tiny_learner(model=learn.model, opt=opts)
+
+
 def test_a_schedule_that_gives_no_number_is_refused():
     for value, text in ((float("nan"), "must be finite; got nan"), ("x", "must be a real number")):
         with pytest.raises((ValueError, TypeError), match=rf"schedule\(pos\) {text}"):

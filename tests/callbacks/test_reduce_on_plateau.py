@@ -169,6 +169,10 @@ def test_the_same_number_has_one_driver():
     assert len(tiny_learner(others).fit(1).history) == 1
     split = [ParamScheduler("lr", sched_lin(0.4, 0.0), group=0), ReduceOnPlateau(group=1)]
     assert len(tiny_learner(split, opt=groups).fit(1).history) == 1
+    adam = {"opt": lambda p: torch.optim.Adam(p, lr=0.1)}
+    alias = [ParamScheduler("betas", sched_lin(0.4, 0.0)), ReduceOnPlateau(param="momentum")]
+    with pytest.raises(ValueError, match=r"both drive 'momentum', which is 'betas' too; each"):
+        tiny_learner(alias, **adam).fit(1)
 
 
 @pytest.mark.parametrize(

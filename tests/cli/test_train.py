@@ -229,6 +229,9 @@ def test_patience_stops_early_and_keeps_the_best(call):
     result = call(*QUICK[:4], "--epochs", 30, "--patience", 1, "--lr", 0.2, "--seed", 0)
     assert result.exit_code == 0, result.output
     assert re.search(r"stopped: .*patience", result.stdout)
+    (folder,) = Path("runs").iterdir()
+    kept = re.search(r"accuracy: (\S+), of epoch \d+, whose weights are kept", result.stdout)[1]
+    assert f"accuracy: {kept}" in call("evaluate", folder).stdout
     assert "29 " not in result.stdout.split("stopped")[0].splitlines()[-1]
 
 
@@ -253,6 +256,9 @@ def test_optimizers_by_name(call, config, opt):
         (("--weight-decay", -1), r"weight_decay must be at least 0; got -1"),
         (("--label-smoothing", "nan"), r"label_smoothing must be finite"),
         (("--lr", "auto", "--schedule", "constant(1)"), r"lr auto has no place beside"),
+        (("--label-smoothing", 2), r"label_smoothing must be from 0 to 1; got 2\."),
+        (("--target", "x"), r"--target is not for digits\. Leave it out; it takes --size, --aug"),
+        (("--workers", 2), r"--workers is not for digits\."),
     ],
 )
 def test_settings_that_cannot_be(refused, options, message):
@@ -262,7 +268,6 @@ def test_settings_that_cannot_be(refused, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--target", "x"), r"digits takes no option 'target'"),
         (("--augment", "flop"), r".*flop.*flip"),
         (("--device", "gpu"), r".*gpu"),
     ],
@@ -295,7 +300,8 @@ def test_a_real_process(call):
     assert weights("a") == weights("b")  # another process, the same bytes
     done = subprocess.run([*PROGRAM, "train", "digit"], capture_output=True)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr == b"error: there is no data 'digit'. Did you mean digits?\n"
+    assert done.stderr.startswith(b"error: there is no data 'digit'. Did you mean digits? Or give")
+    assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.slow
@@ -345,3 +351,22 @@ def test_the_kept_command_repeats_the_run(call, config):
     assert call(*command[1:], "--out", "b").exit_code == 0
     assert weights("a") == weights("b")
     assert config("b")["settings"]["command"] == shlex.join(command)
+
+
+def test_the_run_folder_is_named_after_the_data_wherever_one_stands(call, monkeypatch):
+    Path("numbers").mkdir()
+    Path("numbers/points.csv").write_text("a,y\n" + "1,x\n2,z\n" * 20)
+    monkeypatch.chdir("numbers")
+    options = ("--target", "y", "--epochs", 1, "--lr", 0.01)
+    assert call("train", "./points.csv", *options).exit_code == 0
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("points-")
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_enough_hears_no_complaint():
+    lines = [*PROGRAM, "schedule", "one_cycle", "--steps", "200000"]
+    with subprocess.Popen(lines, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith(b"0\t")
+        process.stdout.close()
+        assert process.stderr.read() == b""

@@ -81,6 +81,14 @@ def test_evaluate_on_other_data_takes_all_of_it(succeed, trained):
     assert "train, 8 items" in succeed("evaluate", "run", "new", "--split", "train")
 
 
+def test_evaluate_takes_little_and_everything(succeed, trained):
+    photos("divided/train", items=4)
+    photos("divided/test", items=3)
+    assert "divided, all, 14 items" in succeed("evaluate", "run", "divided")
+    photos("one", classes=("red",), items=1)
+    assert "one, all, 1 items" in succeed("evaluate", "run", "one")
+
+
 def test_evaluate_knows_the_test_split_where_there_is_one(succeed, refused, trained):
     assert "test" in refused("evaluate", "run", "--split", "test", code=1)
     photos("divided/train")
@@ -101,7 +109,7 @@ def test_a_table_round_trip(succeed, refused):
     for i in range(60):
         lines.append(f"{i % 10},{'red' if i % 3 else 'blue'},{'big' if i % 10 > 4 else 'small'}")
     Path("t.csv").write_text("\n".join(lines))
-    assert "target" in refused("train", "t.csv", code=1)
+    assert re.search(r"t\.csv, a table, needs --target", refused("train", "t.csv"))
     succeed("train", "t.csv", "--target", "kind", "--epochs", 30, "--seed", 0, "--out", "run")
     Path("new.csv").write_text("colour,size\nred,9\nblue,0\n")
     found = rows(succeed("predict", "run", "new.csv"))
@@ -112,21 +120,23 @@ def test_a_table_round_trip(succeed, refused):
     assert "accuracy: 1.0000" in succeed("evaluate", "run", "t.csv")
 
 
-def test_a_table_of_numbers_to_predict(succeed):
-    lines = ["a,y", *(f"{i},{i * 0.5 + 0.25}" for i in range(50))]
+def test_a_table_of_numbers_to_predict(succeed, refused):
+    lines = ["a,b,price"]
+    for i in range(300):
+        a, b = i % 17 / 4 - 2, i % 13 / 3 - 2
+        lines.append(f"{a},{b},{200_000.5 + 50_000 * a - 20_000 * b}")
     Path("t.csv").write_text("\n".join(lines))
-    out = succeed("train", "t.csv", "--target", "y", "--epochs", 2, "--seed", 0, "--out", "run")
+    out = succeed("train", "t.csv", "--target", "price", "--seed", 0, "--out", "run")
     assert "mean squared error" in out
     assert "accuracy" not in out
-    (row,) = rows(succeed("predict", "run", str(one_row())))
-    assert set(row) == {"file", "prediction"}
+    Path("new.csv").write_text("a,b\n1,0.5\n-1,1\n")
+    found = rows(succeed("predict", "run", "new.csv"))
+    assert set(found[0]) == {"file", "prediction"}
+    assert float(found[0]["prediction"]) == pytest.approx(240_000, abs=10_000)
+    assert float(found[1]["prediction"]) == pytest.approx(130_000, abs=10_000)
     assert "loss:" in succeed("evaluate", "run")
-
-
-def one_row():
-    path = Path("one.csv")
-    path.write_text("a\n3\n")
-    return path
+    message = refused("train", "t.csv", "--target", "price", "--label-smoothing", 0.3, code=1)
+    assert message.startswith("label_smoothing is for classes")
 
 
 MODEL = """
@@ -177,6 +187,11 @@ def edit(**changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def set_opt(name):
+    settings = json.loads(Path("run/config.json").read_text())["settings"]
+    edit(settings={**settings, "opt": name})
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -185,6 +200,7 @@ def edit(**changes):
         (lambda: edit(settings={}), r"run was not made by lehr train"),
         (lambda: edit(preparation=None), r"run does not say how its data were prepared"),
         (lambda: edit(preparation={"kind": "sound"}), r".*sound"),
+        (lambda: set_opt("adm"), r"there is no optimizer 'adm'\. Did you mean adam"),
         (lambda: Path("run/model.safetensors").unlink(), r"run has no model\.safetensors"),
         (damage_weights, r".*model\.safetensors is damaged"),
         (other_weights, r"the weights in run/model\.safetensors do not fit the model"),
@@ -195,6 +211,7 @@ def edit(**changes):
         "foreign",
         "unprepared",
         "kind",
+        "opt",
         "no weights",
         "bad",
         "other",

@@ -18,7 +18,7 @@ def test_images_get_a_channel_and_one_mean():
     assert (x.shape[1:], x.dtype) == (preparation.item_shape, torch.float32)
     assert preparation.item_shape == (1, 8, 6)
     assert abs(x.mean()) < 1e-5
-    assert abs(x.std(correction=0) - 1) < 1e-5
+    assert abs(x.std() - 1) < 1e-5
     assert len(preparation.mean) == 1
 
 
@@ -27,7 +27,7 @@ def test_each_channel_and_each_feature_has_its_own():
     x = work_out_arrays(color, (), normalize=True).encode(color)
     assert x.mean((0, 2, 3)).abs().max() < 1e-5
     preparation = work_out_arrays(ROWS, (), normalize=True)
-    assert preparation.encode(ROWS).tolist() == [[-1, 0], [1, 0]]
+    assert torch.allclose(preparation.encode(ROWS), torch.tensor([[-1, 0], [1, 0]]) / 2**0.5)
 
 
 def test_left_as_they_are():
@@ -55,6 +55,9 @@ def test_it_comes_back_through_json():
         ("white", 0, "white must be a finite number above 0"),
         ("low", "x", "low must be a finite number"),
         ("classes", [1], "classes must be a list of different texts"),
+        ("target_mean", [], "target_mean and target_std must have one number for each output"),
+        ("target_std", [1, 1], "each output; got 1 and 2"),
+        ("target_std", [0], "target_std must be a finite number above 0; got 0"),
         ("more", 1, "an array's preparation must have the fields"),
     ],
 )
@@ -85,10 +88,10 @@ def test_batches_of_files(tmp_path):
     files = [tmp_path / name for name in ("a.npy", "b.npz", "one.npy")]
     batches = list(preparation.batches(files, batch_size=2))
     assert [names for names, _ in batches] == [
-        ["a.npy[0]", "a.npy[1]"],
-        ["a.npy[2]"],
-        ["b.npz[0]"],
-        ["one.npy"],
+        [f"{tmp_path}/a.npy[0]", f"{tmp_path}/a.npy[1]"],
+        [f"{tmp_path}/a.npy[2]"],
+        [f"{tmp_path}/b.npz[0]"],
+        [f"{tmp_path}/one.npy"],
     ]
     assert torch.cat([x for _, x in batches]).tolist() == [[0, 1], [2, 3], [4, 5], [1, 1], [7, 8]]
 
@@ -128,3 +131,57 @@ def test_what_is_no_picture_is_described():
     assert preparation.describe(preparation.encode(two)[0]).endswith(" …")
     ten = work_out_arrays(IMAGES[:, 0], (), normalize=True)
     assert ten.describe(ten.encode(IMAGES[:, 0])[0]) == " ".join(map(str, IMAGES[0, 0].tolist()))
+
+
+def test_fields_are_checked_wherever_they_come_from():
+    with pytest.raises(ValueError, match="std must be a finite number above 0; got 0"):
+        ArrayPreparation((), (1,), 1.0, (0,), (0,))
+    with pytest.raises(ValueError, match="classes must be a list of different texts"):
+        ArrayPreparation(("a", "a"), (1,), 1.0, (0,), (1,))
+    same = ArrayPreparation(["a", "b"], [1], 1, [0], [1])
+    assert same == ArrayPreparation(("a", "b"), (1,), 1.0, (0.0,), (1.0,))
+    assert hash(same)
+
+
+def test_targets_are_standardised_and_answers_undo_it():
+    y = torch.tensor([[200_000.0, 1], [300_000, 1], [100_000, 1]])
+    preparation = work_out_arrays(torch.rand(3, 2), (), y, normalize=True)
+    assert preparation.target_mean == (200_000, 1)
+    assert preparation.target_std == (100_000, 1)
+    targets = preparation.targets(y)
+    assert targets.tolist() == [[0, 0], [1, 0], [-1, 0]]
+    again = ArrayPreparation.from_dict(json.loads(json.dumps(preparation.to_dict())))
+    assert torch.equal(again.answers(targets), y)
+    assert again.answers(targets.bfloat16()).dtype == torch.float32
+    left = work_out_arrays(torch.rand(3, 2), (), y, normalize=False)
+    assert torch.equal(left.targets(y), y)
+    assert torch.equal(left.answers(y), y)
+    one = work_out_arrays(torch.rand(3, 2), (), y[:, :1], normalize=True)
+    assert one.answers(torch.tensor([1.0])).tolist() == [300_000]
+
+
+def test_classes_are_left_alone():
+    y = torch.tensor([0, 1, 1])
+    preparation = work_out_arrays(torch.rand(3, 2), ("a", "b"), y, normalize=True)
+    assert preparation.targets(y) is y
+    pred = torch.rand(3, 2)
+    assert preparation.answers(pred) is pred
+    assert (preparation.target_mean, preparation.target_std) == ((0,), (1,))
+
+
+def test_other_numbers_of_outputs():
+    preparation = work_out_arrays(torch.rand(9, 2), (), torch.rand(9, 2), normalize=True)
+    with pytest.raises(ValueError, match=r"y must have 2 outputs an item.* got shape \(9, 1\)"):
+        preparation.targets(torch.rand(9, 1))
+    with pytest.raises(ValueError, match=r"pred must have 2 outputs an item.* got shape \(9,\)"):
+        preparation.answers(torch.rand(9))
+
+
+def test_files_of_one_name_in_two_folders(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", np.zeros((1, 2)))
+    preparation = work_out_arrays(ROWS, (), normalize=False)
+    files = [tmp_path / "a" / "x.npy", tmp_path / "b" / "x.npy"]
+    names = [names for names, _ in preparation.batches(files)]
+    assert names == [[f"{tmp_path}/a/x.npy[0]"], [f"{tmp_path}/b/x.npy[0]"]]

@@ -72,7 +72,7 @@ def test_no_source_at_all():
 
 def test_options_of_others(folder):
     with pytest.raises(
-        TypeError, match=r"digits takes no option 'root'\. It takes valid_share, sp"
+        TypeError, match=r"digits takes no option 'root'\. It takes split, valid_share"
     ):
         open_data("digits", root=".")
     with pytest.raises(

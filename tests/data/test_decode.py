@@ -1,4 +1,5 @@
 import io
+import pickle
 import struct
 import zlib
 
@@ -148,9 +149,12 @@ WHOLE = content(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG")
 def test_a_broken_file(tmp_path, broken, fault):
     file = tmp_path / "photo.jpg"
     file.write_bytes(broken)
-    expected = rf"photo\.jpg cannot be decoded as an image: .*({fault}).*skip_broken=True"
-    with pytest.raises(BrokenImage, match=expected):
+    expected = (
+        rf"photo\.jpg cannot be decoded as an image: .*({fault}).*Replace or remove the file\.$"
+    )
+    with pytest.raises(BrokenImage, match=expected) as caught:
         decode(file)
+    assert caught.value.fault == str(caught.value).removesuffix(". Replace or remove the file.")
     with pytest.raises(BrokenImage, match=r"^the third cannot"):
         decode(broken, name="the third")
 
@@ -187,3 +191,10 @@ def test_too_little_memory_is_not_the_files_fault(monkeypatch):
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(MemoryError):
         decode(b"x")
+
+
+def test_a_fault_survives_the_way_between_processes():
+    error = BrokenImage("a.png is empty", "Remove it.")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.fault) == ("a.png is empty. Remove it.", "a.png is empty")
+    assert str(BrokenImage("a.png is empty")) == "a.png is empty"

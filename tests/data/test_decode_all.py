@@ -37,7 +37,7 @@ def test_broken_ones(files, workers):
         decode_all(files, FORM, num_workers=workers)
     done = decode_all(files, FORM, skip_broken=True, num_workers=workers)
     assert done.pixels[:, 0, 0, 0].tolist() == done.whole.tolist() == [0, 2, 3, 4, 5, 6, 7, 9]
-    assert [fault.split(" cannot")[0][-5:] for fault in done.faults] == ["1.png", "8.png"]
+    assert [broken.fault.split(" cannot")[0][-5:] for broken in done.faults] == ["1.png", "8.png"]
     seen = decode_all(files, FORM, skip_broken=True, keep=False, num_workers=workers)
     assert torch.equal(seen.whole, done.whole)
     assert len(seen.pixels) == 0
@@ -65,7 +65,7 @@ def test_little_is_sent_at_once(files, monkeypatch):
 
 def test_one_warning_names_the_first():
     warn_of([], 9)
-    faults = [f"{c}.png cannot be decoded: why. Replace or remove it." for c in "abcde"]
+    faults = [BrokenImage(f"{c}.png cannot be decoded: why", "Replace it.") for c in "abcde"]
     with pytest.warns(UserWarning, match="5 of 9 images .* left out: a.png.* and 2 more") as caught:
         warn_of(faults, 9)
     text = str(caught[0].message)

@@ -125,5 +125,10 @@ def test_statistics_are_those_of_the_numbers():
 
 
 def test_a_constant_channel_divides_by_no_zero():
-    assert statistics(torch.full((2, 1, 2, 2), 9, dtype=torch.uint8))[1] == (1 / 255,)
-    assert statistics(torch.full((1, 1, 1, 1), 9, dtype=torch.uint8))[1] == (1 / 255,)
+    assert statistics(torch.full((2, 1, 2, 2), 9, dtype=torch.uint8))[1] == (1,)
+    assert statistics(torch.full((1, 1, 1, 1), 9, dtype=torch.uint8))[1] == (1,)
+
+
+def test_predictions_of_classes_are_left_alone():
+    pred = torch.rand(3, 2)
+    assert COLOUR.answers(pred) is pred

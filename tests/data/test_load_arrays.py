@@ -32,6 +32,12 @@ def test_items_keep_their_targets():
 def test_numbers_to_predict():
     bunch = arrays(X, Y.double())
     assert (bunch.c, bunch.classes, bunch.train_ds.y.shape) == (None, (), (40, 1))
+    assert abs(bunch.train_ds.y.mean()) < 1e-6
+    assert abs(bunch.train_ds.y.std() - 1) < 1e-6
+    whole = bunch.preparation.answers(torch.cat([bunch.train_ds.y, bunch.valid_ds.y]))
+    assert torch.allclose(whole.sort(0).values[:, 0], Y.sort().values.float(), atol=1e-5)
+    left = arrays(X, Y.double(), normalize=False).train_ds.y
+    assert set(left.flatten().tolist()) == {0, 1, 2}
     assert arrays(X, torch.rand(50, 2)).train_ds.y.shape == (40, 2)
 
 
@@ -117,7 +123,7 @@ def test_the_parts_of_a_file(file):
         ({}, "valid", "must have an array x; it has none"),
         ({"x": X, "y": Y, "x_valid": X}, "valid", "must have an array y_valid; it has x, y"),
         ({"x": X, "y": Y}, "test", "must have an array x_test; it has x, y"),
-        ({"x": X, "y": Y}, "train", "split must be valid or test; got 'train'"),
+        ({"x": X, "y": Y}, "train", "split must be one of valid, test, all; got 'train'"),
     ],
 )
 def test_what_a_file_lacks(file, found, split, message):
@@ -127,5 +133,23 @@ def test_what_a_file_lacks(file, found, split, message):
 
 def test_parts_that_cannot_be_joined(file):
     path = file(x=X, y=Y, x_valid=X[:, :4], y_valid=Y, x_test=X, y_test=Y)
-    with pytest.raises(ValueError, match="x and x_valid must be alike to be trained on together"):
+    with pytest.raises(ValueError, match="x and x_valid must be alike to be used together"):
         arrays_file(path, split="test")
+
+
+def test_every_item_of_a_file(file):
+    first = arrays(X, Y).preparation
+    parts = {"x": X[:30], "y": Y[:30], "x_valid": X[30:40], "y_valid": Y[30:40]}
+    path = file(**parts, x_test=X[40:], y_test=Y[40:])
+    bunch = arrays_file(path, split="all", preparation=first)
+    assert torch.equal(bunch.valid_ds.x, first.encode(X))
+    assert torch.equal(torch.cat([y for _, y in bunch.valid_dl]), Y)
+    assert torch.equal(bunch.train_ds.x, bunch.valid_ds.x)
+    assert len(arrays_file(file(**parts), split="all", preparation=first).valid_ds) == 40
+    one = arrays_file(file(x=X[:1], y=Y[1:2]), split="all", preparation=first)
+    assert one.valid_ds.y.tolist() == [1]
+    with pytest.raises(ValueError, match="split='all' divides nothing"):
+        arrays_file(path, split="all")
+    path = file(x=X, y=Y, x_test=X[:, :4], y_test=Y)
+    with pytest.raises(ValueError, match="x and x_test must be alike to be used together"):
+        arrays_file(path, split="all", preparation=first)

@@ -1,3 +1,4 @@
+import gzip
 import io
 import os
 import shutil
@@ -98,6 +99,7 @@ def test_images_of_other_classes(tmp_path):
 
 
 def test_what_is_nowhere_is_downloaded(root, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
     monkeypatch.setenv("LEHR_DATA", str(tmp_path / "empty"))
     monkeypatch.setattr(Published, "download", lambda self, file: root / "cifar10" / file)
     assert len(cifar10(valid_items=10).train_ds) == 40
@@ -131,6 +133,42 @@ def test_a_cut_archive(root):
         cifar10(root=root)
 
 
+@pytest.mark.parametrize("place", range(15, 0, -1))
+def test_flipped_bytes(root, place):
+    file = root / "cifar10" / ARCHIVE
+    content = bytearray(gzip.compress(gzip.decompress(file.read_bytes()), 0))  # no byte to spare
+    position = len(content) * place // 16  # also beyond the last image
+    content[position] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match="Fetch the file again"):
+        cifar10(root=root, valid_items=10)
+
+
+def test_damage_that_parses(root):
+    """Stored without compression, every pixel can be changed and the archive still be a tar."""
+    file = root / "cifar10" / ARCHIVE
+    plain = gzip.decompress(file.read_bytes())
+    whole = gzip.compress(plain, 0)
+    file.write_bytes(whole)
+    assert len(cifar10(root=root, valid_items=10).train_ds) == 40
+    pixels = whole.index(bytes([12]) * 1024)
+    file.write_bytes(whole[: pixels + 9] + b"\xff" + whole[pixels + 10 :])
+    with pytest.raises(ValueError, match=r"whole tar\.gz; reading it says: CRC check failed"):
+        cifar10(root=root, valid_items=10)
+
+
+def test_every_image(root):
+    first = cifar10(root=root, valid_items=10).preparation
+    bunch = cifar10(root=root, split="all", preparation=first, augment="flip")
+    assert torch.equal(bunch.valid_ds.y, torch.arange(60) % 10)
+    numbers = first.picture(bunch.valid_ds.x[50]).unique().tolist()
+    assert numbers == [100, 101]  # the first test image comes after all training images
+    assert isinstance(bunch.valid_ds, Dataset)
+    assert len(bunch.train_ds) == 60
+    with pytest.raises(ValueError, match="split='all' divides nothing"):
+        cifar10(root=root, split="all")
+
+
 @pytest.mark.parametrize("n", [5, 50, 60, 0])
 def test_validation_in_equal_shares(n):
     with pytest.raises(ValueError, match=f"valid_items must be .*got {n}"):
@@ -139,7 +177,7 @@ def test_validation_in_equal_shares(n):
 
 
 def test_a_wrong_split(root):
-    with pytest.raises(ValueError, match="split must be one of valid, test; got 'train'"):
+    with pytest.raises(ValueError, match="split must be one of valid, test, all; got 'train'"):
         cifar10(root=root, split="train")
 
 

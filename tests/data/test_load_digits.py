@@ -80,3 +80,14 @@ def test_the_licence_comes_along():
     text = (resources.files("lehr.data") / "digits.LICENSE.txt").read_text()
     assert "10.24432/C50P49" in text
     assert "CC BY 4.0" in text
+
+
+def test_every_image():
+    first = digits(valid_share=0.5).preparation
+    bunch = digits(split="all", preparation=first)
+    assert torch.equal(bunch.valid_ds.y, read_digits()[1])
+    assert len(bunch.train_ds) == 1797
+    with pytest.raises(ValueError, match="split='all' divides nothing"):
+        digits(split="all")
+    with pytest.raises(ValueError, match="split must be one of valid, all; got 'test'"):
+        digits(split="test")

@@ -146,7 +146,8 @@ def test_splits_of_different_classes(tmp_path):
 def test_broken_files(root, in_memory):
     for name in ("blue/03.png", "red/07.png", "red/08.png"):
         (root / name).write_bytes(b"broken")
-    with pytest.raises(BrokenImage, match=r"0\d\.png cannot be decoded"):
+    hint = r"0\d\.png cannot be decoded.*Replace or remove the file\. Or give skip_broken=True"
+    with pytest.raises(BrokenImage, match=hint):
         image_folder(root)
     with pytest.warns(UserWarning, match=r"3 of 40 images cannot be decoded .*03\.png") as caught:
         bunch = image_folder(root, skip_broken=True, in_memory=in_memory)
@@ -160,8 +161,9 @@ def test_broken_files(root, in_memory):
 def test_nothing_but_broken_files(root):
     for file in root.rglob("*.png"):
         file.write_bytes(b"broken")
-    with pytest.raises(BrokenImage, match="none of 32 images looked at can be decoded"):
+    with pytest.raises(BrokenImage, match="none of 32 images looked at can be decoded") as caught:
         image_folder(root, skip_broken=True)
+    assert "skip_broken" not in str(caught.value)
 
 
 def test_a_preparation_of_an_earlier_run(root, tmp_path):
@@ -180,7 +182,7 @@ def test_a_preparation_of_an_earlier_run(root, tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"split": "train"}, ValueError, "split must be one of valid, test; got 'train'"),
+        ({"split": "train"}, ValueError, "split must be one of valid, test, all; got 'train'"),
         ({"resize": "stretch"}, ValueError, "resize must be one of crop, squish"),
         ({"size": 0}, ValueError, "size must be at least 1"),
         ({"augment": "flop"}, ValueError, "Did you mean flip"),
@@ -214,3 +216,47 @@ def test_a_real_zip_is_opened_without_unpacking(tmp_path):
     assert (bunch.c, bunch.preparation.item_shape) == (10, (3, 32, 32))
     assert len(bunch.train_ds) == 0.8 * len(names)
     assert [path.name for path in tmp_path.iterdir()] == ["some.zip"]
+
+
+@pytest.mark.parametrize("form", [str, zipped])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_every_image(tmp_path, form, in_memory):
+    root = tmp_path / "photos"
+    for split, n in (("train", 6), ("val", 3), ("test", 2)):
+        make(root / split, n=n)
+    first = image_folder(root).preparation
+    bunch = image_folder(
+        form(root), 4, split="all", preparation=first, augment="flip", in_memory=in_memory
+    )
+    assert torch.cat([y for _, y in bunch.valid_dl]).tolist() == (
+        [0] * 6 + [1] * 6 + [0] * 3 + [1] * 3 + [0] * 2 + [1] * 2
+    )
+    greys = [first.picture(x)[0, 0, 0].item() // 5 for xb, _ in bunch.valid_dl for x in xb]
+    assert greys == [*range(6), *range(6), *range(3), *range(3), *range(2), *range(2)]
+    assert len(bunch.train_ds) == 22
+    with pytest.raises(ValueError, match="split='all' divides nothing"):
+        image_folder(root, split="all")
+
+
+def test_every_image_of_one_class(root, tmp_path):
+    first = image_folder(root).preparation
+    lone = make(tmp_path / "lone", classes=("red",), n=1)
+    bunch = image_folder(lone, split="all", preparation=first)
+    assert bunch.valid_ds.y.tolist() == [1]
+    assert bunch.valid_ds is bunch.train_ds
+    with pytest.raises(ValueError, match="has only one class: 1 images in red/"):
+        image_folder(lone, preparation=first)
+    with pytest.raises(ValueError, match="does not know: pink"):
+        image_folder(make(tmp_path / "other", classes=("pink",)), split="all", preparation=first)
+
+
+def test_splits_that_differ_are_evaluated_together(root, tmp_path):
+    first = image_folder(root).preparation
+    make(tmp_path / "two" / "train", n=2)
+    make(tmp_path / "two" / "test", n=1, classes=("red",))
+    bunch = image_folder(tmp_path / "two", split="all", preparation=first)
+    assert bunch.valid_ds.y.tolist() == [0, 0, 1, 1, 1]
+    (root / "red" / "07.png").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="1 of 40 images cannot be decoded"):
+        bunch = image_folder(root, split="all", preparation=first, skip_broken=True)
+    assert len(bunch.valid_ds) == 39

@@ -103,8 +103,16 @@ def test_the_test_images(root):
     (place / "t10k-labels-idx1-ubyte").write_bytes(idx(3))
     bunch = mnist(root=root, split="test")
     assert (len(bunch.train_ds), len(bunch.valid_ds)) == (10, 3)
-    with pytest.raises(ValueError, match="split must be one of valid, test; got 'tset'"):
+    with pytest.raises(ValueError, match="split must be one of valid, test, all; got 'tset'"):
         mnist(root=root, split="tset")
+    first = mnist(root=root, valid_items=4, normalize=True).preparation
+    every = mnist(root=root, split="all", preparation=first)
+    test = mnist(root=root, split="test", preparation=first)
+    assert torch.equal(every.valid_ds.x, torch.cat([test.train_ds.x, test.valid_ds.x]))
+    assert torch.equal(every.valid_ds.y, torch.cat([test.train_ds.y, test.valid_ds.y]))
+    assert (len(every.train_ds), len(every.valid_ds)) == (13, 13)
+    with pytest.raises(ValueError, match="split='all' divides nothing"):
+        mnist(root=root, split="all")
 
 
 def test_its_preparation(root):

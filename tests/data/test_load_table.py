@@ -32,7 +32,7 @@ def test_the_bunch(flowers):
     x, y = bunch.train_ds[:]
     assert torch.equal(x[:, 3].long(), y)  # the hue says it all
     assert x[:, :2].mean(0).abs().max() < 1e-6
-    assert (x[:, :2].std(0, correction=0) - 1).abs().max() < 1e-6
+    assert (x[:, :2].std(0) - 1).abs().max() < 1e-6
     assert bunch.valid_ds.x[:, :2].mean(0).abs().max() > 1e-3
 
 
@@ -52,7 +52,9 @@ def test_the_split(flowers):
 def test_numbers_to_predict(flowers):
     bunch = table(flowers, "size", drop_last=True, batch_size=32, seed=1)
     assert (bunch.c, bunch.classes, bunch.train_ds.y.shape) == (None, (), (40, 1))
-    assert bunch.train_ds.y.min() == 5
+    assert abs(bunch.train_ds.y.mean()) < 1e-6
+    assert abs(bunch.train_ds.y.std() - 1) < 1e-6
+    assert table(flowers, "size", normalize=False).train_ds.y.min() == 5
     assert len(bunch.train_dl) == 1
     with pytest.raises(ValueError, match="number has 50 different whole numbers in 50 rows"):
         table(flowers, "number")
@@ -120,3 +122,37 @@ def test_columns_that_are_not_there(flowers):
 def test_the_share(flowers):
     with pytest.raises(ValueError, match="valid_share must leave items to both parts; got 1"):
         table(flowers, "kind", valid_share=1)
+
+
+def test_large_numbers_are_learnt(tmp_path):
+    a, b, noise = torch.randn(3, 300, generator=torch.Generator().manual_seed(0))
+    price = 200_000 + 50_000 * a - 20_000 * b + 1000 * noise
+    rows = torch.stack([a, b, price], 1).tolist()
+    lines = "".join(f"{a},{b},{price:.2f}\n" for a, b, price in rows)
+    bunch = table(write(tmp_path, "a,b,price\n" + lines, "house.csv"), "price")
+    model = torch.nn.Linear(2, 1)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    learn = Learner(model, opt, torch.nn.functional.mse_loss, bunch, seed=0)
+    learn.fit(5)
+    x, y = bunch.valid_ds[:]
+    answers, truth = (bunch.preparation.answers(v) for v in (learn.predict(x), y))
+    assert 100_000 < truth.mean() < 300_000
+    assert (answers - truth).abs().mean() < 3000
+    assert (truth - truth.mean()).abs().mean() > 30_000
+
+
+def test_every_row_of_a_table(flowers, tmp_path):
+    first = table(flowers, "kind").preparation
+    bunch = table(flowers, "kind", preparation=first, split="all")
+    rows = torch.cat([x for x, _ in bunch.valid_dl])
+    assert torch.equal(rows, next(first.batches([flowers], 50))[1])
+    assert bunch.valid_ds.y.tolist() == [0, 1] * 25
+    assert len(bunch.train_ds) == 50
+    one = write(tmp_path, "size,number,hue,kind\n5,3,red,b\n", "one.csv")
+    assert table(one, "kind", preparation=first, split="all").valid_ds.y.tolist() == [1]
+    with pytest.raises(ValueError, match="valid_share must leave items to both parts"):
+        table(one, "kind", preparation=first)
+    with pytest.raises(ValueError, match=r"split='all' divides nothing.* got preparation=None"):
+        table(flowers, "kind", split="all")
+    with pytest.raises(ValueError, match="split must be one of valid, all; got 'test'"):
+        table(flowers, "kind", split="test")

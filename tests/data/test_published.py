@@ -94,6 +94,15 @@ def test_no_such_root(tmp_path):
         tiny("").local(tmp_path / "nowhere", "set.gz")
 
 
+def test_no_such_folder_in_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEHR_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"LEHR_DATA must name a folder; .*nowhere is none"):
+        tiny("").local(None, "set.gz")
+    assert tiny("").local(tmp_path, "set.gz") is None
+    monkeypatch.setenv("LEHR_DATA", "")  # as good as unset
+    assert tiny("").local(None, "set.gz") is None
+
+
 def test_missing():
     text = str(tiny("").missing("/data", "set", "set.gz"))
     assert text.startswith("set or set.gz must be in one of /data/tiny, /data; it is in none.")

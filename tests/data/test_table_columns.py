@@ -12,10 +12,10 @@ def table(*values):
 
 
 def test_a_number_is_standardised_by_the_training_rows_alone():
-    column = work_out_column(table("5", "9", "700"), "x", [0, 1], normalize=True)
+    column = work_out_column(table("5", "7", "9", "700"), "x", [0, 1, 2], normalize=True)
     assert column == NumberColumn("x", 7.0, 2.0, 7.0)
     assert column.encode(table("7", "11", "NA")).tolist() == [[0], [2], [0]]
-    other = work_out_column(table("5", "9", "700"), "x", [0, 2], normalize=True)
+    other = work_out_column(table("5", "7", "9", "700"), "x", [0, 1, 3], normalize=True)
     assert other.mean != column.mean
 
 

@@ -35,6 +35,8 @@ def test_it_comes_back_through_json():
         ("target", "size", "and not the target 'size'"),
         ("target", None, "target must be text; got None"),
         ("missing", "maybe", "missing must be one of error, mean, drop"),
+        ("target_mean", None, "target_mean must be a finite number; got None"),
+        ("target_std", 0, "target_std must be a finite number above 0; got 0"),
         ("more", 1, "a table's preparation must have the fields"),
     ],
 )
@@ -50,9 +52,9 @@ def test_batches_of_new_files_without_a_target(tmp_path):
     two = write(tmp_path, "size,hue,more\n9,red,x\n", "two.csv")
     batches = list(PREPARATION.batches([one, two], batch_size=2))
     assert [names for names, _ in batches] == [
-        ["new.csv:2", "new.csv:4"],
-        ["new.csv:5"],
-        ["two.csv:2"],
+        [f"{one}:2", f"{one}:4"],
+        [f"{one}:5"],
+        [f"{two}:2"],
     ]
     xb = torch.cat([x for _, x in batches])
     assert xb.tolist() == [[1, 0, 1], [-1, 1, 0], [0, 0, 1], [2, 0, 1]]
@@ -80,7 +82,7 @@ def test_the_policy_holds_for_new_files(tmp_path):
     drop = TablePreparation("kind", (), COLUMNS, "drop")
     more = write(tmp_path, "size,hue\nNA,red\n9,red\n")
     with pytest.warns(UserWarning, match="1 of 2 rows are left out"):
-        assert next(drop.batches([more]))[0] == ["new.csv:3"]
+        assert next(drop.batches([more]))[0] == [f"{more}:3"]
 
 
 def test_batch_size():
@@ -102,3 +104,24 @@ def test_rows_are_described_and_are_no_pictures():
     assert PREPARATION.describe(x) == "size=8 hue=red"
     assert PREPARATION.describe(torch.tensor([0.0, 0, 0])) == "size=5 hue=–"
     assert PREPARATION.picture(x) is None
+
+
+def test_fields_are_checked_wherever_they_come_from():
+    with pytest.raises(ValueError, match="columns must name at least one column"):
+        TablePreparation("kind", (), ())
+    with pytest.raises(ValueError, match="columns must be NumberColumns and CategoryColumns; got"):
+        TablePreparation("kind", (), ("size",))
+    with pytest.raises(ValueError, match="target_std must be a finite number above 0; got 0"):
+        TablePreparation("kind", (), COLUMNS, target_std=0)
+    assert TablePreparation("kind", ["iris", "rose"], list(COLUMNS)) == PREPARATION
+
+
+def test_answers_undo_the_scale_of_targets(tmp_path):
+    price = TablePreparation("price", (), COLUMNS, "error", 200_000.0, 50_000.0)
+    table = read_text_table(write(tmp_path, "price\n250000\n150000\n"))
+    targets = price.targets(table)
+    assert (targets.tolist(), targets.dtype) == ([[1], [-1]], torch.float32)
+    again = TablePreparation.from_dict(json.loads(json.dumps(price.to_dict())))
+    assert again.answers(targets).tolist() == [[250_000], [150_000]]
+    assert again.answers(targets.bfloat16()).dtype == torch.float32
+    assert PREPARATION.answers(targets) is targets

@@ -3,19 +3,17 @@
 import csv
 import io
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lehr.callback import Callback
 from lehr.events import Phase
-from lehr.log_file import LogFile
+from lehr.log_file import RowLog
 
 if TYPE_CHECKING:
     from lehr.run import Run
 
 
-class CSVLog(Callback):
+class CSVLog(RowLog, Callback):
     """Adds a line to a CSV file for every finished row of the history, as ``History.to_csv`` would.
 
     A row is on disk when the event that finished it is over, so a process that is killed leaves
@@ -35,6 +33,7 @@ class CSVLog(Callback):
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from lehr.testing import tiny_learner
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "history.csv")
@@ -45,35 +44,14 @@ class CSVLog(Callback):
 
     phase = Phase.REPORT
 
-    def __init__(self, path: str | Path, *, append: bool = False) -> None:
-        self.file = LogFile(path, append=append, owner="CSVLog")
-
     def begin_fit(self, run: "Run") -> None:
-        """Open the file."""
-        self._written = 0
-        self.file.open()
+        """Open the file, and read the header of a table to go on with."""
+        super().begin_fit(run)
         table = self._table()
         self._columns = table[0] if table else []
 
-    def after_validate(self, run: "Run") -> None:
-        """Write a row that ends in the middle of an epoch."""
-        run.defer(partial(self._write, run))
-
-    def after_epoch(self, run: "Run") -> None:
-        """Write the epoch's row."""
-        run.defer(partial(self._write, run))
-
-    def after_fit(self, run: "Run") -> None:
-        """Write what is left."""
-        run.defer(partial(self._write, run, last=True))
-
-    def _write(self, run: "Run", *, last: bool = False) -> None:
-        # Deferred, so that every listener of the event has added to the row what it wants to.
-        history = run.history
-        rows = history.rows[self._written :] if last else history.finished(self._written)
-        if not rows:
-            return
-        self._written += len(rows)
+    def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
+        """Add a line for each row, or widen the table first."""
         had = len(self._columns)
         self._columns = list(
             dict.fromkeys([*self._columns, *(name for row in rows for name in row)])
@@ -99,9 +77,6 @@ class CSVLog(Callback):
                 "Give another path."
             )
         return [[*line, *[""] * (width - len(line))] for line in table]
-
-    def __repr__(self) -> str:
-        return f"CSVLog({str(self.file.path)!r})"
 
 
 def _lines(cells: Sequence[Sequence[Any]]) -> str:

@@ -23,8 +23,8 @@ class Device(Callback):
     At the start of a fit, of `Learner.validate` and of `Learner.predict` the model goes there, with
     the optimizers' state, a loss function that is a module, and metrics that are; all of it stays
     there afterwards. Each batch's ``xb`` and ``yb`` follow, however nested; ``run.batch`` is left
-    as the loader gave it. Copies from the host to CUDA do not wait. What is there already is not
-    touched.
+    as the loader gave it. Copies of pinned tensors, such as torch's loader makes when told
+    ``pin_memory=True``, to CUDA do not wait; others may. What is there already is not touched.
 
     Args:
         device: such as ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"cpu"``; None takes the accelerator
@@ -164,5 +164,7 @@ def _moved(value: Any, to: torch.device) -> Any:
 def _move(tensor: Tensor, to: torch.device) -> Tensor:
     if tensor.device == to:
         return tensor
-    # Only into CUDA: anywhere else, the copy could be read before it is there.
+    # Only into CUDA: anywhere else, the copy could be read before it is there. It takes pinned
+    # memory, too: from any other, CUDA has read the tensor before the call returns. To pin it here
+    # would be one more copy on the host, and no less waiting.
     return tensor.to(to, non_blocking=tensor.device.type == "cpu" and to.type == "cuda")

@@ -2,19 +2,18 @@
 
 import json
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.history import json_line
-from lehr.log_file import LogFile
+from lehr.log_file import RowLog
 
 if TYPE_CHECKING:
     from lehr.run import Run
 
 
-class JSONLLog(Callback):
+class JSONLLog(RowLog, Callback):
     """Adds lines to a JSONL file with every finished row, in the format of ``History.to_jsonl``.
 
     First ``{"kind": "meta", …}``; then, with every finished row, what was logged by batch since the
@@ -35,6 +34,7 @@ class JSONLLog(Callback):
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from lehr.testing import tiny_learner
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "history.jsonl")
@@ -45,36 +45,17 @@ class JSONLLog(Callback):
 
     phase = Phase.REPORT
 
-    def __init__(self, path: str | Path, *, append: bool = False) -> None:
-        self.file = LogFile(path, append=append, owner="JSONLLog")
-
     def begin_fit(self, run: "Run") -> None:
         """Open the file and write the meta data."""
-        self._written = self._batch = 0
-        self.file.open()
+        self._batch = 0
+        super().begin_fit(run)
         self._check()
         self.file.write(json_line("meta", run.history.meta))
         run.defer(partial(self._write_steps, run))  # what is left, also after an error
 
-    def after_validate(self, run: "Run") -> None:
-        """Write a row that ends in the middle of an epoch."""
-        run.defer(partial(self._write, run))
-
-    def after_epoch(self, run: "Run") -> None:
-        """Write the epoch's row."""
-        run.defer(partial(self._write, run))
-
-    def after_fit(self, run: "Run") -> None:
-        """Write what is left."""
-        run.defer(partial(self._write, run, last=True))
-
-    def _write(self, run: "Run", *, last: bool = False) -> None:
-        # Deferred, so that every listener of the event has added to the row what it wants to.
-        history = run.history
-        rows = history.rows[self._written :] if last else history.finished(self._written)
-        if rows:
-            self._written += len(rows)
-            self._write_steps(run, "".join(json_line("row", row) for row in rows))
+    def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
+        """Add what was logged by batch since the rows before, and the rows."""
+        self._write_steps(run, "".join(json_line("row", row) for row in rows))
 
     def _write_steps(self, run: "Run", more: str = "") -> None:
         steps = run.history.steps(since=self._batch)
@@ -92,6 +73,3 @@ class JSONLLog(Callback):
                 f"JSONLLog cannot go on with {str(self.file.path)!r}: its first line is no JSON "
                 'object with a "kind". Give another path.'
             )
-
-    def __repr__(self) -> str:
-        return f"JSONLLog({str(self.file.path)!r})"

@@ -7,7 +7,7 @@ from lehr.annealing import Schedule
 from lehr.callback import Callback
 from lehr.errors import real_number
 from lehr.events import Phase
-from lehr.slots import Slots
+from lehr.slots import Slots, rivals, shared_name
 
 if TYPE_CHECKING:
     from lehr.run import Run
@@ -32,8 +32,9 @@ class ParamScheduler(Callback):
 
     Raises:
         TypeError: ``schedule`` cannot be called.
-        ValueError: at the start of a fit, if nothing of that name is there or it is no number; at
-            the first batch, if the length of the fit is unknown.
+        ValueError: at the start of a fit, if nothing of that name is there, it is no number, or
+            another schedule drives it, be it by another name; at the first batch, if the length of
+            the fit is unknown.
 
     Example:
         >>> from lehr.schedules import sched_lin
@@ -62,20 +63,16 @@ class ParamScheduler(Callback):
         self._label = None if label == "lr" else label  # the recorder writes the column lr
 
     def begin_fit(self, run: "Run") -> None:
-        """Find what to drive, and see that it is a number."""
-        same = [cb for cb in run.callbacks if isinstance(cb, ParamScheduler) and cb._drives(self)]
-        if len(same) > 1:
+        """Find what to drive, and see that it is a number and no other schedule's."""
+        slots = self.slots.numbers(run, "follow a schedule")
+        others = [cb for cb in rivals(run, self) if isinstance(cb, ParamScheduler)]
+        if others:
             raise ValueError(
-                f"{len(same)} schedules drive {self.param!r}; the last would win. Leave one, or "
-                "give each a group."
+                f"{len(others) + 1} schedules drive {shared_name(self, others)}; the last would "
+                "win. Leave one, or give each a group of its own."
             )
-        for slot in self.slots.numbers(run, "follow a schedule"):
+        for slot in slots:
             run.defer(slot.restorer())
-
-    def _drives(self, other: "ParamScheduler") -> bool:
-        return self.param == other.param and (
-            self.group == other.group or None in (self.group, other.group)
-        )
 
     def begin_train(self, run: "Run") -> None:
         """Look the places up anew: loading a state replaces an optimizer's groups."""

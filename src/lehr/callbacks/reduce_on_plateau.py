@@ -6,7 +6,7 @@ from lehr.callback import Callback
 from lehr.errors import positive_int, real_number
 from lehr.events import Phase
 from lehr.monitor import Mode, Monitor
-from lehr.slots import Slots
+from lehr.slots import Slots, rivals, shared_name
 
 if TYPE_CHECKING:
     from lehr.run import Run
@@ -92,16 +92,12 @@ class ReduceOnPlateau(Callback):
         self.best = None
         self.waited = self.judged = self.cooling = self.reductions = 0
         slots = self.slots.numbers(run, "be reduced")
-        for callback in run.callbacks:
-            theirs = getattr(callback, "slots", None)
-            if callback is self or not isinstance(theirs, Slots):
-                continue
-            if any(a.is_also(b) for a in slots for b in theirs.find(run)):
-                raise ValueError(
-                    f"ReduceOnPlateau and {type(callback).__name__} both drive "
-                    f"{self.slots.label!r}; each would undo the other. Leave one, or give each a "
-                    "group."
-                )
+        if others := rivals(run, self):
+            raise ValueError(
+                f"ReduceOnPlateau and {type(others[0]).__name__} both drive "
+                f"{shared_name(self, others[:1])}; each would undo the other. Leave one, or give "
+                "each a group of its own."
+            )
         for slot in slots:
             run.defer(slot.restorer())
 

@@ -56,7 +56,7 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
     """
     try:
         yield
-    except typer.Exit:
+    except (typer.Exit, BrokenPipeError):  # a reader such as head that has enough is no mistake
         raise
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

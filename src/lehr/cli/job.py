@@ -1,5 +1,7 @@
 """From settings to a Learner: what every command that trains or looks at a model shares."""
 
+import inspect
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,13 +59,13 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     source = given["source"]
     path = Path(source).expanduser()
-    known = source in SOURCES or not path.exists()
-    source = source if known else str(path.resolve())
-    reader_for(source)
+    if source not in SOURCES and path.exists():
+        source = str(path.resolve())
     recipe = recipe_for(source)
     given = {**dict.fromkeys(_SETTINGS), **given}
     options = {name: given[name] for name in _DATA_OPTIONS if given.get(name) is not None}
-    opt = _known("optimizer", given["opt"] or "adamw", OPTIMIZERS)
+    _check_options(source, options)
+    opt = known("optimizer", given["opt"] or "adamw", OPTIMIZERS)
     decay = OPTIMIZERS[opt].weight_decay
     schedule = "one_cycle" if given["schedule"] is None else given["schedule"]
     settings: dict[str, Any] = {
@@ -83,11 +85,11 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     if settings["data_options"].get("augment") == "none":
         settings["data_options"]["augment"] = None
-    for name in ("weight_decay", "label_smoothing"):
+    for name, most in (("weight_decay", math.inf), ("label_smoothing", 1.0)):
         if given[name] is not None:
-            settings[name] = _at_least_0(name, given[name])
+            settings[name] = _within(name, given[name], most)
     if settings["model"] is not None and not is_import_path(settings["model"]):
-        _known("model", settings["model"], MODELS)
+        known("model", settings["model"], MODELS)
     check_schedule(settings["schedule"], 0.1 if settings["lr"] == "auto" else settings["lr"])
     settings["command"] = _command(given, settings["seed"])
     return settings
@@ -105,6 +107,13 @@ def open_job(settings: dict[str, Any]) -> Job:
     shape = tuple(xb.shape[1:])
     settings["model"] = settings["model"] or ("resnet" if len(shape) == 3 else "mlp")
     settings["outputs"] = yb.shape[1] if bunch.c is None else bunch.c
+    if bunch.c is None:
+        if settings["label_smoothing"] != recipe.label_smoothing:
+            raise ValueError(
+                f"label_smoothing is for classes, but the target of {settings['data']} is a "
+                "number. Leave --label-smoothing out."
+            )
+        settings["label_smoothing"] = None
     with streams.forked(streams.mix(settings["seed"])):  # the weights that lehr.seed would give
         model = build(settings["model"], shape, settings["outputs"])
     learn = learner(settings, model, bunch)
@@ -127,10 +136,10 @@ def learner(settings: Mapping[str, Any], model: nn.Module, bunch: DataBunch) -> 
     lr = settings["lr"] if isinstance(settings["lr"], float) else 1e-3
     opt: Any = choice.make
     opt = opt(model.parameters(), lr=lr, weight_decay=settings["weight_decay"], **choice.options)
-    classes = bunch.c is not None
     smoothing = settings["label_smoothing"]
-    loss = nn.CrossEntropyLoss(label_smoothing=smoothing) if classes else nn.MSELoss()
-    metrics = [accuracy] if classes else []
+    numbers = smoothing is None  # to predict, instead of classes
+    loss = nn.MSELoss() if numbers else nn.CrossEntropyLoss(label_smoothing=smoothing)
+    metrics = [] if numbers else [accuracy]
     accelerated = settings["device"] or torch.accelerator.is_available()
     device = [Device(settings["device"])] if accelerated else []
     return Learner(model, opt, loss, bunch, device, metrics, seed=settings["seed"])
@@ -150,14 +159,30 @@ def check_schedule(text: Any, lr: float | None) -> Schedule:
     return schedule
 
 
+def _check_options(source: str, options: Mapping[str, Any]) -> None:
+    read, what = reader_for(source)
+    taken = inspect.signature(read).parameters
+    for name in options:
+        if name not in taken:
+            able = [_flag(other) for other in _DATA_OPTIONS if other in taken]
+            raise ValueError(
+                f"{_flag(name)} is not for {what}. Leave it out; it takes {', '.join(able)}."
+            )
+    if "target" in taken and "target" not in options:
+        raise ValueError(f"{what} needs --target, the name of the column to predict. Give it.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.removeprefix('num_').replace('_', '-')}"
+
+
 def _command(given: Mapping[str, Any], seed: int) -> str:
     """The command that repeats this training."""
     words = ["lehr", "train", given["source"]]
     for name in (*_SETTINGS, *_DATA_OPTIONS):
         value = seed if name == "seed" else given.get(name)
-        flag = f"--{name.removeprefix('num_').replace('_', '-')}"
         if value is not None and (name, value) != ("schedule", "one_cycle"):
-            words += [flag] if value is True else [flag, str(value)]
+            words += [_flag(name)] if value is True else [_flag(name), str(value)]
     return shlex.join(words)
 
 
@@ -191,13 +216,19 @@ def _callbacks(settings: Mapping[str, Any]) -> list[Callback]:
     return callbacks
 
 
-def _known(kind: str, name: str, allowed: Mapping[str, Any]) -> str:
+def known(kind: str, name: str, allowed: Mapping[str, Any]) -> str:
+    """``name`` if it is one of those allowed.
+
+    Raises:
+        ValueError: it is not; the message guesses which was meant.
+    """
     if name not in allowed:
         raise ValueError(f"there is no {kind} {name!r}. {did_you_mean(name, allowed)}")
     return name
 
 
-def _at_least_0(name: str, value: float) -> float:
-    if real_number(name, value) < 0:
-        raise ValueError(f"{name} must be at least 0; got {value}. Give e.g. 0.05.")
+def _within(name: str, value: float, most: float) -> float:
+    if not 0 <= real_number(name, value) <= most:
+        allowed = "at least 0" if most == math.inf else f"from 0 to {most:g}"
+        raise ValueError(f"{name} must be {allowed}; got {value:g}. Give e.g. 0.05.")
     return value

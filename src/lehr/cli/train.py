@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from lehr.callbacks import EarlyStopping
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.job import Job, open_job, prepare
@@ -45,7 +46,9 @@ def train(
         if out is not None:
             RunFolder.refuse_existing(out)
         job = open_job(settings)
-        folder = RunFolder.create(out) if out else RunFolder.create_unique(Path(source).stem)
+        folder = (
+            RunFolder.create(out) if out else RunFolder.create_unique(Path(settings["data"]).stem)
+        )
         _say_plan(job)
         begin = time.perf_counter()
         try:
@@ -64,7 +67,8 @@ def _say_plan(job: Job) -> None:
     parts.append(f"{len(learn.data.valid_ds):,} to validate on")
     count = sum(p.numel() for p in learn.model.parameters())
     smoothing = settings["label_smoothing"]
-    loss = f"cross-entropy, label_smoothing {smoothing}" if learn.data.c else "mean squared error"
+    loss = f"cross-entropy, label_smoothing {smoothing}"
+    loss = "mean squared error" if smoothing is None else loss
     found = " (found by a sweep)" if "lr_found" in settings else ""
     plan = {
         "data": ", ".join([settings["data"], *parts]),
@@ -79,8 +83,13 @@ def _say_plan(job: Job) -> None:
 
 def _say_result(job: Job, seconds: float) -> None:
     rows = job.learn.run.history.rows if job.learn.run else []
-    measured = [(row["accuracy"], row["epoch"]) for row in rows if row.get("accuracy") is not None]
-    if measured:
-        best, epoch = max(measured, key=lambda pair: pair[0])
-        last = f"accuracy: {measured[-1][0]:.4f}, best {best:.4f} in epoch {epoch}"
-        typer.echo(f"{last}; {seconds:.0f} s")
+    measured = {row["epoch"]: row["accuracy"] for row in rows if row.get("accuracy") is not None}
+    if not measured:
+        return
+    kept = [cb.best_epoch for cb in job.callbacks if isinstance(cb, EarlyStopping)]
+    if kept and kept[0] in measured:
+        told = f"{measured[kept[0]]:.4f}, of epoch {kept[0]}, whose weights are kept"
+    else:
+        best = max(measured, key=measured.__getitem__)
+        told = f"{measured[max(measured)]:.4f}, best {measured[best]:.4f} in epoch {best}"
+    typer.echo(f"accuracy: {told}; {seconds:.0f} s")

@@ -8,7 +8,8 @@ from typing import Any, cast
 from torch import nn
 
 from lehr import DataBunch, Learner
-from lehr.cli.job import learner
+from lehr.cli.job import known, learner
+from lehr.cli.recipes import OPTIMIZERS
 from lehr.data import preparation_from
 from lehr.data.preparation import Preparation
 from lehr.models import build, is_import_path
@@ -71,6 +72,7 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
             f"{path} has no model.safetensors: the training has not ended yet, or failed at once. "
             "Give another run."
         )
+    known("optimizer", settings["opt"], OPTIMIZERS)
     preparation = preparation_from(stored)
     name: str = settings["model"]
     if is_import_path(name) and model != name:

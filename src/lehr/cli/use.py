@@ -61,9 +61,9 @@ def evaluate(
             path = str(Path(path).expanduser().resolve())
         chosen = _split(split) or ("valid" if path == own else "all")
         bunch = _open(trained, path, chosen, batch_size, skip_broken)
-        loader: Any = {"train": bunch.train_dl, "all": _Both(bunch)}.get(chosen, bunch.valid_dl)
+        loader = bunch.train_dl if chosen == "train" else bunch.valid_dl
         results = trained.learner(bunch).validate(loader)
-        typer.echo(f"data: {path}, {chosen}, {_count(bunch, chosen):,} items")
+        typer.echo(f"data: {path}, {chosen}, {len(loader.dataset):,} items")
         for name, value in results.items():
             typer.echo(f"{name.removeprefix('valid_')}: {value:.4f}")
 
@@ -91,7 +91,8 @@ def predict(
     with errors(debug, code=FAILURE):
         trained = open_trained(run, model, device)
         rows = _predictions(trained, list(_expanded(files)), batch_size or 64)
-        first = next(rows)
+        if (first := next(rows, None)) is None:
+            raise ValueError("the files hold no items. Give files with something to predict.")
         target = nullcontext(sys.stdout) if out is None else out.open("w", newline="")
         with target as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -117,29 +118,14 @@ def _open(
         kept = dict(settings.get("data_options", {}))
         for name in ("augment", "size", "normalize"):  # the preparation says these
             kept.pop(name, None)
-        chosen = {**kept, **chosen}
+        chosen |= kept
     elif trained.preparation.kind == "table":
         chosen["target"] = settings["data_options"]["target"]
-    if split == "test":
-        chosen["split"] = "test"
+    if split in ("test", "all"):
+        chosen["split"] = split
     if skip_broken:
         chosen["skip_broken"] = True
     return data.open_data(path, batch_size or settings["batch_size"], **chosen)
-
-
-class _Both:
-    """All items, those to train on first."""
-
-    def __init__(self, bunch: DataBunch) -> None:
-        self.bunch = bunch
-
-    def __iter__(self) -> Iterator[Any]:
-        return chain(self.bunch.train_dl, self.bunch.valid_dl)
-
-
-def _count(bunch: DataBunch, split: Split) -> int:
-    train, valid = len(bunch.train_ds), len(bunch.valid_ds)
-    return {"train": train, "all": train + valid}.get(split, valid)
 
 
 def _expanded(files: Iterable[Path]) -> Iterator[Path]:
@@ -159,7 +145,7 @@ def _predictions(trained: Trained, files: Sequence[Path], batch_size: int) -> It
     learn, classes = trained.learner(), trained.preparation.classes
     for names, xb in trained.preparation.batches(files, batch_size):
         pred: Tensor = learn.predict(xb)
-        numbers = pred.softmax(1) if classes else pred.flatten(1)
+        numbers = pred.softmax(1) if classes else trained.preparation.answers(pred).flatten(1)
         for name, row in zip(names, cast(list[list[float]], numbers.tolist()), strict=True):
             best = [classes[row.index(max(row))]] if classes else []
             yield [name, *best, *(f"{value:.6g}" for value in row)]

@@ -1,6 +1,6 @@
 """What is done to an item of an array before a model sees it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -20,7 +20,10 @@ from lehr.data.stored_fields import (
 )
 from lehr.errors import positive_int
 
-_FIELDS = ("kind", "classes", "shape", "white", "mean", "std", "low", "high")
+_FIELDS = (
+    *("kind", "classes", "shape", "white", "mean", "std", "low", "high"),
+    *("target_mean", "target_std"),
+)
 
 
 @final
@@ -36,6 +39,11 @@ class ArrayPreparation:
         std: the same.
         low: the smallest number in training, after dividing by ``white``; black in a picture.
         high: the largest, white in a picture.
+        target_mean: of each output where targets are numbers; 0 leaves them as they are.
+        target_std: the same; 1 leaves them as they are.
+
+    Raises:
+        ValueError: a field is of another type, out of range, or does not fit another field.
 
     Example:
         >>> preparation = ArrayPreparation(("a", "b"), (2,), 1.0, (5.0, 0.0), (2.0, 1.0))
@@ -52,6 +60,12 @@ class ArrayPreparation:
     std: tuple[float, ...]
     low: float = 0.0
     high: float = 1.0
+    target_mean: tuple[float, ...] = (0.0,)
+    target_std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        for name, value in _checked(vars(self)).items():
+            object.__setattr__(self, name, value)
 
     @property
     def item_shape(self) -> tuple[int, ...]:
@@ -69,6 +83,8 @@ class ArrayPreparation:
             "std": list(self.std),
             "low": self.low,
             "high": self.high,
+            "target_mean": list(self.target_mean),
+            "target_std": list(self.target_std),
         }
 
     @classmethod
@@ -78,29 +94,14 @@ class ArrayPreparation:
         Raises:
             ValueError: a field is missing, of another type or out of range.
         """
-        fields = check_fields("an array's preparation", stored, _FIELDS)
-        if fields["kind"] != cls.kind:
+        fields = dict(check_fields("an array's preparation", stored, _FIELDS))
+        kind = fields.pop("kind")
+        if kind != cls.kind:
             raise ValueError(
-                f"kind must be {cls.kind!r}; got {fields['kind']!r}. Use "
+                f"kind must be {cls.kind!r}; got {kind!r}. Use "
                 "lehr.data.preparation_from, which knows every kind."
             )
-        shape = list_field(fields, "shape")
-        if not 1 <= len(shape) <= 3 or not all(type(n) is int and n > 0 for n in shape):
-            raise ValueError(
-                f"shape must be one to three whole numbers above 0; got {shape}. Work the "
-                "preparation out again from the data."
-            )
-        mean, std = numbers_field(fields, "mean"), numbers_field(fields, "std", positive=True)
-        channels = 1 if len(shape) == 2 else shape[0]
-        if not len(mean) == len(std) == channels:
-            raise ValueError(
-                f"mean and std must have {channels} numbers for items of shape {shape}; got "
-                f"{len(mean)} and {len(std)}. Work the preparation out again from the data."
-            )
-        white = number_field(fields, "white", positive=True)
-        low, high = number_field(fields, "low"), number_field(fields, "high")
-        classes = texts_field(fields, "classes")
-        return cls(classes, tuple(shape), white, mean, std, low, high)
+        return cls(**fields)
 
     def encode(self, x: Tensor) -> Tensor:
         """Items prepared, float32 ``(n, *item_shape)``.
@@ -130,12 +131,44 @@ class ArrayPreparation:
         check_finite("x", out)
         return out
 
+    def targets(self, y: Tensor) -> Tensor:
+        """Targets on the scale of the model: labels as they are, numbers with mean and deviation
+        taken out, float32 ``(n, outputs)``.
+
+        Raises:
+            ValueError: there are more or fewer outputs than in training.
+        """
+        if self.classes:
+            return y
+        mean, std = self._by_output("y", y, y.double())
+        return ((y.double() - mean) / std).float()
+
+    def answers(self, pred: Tensor) -> Tensor:
+        """Predicted numbers in the units of the targets; predictions of classes as they are.
+
+        Args:
+            pred: ``(n, outputs)``, or ``(n,)`` for one.
+
+        Raises:
+            ValueError: there are more or fewer outputs than in training.
+
+        Example:
+            >>> one = ArrayPreparation((), (2,), 1.0, (0, 0), (1, 1), 0, 1, (200,), (50,))
+            >>> one.answers(one.targets(torch.tensor([[300.0]])))
+            tensor([[300.]])
+        """
+        if self.classes:
+            return pred
+        pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
+        mean, std = self._by_output("pred", pred, pred)
+        return pred * std + mean
+
     def batches(
         self, files: Sequence[Path], batch_size: int = 64
     ) -> Iterator[tuple[list[str], Tensor]]:
         """New items from .npy files, or from the array x of .npz files, prepared.
 
-        Names are like ``new.npy[3]``, or ``new.npy`` for a file of one bare item.
+        Names are like ``new/a.npy[3]``, or ``new/a.npy`` for a file of one bare item.
 
         Raises:
             FileNotFoundError: a file is not there.
@@ -151,8 +184,8 @@ class ArrayPreparation:
                     xb = self.encode(items[start : start + batch_size])
                 except ValueError as error:
                     raise ValueError(f"{file}, items from {start}: {error}") from error
-                names = [f"{file.name}[{start + i}]" for i in range(len(xb))]
-                yield [file.name] if lone else names, xb
+                names = [f"{file}[{start + i}]" for i in range(len(xb))]
+                yield [str(file)] if lone else names, xb
 
     def picture(self, x: Tensor) -> Tensor | None:
         """An image of one or three channels as uint8 ``(height, width, 3)``; else None."""
@@ -175,21 +208,69 @@ class ArrayPreparation:
         std, mean = self._by_channel(self.std), self._by_channel(self.mean)
         return x.detach().cpu().double() * std + mean
 
+    def _by_output(self, name: str, y: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        n = len(self.target_mean)
+        if (y.shape[1] if y.ndim > 1 else 1) != n:
+            raise ValueError(
+                f"{name} must have {n} outputs an item, as in training; got shape "
+                f"{tuple(y.shape)}. Give targets, or a model, of as many."
+            )
+        return like.new_tensor(self.target_mean), like.new_tensor(self.target_std)
+
     def _by_channel(self, values: tuple[float, ...]) -> Tensor:
         ones = [1] * (len(self.item_shape) - 1)
         return torch.tensor(values, dtype=torch.float64).view(-1, *ones)
+
+
+def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field, checked and in its own type."""
+    shape = list_field(fields, "shape")
+    if not 1 <= len(shape) <= 3 or not all(type(n) is int and n > 0 for n in shape):
+        raise ValueError(
+            f"shape must be one to three whole numbers above 0; got {shape}. Work the "
+            "preparation out again from the data."
+        )
+    mean, std = numbers_field(fields, "mean"), numbers_field(fields, "std", positive=True)
+    channels = 1 if len(shape) == 2 else shape[0]
+    if not len(mean) == len(std) == channels:
+        raise ValueError(
+            f"mean and std must have {channels} numbers for items of shape {shape}; got "
+            f"{len(mean)} and {len(std)}. Work the preparation out again from the data."
+        )
+    target_mean = numbers_field(fields, "target_mean")
+    target_std = numbers_field(fields, "target_std", positive=True)
+    if not len(target_mean) == len(target_std) > 0:
+        raise ValueError(
+            "target_mean and target_std must have one number for each output; got "
+            f"{len(target_mean)} and {len(target_std)}. Work the preparation out again from the "
+            "data."
+        )
+    return {
+        "classes": texts_field(fields, "classes"),
+        "shape": tuple(shape),
+        "white": number_field(fields, "white", positive=True),
+        "mean": mean,
+        "std": std,
+        "low": number_field(fields, "low"),
+        "high": number_field(fields, "high"),
+        "target_mean": target_mean,
+        "target_std": target_std,
+    }
 
 
 def _batch(shape: tuple[int, ...]) -> str:
     return f"(n, {', '.join(map(str, shape))})"
 
 
-def work_out_arrays(x: Tensor, classes: tuple[str, ...], *, normalize: bool) -> ArrayPreparation:
+def work_out_arrays(
+    x: Tensor, classes: tuple[str, ...], y: Tensor | None = None, *, normalize: bool
+) -> ArrayPreparation:
     """The preparation of training items: mean and deviation of each feature or channel.
 
     Args:
         x: ``(n, features)``, ``(n, height, width)`` or ``(n, channels, height, width)``.
         classes: the names of the classes; none for numbers.
+        y: the numbers to predict ``(n, outputs)``, whose mean and deviation are worked out too.
         normalize: else mean 0 and deviation 1 are kept, which change nothing.
 
     Example:
@@ -205,4 +286,8 @@ def work_out_arrays(x: Tensor, classes: tuple[str, ...], *, normalize: bool) -> 
     if normalize:
         mean, std = mean_and_std(by_channel, white)
     low, high = (0.0, 1.0) if white == 255 else (float(x.min()), float(x.max()))
-    return ArrayPreparation(classes, shape, white, mean, std, low, high)
+    outputs = 1 if classes or y is None else y.shape[1]
+    target = (0.0,) * outputs, (1.0,) * outputs
+    if normalize and y is not None and not classes:
+        target = mean_and_std(y)
+    return ArrayPreparation(classes, shape, white, mean, std, low, high, *target)

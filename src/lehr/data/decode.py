@@ -19,7 +19,24 @@ _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 class BrokenImage(ValueError):  # noqa: N818 (what is broken is the file)
-    """A file that cannot be decoded as an image; its message names the file and the fault."""
+    """A file that cannot be decoded as an image.
+
+    Args:
+        fault: names the file and what is wrong with it, without a full stop.
+        todo: what to do about it, in whole sentences.
+
+    Example:
+        >>> error = BrokenImage("a.png cannot be decoded: it is empty", "Remove it.")
+        >>> str(error), error.fault
+        ('a.png cannot be decoded: it is empty. Remove it.', 'a.png cannot be decoded: it is empty')
+    """
+
+    def __init__(self, fault: str, todo: str = "") -> None:
+        super().__init__(fault, todo)
+        self.fault, self.todo = fault, todo
+
+    def __str__(self) -> str:
+        return f"{self.fault}. {self.todo}" if self.todo else self.fault
 
 
 def decode(
@@ -85,8 +102,7 @@ def load_image(
         if type(error).__name__ == "UnidentifiedImageError":
             text = f"it is none of {', '.join(_FORMATS)}"
         raise BrokenImage(
-            f"{name} cannot be decoded as an image: {text}. Replace or remove the file; "
-            "skip_broken=True leaves such files out of a training."
+            f"{name} cannot be decoded as an image: {text}", "Replace or remove the file."
         ) from error
 
 

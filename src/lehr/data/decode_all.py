@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -24,7 +24,7 @@ class Decoded(NamedTuple):
     """uint8 ``(whole, channels, height, width)``; no channels, nothing, where nothing is kept."""
     whole: Tensor
     """int64, which of the files could be decoded."""
-    faults: list[str]
+    faults: list[BrokenImage]
     """What is wrong with each of the others."""
 
 
@@ -47,14 +47,14 @@ class _Decoder:
         if self.keep:
             pixels = torch.empty(len(indices), form.channels, *form.size, dtype=torch.uint8)
         whole: list[int] = []
-        faults: list[str] = []
+        faults: list[BrokenImage] = []
         for i in cast("list[int]", indices.tolist()):
             try:
                 image = decode(
                     self.files.read(i), form.mode, form.size, form.resize, name=self.files.name(i)
                 )
             except BrokenImage as error:
-                faults.append(str(error))
+                faults.append(BrokenImage(error.fault, error.todo))  # without its frames
                 continue
             if self.keep:
                 pixels[len(whole)] = image
@@ -89,17 +89,19 @@ def decode_all(
     """
     n, form = len(files), preparation
     rows = torch.empty(n if keep else 0, form.channels, *form.size, dtype=torch.uint8)
-    filled, whole, faults = 0, [torch.empty(0, dtype=torch.int64)], list[str]()
+    filled, whole, faults = 0, [torch.empty(0, dtype=torch.int64)], list[BrokenImage]()
     for part in _parts(_Decoder(files, preparation, keep), num_workers):
         if part.faults and not skip_broken:
-            raise BrokenImage(part.faults[0])
+            raise part.faults[0]
         if keep:
             rows[filled : filled + len(part.pixels)] = part.pixels
         filled += len(part.whole)
         whole.append(part.whole)
         faults += part.faults
     if faults and not filled:
-        raise BrokenImage(f"none of {n} images can be decoded. The first: {faults[0]}")
+        first = faults[0]
+        fault = f"none of {n} images can be decoded. The first: {first.fault}"
+        raise BrokenImage(fault, first.todo)
     return Decoded(rows[:filled], torch.cat(whole), faults)
 
 
@@ -121,10 +123,10 @@ def _parts(decoder: _Decoder, num_workers: int) -> Generator[Decoded]:
         workers.close()
 
 
-def warn_of(faults: list[str], n: int) -> None:
+def warn_of(faults: Sequence[BrokenImage], n: int) -> None:
     """Warn that some of ``n`` images are left out, naming the first few."""
     if faults:
-        first = "; ".join(fault.split(". Replace")[0].split(". Pack")[0] for fault in faults[:3])
+        first = "; ".join(broken.fault for broken in faults[:3])
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         warnings.warn(
             f"{len(faults)} of {n} images cannot be decoded and are left out: {first}{more}.",

@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -95,18 +95,31 @@ class FoundImages:
         classes = [self._classes(split) for split in splits]
         for split, found in zip(splits[1:], classes[1:], strict=True):
             same_classes(splits[0], classes[0], split, found)
-        names = tuple(classes[0])
+        return self._part(classes[0], splits, by_split=False)
+
+    def whole(self) -> Part:
+        """Every image, sorted by split (train, valid, test), then by class and then by path.
+
+        A lone class will do, and splits may differ in classes: who knows them all can evaluate.
+
+        Raises:
+            ValueError: an image lies in no folder of a class.
+        """
+        found = [self._classes(split, lone=True) for split in self.splits]
+        return self._part(sorted(set[str]().union(*found)), self.splits, by_split=True)
+
+    def _part(self, names: Sequence[str], splits: Sequence[str], *, by_split: bool) -> Part:
         label = {name: i for i, name in enumerate(names)}
         rows = sorted(
-            (label[parts[0]], position, parts, name)
+            (position if by_split else 0, label[parts[0]], position, parts, name)
             for position, split in enumerate(splits)
             for parts, name in self._splits[split].items()
         )
         members = [name for *_, name in rows]
         files = ZipFiles(self.path, members) if self._zipped else FolderFiles(self.path, members)
-        return Part(files, names, torch.tensor([row[0] for row in rows]))
+        return Part(files, tuple(names), torch.tensor([row[1] for row in rows]))
 
-    def _classes(self, split: str) -> list[str]:
+    def _classes(self, split: str, *, lone: bool = False) -> list[str]:
         images = self._splits[split]
         where = f"{split}/ in {self.path}" if len(self._splits) > 1 else str(self.path)
         where += f" (in {self._inside})" if self._inside else ""
@@ -116,7 +129,7 @@ class FoundImages:
                 f"{sorted(loose)[0]}. {LAYOUT}. Move them."
             )
         classes = sorted({parts[0] for parts in images})
-        if len(classes) == 1:
+        if len(classes) == 1 and not lone:
             raise ValueError(
                 f"{where} has only one class: {len(images)} images in {classes[0]}/. {LAYOUT}."
             )

@@ -62,9 +62,10 @@ def image_bunch(
             return images
         return Dataset(preparation(pixels, white), images.y)
 
+    train_ds = dataset(train, augment)
     loaders = get_dls(
-        dataset(train, augment),
-        dataset(valid, None),
+        train_ds,
+        train_ds if valid is train and not augment else dataset(valid, None),
         batch_size,
         drop_last=drop_last,
         seed=seed,

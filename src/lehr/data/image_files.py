@@ -90,14 +90,14 @@ class ZipFiles:
         if member.file_size > LARGEST_MEMBER:
             raise BrokenImage(
                 f"{self.name(i)} would unpack to {member.file_size:,} bytes, more than the "
-                f"{LARGEST_MEMBER:,} that an image may have. Remove it from the zip."
+                f"{LARGEST_MEMBER:,} that an image may have",
+                "Remove it from the zip.",
             )
         try:
             return archive.read(member)
         except Exception as error:  # encrypted, packed in an unknown way, damaged in a dozen ways
             raise BrokenImage(
-                f"{self.name(i)} cannot be unpacked: {error}. Pack the zip again; skip_broken=True "
-                "leaves such files out of a training."
+                f"{self.name(i)} cannot be unpacked: {error}", "Pack the zip again."
             ) from error
 
     def take(self, indices: Tensor) -> "ZipFiles":

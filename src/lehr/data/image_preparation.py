@@ -137,6 +137,10 @@ class ImagePreparation:
             pixels = [decode(file, self.mode, self.size, self.resize) for file in chosen]
             yield [str(file) for file in chosen], self(torch.stack(pixels))
 
+    def answers(self, pred: Tensor) -> Tensor:
+        """The predictions as they are: they are of classes."""
+        return pred
+
     def picture(self, x: Tensor) -> Tensor:
         """One prepared input as uint8 ``(height, width, 3)``."""
         x = x.detach().cpu().float().reshape(self.channels, *self.size)
@@ -159,8 +163,8 @@ class ImagePreparation:
 def statistics(pixels: Tensor, white: int = 255) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, where white is 1; exact, from counts.
 
-    A channel that is the same everywhere gets 1/255 for its standard deviation, the least that
-    pixels of 8 bits can differ by, so that nothing is divided by 0.
+    The deviation is that of a sample, with ``n - 1``, as for numbers (`lehr.data.scale`). A channel
+    that is the same everywhere has the deviation 1, so that nothing is divided by 0.
 
     Args:
         pixels: uint8 ``(n, channels, height, width)``.
@@ -179,5 +183,5 @@ def statistics(pixels: Tensor, white: int = 255) -> tuple[tuple[float, ...], tup
     n = counts.sum(1, keepdim=True)
     mean = (counts * values).sum(1, keepdim=True) / n
     variance = (counts * (values - mean) ** 2).sum(1) / (n[:, 0] - 1).clamp(min=1)
-    std = variance.sqrt().clamp(min=1 / 255)
+    std = torch.where((counts > 0).sum(1) > 1, variance.sqrt(), 1.0)
     return tuple(map(float, mean[:, 0])), tuple(map(float, std))

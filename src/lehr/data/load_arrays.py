@@ -12,7 +12,7 @@ from lehr.data.array_preparation import ArrayPreparation, work_out_arrays
 from lehr.data.array_values import as_inputs, as_targets, class_names
 from lehr.data.bunch import DataBunch, get_dls
 from lehr.data.dataset import Dataset
-from lehr.data.split import random_split
+from lehr.data.split import check_split, random_split
 from lehr.types import is_sequence
 
 
@@ -41,8 +41,9 @@ def arrays(
         valid: a pair (x, y) to validate on; by default some of the items.
         valid_share: share of the items kept for validation if there is no ``valid``.
         split_seed: decides which.
-        normalize: bring each feature, or each channel, to mean 0 and standard deviation 1 over
-            the training items.
+        normalize: bring each feature, or each channel, and each number to predict to mean 0 and
+            standard deviation 1 over the training items. The loss is then in units of that
+            deviation; ``preparation.answers(pred)`` brings predictions back into those of ``y``.
         classes: the names of the classes, by label; by default "0", "1" and so on.
         preparation: an earlier training's, instead of working one out; ``normalize`` and
             ``classes`` are then its own.
@@ -74,9 +75,9 @@ def arrays(
         train_x, train_y = train_x[kept], train_y[kept]
         valid_x, valid_y = valid_x[held], valid_y[held]
     if preparation is None:
-        preparation = work_out_arrays(train_x, names, normalize=normalize)
-    train_ds = Dataset(preparation.encode(train_x), train_y)
-    valid_ds = Dataset(preparation.encode(valid_x), valid_y)
+        preparation = work_out_arrays(train_x, names, train_y, normalize=normalize)
+    train_ds = Dataset(preparation.encode(train_x), preparation.targets(train_y))
+    valid_ds = Dataset(preparation.encode(valid_x), preparation.targets(valid_y))
     loaders = get_dls(train_ds, valid_ds, batch_size, drop_last=drop_last, seed=seed)
     return DataBunch(*loaders, c=len(names) or None, preparation=preparation)
 
@@ -101,7 +102,8 @@ def arrays_file(
             the classes as the array of texts ``classes``.
         batch_size: of training; validation has twice that.
         split: "valid" validates on x_valid and y_valid, or on some of x and y if there are none;
-            "test" trains on all of these and validates on x_test and y_test.
+            "test" trains on all of these and validates on x_test and y_test; "all", with a
+            ``preparation`` only, evaluates on every item, and both loaders have all of them.
         valid_share: see `arrays`, as for the others.
         split_seed: as above.
         normalize: as above.
@@ -127,17 +129,21 @@ def arrays_file(
         >>> bunch
         DataBunch(train: 1 batches, valid: 1 batches, c=2)
     """
-    if split not in ("valid", "test"):
-        raise ValueError(f"split must be valid or test; got {split!r}. Give split='valid'.")
+    check_split(split, preparation, ("valid", "test", "all"))
     found = read_npz(path)
     x, y = _parts(path, found, "" if "x" in found else "_train")
     valid = None
     if "x_valid" in found or "y_valid" in found:
         valid = _parts(path, found, "_valid")
+    if split != "valid" and valid is not None:
+        x, y = _joined("x", "_valid", x, valid[0]), _joined("y", "_valid", y, valid[1])
     if split == "test":
-        if valid is not None:
-            x, y = _joined("x", x, valid[0]), _joined("y", y, valid[1])
         valid = _parts(path, found, "_test")
+    if split == "all":
+        if "x_test" in found or "y_test" in found:
+            test = _parts(path, found, "_test")
+            x, y = _joined("x", "_test", x, test[0]), _joined("y", "_test", y, test[1])
+        valid = x, y
     if classes is None and preparation is None and "classes" in found:
         classes = [str(name) for name in found["classes"].flatten()]
     return arrays(
@@ -207,12 +213,12 @@ def _parts(path: str | Path, found: dict[str, Any], suffix: str) -> tuple[Any, A
     return found[f"x{suffix}"], found[f"y{suffix}"]
 
 
-def _joined(name: str, first: Any, second: Any) -> Any:
+def _joined(name: str, suffix: str, first: Any, second: Any) -> Any:
     import numpy as np
 
     if first.dtype != second.dtype or first.shape[1:] != second.shape[1:]:
         raise ValueError(
-            f"{name} and {name}_valid must be alike to be trained on together; got {first.dtype} "
+            f"{name} and {name}{suffix} must be alike to be used together; got {first.dtype} "
             f"{first.shape} and {second.dtype} {second.shape}. Convert one of them."
         )
     return np.concatenate([first, second])

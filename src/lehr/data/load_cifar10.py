@@ -1,6 +1,8 @@
 """CIFAR-10: 60,000 small colour photographs of ten kinds of things."""
 
+import gzip
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +13,9 @@ from lehr.data.bunch import DataBunch
 from lehr.data.decode_all import decode_all
 from lehr.data.folder import FoundImages
 from lehr.data.image_bunch import pixel_bunch
-from lehr.data.image_fields import one_of
 from lehr.data.image_preparation import ImagePreparation
 from lehr.data.published import Published
+from lehr.data.split import check_split
 from lehr.errors import positive_int
 
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -65,7 +67,9 @@ def cifar10(
             one that the environment variable LEHR_DATA names, and if nothing is there, the last
             (170 MB) is downloaded once.
         valid_items: how many of the training images are for validation; a multiple of 10.
-        split: ``"valid"``, or ``"test"`` to train on all 50,000 and validate on the test images.
+        split: ``"valid"``; ``"test"`` to train on all 50,000 and validate on the test images; or
+            ``"all"``, with a ``preparation`` only, to evaluate on all 60,000, which both loaders
+            have then.
         normalize: bring each channel to mean 0 and standard deviation 1 over the training images;
             else pixels are in [0, 1].
         flat: images of shape ``(3072,)`` instead of ``(3, 32, 32)``.
@@ -94,11 +98,13 @@ def cifar10(
         A. Krizhevsky, "Learning multiple layers of features from tiny images", University of
         Toronto, 2009.
     """
-    one_of("split", split, ("valid", "test"))
+    check_split(split, preparation, ("valid", "test", "all"))
     wanted = ("train",) if split == "valid" else ("train", "test")
     (pixels, labels), *test = read_cifar10(root, wanted, num_workers=num_workers)
     train = valid = pixels, labels
-    if test:
+    if split == "all":
+        train = valid = torch.cat([pixels, test[0][0]]), torch.cat([labels, test[0][1]])
+    elif test:
         valid = test[0]
     else:
         chosen, held = last_of_each(labels, valid_items)
@@ -187,12 +193,14 @@ def _read_archive(path: Path, parts: Sequence[str]) -> list[tuple[Tensor, Tensor
     wanted = [name for part in parts for name in _MEMBERS[part]]
     records: dict[str, Tensor] = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:  # in their order; nothing is extracted to disk
                 name = Path(member.name).name
                 if name in wanted and (file := archive.extractfile(member)):
                     records[name] = _records(file.read(), f"{path}: {member.name}")
-    except (tarfile.TarError, EOFError, OSError) as error:
+            while stream.read(1 << 20):  # the checksum of everything comes last
+                pass
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(
             f"{path} must be a whole tar.gz; reading it says: {error}. Fetch the file again."
         ) from error

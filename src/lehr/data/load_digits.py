@@ -8,7 +8,7 @@ from torch import Tensor
 from lehr.data.bunch import DataBunch
 from lehr.data.image_bunch import pixel_bunch
 from lehr.data.image_preparation import ImagePreparation
-from lehr.data.split import random_split
+from lehr.data.split import check_split, random_split
 from lehr.errors import real_number
 
 
@@ -35,6 +35,7 @@ def read_digits() -> tuple[Tensor, Tensor]:
 def digits(
     batch_size: int = 64,
     *,
+    split: str = "valid",
     valid_share: float = 0.2,
     split_seed: int = 0,
     normalize: bool = True,
@@ -49,6 +50,8 @@ def digits(
 
     Args:
         batch_size: of training; validation has twice that.
+        split: ``"valid"``, or ``"all"``, with a ``preparation`` only, to evaluate on every image:
+            both loaders have all of them then.
         valid_share: share of the images kept for validation.
         split_seed: decides which.
         normalize: bring pixels to mean 0 and standard deviation 1 over the training images; else
@@ -73,10 +76,13 @@ def digits(
         >>> len(bunch.train_ds), len(bunch.valid_ds), bunch.c
         (1438, 359, 10)
     """
+    check_split(split, preparation, ("valid", "all"))
     images, labels = read_digits()
     pixels = images[:, None]  # (1797, 1, 8, 8)
     share = real_number("valid_share", valid_share)
-    train, valid = random_split(len(pixels), share, split_seed)
+    train = valid = torch.arange(len(pixels))
+    if split != "all":
+        train, valid = random_split(len(pixels), share, split_seed)
     return pixel_bunch(
         (pixels[train], labels[train]),
         (pixels[valid], labels[valid]),

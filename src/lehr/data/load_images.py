@@ -1,6 +1,8 @@
 """A folder of images, or a zip of one, ready to train on."""
 
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -16,7 +18,7 @@ from lehr.data.image_bunch import given_preparation, image_bunch, relabel, scale
 from lehr.data.image_fields import image_size, one_of
 from lehr.data.image_files import ImageFiles
 from lehr.data.image_preparation import ImagePreparation
-from lehr.data.split import random_split
+from lehr.data.split import check_split, random_split
 from lehr.errors import positive_int, real_number
 from lehr.streams import shuffled
 
@@ -62,7 +64,9 @@ def image_folder(
         batch_size: of training; validation has twice that.
         valid_share: share of the training images kept for validation where there is no
             ``valid/``.
-        split: ``"valid"``, or ``"test"`` to train on everything else and validate on ``test/``.
+        split: ``"valid"``; ``"test"`` to train on everything else and validate on ``test/``; or
+            ``"all"``, with a ``preparation`` only, to evaluate on every image of every part, which
+            both loaders have then. A single class will do for that.
         split_seed: decides which images are kept for validation.
         size: height and width, or one number for both. None keeps the images' own where the 64 of
             a sample are all alike and at most 128 pixels a side; else it is 128 by 128.
@@ -113,33 +117,38 @@ def image_folder(
     parse_augment(augment)  # what is wrong is said before an hour of decoding
     wanted = None if size is None else image_size("size", size)
     resize = one_of("resize", resize, RESIZES)
-    train, valid = _parts(FoundImages(path), split, valid_share, split_seed)
+    check_split(split, preparation, ("valid", "test", "all"))
+    parts = _parts(FoundImages(path), split, valid_share, split_seed)
     if preparation is None:
-        mode, own = _look(train.files, skip_broken)
-        form = ImagePreparation(train.names, mode, wanted or own, resize, flat=flat)
+        with _hint(skip_broken):
+            mode, own = _look(parts[0].files, skip_broken)
+        form = ImagePreparation(parts[0].names, mode, wanted or own, resize, flat=flat)
     else:
         form = given_preparation(preparation, size)
-        train, valid = (
-            replace(part, labels=relabel(part.labels, part.names, form)) for part in (train, valid)
-        )
-    n_bytes = (len(train) + len(valid)) * math.prod(form.item_shape)
+        parts = [replace(p, labels=relabel(p.labels, p.names, form)) for p in parts]
+    n_images = sum(map(len, parts))
+    n_bytes = n_images * math.prod(form.item_shape)
     held = n_bytes <= IN_MEMORY_BYTES if in_memory is None else in_memory
-    ready: list[tuple[Tensor | ImageFiles, Tensor]] = [(p.files, p.labels) for p in (train, valid)]
+    ready: list[tuple[Tensor | ImageFiles, Tensor]] = [(p.files, p.labels) for p in parts]
     if held or skip_broken:
-        done = [
-            decode_all(p.files, form, skip_broken=skip_broken, keep=held, num_workers=num_workers)
-            for p in (train, valid)
-        ]
-        warn_of([fault for part in done for fault in part.faults], len(train) + len(valid))
+        with _hint(skip_broken):
+            done = [
+                decode_all(
+                    p.files, form, skip_broken=skip_broken, keep=held, num_workers=num_workers
+                )
+                for p in parts
+            ]
+        warn_of([fault for part in done for fault in part.faults], n_images)
         ready = [
             (of.pixels if held else part.files.take(of.whole), part.labels[of.whole])
-            for part, of in zip((train, valid), done, strict=True)
+            for part, of in zip(parts, done, strict=True)
         ]
     if normalize and preparation is None:
-        form = scaled(form, _sample_pixels(ready[0][0], form, num_workers))
+        with _hint(skip_broken):
+            form = scaled(form, _sample_pixels(ready[0][0], form, num_workers))
     return image_bunch(
         ready[0],
-        ready[1],
+        ready[-1],
         form,
         batch_size,
         augment=augment,
@@ -149,9 +158,23 @@ def image_folder(
     )
 
 
-def _parts(found: FoundImages, split: str, share: float, split_seed: int) -> tuple[Part, Part]:
-    """What to train and what to validate on."""
-    if one_of("split", split, ("valid", "test")) == "test":
+@contextmanager
+def _hint(skip_broken: bool) -> Generator[None]:
+    """Errors of images that cannot be decoded say what could be done about them here."""
+    try:
+        yield
+    except BrokenImage as error:
+        if skip_broken:
+            raise
+        todo = f"{error.todo} Or give skip_broken=True, which leaves such files out.".strip()
+        raise BrokenImage(error.fault, todo) from error
+
+
+def _parts(found: FoundImages, split: str, share: float, split_seed: int) -> list[Part]:
+    """What to train and what to validate on; of everything, once."""
+    if split == "all":
+        return [found.whole()]
+    if split == "test":
         if "test" not in found.splits:
             raise ValueError(
                 f"split='test' needs a folder test/ beside train/; {found.path} has "
@@ -166,13 +189,13 @@ def _parts(found: FoundImages, split: str, share: float, split_seed: int) -> tup
         whole = found.part("train")
         train, valid = map(whole.take, random_split(len(whole), share, split_seed))
     same_classes("train", train.names, split, valid.names)
-    return train, valid
+    return [train, valid]
 
 
 def _look(files: ImageFiles, skip_broken: bool) -> tuple[str, tuple[int, int]]:
     """Mode and size that suit the images, from a sample that depends on their number alone."""
     sizes: set[tuple[int, int]] = set()
-    grey, faults = True, list[str]()
+    grey, faults = True, list[BrokenImage]()
     chosen = shuffled(len(files), 0)[:_LOOKED_AT].sort().values
     for i in cast("list[int]", chosen.tolist()):
         try:
@@ -180,14 +203,15 @@ def _look(files: ImageFiles, skip_broken: bool) -> tuple[str, tuple[int, int]]:
         except BrokenImage as error:
             if not skip_broken:
                 raise
-            faults.append(str(error))
+            faults.append(error)
             continue
         sizes.add((image.height, image.width))
         if grey and image.mode == "RGB":
             pixels = to_tensor(image)
             grey = bool((pixels == pixels[:1]).all())
     if not sizes:
-        raise BrokenImage(f"none of {len(faults)} images looked at can be decoded. {faults[0]}")
+        fault = f"none of {len(faults)} images looked at can be decoded. {faults[0].fault}"
+        raise BrokenImage(fault, faults[0].todo)
     alike = len(sizes) == 1 and max(next(iter(sizes))) <= OWN_SIZE_UP_TO
     return "L" if grey else "RGB", next(iter(sizes)) if alike else USUAL_SIZE
 

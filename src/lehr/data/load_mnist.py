@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lehr.data.bunch import DataBunch
 from lehr.data.idx import read_idx
 from lehr.data.image_bunch import pixel_bunch
-from lehr.data.image_fields import one_of
 from lehr.data.image_preparation import ImagePreparation
 from lehr.data.published import Published
+from lehr.data.split import check_split
 
 MNIST = Published(
     "mnist",
@@ -96,7 +97,9 @@ def mnist(
         batch_size: of training; validation has twice that.
         root: folder of the files; see `read_mnist`.
         valid_items: how many of the last training images are for validation.
-        split: ``"valid"``, or ``"test"`` to train on all 60,000 and validate on the test images.
+        split: ``"valid"``; ``"test"`` to train on all 60,000 and validate on the test images; or
+            ``"all"``, with a ``preparation`` only, to evaluate on all 70,000, which both loaders
+            have then.
         normalize: bring pixels to mean 0 and standard deviation 1 over the training images; else
             they are in [0, 1].
         flat: images of shape ``(784,)`` instead of ``(1, 28, 28)``.
@@ -214,14 +217,16 @@ def _bunch(
     split: str,
     **options: Any,
 ) -> DataBunch:
-    one_of("split", split, ("valid", "test"))
+    check_split(split, options["preparation"], ("valid", "test", "all"))
     if not isinstance(valid_items, int):
         raise TypeError(f"valid_items must be an int; got {valid_items!r}. Give e.g. 10_000.")
     images, labels = read_mnist(root, published=published)
     train = valid = images[:, None], labels
-    if split == "test":
+    if split != "valid":
         test_images, test_labels = read_mnist(root, "t10k", published=published)
         valid = test_images[:, None], test_labels
+        if split == "all":
+            train = valid = torch.cat([train[0], valid[0]]), torch.cat([train[1], valid[1]])
     else:
         n_train = len(images) - valid_items
         if not 0 < n_train < len(images):

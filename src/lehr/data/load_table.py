@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from lehr.data.bunch import DataBunch, get_dls
 from lehr.data.dataset import Dataset
 from lehr.data.missing_values import check_policy, keep_rows
-from lehr.data.split import random_split
+from lehr.data.scale import mean_and_std
+from lehr.data.split import check_split, random_split
 from lehr.data.table_columns import work_out_column
 from lehr.data.table_preparation import TablePreparation, check_names
 from lehr.data.table_target import class_names, is_regression
-from lehr.data.table_values import is_numeric, without_value
+from lehr.data.table_values import is_numeric, read_numbers, without_value
 from lehr.data.text_table import TextTable, read_text_table
 
 
@@ -23,6 +26,7 @@ def table(
     columns: Sequence[str] | None = None,
     missing: str = "error",
     regression: bool | None = None,
+    split: str = "valid",
     valid_share: float = 0.2,
     split_seed: int = 0,
     normalize: bool = True,
@@ -47,9 +51,13 @@ def table(
             "error"; "mean", which stands for the training mean, or for no category; "drop", which
             leaves the row out and warns.
         regression: predict the target as a number, or not; by default as said there.
+        split: ``"valid"``, or ``"all"``, with a ``preparation`` only, to evaluate on every row:
+            both loaders have all of them then.
         valid_share: share of the rows kept for validation.
         split_seed: decides which.
-        normalize: bring numbers to mean 0 and standard deviation 1 over the training rows.
+        normalize: bring numbers, also those to predict, to mean 0 and standard deviation 1 over
+            the training rows. The loss is then in units of the target's deviation;
+            ``preparation.answers(pred)`` brings predictions back into those of the file.
         preparation: an earlier training's, instead of working one out; ``columns``, ``missing``
             and ``normalize`` are then its own.
         drop_last: leave out a last training batch that is not full.
@@ -62,7 +70,7 @@ def table(
     Raises:
         FileNotFoundError: the file is not there.
         ValueError: the file is no such table; a column is not there, lacks values, or cannot be
-            used; or ``valid_share`` leaves one part empty.
+            used; ``valid_share`` leaves one part empty; or ``split`` cannot be had.
 
     Example:
         >>> import tempfile
@@ -73,6 +81,7 @@ def table(
         >>> bunch.classes, bunch.train_ds.x.shape
         (('iris', 'rose'), torch.Size([80, 3]))
     """
+    check_split(split, preparation, ("valid", "all"))
     text = read_text_table(path)
     check_names([target], text)
     if preparation is None:
@@ -82,11 +91,14 @@ def table(
         train, valid = random_split(len(text), valid_share, split_seed)
         rows = cast("list[int]", train.tolist())
         worked_out = tuple(work_out_column(text, name, rows, normalize) for name in names)
-        preparation = TablePreparation(target, classes, worked_out, missing)
+        scale = (0.0, 1.0) if classes or not normalize else _scale(text, target, rows)
+        preparation = TablePreparation(target, classes, worked_out, missing, *scale)
     else:
         _check_fits(preparation, target, columns, regression)
         text = preparation.keep(text, with_target=True)
-        train, valid = random_split(len(text), valid_share, split_seed)
+        train = valid = torch.arange(len(text))
+        if split != "all":
+            train, valid = random_split(len(text), valid_share, split_seed)
     whole = Dataset(preparation.encode(text), preparation.targets(text))
     train_ds, valid_ds = Dataset(*whole[train]), Dataset(*whole[valid])
     loaders = get_dls(train_ds, valid_ds, batch_size, drop_last=drop_last, seed=seed)
@@ -113,6 +125,12 @@ def _keep(text: TextTable, names: Sequence[str], target: str, missing: str) -> T
         values = text.columns[name]
         holes[name] = without_value(values, numeric=is_numeric(values))
     return keep_rows(text, missing, holes, target=target)
+
+
+def _scale(text: TextTable, target: str, rows: list[int]) -> tuple[float, float]:
+    """Mean and deviation of the numbers to predict, over the training rows."""
+    mean, std = mean_and_std(read_numbers(text, target)[rows][:, None])
+    return mean[0], std[0]
 
 
 def _check_fits(

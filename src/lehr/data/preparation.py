@@ -36,6 +36,10 @@ class Preparation(Protocol):
         """New items from files, prepared: their names, and ``xb`` of as many."""
         ...
 
+    def answers(self, pred: Tensor) -> Tensor:
+        """Predicted numbers in the units of the user's targets; those of classes as they are."""
+        ...
+
     def picture(self, x: Tensor) -> Tensor | None:
         """One prepared input as uint8 ``(height, width, 3)`` for a reader's eyes; None if it is
         no image.

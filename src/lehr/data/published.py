@@ -31,15 +31,21 @@ class Published:
         """The first of these files or folders that is there, without any download.
 
         Args:
-            root: the only folder to search; by default the one that LEHR_DATA names, if it does.
+            root: the only folder to search; by default the one that the environment variable
+                LEHR_DATA names, if it is set.
             *names: what is looked for, the best first.
 
         Raises:
-            FileNotFoundError: ``root`` is given and does not exist.
+            FileNotFoundError: ``root``, or else LEHR_DATA, names a folder that does not exist.
         """
         named = root if root is not None else os.environ.get("LEHR_DATA")
         if root is not None and not Path(root).is_dir():
             raise FileNotFoundError(f"root must be a folder; {root} is none. Check the spelling.")
+        if named and not Path(named).is_dir():
+            raise FileNotFoundError(
+                f"the environment variable LEHR_DATA must name a folder; {named} is none. Check "
+                "the spelling, or unset it to have the files downloaded."
+            )
         return self.find(named, *names) if named else None
 
     def find(self, folder: str | Path, *names: str) -> Path | None:

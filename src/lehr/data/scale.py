@@ -24,7 +24,8 @@ def pieces(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
 def mean_and_std(x: Tensor, white: float = 1.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each entry of the second dimension, over all the others.
 
-    A feature that never changes has the deviation 1, so that nothing is divided by 0.
+    The deviation is that of a sample, with ``n - 1``, as for images. A feature that never changes
+    has the deviation 1, so that nothing is divided by 0.
 
     Args:
         x: ``(n, features)``, or ``(n, channels, height, width)``; any number type.
@@ -34,7 +35,7 @@ def mean_and_std(x: Tensor, white: float = 1.0) -> tuple[tuple[float, ...], tupl
         As many means and deviations as there are features or channels.
 
     Example:
-        >>> mean_and_std(torch.tensor([[1.0, 7.0], [3.0, 7.0]]))
+        >>> mean_and_std(torch.tensor([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]]))
         ((2.0, 7.0), (1.0, 1.0))
     """
     others = [0, *range(2, x.ndim)]
@@ -46,7 +47,7 @@ def mean_and_std(x: Tensor, white: float = 1.0) -> tuple[tuple[float, ...], tupl
     squares = torch.zeros_like(total)
     for _, piece in pieces(x):
         squares += piece.sub_(mean.view(-1, *[1] * (x.ndim - 2))).square_().sum(others)
-    std = (squares / count).sqrt() / white
+    std = (squares / max(count - 1, 1)).sqrt() / white
     moves = std > 1e-12 * mean.abs() / white  # what is left of rounding is no change
     std = torch.where(moves & (std > 0), std, torch.ones_like(std))
     return tuple(map(float, mean / white)), tuple(map(float, std))

@@ -1,7 +1,10 @@
 """Dividing data into a training and a validation part."""
 
+from typing import Any
+
 from torch import Tensor
 
+from lehr.errors import did_you_mean
 from lehr.streams import shuffled
 
 
@@ -32,3 +35,31 @@ def random_split(n: int, valid_share: float, seed: int) -> tuple[Tensor, Tensor]
         )
     order = shuffled(n, seed)
     return order[n_valid:].sort().values, order[:n_valid].sort().values
+
+
+def check_split(split: Any, preparation: Any, allowed: tuple[str, ...]) -> str:
+    """``split`` if it can be had; ``"all"`` only where nothing has to be worked out from a part.
+
+    Args:
+        split: what the user wants.
+        preparation: an earlier training's, or None.
+        allowed: what there is.
+
+    Raises:
+        ValueError: it is none of these, or ``"all"`` without a preparation.
+
+    Example:
+        >>> check_split("valid", None, ("valid", "all"))
+        'valid'
+    """
+    if not isinstance(split, str) or split not in allowed:
+        raise ValueError(
+            f"split must be one of {', '.join(allowed)}; got {split!r}. "
+            f"{did_you_mean(str(split), allowed)}"
+        )
+    if split == "all" and preparation is None:
+        raise ValueError(
+            "split='all' divides nothing, to evaluate what was trained before, and needs its "
+            "preparation; got preparation=None. Give preparation=, or leave split= out to train."
+        )
+    return split

@@ -1,6 +1,6 @@
 """What is done to a row of a table before a model sees it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast, final
@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 
 from lehr.data.missing_values import check_policy, keep_rows
-from lehr.data.stored_fields import check_fields, list_field, text_field, texts_field
-from lehr.data.table_columns import Column, column_from
+from lehr.data.stored_fields import (
+    check_fields,
+    list_field,
+    number_field,
+    text_field,
+    texts_field,
+)
+from lehr.data.table_columns import CategoryColumn, Column, NumberColumn, column_from
 from lehr.data.table_target import labels, whole_number
 from lehr.data.table_values import read_numbers, without_value
 from lehr.data.text_table import TextTable, read_text_table
 from lehr.errors import did_you_mean, positive_int
 
-_FIELDS = ("kind", "target", "classes", "columns", "missing")
+_FIELDS = ("kind", "target", "classes", "columns", "missing", "target_mean", "target_std")
 
 
 @final
@@ -30,6 +36,11 @@ class TablePreparation:
         columns: the columns to predict from, in the order of the features.
         missing: what is done where a value is missing; one of
             `lehr.data.missing_values.POLICIES`.
+        target_mean: of the target where it is a number; 0 leaves it as it is.
+        target_std: the same; 1 leaves it as it is.
+
+    Raises:
+        ValueError: a field is of another type, out of range, or does not fit another field.
 
     Example:
         >>> from lehr.data.table_columns import CategoryColumn, NumberColumn
@@ -46,6 +57,12 @@ class TablePreparation:
     classes: tuple[str, ...]
     columns: tuple[Column, ...]
     missing: str = "error"
+    target_mean: float = 0.0
+    target_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in _checked(vars(self)).items():
+            object.__setattr__(self, name, value)
 
     @property
     def item_shape(self) -> tuple[int, ...]:
@@ -60,6 +77,8 @@ class TablePreparation:
             "classes": list(self.classes),
             "columns": [column.to_dict() for column in self.columns],
             "missing": self.missing,
+            "target_mean": self.target_mean,
+            "target_std": self.target_std,
         }
 
     @classmethod
@@ -69,22 +88,15 @@ class TablePreparation:
         Raises:
             ValueError: a field is missing, of another type or out of range.
         """
-        fields = check_fields("a table's preparation", stored, _FIELDS)
-        if fields["kind"] != cls.kind:
+        fields = dict(check_fields("a table's preparation", stored, _FIELDS))
+        kind = fields.pop("kind")
+        if kind != cls.kind:
             raise ValueError(
-                f"kind must be {cls.kind!r}; got {fields['kind']!r}. Use "
+                f"kind must be {cls.kind!r}; got {kind!r}. Use "
                 "lehr.data.preparation_from, which knows every kind."
             )
-        columns = tuple(column_from(column) for column in list_field(fields, "columns"))
-        names = [column.name for column in columns]
-        target = text_field(fields, "target")
-        if not names or len({*names, target}) <= len(names):
-            raise ValueError(
-                f"columns must name at least one column, each once, and not the target {target!r}; "
-                f"got {names}. Work the preparation out again from the data."
-            )
-        missing = check_policy(text_field(fields, "missing"))
-        return cls(target, texts_field(fields, "classes"), columns, missing)
+        fields["columns"] = tuple(column_from(column) for column in list_field(fields, "columns"))
+        return cls(**fields)
 
     def encode(self, table: TextTable) -> Tensor:
         """The features of every row, float32 ``(rows, features)``; missing values are filled.
@@ -96,15 +108,33 @@ class TablePreparation:
         return torch.cat([column.encode(table) for column in self.columns], 1)
 
     def targets(self, table: TextTable) -> Tensor:
-        """The target of every row: labels int64 ``(rows,)``, or numbers float32 ``(rows, 1)``.
+        """The target of every row on the scale of the model.
+
+        Labels int64 ``(rows,)``; or numbers float32 ``(rows, 1)``, without mean and deviation.
 
         Raises:
             ValueError: the column is not there, or a value is no known class or no number.
         """
         check_names([self.target], table)
         if not self.classes:
-            return read_numbers(table, self.target).float()[:, None]
+            numbers = read_numbers(table, self.target)
+            return ((numbers - self.target_mean) / self.target_std).float()[:, None]  # (rows, 1)
         return labels(table, self.target, self.classes)
+
+    def answers(self, pred: Tensor) -> Tensor:
+        """Predicted numbers in the units of the target; predictions of classes as they are.
+
+        Example:
+            >>> from lehr.data.table_columns import NumberColumn
+            >>> columns = (NumberColumn("rooms", 3.0, 1.0, 3.0),)
+            >>> price = TablePreparation("price", (), columns, "error", 200.0, 50.0)
+            >>> price.answers(torch.tensor([[2.0]]))
+            tensor([[300.]])
+        """
+        if self.classes:
+            return pred
+        pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
+        return pred * self.target_std + self.target_mean
 
     def keep(self, table: TextTable, *, with_target: bool = False) -> TextTable:
         """The rows that may be encoded, by the policy for missing values.
@@ -124,7 +154,7 @@ class TablePreparation:
     def batches(
         self, files: Sequence[Path], batch_size: int = 64
     ) -> Iterator[tuple[list[str], Tensor]]:
-        """New rows from files, prepared: names like ``new.csv:2``, and ``xb`` of as many.
+        """New rows from files, prepared: names like ``new/a.csv:2``, and ``xb`` of as many.
 
         Raises:
             FileNotFoundError: a file is not there.
@@ -137,7 +167,7 @@ class TablePreparation:
             x = self.encode(table)
             for start in range(0, len(table), batch_size):
                 rows = range(start, min(start + batch_size, len(table)))
-                yield [table.place(row) for row in rows], x[rows.start : rows.stop]
+                yield [f"{file}:{table.lines[row]}" for row in rows], x[rows.start : rows.stop]
 
     def picture(self, x: Tensor) -> Tensor | None:
         """None: a row is no image."""
@@ -152,6 +182,31 @@ class TablePreparation:
 
     def _check(self, table: TextTable) -> None:
         check_names([column.name for column in self.columns], table)
+
+
+def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field, checked and in its own type."""
+    columns, target = list_field(fields, "columns"), text_field(fields, "target")
+    for column in columns:
+        if not isinstance(column, (NumberColumn, CategoryColumn)):
+            raise ValueError(
+                f"columns must be NumberColumns and CategoryColumns; got {column!r}. Work the "
+                "preparation out again from the data."
+            )
+    names = [column.name for column in columns]
+    if not names or len({*names, target}) <= len(names):
+        raise ValueError(
+            f"columns must name at least one column, each once, and not the target {target!r}; "
+            f"got {names}. Work the preparation out again from the data."
+        )
+    return {
+        "target": target,
+        "classes": texts_field(fields, "classes"),
+        "columns": tuple(columns),
+        "missing": check_policy(text_field(fields, "missing")),
+        "target_mean": number_field(fields, "target_mean"),
+        "target_std": number_field(fields, "target_std", positive=True),
+    }
 
 
 def check_names(names: Sequence[str], table: TextTable) -> None:
