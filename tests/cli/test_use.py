@@ -240,3 +240,18 @@ def test_wrong_arguments_speak(refused, trained):
     Path("broken.jpg").write_bytes(Path("data/red/0.jpg").read_bytes()[:200])
     message = refused("predict", "run", "data/red/1.jpg", "broken.jpg", code=1)
     assert "broken.jpg" in message
+
+
+@pytest.mark.filterwarnings("default")
+def test_broken_images_are_named_and_left_out_if_asked(call, refused):
+    photos("data")
+    whole = Path("data/red/0.jpg").read_bytes()
+    Path("data/red/bad.jpg").write_bytes(whole[: len(whole) // 2])
+    quick = ("train", "data", "--epochs", 1, "--lr", 0.01, "--workers", 0)
+    message = refused(*quick, code=1)
+    assert re.search(r"data/red/bad\.jpg cannot be decoded", message)
+    assert "--skip-broken" in message
+    result = call(*quick, "--skip-broken")
+    assert result.exit_code == 0, result.output
+    (line,) = result.stderr.splitlines()
+    assert re.match(r"warning: 1 of 25 images cannot be decoded and are left out: .*bad\.jpg", line)

@@ -1,6 +1,7 @@
 """The program itself: how it starts, and how it says what went wrong."""
 
 import sys
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -48,14 +49,18 @@ def lehr(
 
 @contextmanager
 def errors(debug: bool, *, code: int) -> Generator[None]:
-    """What goes wrong inside is said in one line; the traceback is for those who ask.
+    """What goes wrong inside is said in one line, and so is a warning.
+
+    The traceback is for those who ask.
 
     Args:
         debug: let the error through as it is.
         code: what the program exits with.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            yield
     except (typer.Exit, BrokenPipeError):  # a reader such as head that has enough is no mistake
         raise
     except KeyboardInterrupt:
@@ -66,6 +71,10 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
         ours = isinstance(error, (OSError, TypeError, ValueError, ImportError, ArithmeticError))
         text = str(error) if ours else f"{type(error).__name__}: {error} Add --debug to see where."
         raise typer.Exit(_say_error(text, code=code)) from None
+
+
+def _say_warning(message: Warning | str, *_: object) -> None:
+    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def _say_error(text: str, *, code: int) -> int:
