@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from lehr.history import History
-from lehr.monitor import Monitor
+from lehr.monitor import Monitor, more_is_better
 
 NAN, INF = float("nan"), float("inf")
 
@@ -35,7 +35,13 @@ def test_better(value, than, mode, delta, better):
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("valid_loss", "min"), ("clean/valid_loss", "min"), ("train_accuracy", "max")],
+    [
+        ("valid_loss", "min"),
+        ("clean/valid_loss", "min"),
+        ("train_accuracy", "max"),
+        ("valid_error", "min"),
+        ("f1", "max"),
+    ],
 )
 def test_the_mode_of_common_names_is_known(name, mode):
     assert Monitor(name).mode == mode
@@ -43,9 +49,29 @@ def test_the_mode_of_common_names_is_known(name, mode):
 
 
 @pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("valid_loss", False),
+        ("clean/accuracy", True),
+        ("binary_f1_score", True),
+        ("mean_squared_error", False),
+        ("perplexity", False),
+        ("learning", None),
+        ("accuracy, weights that were kept", True),
+        ("brier_score", None),
+        ("accuracy_loss", None),
+        ("accuracy/size", None),
+        ("glossy", None),
+    ],
+)
+def test_more_is_better(name, answer):
+    assert more_is_better(name) is answer
+
+
+@pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        (("f1",), ValueError, "mode must be given for monitor='f1'.* Write mode=\"min\" or"),
+        (("size",), ValueError, "mode must be given for monitor='size'.* Write mode=\"min\" or"),
         (("f1", "low"), ValueError, 'mode must be "min" or "max"; got \'low\'. Choose'),
         (("valid_loss", None, -0.1), ValueError, "min_delta must be 0 or more; got -0.1"),
         (("valid_loss", None, NAN), ValueError, "min_delta must be finite; got nan"),

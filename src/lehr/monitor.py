@@ -1,5 +1,6 @@
 """Which column of a run's rows a decision hangs on, and when a value of it is better."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,23 @@ if TYPE_CHECKING:
     from lehr.runstate import RunState
 
 Mode = Literal["min", "max"]
+
+HIGH = ("accuracy", "acc", "f1", "auroc", "auc", "precision", "recall", "iou", "dice")
+LOW = ("loss", "error", "mae", "mse", "rmse", "perplexity")
+
+
+def more_is_better(name: str) -> bool | None:
+    """Whether a column of this name should rise, or fall; None if the name does not tell.
+
+    Words in `HIGH` and `LOW` tell, unless the name has some of both.
+
+    Example:
+        >>> more_is_better("accuracy"), more_is_better("clean/valid_loss"), more_is_better("size")
+        (True, False, None)
+    """
+    words = set(re.split("[^a-z0-9]+", name.rpartition("/")[2].lower()))
+    rises, falls = not words.isdisjoint(HIGH), not words.isdisjoint(LOW)
+    return None if rises == falls else rises
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,7 @@ class Monitor:
     name: str
     """of a column of the history's rows"""
     mode: Mode | None = None
-    """``"min"`` or ``"max"`` is better; None: min for a ``…loss``, max for an ``…accuracy``"""
+    """``"min"`` or ``"max"`` is better; None: as `more_is_better` tells"""
     min_delta: float = 0.0
     """a value is better if it is by more than this"""
 
@@ -102,11 +120,10 @@ class Monitor:
 
 
 def _usual_mode(name: str) -> Mode:
-    if name.endswith("loss"):
-        return "min"
-    if name.endswith("accuracy"):
-        return "max"
-    raise ValueError(
-        f'mode must be given for monitor={name!r}: only of "…loss" and "…accuracy" is it known '
-        'which way is better. Write mode="min" or mode="max".'
-    )
+    rises = more_is_better(name)
+    if rises is None:
+        raise ValueError(
+            f"mode must be given for monitor={name!r}: the name does not tell which way is better, "
+            'as that of a loss or an accuracy does. Write mode="min" or mode="max".'
+        )
+    return "max" if rises else "min"

@@ -139,6 +139,21 @@ def test_the_notebook_table_is_redrawn_in_place(monkeypatch):
     assert "2 epochs of 4 batches, seed 0" in pages[-1]
 
 
+def test_the_notebook_shows_words_as_they_are_and_runs_none(monkeypatch):
+    pages = []
+    handle = types.SimpleNamespace(update=lambda page: pages.append(page.data))
+    monkeypatch.setattr("IPython.display.display", lambda page, display_id: handle)
+
+    class Stop(Callback):
+        def after_batch(self, run):
+            run.stop("loss < 1 <script>alert(1)</script>")
+
+    fit([Progress("notebook"), Stop()]).fit(2)
+    assert "stopped: loss &lt; 1 &lt;script&gt;" in pages[-1]
+    assert "<br>stopped" in pages[-1]  # the control: our own marks are none of the words
+    assert "<script" not in pages[-1]
+
+
 def test_where_it_is_decides(monkeypatch):
     monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(isatty=lambda: True))
     assert progress._where() == "terminal"

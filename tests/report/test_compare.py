@@ -7,6 +7,7 @@ import torch
 from lehr import accuracy
 from lehr.report import Evaluation, RunFolder, RunRecord, compare
 from lehr.report.compare import ABSENT, Agreement, Difference, agreement_words, where_they_part
+from lehr.report.outcome import Score
 from lehr.report.record import Points
 from lehr.testing import tiny_learner
 
@@ -52,6 +53,11 @@ def test_nan_and_types_of_settings():
     other = {"a": math.nan, "b": 1.0, "c": 1}
     found = compare(record(config={"settings": settings}), record(config={"settings": other}))
     assert [difference.name for difference in found.settings] == ["b", "c"]
+
+
+def test_the_command_that_repeats_the_settings_is_no_difference():
+    a, b = ({"settings": {"lr": lr, "command": f"lehr train x --lr {lr}"}} for lr in (1, 2))
+    assert compare(record(config=a), record(config=b)).settings == (Difference("lr", 1, 2),)
 
 
 def test_the_first_batch_at_which_anything_differs():
@@ -170,3 +176,16 @@ def test_text():
 def test_no_run_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="is no run folder"):
         compare(tmp_path, tmp_path)
+
+
+def test_the_weights_that_were_kept_have_a_score_where_they_are_not_the_last():
+    confusion = torch.tensor([[9, 1], [0, 0]])
+    evaluation = Evaluation(loss=None, confusion=confusion, classes=("a", "b"))
+    a = record(rows=[{"epoch": 0, "accuracy": 0.8}], evaluation=evaluation)
+    b = record(rows=[{"epoch": 0, "accuracy": 0.9}], evaluation=evaluation)
+    name = "accuracy, weights that were kept"
+    kept = Score(name, 0.9, None, None)
+    assert (kept, kept) in compare(a, b).scores
+    line = next(line for line in compare(a, b).text().splitlines() if name in line)
+    assert line.count("90.0 %") == 2
+    assert name not in compare(b, b).text()

@@ -53,11 +53,11 @@ def test_loss_panel():
 
 def test_loss_panel_without_series_or_of_several_loaders():
     rows = [{"epoch": 0, "step": 3, "train_loss": 2.0, "a/valid_loss": 1.0, "b/valid_loss": 3.0}]
-    panel = loss_panel(record(rows), color=2, prefix="run ")
+    panel = loss_panel(record(rows), color=2)
     assert [(line.label, line.color) for line in panel.lines] == [
-        ("run training", 2),
-        ("run validation (a)", 3),
-        ("run validation (b)", 4),
+        ("training", 2),
+        ("validation (a)", 3),
+        ("validation (b)", 4),
     ]
     assert loss_panel(record()).lines == []
 

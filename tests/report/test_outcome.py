@@ -1,13 +1,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from lehr.report import RunRecord
-from lehr.report.outcome import Score, main_score, scores, shown, timing, verdict
+from lehr import accuracy
+from lehr.callbacks import EarlyStopping
+from lehr.report import Evaluation, RunFolder, RunRecord
+from lehr.report.outcome import Score, kept_accuracy, main_score, scores, shown, timing, verdict
 from lehr.report.record import Points
+from lehr.testing import tiny_learner
 
 
-def record(rows=(), *, batches=0, **config):
+def record(rows=(), *, batches=0, evaluation=None, **config):
     series = {"loss": Points(list(range(batches)), [0.5] * batches)} if batches else {}
     return RunRecord(
         path=Path("x"),
@@ -15,7 +19,7 @@ def record(rows=(), *, batches=0, **config):
         environment={},
         rows=list(rows),
         series=series,
-        evaluation=None,
+        evaluation=evaluation,
         weights=None,
     )
 
@@ -113,3 +117,51 @@ def test_shown():
     assert shown("clean/accuracy", 0.25) == shown("train_accuracy", 0.25) == "25.0 %"
     assert shown("accuracy", 25.0) == "25.0000"
     assert shown("accuracy", None) == "–"
+
+
+def evaluated(right, wrong):
+    confusion = torch.tensor([[right, wrong], [0, 0]])
+    return Evaluation(loss=None, confusion=confusion, classes=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "right", "told"),
+    [
+        (
+            ROWS,
+            9,
+            "Accuracy at the end: 80.0 % (best: 90.0 %, in epoch 1); "
+            "of the weights that were kept: 90.0 %.",
+        ),
+        (ROWS, 8, "Accuracy at the end: 80.0 % (best: 90.0 %, in epoch 1)."),  # the same weights
+        (
+            [{"epoch": 0, "valid_loss": 0.5}],
+            9,
+            "Valid loss at the end: 0.5000. Accuracy of the weights that were kept: 90.0 %.",
+        ),
+    ],
+)
+def test_the_verdict_tells_the_weights_that_were_kept_from_the_last_row(rows, right, told):
+    assert verdict(record(rows, evaluation=evaluated(right, 10 - right))).endswith(told)
+
+
+def test_no_accuracy_of_kept_weights_where_nothing_was_evaluated():
+    assert kept_accuracy(record(ROWS)) is None
+    assert kept_accuracy(record(ROWS, evaluation=evaluated(0, 0))) is None
+    assert (
+        kept_accuracy(record([{"epoch": 0, "accuracy": None}], evaluation=evaluated(1, 1))) == 0.5
+    )
+
+
+@pytest.mark.parametrize("restore_best", [False, True])
+def test_early_stopping_that_puts_the_best_weights_back(tmp_path, restore_best):
+    learn = tiny_learner(items=200, metrics=[accuracy], opt=lambda p: torch.optim.SGD(p, lr=5.0))
+    stopping = EarlyStopping("accuracy", patience=3, restore_best=restore_best)
+    with RunFolder.create(tmp_path / "x").keep(learn, {}):
+        run = learn.fit(30, [stopping])
+    assert run.stop_reason is not None
+    assert run.history["accuracy"][-1] < stopping.best - 0.01
+    kept = kept_accuracy(RunRecord.read(tmp_path / "x"))
+    assert kept == (pytest.approx(stopping.best) if restore_best else None)
+    page = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
+    assert ("of the weights that were kept" in page) is restore_best

@@ -65,6 +65,16 @@ def test_null_is_nan_in_a_series_and_none_in_a_row(tmp_path):
     assert (record.batches, record.metrics) == (5, ["a/f1"])
 
 
+def test_the_last_line_of_a_run_that_goes_on_may_be_half_written(tmp_path):
+    (tmp_path / "config.json").write_text('{"status": "running"}')
+    log = tmp_path / "history.jsonl"
+    log.write_text('{"kind": "row", "epoch": 0}\n{"kind": "row", "epo')
+    assert RunRecord.read(tmp_path).rows == [{"epoch": 0}]
+    log.write_text('{"ki\n{"kind": "row", "epoch": 0}\n')  # the control: any other line
+    with pytest.raises(ValueError, match="line 1, is damaged"):
+        RunRecord.read(tmp_path)
+
+
 def test_titles_of_paths(tmp_path):
     config = {"settings": {"data": "some/where/train.zip", "model": "", "epochs": 3}}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -2,6 +2,9 @@ import csv
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 
 import matplotlib
 import pytest
@@ -12,7 +15,8 @@ from torch import nn
 
 from lehr import Callback, Learner
 from lehr.callbacks import ParamScheduler
-from lehr.report import RunFolder
+from lehr.history import History
+from lehr.report import RunFolder, RunRecord, write_report
 from lehr.report.run_folder import environment
 from lehr.schedules import one_cycle, sched_lin
 from lehr.testing import tiny_learner
@@ -255,8 +259,8 @@ def test_a_report_that_fails_is_one_warning(tmp_path, monkeypatch):
     monkeypatch.setattr("lehr.report.run_folder.evaluate", broken)
     folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
     told = (
-        r"^the model could not be evaluated: OSError: the disk is full; report\.html could not be "
-        r"written: OSError: the disk is full\. Everything else is in .*x\.$"
+        r"^the evaluation could not be written: OSError: the disk is full; report\.html could not "
+        r"be written: OSError: the disk is full\. Everything else is in .*x\.$"
     )
     with pytest.warns(UserWarning, match=told) as caught, folder.keep(learn, {}):
         learn.fit(1)
@@ -293,8 +297,110 @@ def test_plots_that_fail_do_not_take_the_report_with_them(tmp_path):
                 run.log("\udcff", 1.0)
 
     folder = RunFolder.create(tmp_path / "x")
-    with pytest.warns(UserWarning, match="^the plots could not be drawn"):
+    with pytest.warns(UserWarning, match="^the plots could not be written"):
         with folder.keep(learn := tiny_learner(), {}):
             learn.fit(1, [Undrawable()])
     assert (folder.path / "report.html").is_file()
     assert (folder.path / "evaluation.json").is_file()
+
+
+def test_a_run_that_still_goes_on_shows_what_there_is(tmp_path):
+    folder, learn, seen = RunFolder.create(tmp_path / "x"), tiny_learner(), []
+
+    class Reader(Callback):
+        def begin_epoch(self, run):
+            record = RunRecord.read(folder.path)
+            seen.append((len(record.rows), record.batches))
+            if run.epoch == 2:
+                write_report(folder.path)
+                page = (folder.path / "report.html").read_text(encoding="utf-8")
+                assert "Still running, or killed, in epoch 1 (of 3), after 8 batches" in page
+                with (folder.path / "history.csv").open() as file:
+                    assert len(list(csv.DictReader(file))) == 2
+
+    mine = Reader()
+    learn.callbacks.append(mine)
+    with folder.keep(learn, {"epochs": 3}):
+        run = learn.fit(3)
+    assert seen == [(0, 0), (1, 4), (2, 8)]
+    assert learn.callbacks == [mine]
+    for name in ("jsonl", "csv"):  # in the end the files are those of the history itself
+        getattr(run.history, f"to_{name}")(tmp_path / name)
+        assert (folder.path / f"history.{name}").read_text() == (tmp_path / name).read_text()
+    assert not list(folder.path.glob("*.part"))
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt()])
+def test_the_callbacks_are_the_users_own_again_however_it_ends(tmp_path, error):
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner(callbacks=[RaiseAt(error)])
+    before = list(learn.callbacks)
+    with pytest.raises(type(error)), folder.keep(learn, {}):
+        assert len(learn.callbacks) == len(before) + 2
+        learn.fit(2)
+    assert learn.callbacks == before
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_leaves_its_history(tmp_path):
+    script = f"""
+import os, signal
+from lehr import Callback
+from lehr.report import RunFolder
+from lehr.testing import tiny_learner
+
+class Kill(Callback):
+    def after_batch(self, run):
+        if run.training and run.epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+learn = tiny_learner()
+with RunFolder.create({str(tmp_path / "x")!r}).keep(learn, {{}}):
+    learn.fit(5, [Kill()])
+"""
+    done = subprocess.run([sys.executable, "-c", script], timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    record = RunRecord.read(tmp_path / "x")
+    assert (record.status, len(record.rows), record.batches) == ("running", 2, 8)
+    assert "Still running, or killed" in write_report(tmp_path / "x").read_text(encoding="utf-8")
+
+
+def full(*args, **kwargs):
+    raise OSError("no space left")
+
+
+LOSSES = [("to_csv", "history"), ("_write_weights", "weights")]
+
+
+def fill_the_disk(monkeypatch, method):
+    owner = History if method == "to_csv" else RunFolder
+    monkeypatch.setattr(owner, method, full)
+
+
+@pytest.mark.parametrize(("method", "what"), LOSSES)
+def test_what_cannot_be_kept_is_an_error_once_the_rest_is_written(
+    tmp_path, monkeypatch, method, what
+):
+    fill_the_disk(monkeypatch, method)
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(OSError, match="no space left") as caught, folder.keep(learn, {}):
+        learn.fit(2)
+    note = rf"the {what} could not be written: OSError: no space left\. Everything else is in .*x\."
+    assert re.fullmatch(note, caught.value.__notes__[-1])
+    files = {file.name for file in folder.path.iterdir()}
+    kept = {"history.jsonl", "history.csv", "loss.png", "evaluation.json", "report.html"}
+    assert kept <= files  # the log's own lines, where the last of them could not be written
+    assert ("model.safetensors" in files) is (method == "to_csv")
+    assert read(folder)["status"] == "finished"
+
+
+@pytest.mark.parametrize(("method", "what"), LOSSES)
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt()])
+@pytest.mark.filterwarnings("ignore:the ")
+def test_what_cannot_be_kept_hides_no_error_of_the_training(
+    tmp_path, monkeypatch, method, what, error
+):
+    fill_the_disk(monkeypatch, method)
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(type(error)), folder.keep(learn, {}):
+        learn.fit(2, [RaiseAt(error)])
+    assert (folder.path / "report.html").is_file()

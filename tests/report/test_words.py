@@ -50,22 +50,6 @@ def test_setting_of_what_json_has_no_word_for():
     assert words.setting(object).startswith('"<class')
 
 
-@pytest.mark.parametrize(
-    ("name", "answer"),
-    [
-        ("valid_loss", False),
-        ("clean/accuracy", True),
-        ("binary_f1_score", True),
-        ("mean_squared_error", False),
-        ("perplexity", False),
-        ("learning", None),
-        ("glossy", None),
-    ],
-)
-def test_more_is_better(name, answer):
-    assert words.more_is_better(name) is answer
-
-
 def test_best():
     assert words.best([3.0, None, 1.0, math.nan, 1.0], rises=False) == 2
     assert words.best([3.0, None, 1.0, math.inf], rises=True) == 0

@@ -29,8 +29,8 @@ class EarlyStopping(Callback):
             logs outside of batches.
         patience: how many values in a row must fail to be better; at least 1.
         min_delta: a value counts as better if it is by more than this; at least 0.
-        mode: whether ``"min"`` or ``"max"`` is better; None takes min for names that end in
-            ``loss`` and max for those that end in ``accuracy``.
+        mode: whether ``"min"`` or ``"max"`` is better; None takes what the
+            name tells: min for a loss or an error, max for an accuracy or an f1.
         restore_best: put the parameters and buffers of the best row back at the end.
 
     Attributes:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
+from html import escape
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -210,7 +211,7 @@ class _Notebook(_Plain):
 
     def update(self, where: str, done: int, status: str) -> None:
         bar = f'<progress max="{self.total or 1}" value="{done}"></progress>' if self.total else ""
-        self.handle.update(self.html(self._page(f"{bar} {where} {status}")))
+        self.handle.update(self.html(self._page(f"{bar} {escape(f'{where} {status}')}")))
 
     def row(self, row: table.Row) -> None:
         self.rows.append(row)
@@ -224,4 +225,4 @@ class _Notebook(_Plain):
 
     def _page(self, status: str) -> str:
         rows = table.html(self.rows) if self.rows else ""
-        return f"<small>{'<br>'.join(self.lines)}</small>{rows}{status}"
+        return f"<small>{'<br>'.join(table.escaped(self.lines))}</small>{rows}{status}"

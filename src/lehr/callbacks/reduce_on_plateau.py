@@ -31,8 +31,8 @@ class ReduceOnPlateau(Callback):
         factor: what to multiply by; above 0 and below 1.
         patience: how many values in a row may fail to be better before that; at least 0.
         min_delta: a value counts as better if it is by more than this; at least 0.
-        mode: whether ``"min"`` or ``"max"`` is better; None takes min for names that end in
-            ``loss`` and max for those that end in ``accuracy``.
+        mode: whether ``"min"`` or ``"max"`` is better; None takes what the
+            name tells: min for a loss or an error, max for an accuracy or an f1.
         cooldown: how many values after a reduction are not counted against it; at least 0.
         lowest: the parameter is made no smaller than this.
         param: a hyper-parameter of the optimizer's groups, or the path of any number, as in

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast, final
 
 import torch
 
-from lehr.report.outcome import Score, Timing, scores, shown, timing
+from lehr.report.outcome import KEPT, Score, Timing, kept_accuracy, scores, shown, timing
 from lehr.report.record import RunRecord
 from lehr.report.words import duration, flat, percent, setting
 
@@ -120,6 +120,10 @@ def compare(a: RunRecord | str | Path, b: RunRecord | str | Path) -> Comparison:
     """
     a, b = (run if isinstance(run, RunRecord) else RunRecord.read(run) for run in (a, b))
     of_a, of_b = ({score.name: score for score in scores(run)} for run in (a, b))
+    if any(kept_accuracy(run) is not None for run in (a, b)):
+        for found, run in ((of_a, a), (of_b, b)):
+            if run.evaluation is not None:
+                found[KEPT] = Score(KEPT, run.evaluation.accuracy, None, None)
     shared, parting = _part(a, b)
     return Comparison(
         a=a,
@@ -157,6 +161,7 @@ def _decided(record: RunRecord) -> dict[str, Any]:
     if isinstance(preparation, dict):
         found.update(flat(cast("dict[str, Any]", preparation), "preparation."))
     told = flat(record.settings)
+    told.pop("command", None)  # it only repeats the others
     return {**told, **{key: value for key, value in found.items() if key not in told}}
 
 

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lehr.monitor import more_is_better
 from lehr.report import classes
 from lehr.report.compare import (
     Comparison,
@@ -20,7 +21,7 @@ from lehr.report.page import write_page
 from lehr.report.plots import Line
 from lehr.report.record import RunRecord
 from lehr.report.sheet import prose, section, sheet
-from lehr.report.words import best, date, duration, more_is_better, percent
+from lehr.report.words import best, date, duration, percent
 
 
 def write_comparison(a: str | Path, b: str | Path, path: str | Path) -> Path:

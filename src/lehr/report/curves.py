@@ -21,36 +21,35 @@ class Panel(NamedTuple):
     log: bool = False
 
 
-def loss_panel(record: RunRecord, color: int = 0, prefix: str = "") -> Panel:
+def loss_panel(record: RunRecord, color: int = 0) -> Panel:
     """Training loss by batch, raw and smoothed, and validation losses where they were taken.
 
     Args:
         record: of the run.
         color: of the training loss; validation takes the next.
-        prefix: put before each label, where several runs share a panel.
     """
     lines: list[Line] = []
     if "loss" in record.series:
         batches, values = record.series["loss"]
         noisy = len(values) > 40
-        lines.append(Line(f"{prefix}each batch", batches, values, color, "raw"))
+        lines.append(Line("each batch", batches, values, color, "raw"))
         if noisy:
             lines.append(
                 Line(
-                    f"{prefix}training, smoothed",
+                    "training, smoothed",
                     batches,
                     smooth(values, max(len(values) / 150, 1.0)),
                     color,
                 )
             )
         else:
-            lines[0] = Line(f"{prefix}training", batches, values, color)
+            lines[0] = Line("training", batches, values, color)
     elif any(value is not None for value in record.column("train_loss")):
-        lines.append(by_step(record, "train_loss", f"{prefix}training", color))
+        lines.append(by_step(record, "train_loss", "training", color))
     names = [name for row in record.rows for name in row if name.endswith("valid_loss")]
     for number, name in enumerate(dict.fromkeys(names), 1):
         loader = name.removesuffix("valid_loss").rstrip("/")
-        label = f"{prefix}validation{f' ({loader})' if loader else ''}"
+        label = f"validation{f' ({loader})' if loader else ''}"
         lines.append(by_step(record, name, label, color + number))
     return Panel("loss", "training batch", lines, log=True)
 

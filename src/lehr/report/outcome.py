@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+from lehr.monitor import more_is_better
 from lehr.report.record import RunRecord
-from lehr.report.words import best, duration, moment, more_is_better, number, percent
+from lehr.report.words import best, duration, moment, number, percent
 
 
 class Score(NamedTuple):
@@ -49,6 +50,36 @@ def main_score(record: RunRecord) -> Score | None:
     ranked = ["accuracy", *judged, *_valid_losses(record), "train_loss"]
     known = [found[name] for name in ranked if name in found]
     return next((score for score in known if score.best is not None), known[0] if known else None)
+
+
+KEPT = "accuracy, weights that were kept"
+"""The name of `kept_accuracy` among scores."""
+
+
+def kept_accuracy(record: RunRecord) -> float | None:
+    """The accuracy of the weights that were kept, where that is not what the last row says.
+
+    They are not those of the last row where the best were put back, or where it has no accuracy.
+
+    Returns:
+        None if the run was not evaluated, or its last row says the same.
+    """
+    if record.evaluation is None or not record.evaluation.items:
+        return None
+    found, items = record.evaluation.accuracy, record.evaluation.items
+    names = [name for name in record.metrics if is_accuracy(name) and "train_" not in name]
+    last = record.column(names[0])[-1] if names else None
+    return found if last is None or abs(found - last) > 0.5 / items else None
+
+
+def is_accuracy(name: str) -> bool:
+    """Whether a column holds shares that are written in per cent.
+
+    Example:
+        >>> is_accuracy("clean/train_accuracy"), is_accuracy("accuracy_loss")
+        (True, False)
+    """
+    return name == KEPT or name.rpartition("/")[2].removeprefix("train_") == "accuracy"
 
 
 def _valid_losses(record: RunRecord) -> list[str]:
@@ -121,12 +152,15 @@ def verdict(record: RunRecord) -> str:
         planned = record.settings.get("epochs")
         of = f" (of {planned})" if isinstance(planned, int) else ""
         said = f"{status} in epoch {numbers[-1]}{of}, after {record.batches:,} batches{spent}"
-    score = main_score(record)
+    score, kept = main_score(record), kept_accuracy(record)
+    after = "" if kept is None else f"; of the weights that were kept: {percent(kept)}"
     if score is None:
         return f"{said}; no finite number was measured."
+    if after and not is_accuracy(score.name):
+        after = f". Accuracy of the weights that were kept: {percent(kept)}"
     name = score.name.replace("_", " ").capitalize()
     when = "at the end" if record.column(score.name)[-1] is not None else "last measured"
-    return f"{said}. {name} {when}: {shown(score.name, score.final)}{_best(score, record)}."
+    return f"{said}. {name} {when}: {shown(score.name, score.final)}{_best(score, record)}{after}."
 
 
 def shown(name: str, value: float | None) -> str:
@@ -136,8 +170,11 @@ def shown(name: str, value: float | None) -> str:
         >>> shown("accuracy", 0.5), shown("valid_loss", 0.5)
         ('50.0 %', '0.5000')
     """
-    share = name.rpartition("/")[2].removeprefix("train_") == "accuracy"
-    return percent(value) if share and value is not None and 0 <= value <= 1 else number(value)
+    return (
+        percent(value)
+        if is_accuracy(name) and value is not None and 0 <= value <= 1
+        else number(value)
+    )
 
 
 def _best(score: Score, record: RunRecord) -> str:

@@ -5,13 +5,14 @@ import shlex
 from pathlib import Path
 from typing import Any, cast
 
+from lehr.monitor import more_is_better
 from lehr.report import classes
 from lehr.report.curves import figure, loss_panel, metric_panels, scheduled_panels
 from lehr.report.markup import Html, join, table, tag
 from lehr.report.outcome import timing, verdict
 from lehr.report.record import RunRecord
 from lehr.report.sheet import prose, section, sheet
-from lehr.report.words import best, date, duration, flat, more_is_better, number, percent, setting
+from lehr.report.words import best, date, duration, flat, number, percent, setting
 from lehr.table import cell, columns
 
 _LONG = 24  # rows of a table that are shown unasked

@@ -160,8 +160,8 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = 1200) -> tuple[list
     for i in range(stretches):
         stretch = range(len(x) * i // stretches, len(x) * (i + 1) // stretches)
         finite = [j for j in stretch if not math.isnan(y[j])]
-        ends = {min(finite, key=y.__getitem__), max(finite, key=y.__getitem__)} if finite else {0}
-        kept += sorted(ends if finite else {stretch[0]})
+        ends = [pick(finite, key=y.__getitem__) for pick in (min, max)] if finite else stretch[:1]
+        kept += sorted(set(ends))
     return [x[j] for j in kept], [y[j] for j in kept]
 
 

@@ -61,11 +61,13 @@ class RunRecord:
                 f"{path} is no run folder: {why}. Give a folder that lehr train made."
             )
         environment = path / "environment.json"
-        rows, series = _history(path / "history.jsonl")
+        config = _object(path / "config.json")
+        goes_on = config.get("status") == "running"
+        rows, series = _history(path / "history.jsonl", goes_on=goes_on)
         weights = path / "model.safetensors"
         return cls(
             path=path,
-            config=_object(path / "config.json"),
+            config=config,
             environment=_object(environment) if environment.is_file() else {},
             rows=rows,
             series=series,
@@ -135,12 +137,15 @@ def _parsed(text: str, where: str) -> Any:
         ) from error
 
 
-def _history(path: Path) -> tuple[list[dict[str, Any]], dict[str, Points]]:
+def _history(path: Path, *, goes_on: bool) -> tuple[list[dict[str, Any]], dict[str, Points]]:
     rows: list[dict[str, Any]] = []
     series: dict[str, Points] = {}
     if not path.is_file():
         return rows, series
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if goes_on:
+        text = text[: text.rfind("\n") + 1]  # the last line may be half written
+    lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         parsed = _parsed(line, f"{path}, line {number},")
         entry = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}

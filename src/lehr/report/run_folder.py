@@ -14,11 +14,15 @@ from typing import Any, final
 import torch
 from torch import nn
 
+from lehr.callbacks import CSVLog, JSONLLog
 from lehr.learner import Learner
 from lehr.report.evaluate import evaluate
 from lehr.report.page import write_report
+from lehr.report.plots import spans_orders
 from lehr.run import Run
 from lehr.state import ModelState
+
+_JSONL, _CSV = "history.jsonl", "history.csv"
 
 
 @final
@@ -28,7 +32,8 @@ class RunFolder:
     - ``config.json``: the settings, and how it ended: ``finished``, ``interrupted`` or ``failed``
       with the error's text (``running`` if the process was killed).
     - ``environment.json``: versions and hardware.
-    - ``history.jsonl`` (everything, by batch) and ``history.csv`` (a row for each epoch).
+    - ``history.jsonl`` (everything, by batch) and ``history.csv`` (a row for each epoch), written
+      with every finished row, so that a process that is killed leaves what it had until then.
     - ``model.safetensors``: the weights, under the names of the bare model.
     - ``loss.png``, ``lr.png``, and a plot of every other number recorded by batch.
     - ``evaluation.json`` and ``evaluation.safetensors``: what a classifier does on the validation
@@ -108,12 +113,18 @@ class RunFolder:
     def keep(self, learn: Learner, settings: Mapping[str, Any]) -> Generator[None]:
         """A scope for one ``learn.fit(…)``; however it ends, the folder then holds what there is.
 
-        What goes wrong with plots, evaluation or report is said in one warning; it hides no error
-        of the training and loses nothing else.
+        The history goes to disk with every finished row: two logs are attached to ``learn`` inside
+        the scope. Afterwards everything is written by itself, so that what goes wrong with one file
+        loses no other, and hides no error of the training; plots, evaluation and report are only
+        warned about.
 
         Args:
             learn: whose training it is.
             settings: whatever decided it; kept in ``config.json``, as text where JSON has no word.
+
+        Raises:
+            Exception: the training's own; else whatever kept config, history or weights from being
+                written, once the rest is.
         """
         config: dict[str, Any] = {
             "status": "running",
@@ -129,6 +140,8 @@ class RunFolder:
         before = learn.run
         self._write("environment.json", environment(learn.model))
         self._write("config.json", config)
+        logs = JSONLLog(self.path / _JSONL, append=True), CSVLog(self.path / _CSV, append=True)
+        learn.callbacks.extend(logs)
         try:
             yield
             config["status"] = "finished"
@@ -140,31 +153,41 @@ class RunFolder:
             config.update(status="failed", error="\n".join(lines))
             raise
         finally:
+            learn.callbacks[:] = [
+                cb for cb in learn.callbacks if all(cb is not log for log in logs)
+            ]
             run = None if learn.run is before else learn.run
             config.update(ended=_now(), stop_reason=run and run.stop_reason)
-            self._write("config.json", config)
-            self._write_weights(learn.model)
-            if run is not None:
-                run.history.to_jsonl(self.path / "history.jsonl")
-                run.history.to_csv(self.path / "history.csv")
-            self._describe(learn, run, str(config["status"]))
+            self._finish(learn, run, config)
 
-    def _describe(self, learn: Learner, run: Run | None, status: str) -> None:
-        """Plots, evaluation and report: what may go wrong without harm to the rest."""
-        problems: list[str] = []
+    def _finish(self, learn: Learner, run: Run | None, config: Mapping[str, Any]) -> None:
+        """Write everything, each by itself, what cannot be made again first."""
+        status = config["status"]
+        lost, harmless = _Attempts(), _Attempts()
+        lost("config.json", lambda: self._write("config.json", config))
         if run is not None:
-            _attempt("the plots could not be drawn", lambda: self._write_plots(run), problems)
+            lost("the history", lambda: self._write_history(run))
+        lost("the weights", lambda: self._write_weights(learn.model))
+        if run is not None:
+            harmless("the plots", lambda: self._write_plots(run))
         if run is not None and status != "failed":
-            _attempt(
-                "the model could not be evaluated", lambda: self._write_evaluation(learn), problems
-            )
-        _attempt("report.html could not be written", lambda: write_report(self.path), problems)
-        if problems:
+            harmless("the evaluation", lambda: self._write_evaluation(learn))
+        harmless("report.html", lambda: write_report(self.path))
+        raised = lost.errors[0] if lost.errors and status == "finished" else None
+        if problems := [*lost.problems, *harmless.problems]:
+            told = f"{'; '.join(problems)}. Everything else is in {self.path}."
+            if raised is not None:
+                raised.add_note(told)
+                raise raised
             # Where warnings are errors, this one must not take the place of the training's own.
             with suppress(Warning) if status != "finished" else nullcontext():
-                warnings.warn(
-                    f"{'; '.join(problems)}. Everything else is in {self.path}.", stacklevel=4
-                )
+                warnings.warn(told, stacklevel=4)
+
+    def _write_history(self, run: Run) -> None:
+        for name, write in ((_JSONL, run.history.to_jsonl), (_CSV, run.history.to_csv)):
+            part = self.path / f"{name}.part"  # until it is whole, the log's lines stay
+            write(part)
+            part.replace(self.path / name)
 
     def _write_evaluation(self, learn: Learner) -> None:
         if (evaluation := evaluate(learn)) is not None:
@@ -193,7 +216,7 @@ class RunFolder:
             if name == "loss":
                 run.recorder.plot_loss(ax)
                 ax.lines[0].set_alpha(0.6)
-                if _spans_orders(run.history[name]):
+                if spans_orders(run.history[name]):
                     ax.set(yscale="log", ylabel="loss, logarithmic")
             else:
                 run.recorder.plot(name, ax)
@@ -228,20 +251,25 @@ def environment(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _spans_orders(values: list[float]) -> bool:
-    return 0 < min(values) < max(values) / 30
-
-
 def _preparation(data: Any) -> dict[str, Any]:
     to_dict = getattr(getattr(data, "preparation", None), "to_dict", None)
     return {"preparation": to_dict()} if callable(to_dict) else {}
 
 
-def _attempt(failure: str, action: Callable[[], object], problems: list[str]) -> None:
-    try:
-        action()
-    except Exception as error:
-        problems.append(f"{failure}: {type(error).__name__}: {error}".rstrip("."))
+class _Attempts:
+    """Does one thing after the other, and remembers what went wrong."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+        self.problems: list[str] = []
+
+    def __call__(self, what: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self.errors.append(error)
+            told = f"{type(error).__name__}: {error}".rstrip(".")
+            self.problems.append(f"{what} could not be written: {told}")
 
 
 def _version() -> str:

@@ -8,9 +8,6 @@ from typing import Any, cast
 
 from lehr.table import cell
 
-HIGH = ("accuracy", "acc", "f1", "auroc", "auc", "precision", "recall", "iou", "dice", "score")
-LOW = ("loss", "error", "mae", "mse", "rmse", "perplexity")
-
 
 def number(value: float | None) -> str:
     """A measured number, or a dash for none.
@@ -110,20 +107,6 @@ def setting(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def more_is_better(metric: str) -> bool | None:
-    """Whether a metric of this name should rise, or fall; None if the name does not tell.
-
-    Example:
-        >>> more_is_better("accuracy"), more_is_better("clean/valid_loss"), more_is_better("size")
-        (True, False, None)
-    """
-    words = metric.rpartition("/")[2].lower().split("_")
-    for names, answer in ((LOW, False), (HIGH, True)):
-        if any(word in names for word in words):
-            return answer
-    return None
 
 
 def best(values: list[float | None], rises: bool) -> int | None:
