@@ -55,7 +55,7 @@ def test_the_table_of_a_fit_is_one_output_updated_in_place(cells):
 
 @pytest.mark.slow
 def test_a_run_its_history_and_a_summary_are_tables(cells):
-    for text, rows in (("run", 7), ("run.history", 7), ("learn.summary()", 20)):
+    for text, rows in (("run", 7), ("run.history", 7), ("learn.summary()", 23)):
         (found,) = [c for c in cells if c.source.splitlines()[-1] == text]
         (page,) = shown(found, "text/html")
         assert page.count("<tr>") == rows

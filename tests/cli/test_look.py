@@ -9,8 +9,8 @@ def test_find_lr_draws_the_loss_and_suggests(succeed):
     lines = out.splitlines()
     assert "┤" in lines[0]
     assert lines[12].split()[0] == "1e-06"
-    assert lines[13] == "picture: lr.png"
-    assert 1e-3 < float(re.fullmatch(r"suggestion: (\S+)", lines[14])[1]) < 1
+    assert 1e-3 < float(re.fullmatch(r"suggestion: (\S+)", lines[13])[1]) < 1
+    assert lines[14] == "picture: lr.png"
     assert Path("lr.png").read_bytes().startswith(b"\x89PNG")
 
 

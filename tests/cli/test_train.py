@@ -56,6 +56,7 @@ def test_train_says_what_it_does_and_keeps_it(call, config):
         "schedule": "one_cycle(0.005)",
         "seed": 3,
         "data_options": {},
+        "items": [1438, 359],
         "outputs": 10,
         "patience": None,
         "device": None,
@@ -284,8 +285,9 @@ def test_an_error_of_the_training_is_said_and_kept(call, config, monkeypatch):
     monkeypatch.setattr(job.nn, "CrossEntropyLoss", lambda label_smoothing: break_down)
     result = call(*QUICK, "--out", "a")
     assert result.exit_code == 1
-    expected = "error: RuntimeError: the loss broke down Add --debug to see where.\n"
-    assert result.stderr == expected
+    assert result.stderr.startswith("error: RuntimeError: the loss broke down In compute_loss, ep")
+    assert result.stderr.endswith("Add --debug to see where.\n")
+    assert result.stderr.count("\n") == 1
     assert result.stdout.endswith("run folder: a\nreport: a/report.html\n")
     assert config("a")["status"] == "failed"
     assert config("a")["error"].startswith("RuntimeError: the loss\nbroke down")

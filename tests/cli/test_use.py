@@ -155,7 +155,9 @@ def test_a_model_of_ones_own_is_named_again_before_it_is_imported(succeed, refus
     message = refused("evaluate", "run", code=1)
     assert "Give --model nets.py:Net to say that it may be imported" in message
     assert not Path("imported").exists()
-    assert "accuracy" in succeed("evaluate", "run", "--model", "nets.py:Net")
+    Path("moved").mkdir()
+    Path("nets.py").rename("moved/nets.py")
+    assert "accuracy" in succeed("evaluate", "run", "--model", "moved/nets.py:Net")
     assert Path("imported").exists()
 
 
@@ -255,3 +257,30 @@ def test_broken_images_are_named_and_left_out_if_asked(call, refused):
     assert result.exit_code == 0, result.output
     (line,) = result.stderr.splitlines()
     assert re.match(r"warning: 1 of 25 images cannot be decoded and are left out: .*bad\.jpg", line)
+
+
+def test_data_that_have_changed_are_not_divided_in_another_way_silently(refused, succeed, trained):
+    Image.new("RGB", (10, 10)).save("data/red/new.jpg")
+    message = refused("evaluate", "run", code=1)
+    assert re.search(
+        r"data has changed since the training: it had \[19, 5\] items .* \[20, 5\]", message
+    )
+    assert "all, 25 items" in succeed("evaluate", "run", "--split", "all")
+
+
+def test_data_of_another_kind_and_models_not_asked_for_are_refused(refused, trained):
+    Path("t.csv").write_text("a,y\n1,2\n")
+    message = refused("evaluate", "run", "t.csv", code=1)
+    assert re.search(r"trained on data of the kind image; \S+t\.csv is of the kind table", message)
+    message = refused("evaluate", "run", "--model", "nets.py:Net", code=1)
+    assert message == "run was trained with resnet, which needs no --model. Leave it out."
+
+
+def test_columns_and_whole_numbers_to_predict(succeed, config):
+    lines = ["id,a,price", *(f"no{i},{i % 9},{100 + 7 * (i % 9)}" for i in range(300))]
+    Path("t.csv").write_text("\n".join(lines))
+    options = ("--target", "price", "--columns", "a", "--regression", "--epochs", 2, "--lr", 0.01)
+    succeed("train", "t.csv", *options, "--out", "run")
+    assert config("run")["settings"]["outputs"] == 1
+    assert "--columns a --regression" in config("run")["settings"]["command"]
+    assert "squared error" in succeed("evaluate", "run")

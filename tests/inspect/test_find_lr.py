@@ -196,3 +196,20 @@ def test_bad_arguments_speak_and_change_nothing(arguments, message):
     with pytest.raises(ValueError, match=message):
         learn.find_lr(**arguments)
     assert first_difference(before, capture(learn.state_entries())) is None
+
+
+def test_a_loss_that_is_nan_from_the_start_is_said():
+    learn = tiny_learner(loss_func=lambda pred, yb: pred.sum() * math.nan)
+    with pytest.raises(
+        ValueError, match=r"the loss must be a finite number .*; got nan in the fir"
+    ):
+        learn.find_lr()
+
+
+def test_a_noisy_batch_of_a_model_that_fits_is_no_divergence():
+    losses = iter([0.003, 0.002, *([0.003] * 8), 0.1, *([0.003] * 100)])
+
+    def loss_func(pred, yb):
+        return pred.sum() * 0 + next(losses)
+
+    assert len(tiny_learner(loss_func=loss_func).find_lr(steps=30).losses) == 30

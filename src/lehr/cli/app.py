@@ -69,7 +69,9 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
         if debug:
             raise
         ours = isinstance(error, (OSError, TypeError, ValueError, ImportError, ArithmeticError))
-        text = str(error) if ours else f"{type(error).__name__}: {error} Add --debug to see where."
+        notes = " ".join(getattr(error, "__notes__", ()))
+        where = f"{type(error).__name__}: {error} {notes} Add --debug to see where."
+        text = str(error) if ours else where
         raise typer.Exit(_say_error(text, code=code)) from None
 
 

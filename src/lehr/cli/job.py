@@ -41,7 +41,8 @@ _SETTINGS = (
     *("label_smoothing", "patience", "seed", "device"),
 )
 _DATA_OPTIONS = (
-    *("size", "augment", "valid_share", "target", "missing", "skip_broken", "num_workers"),
+    *("size", "augment", "valid_share", "target", "columns", "regression", "missing"),
+    *("skip_broken", "num_workers"),
 )
 
 
@@ -64,6 +65,8 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     recipe = recipe_for(source)
     given = {**dict.fromkeys(_SETTINGS), **given}
     options = {name: given[name] for name in _DATA_OPTIONS if given.get(name) is not None}
+    if "columns" in options:
+        options["columns"] = [name.strip() for name in options["columns"].split(",")]
     _check_options(source, options)
     opt = known("optimizer", given["opt"] or "adamw", OPTIMIZERS)
     decay = OPTIMIZERS[opt].weight_decay
@@ -107,6 +110,7 @@ def open_job(settings: dict[str, Any]) -> Job:
     shape = tuple(xb.shape[1:])
     settings["model"] = settings["model"] or ("resnet" if len(shape) == 3 else "mlp")
     settings["outputs"] = yb.shape[1] if bunch.c is None else bunch.c
+    settings["items"] = [len(bunch.train_ds), len(bunch.valid_ds)]
     if bunch.c is None:
         if settings["label_smoothing"] != recipe.label_smoothing:
             raise ValueError(

@@ -10,6 +10,7 @@ from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.chart import chart
 from lehr.cli.job import open_job, prepare
+from lehr.cli.recipes import recipe_for
 from lehr.schedule_text import parse_schedule, schedule_names
 
 Picture = Annotated[
@@ -32,6 +33,8 @@ def find_lr(
     augment: options.Augment = None,
     valid_share: options.ValidShare = None,
     target: options.Target = None,
+    columns: options.Columns = None,
+    regression: options.Regression = None,
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
     num_workers: options.Workers = None,
@@ -50,13 +53,13 @@ def find_lr(
         room = max(smoothed[0] - min(smoothed), 1e-9)
         limits = (min(smoothed), smoothed[0] + room / 2)
         typer.echo(chart(curve.lrs, smoothed, log_x=True, limits=limits))
-        _save(curve.plot, out)
         if curve.suggestion is None:
             raise ValueError(
                 f"the loss does not fall at any learning rate from {start:g} to {end:g}. Look at "
                 "the data and the model, or give another --start and --end."
             )
         typer.echo(f"suggestion: {curve.suggestion:.3g}")
+        _save(curve.plot, out)
 
 
 @app.command(epilog="Example: lehr schedule 'one_cycle(0.5)'")
@@ -102,14 +105,16 @@ def explain(
     device: options.DeviceName = None,
     size: options.Size = None,
     target: options.Target = None,
+    columns: options.Columns = None,
+    regression: options.Regression = None,
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
     debug: Debug = False,
 ) -> None:
     """Show what lehr train DATA would run: the model's layers, and the loop with all listeners."""
     with errors(debug, code=USAGE):
-        lr = None if "(" in schedule else "1e-3"
-        settings = prepare({**context.params, "lr": lr})
+        finds = recipe_for(source).lr is None and "(" not in schedule
+        settings = prepare({**context.params, "lr": "1e-3" if finds else None})
     with errors(debug, code=FAILURE):
         job = open_job(settings)
         typer.echo(f"{job.learn.summary()}\n")

@@ -109,6 +109,13 @@ ValidShare = Annotated[
     float | None, Option(help="Share held out, where the data are not divided already.")
 ]
 Target = Annotated[str | None, Option(help="The column to predict; tables need it.")]
+Columns = Annotated[
+    str | None, Option(help="The columns of a table to use, with commas between; else all others.")
+]
+Regression = Annotated[
+    bool | None,
+    Option("--regression", help="The target is a number to predict, though all are whole."),
+]
 Missing = Annotated[
     str | None, Option(help="Missing values in a table: error (default), mean or drop.")
 ]

@@ -73,4 +73,15 @@ def recipe_for(source: str) -> Recipe:
     """
     if source in RECIPES:
         return RECIPES[source]
-    return {".csv": TABLE, ".tsv": TABLE, ".npz": ARRAY}.get(Path(source).suffix.lower(), IMAGES)
+    return {"table": TABLE, "array": ARRAY, "image": IMAGES}[kind_of(source)]
+
+
+def kind_of(source: str) -> str:
+    """The kind of preparation that data of this name or path get.
+
+    Example:
+        >>> kind_of("mnist"), kind_of("people.csv"), kind_of("photos")
+        ('image', 'table', 'image')
+    """
+    kinds = {".csv": "table", ".tsv": "table", ".npz": "array"}
+    return kinds.get(Path(source).suffix.lower(), "image")

@@ -33,6 +33,8 @@ def train(
     augment: options.Augment = None,
     valid_share: options.ValidShare = None,
     target: options.Target = None,
+    columns: options.Columns = None,
+    regression: options.Regression = None,
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
     num_workers: options.Workers = None,

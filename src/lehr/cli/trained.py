@@ -56,7 +56,8 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
     record = RunRecord.read(path)
     settings = cast(dict[str, Any] | None, record.config.get("settings"))
     stored = record.config.get("preparation")
-    needed = ("model", "outputs", "opt", "weight_decay", "label_smoothing", "data", "batch_size")
+    needed = ("model", "outputs", "opt", "weight_decay", "label_smoothing", "data")
+    needed += ("batch_size", "items")
     if not is_mapping(settings) or any(name not in settings for name in needed):
         raise ValueError(
             f"{path} was not made by lehr train: its config.json does not say which model was "
@@ -75,12 +76,14 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
     known("optimizer", settings["opt"], OPTIMIZERS)
     preparation = preparation_from(stored)
     name: str = settings["model"]
-    if is_import_path(name) and model != name:
+    if is_import_path(name) and model is None:
         raise ValueError(
             f"{path} was trained with a model of your own, {name}. Give --model {name} to say that "
-            "it may be imported and run."
+            "it may be imported and run, or where it is now."
         )
-    built = build(name, preparation.item_shape, settings["outputs"])
+    if model is not None and not is_import_path(name):
+        raise ValueError(f"{path} was trained with {name}, which needs no --model. Leave it out.")
+    built = build(model or name, preparation.item_shape, settings["outputs"])
     _load(built, record.weights)
     return Trained({**settings, "device": device}, preparation, built.eval())
 

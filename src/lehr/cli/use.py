@@ -15,6 +15,7 @@ from typer import Argument, Option
 from lehr import DataBunch, data
 from lehr.cli import options
 from lehr.cli.app import FAILURE, Debug, app, errors
+from lehr.cli.recipes import kind_of
 from lehr.cli.trained import Trained, open_trained
 from lehr.data.catalog import SOURCES
 from lehr.errors import did_you_mean
@@ -61,11 +62,20 @@ def evaluate(
             path = str(Path(path).expanduser().resolve())
         chosen = _split(split) or ("valid" if path == own else "all")
         bunch = _open(trained, path, chosen, batch_size, skip_broken)
+        counts = [len(bunch.train_ds), len(bunch.valid_ds)]
+        if path == own and chosen in ("train", "valid") and counts != trained.settings["items"]:
+            raise ValueError(
+                f"{path} has changed since the training: it had {trained.settings['items']} items "
+                f"to train and validate on, now {counts}, so that they would be divided in another "
+                "way. Use --split all, or bring back the data as they were."
+            )
         loader = bunch.train_dl if chosen == "train" else bunch.valid_dl
         results = trained.learner(bunch).validate(loader)
         typer.echo(f"data: {path}, {chosen}, {len(loader.dataset):,} items")
         for name, value in results.items():
             typer.echo(f"{name.removeprefix('valid_')}: {value:.4f}")
+        if not trained.preparation.classes:
+            typer.echo("(the loss is the squared error of the standardised target)")
 
 
 @app.command(epilog="Example: lehr predict runs/photos-20260101-120000 new/*.jpg > answers.csv")
@@ -114,6 +124,12 @@ def _open(
 ) -> DataBunch:
     settings = trained.settings
     chosen: dict[str, Any] = {"preparation": trained.preparation}
+    kind = kind_of(path)
+    if kind != trained.preparation.kind:
+        raise ValueError(
+            f"the run was trained on data of the kind {trained.preparation.kind}; {path} is of the "
+            f"kind {kind}. Give data like those of the training."
+        )
     if path == settings["data"]:
         kept = dict(settings.get("data_options", {}))
         for name in ("augment", "size", "normalize"):  # the preparation says these
@@ -131,7 +147,7 @@ def _open(
 def _expanded(files: Iterable[Path]) -> Iterator[Path]:
     for path in files:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.name[0] != ".")
             if not inside:
                 raise FileNotFoundError(f"{path} holds no files. Give files to predict.")
             yield from inside

@@ -18,8 +18,9 @@ from lehr.smoothing import smooth
 if TYPE_CHECKING:
     from lehr.run import Run
 
-_DIVERGED = 4.0  # times the lowest smoothed loss
-_DECAY = 0.9  # of the mean that tells divergence
+_BEGIN = 10  # steps whose mean loss is that of the beginning
+_LATELY = 5  # steps whose median tells divergence: one bad batch does not
+_DIVERGED = 4.0  # times the loss of the beginning
 _WIDTH = 2.0  # of the smoothing, in steps
 _SHARE = 0.95  # of the fall that makes the suggestion
 _SURE = 4.0  # standard errors: the lowest place is the best of many, so two would prove nothing
@@ -81,6 +82,12 @@ def find_lr(learn: Learner, start: float, end: float, steps: int) -> LRCurve:
     ]
     others = [cb for cb in learn.callbacks if isinstance(cb, ParamScheduler)]
     learn.rehearse(steps, [*drivers, watch], without=others)
+    if not watch.losses:
+        raise ValueError(
+            "the loss must be a finite number before lr has moved anything; got "
+            f"{watch.bad} in the first batch. Look at the inputs, the targets and the model's "
+            "weights."
+        )
     return LRCurve(watch.lrs, watch.losses, suggest(watch.lrs, watch.losses))
 
 
@@ -132,8 +139,7 @@ class _Watch(Callback):
         self.sweep = sweep
         self.lrs: list[float] = []
         self.losses: list[float] = []
-        self._mean = self._norm = 0.0
-        self._best = math.inf
+        self.bad: float | None = None
 
     def after_loss(self, run: "Run") -> None:
         """Read the loss; stop before a step that would be taken with one that is not finite."""
@@ -141,14 +147,13 @@ class _Watch(Callback):
             return
         loss = float(run.mean_loss.detach())
         if not math.isfinite(loss):
+            self.bad = loss
             raise CancelFit("the loss is not finite")
         self.lrs.append(self.sweep(run.pos))
         self.losses.append(loss)
-        self._mean = _DECAY * self._mean + (1 - _DECAY) * loss
-        self._norm = _DECAY * self._norm + (1 - _DECAY)
-        smoothed = self._mean / self._norm
-        self._best = min(self._best, smoothed)
-        if smoothed > _DIVERGED * self._best:
+        begin = statistics.fmean(self.losses[:_BEGIN])
+        lately = statistics.median(self.losses[-_LATELY:])
+        if len(self.losses) >= _BEGIN + _LATELY and lately > _DIVERGED * begin:
             raise CancelFit("the loss has diverged")
 
 
