@@ -73,7 +73,7 @@ LR = Annotated[
     str | None,
     Option(
         help="The highest learning rate: a number, or auto to find one first, as lehr find-lr "
-        "does. Known data sets have a number, all others auto.",
+        "does. digits and mnist have a number, all others auto.",
         autocompletion=lambda: ["auto"],
     ),
 ]

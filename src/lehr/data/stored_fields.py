@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-_TODO = "Is this the file that lehr wrote? Work the preparation out again from the data."
+_ADVICE = "Is this the file that lehr wrote? Work the preparation out again from the data."
 
 
 def check_fields(what: str, stored: Any, names: Collection[str]) -> Mapping[str, Any]:
@@ -23,12 +23,12 @@ def check_fields(what: str, stored: Any, names: Collection[str]) -> Mapping[str,
         2
     """
     if not isinstance(stored, Mapping):
-        raise ValueError(f"{what} must be a dict; got {stored!r}. {_TODO}")
+        raise ValueError(f"{what} must be a dict; got {stored!r}. {_ADVICE}")
     fields = cast("Mapping[str, Any]", stored)
     if set(fields) != set(names):
         raise ValueError(
             f"{what} must have the fields {', '.join(names)}; got {', '.join(map(str, fields))}. "
-            f"{_TODO}"
+            f"{_ADVICE}"
         )
     return fields
 
@@ -45,7 +45,7 @@ def text_field(stored: Mapping[str, Any], name: str) -> str:
     """
     value = stored[name]
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be text; got {value!r}. {_TODO}")
+        raise ValueError(f"{name} must be text; got {value!r}. {_ADVICE}")
     return value
 
 
@@ -61,7 +61,7 @@ def texts_field(stored: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """
     values = list_field(stored, name)
     if not all(isinstance(value, str) for value in values) or len(set(values)) < len(values):
-        raise ValueError(f"{name} must be a list of different texts; got {values!r}. {_TODO}")
+        raise ValueError(f"{name} must be a list of different texts; got {values!r}. {_ADVICE}")
     return tuple(values)
 
 
@@ -77,7 +77,7 @@ def list_field(stored: Mapping[str, Any], name: str) -> list[Any]:
     """
     value = stored[name]
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{name} must be a list; got {value!r}. {_TODO}")
+        raise ValueError(f"{name} must be a list; got {value!r}. {_ADVICE}")
     return list(cast("list[Any]", value))
 
 
@@ -113,5 +113,5 @@ def _number(name: str, value: Any, positive: bool) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or (positive and value <= 0):
         allowed = "a finite number above 0" if positive else "a finite number"
-        raise ValueError(f"{name} must be {allowed}; got {value!r}. {_TODO}")
+        raise ValueError(f"{name} must be {allowed}; got {value!r}. {_ADVICE}")
     return float(value)
