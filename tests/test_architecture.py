@@ -3,6 +3,7 @@
 import ast
 import re
 import statistics
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def rows(first_heading: str) -> list[list[list[str]]]:
 
 
 FLOORS = [rooms for _, rooms in rows("floor")]
+APART = len(FLOORS) - 1
+RUNGS = re.search(r"losses ▸ .* ▸ anneal", PAGE)[0].split(" ▸ ")
 
 
 def edges(title: str) -> list[tuple[str, list[str]]]:
@@ -100,6 +103,11 @@ def test_every_room_stands_on_one_floor_and_every_name_on_the_page_exists():
 def test_imports_point_down_or_along_a_listed_edge(path):
     source = room(path)
     for target, inside in imports(path):
+        if floor(source) == APART or floor(target) == APART:
+            assert floor(source) == floor(target), f"{source} -> {target}: foundations stand apart"
+            below, own = (RUNGS.index(Path(name).name) for name in (target, source))
+            assert below < own, f"{source} -> {target} is no lower rung"
+            continue
         if target == source or floor(target) < floor(source):
             continue
         if floor(target) == floor(source):
@@ -107,6 +115,17 @@ def test_imports_point_down_or_along_a_listed_edge(path):
         else:
             assert inside, f"{source} -> {target} points up, at module level"
             assert allowed(DOORS, source, target), f"{source} -> {target} is no listed door"
+
+
+@pytest.mark.parametrize("path", [SOURCE / f"foundations/{rung}.py" for rung in RUNGS], ids=room)
+def test_a_rung_is_short_and_imports_torch_or_lower_rungs(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 120
+    known = {"torch", "lehr", *sys.stdlib_module_names}
+    for node in ast.walk(ast.parse(text)):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        assert {name.split(".")[0] for name in names} <= known
 
 
 def test_every_listed_edge_and_door_is_used():

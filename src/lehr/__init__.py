@@ -4,10 +4,11 @@ Every line of the loop can be watched, changed, wrapped or replaced by a callbac
 and everything that is a number can be annealed.
 """
 
-from lehr import callbacks, data, events, models, schedules
+from lehr import callbacks, data, events, init, models, schedules
 from lehr.callback import Callback
 from lehr.data import DataBunch
 from lehr.events import CancelBatch, CancelEpoch, CancelFit, Layer, Phase
+from lehr.inspect.audit import audit
 from lehr.learner import Learner
 from lehr.metrics import accuracy
 from lehr.run import Run
@@ -26,9 +27,11 @@ __all__ = [
     "Phase",
     "Run",
     "accuracy",
+    "audit",
     "callbacks",
     "data",
     "events",
+    "init",
     "models",
     "schedules",
     "seed",

@@ -13,6 +13,12 @@ from lehr.types import OptFactory, is_mapping
 
 T = TypeVar("T")
 
+_MODULE = (
+    *("__call__", "train", "eval", "state_dict", "load_state_dict"),
+    *("modules", "named_modules", "parameters", "named_parameters", "buffers", "named_buffers"),
+)
+"""What the loop, its states and its probes use of a model."""
+
 
 def check_learner(
     model: Any, loss_func: Any, data: Any, split_batch: Any, weight: Any, reduction: Any
@@ -22,9 +28,10 @@ def check_learner(
     Raises:
         TypeError, ValueError: one of the arguments cannot be used.
     """
-    if not isinstance(model, nn.Module):
+    if isinstance(model, type) or not all(hasattr(model, name) for name in _MODULE):
         raise TypeError(
-            f"model must be a torch.nn.Module; got {model!r}. Call its class, if it is one."
+            f"model must be a torch.nn.Module; got {model!r}. Call its class, if it is one; a "
+            f"model of another kind needs {', '.join(_MODULE)}."
         )
     if not callable(loss_func) or isinstance(loss_func, type):
         raise TypeError(

@@ -6,10 +6,7 @@ from lehr.notebook import in_notebook
 
 
 def axes(ax: Any = None, *, size: tuple[float, float] = (6, 3.5)) -> Any:
-    """``ax`` itself, or the axes of a new figure of pyplot's.
-
-    In a notebook the figure is taken off pyplot's list at once, so that a cell that ends in it
-    shows it once and not twice; elsewhere it waits for ``plt.show()``.
+    """``ax`` itself, or the axes of a new figure, as `panels` makes it.
 
     Args:
         ax: matplotlib axes, or None.
@@ -22,11 +19,26 @@ def axes(ax: Any = None, *, size: tuple[float, float] = (6, 3.5)) -> Any:
         >>> axes().figure.get_size_inches().tolist()
         [6.0, 3.5]
     """
-    if ax is not None:
-        return ax
+    return panels(1, size=size)[0] if ax is None else ax
+
+
+def panels(count: int, *, size: tuple[float, float]) -> list[Any]:
+    """Axes side by side in a new figure of pyplot's.
+
+    In a notebook the figure is taken off pyplot's list at once, so that a cell that ends in it
+    shows it once and not twice; elsewhere it waits for ``plt.show()``.
+
+    Args:
+        count: how many.
+        size: width and height of the figure, in inches.
+
+    Example:
+        >>> len(panels(2, size=(8, 3)))
+        2
+    """
     import matplotlib.pyplot as plt
 
-    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    figure, grid = plt.subplots(1, count, figsize=size, layout="constrained", squeeze=False)
     if in_notebook():
         plt.close(figure)
-    return ax
+    return list(grid[0])

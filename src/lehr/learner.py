@@ -19,9 +19,10 @@ from lehr.plan import OnePass, Plan, feeds
 from lehr.probe import probe
 from lehr.run import Run
 from lehr.signals import interruptible
-from lehr.types import LossFunc, OptFactory, SplitBatch, Stateful, is_mapping
+from lehr.types import LossFunc, OptFactory, Scores, SplitBatch, Stateful, is_mapping
 
 if TYPE_CHECKING:
+    from lehr.inspect.audit import Audit
     from lehr.inspect.find_lr import LRCurve
     from lehr.inspect.summary import Summary
 
@@ -149,9 +150,7 @@ class Learner:
                 self.steps_done += run.n_steps
         return run
 
-    def validate(
-        self, data: Any = None, callbacks: Iterable[Callback] = ()
-    ) -> dict[str, float | None]:
+    def validate(self, data: Any = None, callbacks: Iterable[Callback] = ()) -> Scores:
         """Loss and metrics over the validation set.
 
         Only callbacks that prepare batches or set the precision take part, so nothing is logged,
@@ -183,9 +182,7 @@ class Learner:
         run = Run(self, plan, [*self._bystanders(), *defaults, *self._checked(callbacks)])
         run.validate()
         row = run.history.rows[-1]
-        return {
-            name: value for name, value in row.items() if name not in ("epoch", "step", "seconds")
-        }
+        return {k: v for k, v in row.items() if k not in ("epoch", "step", "seconds")}
 
     def predict(self, data: Any) -> Any:
         """What the model makes of a batch of inputs, or of every batch of a loader.
@@ -239,18 +236,24 @@ class Learner:
 
         Example:
             >>> from lehr.testing import tiny_learner
-            >>> print(tiny_learner().summary())
-            layer  type    output  parameters  group
-            0      Linear  (8, 4)          16  0
-            1      ReLU    (8, 4)           –  –
-            2      Linear  (8, 2)          10  0
-            input (8, 3)
-            26 parameters, 26 of them trained
-            group 0: SGD, 26 parameters, lr 0.1, momentum 0, weight_decay 0
+            >>> [(layer.name, layer.output) for layer in tiny_learner().summary().layers]
+            [('0', '(8, 4)'), ('1', '(8, 4)'), ('2', '(8, 2)')]
         """
         from lehr.inspect.summary import summary
 
         return summary(self)
+
+    def audit(self, *, repair: str | None = None) -> "Audit":
+        """Does the initialisation work? `lehr.audit` of the first training batch and the loss.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> tiny_learner().audit().healthy
+            True
+        """
+        from lehr.inspect.audit import audit_learner
+
+        return audit_learner(self, repair)
 
     def state_entries(self) -> dict[str, Stateful]:
         """Everything of this Learner that can change, by name, each with its ``state_dict``."""
@@ -383,11 +386,8 @@ class Learner:
         return callbacks
 
     def _bystanders(self) -> list[Callback]:
-        return [
-            callback
-            for callback in self._checked(self.callbacks)
-            if callback.phase == Phase.PREPARE or callback.layer == Layer.PRECISION
-        ]
+        attached = self._checked(self.callbacks)
+        return [cb for cb in attached if cb.phase == Phase.PREPARE or cb.layer == Layer.PRECISION]
 
     def _everybody(self, more: Iterable[Callback] = ()) -> list[Callback]:
         from lehr.callbacks import Metrics, Progress, Recorder

@@ -17,6 +17,9 @@ Batch = Any
 LossFunc = Callable[..., Tensor]
 """``(pred, yb) -> scalar``, or ``(pred) -> scalar`` for batches without targets."""
 
+Scores = dict[str, float | None]
+"""Loss and metrics by name; None for a mean over nothing."""
+
 OptFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
 """``parameters -> optimizer``, for example ``functools.partial(torch.optim.SGD, lr=0.1)``."""
 

@@ -20,7 +20,17 @@ COMMANDS = sorted(
 
 def test_all_commands_are_there():
     assert [
-        *("compare", "evaluate", "explain", "find-lr", "predict", "report", "schedule", "train")
+        *(
+            "audit",
+            "compare",
+            "evaluate",
+            "explain",
+            "find-lr",
+            "predict",
+            "report",
+            "schedule",
+            "train",
+        )
     ] == COMMANDS
 
 

@@ -1,7 +1,8 @@
 """Commands that look before anything is trained: ``find-lr``, ``schedule``, ``explain``."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -59,7 +60,7 @@ def find_lr(
                 "the data and the model, or give another --start and --end."
             )
         typer.echo(f"suggestion: {curve.suggestion:.3g}")
-        _save(curve.plot, out)
+        save_picture(curve.plot, out)
 
 
 @app.command(epilog="Example: lehr schedule 'one_cycle(0.5)'")
@@ -82,7 +83,7 @@ def schedule(
     """Draw a schedule over the share of the fit that is done."""
     with errors(debug, code=USAGE):
         curve = parse_schedule(text, peak=1.0)
-        _save(curve.plot, out)
+        save_picture(curve.plot, out)
         if steps is None:
             at = [i / 400 for i in range(401)]
             typer.echo(repr(curve))
@@ -121,11 +122,19 @@ def explain(
         typer.echo(job.learn.explain(job.callbacks))
 
 
-def _save(plot: object, out: Path | None) -> None:
+def save_picture(plot: Callable[[Any], Any], out: Path | None, *, panels: int = 1) -> None:
+    """Draw into a file, if one was named, and say so.
+
+    Args:
+        plot: draws into the axes that it is given; into a list of them if there are several.
+        out: the file; its ending decides the format.
+        panels: axes side by side.
+    """
     if out is not None:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
-        plot(figure.subplots())  # type: ignore[reportCallIssue]
+        figure = Figure(figsize=(7 if panels == 1 else 11, 4), dpi=150, layout="constrained")
+        axes = list(figure.subplots(1, panels, squeeze=False)[0])
+        plot(axes[0] if panels == 1 else axes)
         figure.savefig(out)
         typer.echo(f"picture: {out}")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from lehr import optimizers, table
-from lehr.data.feed import Feed
+from lehr.inspect.first_batch import first_batch
 from lehr.learner import Learner
 from lehr.state import bare
 from lehr.types import is_mapping, is_sequence
@@ -94,7 +94,7 @@ def summary(learn: Learner) -> Summary:
     def note(module: nn.Module, args: Any, output: Any) -> None:
         called.setdefault(module, shapes(output))
 
-    batch = _first_batch(learn)
+    batch = first_batch(learn)
     modules = cast(Iterator[tuple[str, nn.Module]], model.named_modules())
     parts = {module: name for name, module in modules if _acts_itself(module)}
     handles = [module.register_forward_hook(note) for module in parts]
@@ -138,12 +138,6 @@ def _shapes(value: Any, name: str = "") -> Iterator[str]:
     elif is_sequence(value):
         for inner in value:
             yield from _shapes(inner)
-
-
-def _first_batch(learn: Learner) -> Any:
-    with learn.probe():
-        feed = Feed(learn.data.train_dl, "train_dl")
-        return next(feed.epoch(seed=learn.seed, epoch=learn.epochs_done))[0]
 
 
 def _acts_itself(module: nn.Module) -> bool:

@@ -1,0 +1,69 @@
+"""``lehr audit``: does this model's initialisation work on these data?"""
+
+import json
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from lehr.cli import options
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
+from lehr.cli.job import known, open_job, prepare
+from lehr.cli.look import Picture, save_picture
+from lehr.inspect.cures import CURES
+from lehr.models import MODELS
+
+
+@app.command(epilog="Example: lehr audit cnn --data mnist --repair kaiming")
+def audit(
+    context: typer.Context,
+    model: Annotated[
+        str,
+        Argument(
+            metavar="MODEL",
+            help=f"{', '.join(MODELS)}; or your own, as package.module:Name or "
+            "path/to/file.py:Name.",
+            autocompletion=lambda: list(MODELS),
+        ),
+    ],
+    source: Annotated[
+        str,
+        Option(
+            "--data",
+            help="What to send through it: anything that lehr train takes.",
+            autocompletion=options.complete_data,
+        ),
+    ] = "digits",
+    repair: Annotated[
+        str | None,
+        Option(
+            help=f"Initialise anew and look again: {', '.join(CURES)}.",
+            autocompletion=lambda: list(CURES),
+        ),
+    ] = None,
+    batch_size: options.BatchSize = 128,
+    label_smoothing: options.LabelSmoothing = None,
+    seed: options.Seed = None,
+    device: options.DeviceName = None,
+    size: options.Size = None,
+    target: options.Target = None,
+    columns: options.Columns = None,
+    regression: options.Regression = None,
+    missing: options.Missing = None,
+    skip_broken: options.SkipBroken = None,
+    as_json: Annotated[bool, Option("--json", help="Print everything as JSON instead.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with 1 if there is a problem.")] = False,
+    out: Picture = None,
+    debug: Debug = False,
+) -> None:
+    """Send one batch through a fresh model and back; say where signal or gradient is lost."""
+    with errors(debug, code=USAGE):
+        if repair is not None:
+            known("repair", repair, dict.fromkeys(CURES))
+        settings = prepare({**context.params, "lr": "1e-3"})
+    with errors(debug, code=FAILURE):
+        found = open_job(settings).learn.audit(repair=repair)
+        typer.echo(json.dumps(found.to_dict()) if as_json else str(found))
+        save_picture(found.plot, out, panels=2)
+    if strict and not found.healthy:
+        raise typer.Exit(FAILURE)

@@ -1,0 +1,126 @@
+"""What single layers answer while their model runs, without a trace in the model."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from lehr.types import Batch, is_mapping, is_sequence
+
+Forward = Callable[[nn.Module, Any], object]
+"""How a model is called with a batch."""
+
+
+def call(model: nn.Module, batch: Batch) -> object:
+    """``model(batch)``; a tuple or list is taken as positional arguments, a dict as named ones.
+
+    Example:
+        >>> call(nn.Bilinear(2, 3, 4), (torch.ones(5, 2), torch.ones(5, 3))).shape
+        torch.Size([5, 4])
+    """
+    if is_mapping(batch):
+        return model(**batch)
+    return model(*batch) if is_sequence(batch) else model(batch)
+
+
+@contextmanager
+def in_training_mode(model: nn.Module) -> Generator[None]:
+    """Training mode without gradients; each module's mode and the buffers are put back after it.
+
+    Example:
+        >>> model = nn.BatchNorm1d(2).eval()
+        >>> with in_training_mode(model):
+        ...     _ = model(torch.ones(4, 2))
+        >>> model.training, model.running_mean.tolist()
+        (False, [0.0, 0.0])
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
+    ]
+    try:
+        with torch.no_grad():
+            model.train()
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for module, name, buffer, before in buffers:
+            with torch.no_grad():
+                setattr(module, name, buffer.copy_(before))
+
+
+@contextmanager
+def random_state_kept() -> Generator[None]:
+    """Torch's default generators continue after it as if nothing had been drawn.
+
+    Example:
+        >>> with random_state_kept():
+        ...     first = torch.rand(())
+        >>> bool(torch.rand(()) == first)
+        True
+    """
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        yield
+
+
+def in_call_order(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> list[str]:
+    """Names of the layers that answer with a tensor during ``run()``, in order of first calls.
+
+    Example:
+        >>> model = nn.ModuleDict({"last": nn.Tanh(), "first": nn.ReLU(), "unused": nn.ELU()})
+        >>> x = torch.ones(2)
+        >>> in_call_order(dict(model.items()), lambda: model["last"](model["first"](x)))
+        ['first', 'last']
+    """
+    order: dict[str, None] = {}
+
+    def note(name: str, module: nn.Module, args: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            order.setdefault(name)
+
+    hooks = [m.register_forward_hook(partial(note, name)) for name, m in layers.items()]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(order)
+
+
+class _Answered(BaseException):
+    """Ends a run at the layer that was asked for; no ``except Exception`` on the way stops it."""
+
+    def __init__(self, output: Tensor) -> None:
+        self.output = output
+
+
+def first_output(layer: nn.Module, run: Callable[[], object]) -> Tensor:
+    """What ``layer`` answers to its first call in ``run()``, which goes no further.
+
+    Raises:
+        ValueError: ``run`` does not call the layer.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> first_output(model[0], lambda: model(torch.ones(5, 2))).shape
+        torch.Size([5, 3])
+    """
+
+    def stop(module: nn.Module, args: object, output: Tensor) -> NoReturn:
+        raise _Answered(output)
+
+    hook = layer.register_forward_hook(stop, prepend=True)
+    try:
+        run()
+    except _Answered as answer:
+        return answer.output
+    finally:
+        hook.remove()
+    todo = "Give a forward pass that calls the same layers every time."
+    raise ValueError(f"run must call the layer; got no call of {type(layer).__name__}. {todo}")

@@ -1,0 +1,211 @@
+"""Does this initialisation work? One forward and one backward pass tell."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lehr import table
+from lehr.batches import map_tensors
+from lehr.inspect.audit_plot import plot
+from lehr.inspect.cures import cure
+from lehr.inspect.first_batch import first_batch
+from lehr.inspect.measure import Measured, Weights, measure
+from lehr.inspect.sites import Site
+from lehr.inspect.verdicts import Finding, judge
+from lehr.learner import Learner
+from lehr.types import LossFunc
+
+_NUMBERS = ("mean", "std", "across", "predicted", "signal", "grad", "weight grad")
+_HEAD = ("layer", "does", "output", *_NUMBERS, "notes")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a pass showed, and what is wrong with it; prints as a table with the verdicts below.
+
+    In the table, *std* is over all numbers that a layer gives, *across* the standard deviation of
+    each unit across the items of the batch, which a bias does not add to; *predicted* is what the
+    layer's own weights would make of independent inputs; *signal* the share of what came in that
+    is left; *grad* the length of the gradient that comes back for one item, *weight grad* the
+    standard deviation of the gradient of its weights.
+
+    Attributes:
+        sites: everything that the signal met, in order; the output last.
+        weights: every parameter of two dimensions or more.
+        findings: what is wrong, problems first, then notes.
+        items: in the batch.
+        loss: of the batch; None without a loss function.
+        before: the audit before a repair; None without one.
+    """
+
+    sites: tuple[Site, ...]
+    weights: tuple[Weights, ...]
+    findings: tuple[Finding, ...]
+    items: int
+    loss: float | None
+    before: "Audit | None" = None
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings that are problems."""
+        return tuple(finding for finding in self.findings if finding.severity == "problem")
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers, strings, lists and dicts, for JSON.
+
+        Example:
+            >>> import torch
+            >>> sorted(audit(nn.Linear(2, 2), torch.randn(8, 2)).to_dict())
+            ['before', 'findings', 'healthy', 'items', 'loss', 'sites', 'weights']
+        """
+        from dataclasses import asdict
+
+        return {
+            "healthy": self.healthy,
+            "items": self.items,
+            "loss": self.loss,
+            "findings": [asdict(finding) for finding in self.findings],
+            "sites": [
+                {**asdict(site), "own_gain": site.own_gain, "predicted": site.predicted}
+                for site in self.sites
+            ],
+            "weights": [asdict(weights) for weights in self.weights],
+            "before": None if self.before is None else self.before.to_dict(),
+        }
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the signal by depth, forward and back, and a histogram of each layer.
+
+        Args:
+            axes: two matplotlib axes to draw into, or None for a new figure.
+
+        Returns:
+            The figure.
+        """
+        return plot(self, axes)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        grads = {weights.name: weights.grad_std for weights in self.weights}
+        return [_row(site, grads.get(site.parameter or "")) for site in self.sites]
+
+    def _verdict(self) -> list[str]:
+        if not self.findings:
+            return [f"nothing wrong in {self.items} items"]
+        return [str(finding) for finding in self.findings]
+
+    def _change(self) -> list[str]:
+        if self.before is None:
+            return []
+        was, now = self.before.sites[-1].out, self.sites[-1].out
+        problems = f"{len(self.before.problems)} problems before, {len(self.problems)} after"
+        return [f"repaired: {problems}; output across items {was.across:.2g} → {now.across:.2g}"]
+
+    def __str__(self) -> str:
+        lines = table.aligned(_HEAD, self._rows(), right=_NUMBERS)
+        return "\n".join([*lines, *self._verdict(), *self._change()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        foot = "<br>".join(table.escaped([*self._verdict(), *self._change()]))
+        return table.markup(_HEAD, self._rows()) + f"<p>{foot}</p>"
+
+
+def audit(
+    model: nn.Module,
+    batch: Any,
+    loss_func: LossFunc | None = None,
+    *,
+    repair: str | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Look at what one batch becomes in a model, and what comes back, before it is trained.
+
+    It tells where the signal shrinks or grows, and by how much a layer; weights that are zero,
+    copied, or of a wrong scale; units that are dead, saturated, or without gradient; normalisations
+    that are fed constants. Everything happens on a copy in training mode without dropout: model
+    and random state are left as they were, unless a repair is asked for.
+
+    Args:
+        model: any module that can be copied.
+        batch: a pair (xb, yb) or inputs alone, 32 items or more; ``xb`` may be a tuple or a dict.
+        loss_func: ``(pred, yb) -> scalar``; without it the gradient starts as random numbers.
+        repair: ``"kaiming"``, ``"kaiming_uniform"``, ``"xavier"``, ``"xavier_uniform"``,
+            ``"lecun"``, ``"orthogonal"``, ``"delta_orthogonal"`` or ``"lsuv"`` initialise the
+            model anew, in place, with the gain of the activation beside each layer; what begins at
+            zero on purpose, heads and ends of residual branches, stays zero. ``"fixup"`` also
+            scales residual branches down and zeroes their ends; ``"zero_last"`` does only that.
+        seed: of the random gradient, of randomness in the model, and of the repair.
+
+    Returns:
+        The audit; after a repair that of the repaired model, with the other as its ``before``.
+
+    Raises:
+        ValueError: the batch has fewer than two items, the model shows no layers, or there is no
+            such repair.
+        TypeError: the model cannot be copied, or the batch is of no known form.
+
+    Example:
+        >>> import torch
+        >>> layers = [layer for _ in range(8) for layer in (nn.Linear(64, 64), nn.ReLU())]
+        >>> model, batch = nn.Sequential(*layers), torch.randn(64, 64)
+        >>> [finding.kind for finding in audit(model, batch).problems]
+        ['shrinks']
+        >>> audit(model, batch, repair="kaiming").healthy
+        True
+
+    Reference:
+        He et al., "Delving deep into rectifiers", 2015, section 2.2, for what a gain predicts;
+        Mishkin and Matas, "All you need is a good init", 2016, for the repair "lsuv".
+    """
+    before = _audited(measure(model, batch, loss_func, seed=seed))
+    if repair is None:
+        return before
+    with cure(model, batch, repair, before.sites, before.findings, seed=seed) as cured:
+        return _audited(measure(cured, batch, loss_func, seed=seed), before)
+
+
+def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
+    """See `lehr.Learner.audit`."""
+    device = next((p.device for p in learn.model.parameters()), torch.device("cpu"))
+    batch = learn.split_batch(map_tensors(lambda t: t.to(device), first_batch(learn)))
+    return audit(learn.model, batch, learn.loss_func, repair=repair, seed=learn.seed)
+
+
+def _audited(measured: Measured, before: Audit | None = None) -> Audit:
+    findings = tuple(judge(measured))
+    return Audit(
+        tuple(measured.sites),
+        tuple(measured.weights),
+        findings,
+        measured.items,
+        measured.loss,
+        before,
+    )
+
+
+def _row(site: Site, weight_grad: float | None) -> tuple[str, ...]:
+    notes = [
+        f"{share:.0%} {word}"
+        for word, share in (("dead", site.dead), ("saturated", site.saturated))
+        if share
+    ]
+    return (
+        site.name,
+        site.kind,
+        str(site.shape),
+        *map(_number, (site.out.mean, site.out.std, site.out.across, site.predicted, site.signal)),
+        *map(_number, (None if site.grad is None else site.grad.norm, weight_grad)),
+        ", ".join(notes),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

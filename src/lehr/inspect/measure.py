@@ -1,0 +1,190 @@
+"""One forward and one backward pass through a copy of a model, measured everywhere."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lehr.batches import item_count, map_tensors, split_pair
+from lehr.inspect.sites import Site, Watch
+from lehr.state import bare
+from lehr.streams import forked
+from lehr.types import LossFunc, is_mapping, is_sequence
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One parameter of two dimensions or more, and what came back to it.
+
+    Attributes:
+        name: its path; the first one, where it is tied.
+        shape: of the parameter.
+        tied: its other paths.
+        scale: root of its mean square.
+        largest: the largest of its absolute values.
+        zero: share of numbers that are exactly 0.
+        copies: output units whose weights are an exact copy of an earlier unit's.
+        units: output units.
+        grad_std: of its gradient; None if none came back.
+        trained: whether it asks for a gradient.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    tied: tuple[str, ...]
+    scale: float
+    largest: float
+    zero: float
+    copies: int
+    units: int
+    grad_std: float | None
+    trained: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one forward and one backward pass showed.
+
+    Attributes:
+        sites: in the order in which the signal met them; the output last.
+        weights: in the order of the model.
+        items: in the batch.
+        loss: its value; None if there was no loss function.
+    """
+
+    sites: list[Site]
+    weights: list[Weights]
+    items: int
+    loss: float | None
+
+
+def measure(
+    model: nn.Module, batch: Any, loss_func: LossFunc | None = None, *, seed: int = 0
+) -> Measured:
+    """Send a batch through a copy of the model and back; the model itself is only read.
+
+    The copy is in training mode, so that batch normalisation uses the batch, but without dropout.
+    Without a loss function, or without targets, the gradient starts as independent normal numbers
+    with the length 1 for each item.
+
+    Args:
+        model: any module that can be copied.
+        batch: a pair (xb, yb), or inputs alone; ``xb`` may be a tuple or a dict.
+        loss_func: ``(pred, yb) -> scalar``.
+        seed: of the numbers that the gradient starts as, and of randomness in the model.
+
+    Raises:
+        ValueError: the batch has fewer than two items, the model shows no layers, or the loss is
+            no scalar.
+        TypeError: the model cannot be copied, or the batch is not of a known form.
+
+    Example:
+        >>> measure(nn.Linear(2, 1), torch.randn(8, 2)).sites[0].kind
+        'linear'
+    """
+    xb, yb = (batch, None) if is_mapping(batch) else split_pair(batch)
+    xb = map_tensors(torch.clone, xb)  # some models write into what they are given
+    items = item_count(xb)
+    if items < 2:
+        raise ValueError(
+            f"batch must hold at least 2 items, better 32 or more; got {items}. What tells items "
+            "apart cannot be seen in one."
+        )
+    model = _copied(bare(model))
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):  # type: ignore[reportPrivateUsage]
+            module.eval()
+    watch = Watch(model, items)
+    with forked(seed), torch.enable_grad():
+        with watch.watching():
+            pred = _predict(model, xb)
+        watch.output(pred)
+        loss = None if loss_func is None or yb is None else loss_func(pred, yb)
+        if loss is not None and loss.numel() != 1:
+            raise ValueError(
+                f"loss_func must return one number; got shape {tuple(loss.shape)}. Return its mean."
+            )
+        start = _random_direction(pred, seed) if loss is None else loss
+        if start is not None and start.requires_grad:
+            start.backward()  # type: ignore[reportUnknownMemberType]
+    if len(watch.sites) <= 1:
+        raise ValueError(
+            f"model must be made of layers that torch can show; {type(model).__name__} shows none. "
+            "Audit it before it is scripted or traced."
+        )
+    return Measured(
+        watch.sites, list(_weights(model)), items, None if loss is None else float(loss.detach())
+    )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        model = copy.deepcopy(model)
+    except RuntimeError as error:  # what torch says of tensors that are no leaves
+        raise TypeError(
+            f"model must be one that copy.deepcopy can copy; {type(model).__name__} is not: "
+            f"{error} Audit it before it has made a prediction."
+        ) from error
+    for p in model.parameters():
+        p.grad = None
+    return model
+
+
+def _predict(model: Callable[..., Any], xb: Any) -> Any:
+    if is_mapping(xb):
+        return model(**xb)
+    return model(*xb) if isinstance(xb, tuple) else model(xb)
+
+
+def _random_direction(pred: Any, seed: int) -> Tensor | None:
+    """A scalar whose gradient is independent normal numbers at every output."""
+    outputs = [t for t in _tensors(pred) if t.is_floating_point() and t.requires_grad]
+    if not outputs:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    total = outputs[0].new_zeros(())
+    for output in outputs:
+        direction = torch.randn(output.shape, generator=generator).to(output)
+        total = total + (output * direction).sum() / math.sqrt(max(1, output[0].numel()))
+    return total
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif is_mapping(value) or is_sequence(value):
+        for inner in value.values() if is_mapping(value) else value:
+            yield from _tensors(inner)
+
+
+def _weights(model: nn.Module) -> Iterator[Weights]:
+    paths: dict[Tensor, list[str]] = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        if p.ndim >= 2 and p.numel():
+            paths.setdefault(p, []).append(name)
+    for p, (name, *tied) in paths.items():
+        values = p.detach()
+        units = values.reshape(len(values), -1)
+        yield Weights(
+            name=name,
+            shape=tuple(p.shape),
+            tied=tuple(tied),
+            scale=values.float().square().mean().sqrt().item(),
+            largest=values.abs().max().item(),
+            zero=(values == 0).float().mean().item(),
+            copies=_copies(units) if units.shape[1] >= 2 else 0,
+            units=len(units),
+            grad_std=None if p.grad is None else p.grad.float().std(correction=0).item(),
+            trained=p.requires_grad,
+        )
+
+
+def _copies(units: Tensor) -> int:
+    """How many rows repeat an earlier one bit for bit; rows of zeros are counted elsewhere."""
+    used = units[(units != 0).any(1)].cpu().contiguous().view(torch.uint8)
+    return len(used) - len({hash(row.tobytes()) for row in used.numpy()})

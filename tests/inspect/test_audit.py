@@ -1,0 +1,113 @@
+import json
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import lehr
+from lehr import DataBunch, Learner, audit
+from lehr.inspect import Audit
+from lehr.state import capture, first_difference
+from lehr.testing import tiny_learner
+
+
+def deep():
+    torch.manual_seed(0)
+    return nn.Sequential(*(m for _ in range(8) for m in (nn.Linear(32, 32), nn.ReLU())))
+
+
+def batch():
+    return torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_text_is_a_table_with_the_verdicts_below():
+    lines = str(audit(deep(), batch())).splitlines()
+    assert lines[0].split()[:6] == ["layer", "does", "output", "mean", "std", "across"]
+    assert re.match(r"0 +linear +\(64, 32\) +-?\d", lines[1])
+    assert len(lines) == 1 + 17 + 1
+    assert lines[-1].startswith("problem: the signal shrinks to 0.00")
+    assert len({line.index("linear") for line in lines[1:-1] if "linear" in line}) == 1
+
+
+def test_after_a_repair_the_text_tells_both():
+    lines = str(audit(deep(), batch(), repair="kaiming")).splitlines()
+    assert lines[-2] == "nothing wrong in 64 items"
+    told = r"repaired: 1 problems before, 0 after; output across items 0\.0\S+ → 0\.\d+"
+    assert re.fullmatch(told, lines[-1])
+
+
+def test_a_notebook_gets_a_table_and_safe_text():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("<b>", nn.Linear(32, 32))
+
+        def forward(self, x):
+            return self.get_submodule("<b>")(x)
+
+    page = audit(Net(), batch())._repr_html_()
+    assert page.startswith("<table>")
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert page.count("<tr>") == 3
+
+
+def test_it_is_machine_readable():
+    found = audit(deep(), (batch(), batch()), F.mse_loss, repair="lsuv")
+    read = json.loads(json.dumps(found.to_dict()))
+    assert read["healthy"] is True
+    assert read["before"]["findings"][0]["kind"] == "shrinks"
+    assert read["before"]["findings"][0]["evidence"]["per_layer"] == pytest.approx(0.41, abs=0.05)
+    assert read["loss"] == found.loss
+    assert read["sites"][0]["out"]["across"] == found.sites[0].out.across
+    assert read["sites"][0]["predicted"] == found.sites[0].predicted
+    assert read["weights"][0]["grad_std"] == found.weights[0].grad_std
+
+
+def test_a_learner_audits_its_first_batch_with_its_loss_and_leaves_no_trace():
+    learn = tiny_learner()
+    before = capture(learn.state_entries())
+    found = learn.audit()
+    assert isinstance(found, Audit)
+    assert found.loss is not None
+    assert first_difference(before, capture(learn.state_entries())) is None
+    assert learn.audit(repair="kaiming").before is not None
+    assert first_difference(before, capture(learn.state_entries())) is not None
+
+
+def test_a_learner_with_dict_batches():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.inner(x)
+
+    batches = [{"x": torch.randn(8, 3), "y": torch.randint(2, (8,))}] * 2
+    model = Net()
+    learn = Learner(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        F.cross_entropy,
+        DataBunch(batches),
+        split_batch=lambda b: ({"x": b["x"]}, b["y"]),
+        progress=False,
+    )
+    assert learn.audit().sites[0].name == "inner"
+
+
+def test_auditing_does_not_change_a_training():
+    torch.manual_seed(0)
+    plain, audited = tiny_learner(), tiny_learner()
+    audited.model.load_state_dict(plain.model.state_dict())
+    audited.audit()
+    runs = [learn.fit(2).history["train_loss"] for learn in (plain, audited)]
+    assert runs[0] == runs[1]
+
+
+def test_the_public_name_is_the_function():
+    assert lehr.audit is audit
+    assert callable(lehr.audit)
