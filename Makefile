@@ -30,14 +30,21 @@ check: $(VENV)/.dev  ## format, lint, types, architecture, fast tests
 test: $(VENV)/.dev   ## everything
 	$(BIN)/pytest
 
-bench: $(VENV)/.dev  ## speed, import time, accuracy, find_lr; writes bench/results/ (half an hour)
+bench: $(VENV)/.dev  ## speed, import time, accuracy, find_lr, the lesson; writes bench/results/ (two hours)
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/import_time.py
 	$(BIN)/python bench/accuracy.py
 	$(BIN)/python bench/find_lr.py
+	$(BIN)/python bench/lesson.py
+	$(BIN)/python bench/initialisation.py
 
-docs: $(VENV)/.dev   ## run every Python block of README and docs
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs  ## run every Python block of README and docs; build the site into build/site
 	$(BIN)/pytest tests/test_docs.py
+	$(BIN)/sphinx-build -q -W --keep-going docs build/site
 
 clean:           ## remove the virtual environment and build leftovers
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,29 +1,39 @@
 """The notebooks run from top to bottom, and show what they promise."""
 
-import os
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-FOLDER = Path(__file__).parents[1] / "docs" / "notebooks"
+DOCS = Path(__file__).parents[1] / "docs"
+LESSONS = sorted((DOCS / "lessons").glob("*.ipynb"))
+STAGES = ["losses", "module", "optimizer", "data", "fit", "handler", "runner", "anneal", "product"]
+
+
+def code_cells(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def executed(path, folder, **environment):
+    """The code cells after a run from top to bottom, on one thread."""
+    notebook = nbformat.read(path, as_version=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        resources = {"metadata": {"path": str(folder)}}
+        NotebookClient(notebook, timeout=120, resources=resources).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     """The executed code cells of the first steps."""
-    notebook = nbformat.read(FOLDER / "first_steps.ipynb", as_version=4)
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        resources = {"metadata": {"path": str(tmp_path_factory.mktemp("notebook"))}}
-        NotebookClient(notebook, timeout=120, resources=resources).execute()
-    finally:
-        os.environ.pop("OMP_NUM_THREADS")
-        if threads is not None:
-            os.environ["OMP_NUM_THREADS"] = threads
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return executed(DOCS / "notebooks" / "first_steps.ipynb", tmp_path_factory.mktemp("notebook"))
 
 
 def cell(cells, text):
@@ -61,6 +71,87 @@ def test_a_run_its_history_and_a_summary_are_tables(cells):
         assert page.count("<tr>") == rows
 
 
+def errors_printed(cells):
+    return [o for c in cells for o in c.outputs if o.get("name") == "stderr"]
+
+
 @pytest.mark.slow
 def test_nothing_was_printed_to_the_error_stream(cells):
-    assert not [o for c in cells for o in c.outputs if o.get("name") == "stderr"]
+    assert not errors_printed(cells)
+
+
+def tagged(cells, tag):
+    return [cell for cell in cells if tag in cell.metadata.get("tags", [])]
+
+
+def result(cells):
+    """The accuracy that a lesson ends with, and how many lines its training took."""
+    (last,) = tagged(cells, "result")
+    text = "".join(output.get("text", "") for output in last.outputs)
+    accuracy, lines = re.search(r"accuracy ([\d.]+), (\d+) lines", text).groups()
+    return float(accuracy), int(lines)
+
+
+def training_lines(cells):
+    (cell,) = tagged(cells, "training")
+    lines = [line.strip() for line in cell.source.splitlines()]
+    return sum(1 for line in lines if line and not line.startswith(("#", "from ", "import ")))
+
+
+def never_rises(counts):
+    return all(a >= b for a, b in pairwise(counts))
+
+
+def test_s2_nine_lessons_in_order():
+    """Nine lessons follow one another: losses, module, optimizer, data, fit, handler, runner,
+    anneal, and the library itself."""
+    assert [path.stem for path in LESSONS] == [f"{i}_{name}" for i, name in enumerate(STAGES, 1)]
+    index = (DOCS / "lessons" / "index.md").read_text()
+    assert re.findall(r"\((\d_\w+)\.ipynb\)", index) == [path.stem for path in LESSONS]
+
+
+def test_s2_each_lesson_reaches_the_same_result_with_no_more_code_than_the_one_before():
+    """The shown results of the nine lessons lie within five points of accuracy, while the code that
+    trains never grows, and ends at a seventh or less of what it was."""
+    accuracies, counts = zip(*(result(code_cells(path)) for path in LESSONS), strict=True)
+    assert min(accuracies) > 0.93
+    assert max(accuracies) - min(accuracies) < 0.05
+    assert list(counts) == [training_lines(code_cells(path)) for path in LESSONS]
+    assert never_rises(counts)
+    assert counts[-1] * 7 <= counts[0]
+    assert not never_rises([*counts, counts[-1] + 1])
+    table = re.findall(r"\| (\d+) \|$", (DOCS / "lessons" / "index.md").read_text(), re.M)
+    assert [int(count) for count in table] == list(counts)
+
+
+def test_s113_refactoring_shortens_the_loop_step_by_step():
+    """From bare tensors through Module, Optimizer and DataLoader to fit, every refactoring leaves
+    strictly fewer lines of training code."""
+    counts = [training_lines(code_cells(path)) for path in LESSONS[:5]]
+    assert all(a > b for a, b in pairwise(counts))
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_s1_lessons_begin_with_autoreload(path):
+    """The first code cell of every lesson switches on that edited modules are read again."""
+    assert code_cells(path)[0].source == "%load_ext autoreload\n%autoreload 2"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_what_is_stored_is_fit_to_be_shown(path):
+    cells, text = code_cells(path), path.read_text()
+    assert all(cell.execution_count == i for i, cell in enumerate(cells, 1))
+    assert not errors_printed(cells)
+    assert path.stat().st_size < 400_000
+    assert not re.search(r"/(home|root|work|tmp|Users)/", text)
+    assert "execution" not in {key for cell in cells for key in cell.metadata}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_from_scratch(path):
+    cells = executed(path, path.parent, LEHR_DATA="")  # the small digits
+    assert not errors_printed(cells)
+    accuracy, lines = result(cells)
+    assert 0.93 < accuracy <= 1
+    assert lines == training_lines(cells)
