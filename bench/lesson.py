@@ -76,6 +76,26 @@ def normalised_convnet() -> nn.Module:
     return _drawn(nn.Sequential(*layers), kaiming_normal_)
 
 
+class ShiftedConv(nn.Module):
+    """A convolution and its activation, less a number that is not trained."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.register_buffer("shift", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(x)) - self.shift
+
+
+def shifted_convnet() -> nn.Module:
+    """`deep_convnet` with a shift behind every activation, 0 for now."""
+    layers = [layer for layer in deep_convnet() if not isinstance(layer, nn.ReLU)]
+    return nn.Sequential(
+        *(ShiftedConv(layer) if isinstance(layer, nn.Conv2d) else layer for layer in layers)
+    )
+
+
 def _drawn(model: nn.Module, init: Callable[..., Tensor] | None) -> nn.Module:
     for layer in model.modules():
         if init and isinstance(layer, nn.Conv2d):
@@ -171,6 +191,17 @@ def scaled_to_unit_variance(learn: Learner) -> None:
     """LSUV on the first training batch, from the Kaiming weights that are there."""
     xb, _ = learn.data.train_ds[:512]
     lsuv(learn.model, xb, orthogonal=False, kinds=nn.Conv2d)
+
+
+@torch.no_grad()
+def scaled_behind_activations(learn: Learner) -> None:
+    """The lesson's LSUV: the shift takes the mean away, and only then is the weight divided."""
+    x, _ = learn.data.train_ds[:512]
+    for layer in learn.model:
+        if isinstance(layer, ShiftedConv):
+            layer.shift += layer(x).mean()
+            layer.conv.weight /= layer(x).std()
+        x = layer(x)
 
 
 @cache
@@ -308,6 +339,7 @@ OFTEN: dict[str, Callable[[int], Any]] = {
     "T10 no norm": replace(LESSON_07A, opt=sgd(0.4)),
     "T10 constant": replace(LESSON_07, opt=sgd(1.0), epochs=3, schedules=constant_rates),
     "T11 baseline": LESSON_07A,
+    "T11 lesson": replace(LESSON_07A, model=shifted_convnet, prepare=scaled_behind_activations),
     "T11 LSUV": replace(LESSON_07A, prepare=scaled_to_unit_variance),
 }
 """Trainings of at most five epochs, which are quick: with twice as many seeds."""
@@ -324,6 +356,8 @@ SELDOM: dict[str, Callable[[int], Any]] = {
 TRIED = {
     **attempts("T5", LESSON_03),
     **attempts("T7", LESSON_05),
+    **attempts("T9", LESSON_06),
+    **attempts("T10", LESSON_07),
 }
 """What the recommendation was chosen from, with two seeds."""
 

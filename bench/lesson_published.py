@@ -21,10 +21,10 @@ class Line:
     b: Sequence[Run] = ()
 
     @property
-    def span(self) -> tuple[float, float]:
-        """The lowest and the highest accuracy published."""
+    def span(self) -> tuple[float, float] | None:
+        """The lowest and the highest accuracy published, if any was."""
         accuracies = [run[1] for run in (*self.a, *self.b)]
-        return min(accuracies), max(accuracies)
+        return (min(accuracies), max(accuracies)) if accuracies else None
 
 
 def by_epoch(text: str, row: str, a: Sequence[Run], b: Sequence[Run] = ()) -> list[Line]:
@@ -185,11 +185,13 @@ T11 = [
         [(0.2559, 0.9207), (0.1355, 0.9599)],
     ),
     *by_epoch(
-        "LSUV",
-        "T11 LSUV",
+        "LSUV as in the lesson",
+        "T11 lesson",
         [(0.1460, 0.9548), (0.0917, 0.9733)],
         [(0.1743, 0.9456), (0.0907, 0.9737)],
     ),
+    Line("`lehr.init.lsuv`, epoch 1", "T11 LSUV", 0),
+    Line("`lehr.init.lsuv`, epoch 2", "T11 LSUV", 1),
 ]
 
 TRAININGS = {"T5": T5, "T6": T6, "T7": T7, "T9": T9, "T10": T10, "T11": T11}

@@ -24,6 +24,7 @@ extensions = [
 exclude_patterns = ["**.ipynb_checkpoints"]
 
 nb_execution_mode = "off"
+nb_merge_streams = True
 myst_heading_anchors = 3
 
 default_role = "py:obj"  # `Learner.fit` in a docstring becomes a link where there is such a name

@@ -248,8 +248,8 @@ class Learner:
 
         Example:
             >>> from lehr.testing import tiny_learner
-            >>> tiny_learner().audit().healthy
-            True
+            >>> [site.kind for site in tiny_learner().audit().sites][:3]
+            ['linear', 'relu', 'linear']
         """
         from lehr.inspect.audit import audit_learner
 

@@ -1,0 +1,48 @@
+"""The site builds without a warning, and shows the notebooks as they were stored."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+needs_sphinx = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("sphinx", "myst_nb", "furo")),
+    reason="needs the extra named docs",
+)
+
+
+def build(source, target):
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", source, target]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@needs_sphinx
+@pytest.mark.slow
+def test_the_site_builds(tmp_path):
+    site = tmp_path / "site"
+    done = build(DOCS, site)
+    assert done.returncode == 0, done.stderr
+    pages = {page.relative_to(site).with_suffix("").as_posix() for page in site.rglob("*.html")}
+    for source in DOCS.rglob("*"):
+        if source.suffix in (".md", ".ipynb") and ".ipynb_checkpoints" not in source.parts:
+            assert source.relative_to(DOCS).with_suffix("").as_posix() in pages
+    last = (site / "lessons" / "9_product.html").read_text()
+    assert "lesson 9: accuracy" in last
+    assert last.count('class="cell_output') > 8
+    front = (site / "index.html").read_text()
+    for link in ("guide.html", "lessons/index.html", "decisions/index.html", "architecture.html"):
+        assert f'href="{link}"' in front
+    assert 'href="../' not in front  # links of the README lead to pages, or to copies of files
+
+
+@needs_sphinx
+@pytest.mark.slow
+def test_a_broken_link_breaks_the_build(tmp_path):
+    (tmp_path / "conf.py").write_text((DOCS / "conf.py").read_text().replace('["static"]', "[]"))
+    (tmp_path / "index.md").write_text("# Title\n\n[nowhere](nowhere.md)\n")
+    done = build(tmp_path, tmp_path / "site")
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stderr
