@@ -55,9 +55,9 @@ def perceptron() -> nn.Module:
     return models.mlp(784, 10)
 
 
-def convnet(init: Callable[..., Tensor] | None = kaiming_normal_) -> nn.Module:
-    """Four convolutions; their weights drawn for a leak of 0.1, though the activation has none."""
-    return _drawn(models.cnn(), init)
+def convnet(init: Callable[..., Tensor] | None = kaiming_normal_, a: float = 0.1) -> nn.Module:
+    """Four convolutions; by default drawn for a leak of 0.1, though the activation has none."""
+    return _drawn(models.cnn(), init, a)
 
 
 def deep_convnet() -> nn.Module:
@@ -96,10 +96,10 @@ def shifted_convnet() -> nn.Module:
     )
 
 
-def _drawn(model: nn.Module, init: Callable[..., Tensor] | None) -> nn.Module:
+def _drawn(model: nn.Module, init: Callable[..., Tensor] | None, a: float = 0.1) -> nn.Module:
     for layer in model.modules():
         if init and isinstance(layer, nn.Conv2d):
-            init(layer.weight, a=0.1)
+            init(layer.weight, a=a)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return model
@@ -335,7 +335,7 @@ OFTEN: dict[str, Callable[[int], Any]] = {
     ),
     **ours("T7", LESSON_05),
     "T9 default": Training(sgd(0.4), normalize=True, model=partial(convnet, None)),
-    "T9 kaiming": Training(sgd(0.9), 2, normalize=True, model=convnet),
+    "T9 kaiming": Training(sgd(0.9), 2, normalize=True, model=partial(convnet, a=0.0)),
     "T10 no norm": replace(LESSON_07A, opt=sgd(0.4)),
     "T10 constant": replace(LESSON_07, opt=sgd(1.0), epochs=3, schedules=constant_rates),
     "T11 baseline": LESSON_07A,

@@ -75,7 +75,8 @@ def test_at_least_five_seeds(lesson, result):
     for name, runs in result["rows"].items():
         if name not in ("T1", "T2", "T3") and name not in lesson.TRIED:
             assert len(runs) >= 5, name
-            assert len({str(run) for run in runs}) == len(runs), name
+            alive = [str(run) for run in runs if "None" not in str(run)]
+            assert len(set(alive)) == len(alive) > len(runs) / 2, name
 
 
 def test_the_lessons_own_settings_reach_what_was_published(page, result):
@@ -131,6 +132,20 @@ def test_lsuv_is_done_before_the_training(lesson):
     bunch = data.digits(normalize=True)
     still = replace(lesson.LESSON_07A, opt=lesson.sgd(0.0), epochs=1)
     assert still(0, bunch) != replace(still, prepare=lesson.scaled_to_unit_variance)(0, bunch)
+
+
+def test_the_lessons_lsuv_gives_unit_deviation_behind_the_activation(lesson):
+    bunch = data.digits(normalize=True)
+    learn = lehr.Learner(lesson.shifted_convnet(), lesson.sgd(0.6), nn.CrossEntropyLoss(), bunch)
+    x, _ = bunch.train_ds[:512]
+
+    def unit():
+        stds = [learn.model[: i + 1](x).std().item() for i in range(5)]
+        return all(std == pytest.approx(1, abs=1e-3) for std in stds)
+
+    assert not unit()
+    lesson.scaled_behind_activations(learn)
+    assert unit()
 
 
 def test_the_rungs_train(lesson):
