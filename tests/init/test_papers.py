@@ -244,7 +244,7 @@ def test_s116_the_identity_behind_a_stable_logsumexp():
 
 
 def test_s118_the_start_decides_what_depth_can_learn():
-    """The same ten layers lose 17 of 18 parts of a signal's variance a layer, or none: the gain."""
+    """A rectified layer keeps a signal's second moment, or 1 part in 18 of it: the gain decides."""
     kept = [median(lambda g=g: papers.second_moment_ratio(0, g), 3) for g in (SQRT2, 1 / 3)]
     assert kept[0] == pytest.approx(1, rel=0.1)
     assert kept[1] == pytest.approx(1 / 18, rel=0.1)

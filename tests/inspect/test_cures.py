@@ -87,6 +87,7 @@ def test_zeros_that_are_meant_stay():
     ("make", "how", "message"),
     [
         (conv4, "kaimin", "repair must be a known cure; got 'kaimin'. Did you mean kaiming?"),
+        (conv4, 3, "repair must be a known cure; got 3. Use one of: kaiming, "),
         (conv4, "fixup", "repair 'fixup' needs branches that are added to what came into them"),
         (lambda: residual(norm=True), "fixup", "that of 0.b has one. Use repair='zero_last'."),
     ],

@@ -105,6 +105,9 @@ def test_tied_weights_are_one_and_copies_are_counted():
 def test_refusals():
     with pytest.raises(ValueError, match=re.escape("at least 2 items, better 32 or more; got 1")):
         measure(nn.Linear(2, 2), torch.zeros(1, 2))
+    for wrong in ("cnn", nn.Linear):
+        with pytest.raises(TypeError, match=re.escape("model must be a torch.nn.Module; got ")):
+            measure(wrong, torch.zeros(4, 2))
     with pytest.raises(ValueError, match="Identity shows none"):
         measure(nn.Identity(), torch.zeros(4, 2))
     with pytest.raises(ValueError, match=re.escape("loss_func must return one number; got shape")):

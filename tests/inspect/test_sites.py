@@ -68,6 +68,10 @@ def test_the_own_gain_predicts_what_independent_inputs_become():
     assert site.predicted == pytest.approx(3**-0.5, rel=0.03)  # what a = √5 comes to
 
 
+def test_a_layer_that_is_the_whole_model_is_called_so():
+    assert sites(nn.Linear(4, 2), torch.randn(8, 4))[0].name == "(model)"
+
+
 def test_a_module_that_is_passed_twice_is_seen_twice():
     layer = nn.Linear(4, 4)
     names = [s.name for s in sites(nn.Sequential(layer, nn.ReLU(), layer), torch.randn(8, 4))]

@@ -94,6 +94,11 @@ def test_large_inputs():
     assert "inputs" not in found(nn.Sequential(nn.BatchNorm1d(64), net()), 255 * torch.rand(64, 64))
 
 
+def test_items_that_are_alike_from_the_start():
+    finding = found(net(), torch.ones(64, 64))["inputs"]
+    assert finding.text.startswith("all items of the batch are the same")
+
+
 def test_items_that_become_alike():
     model = net(norm=nn.LayerNorm)
     nn.init.normal_(model[3].bias, std=500)

@@ -46,7 +46,9 @@ def cure(
         ValueError: no such cure, or nothing that it could act on.
     """
     if how not in CURES:
-        raise ValueError(f"repair must be a known cure; got {how!r}. {did_you_mean(how, CURES)}")
+        raise ValueError(
+            f"repair must be a known cure; got {how!r}. {did_you_mean(str(how), CURES)}"
+        )
     model = bare(model)
     cured = copy.deepcopy(model)
     with forked(seed):

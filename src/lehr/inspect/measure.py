@@ -80,12 +80,16 @@ def measure(
     Raises:
         ValueError: the batch has fewer than two items, the model shows no layers, or the loss is
             no scalar.
-        TypeError: the model cannot be copied, or the batch is not of a known form.
+        TypeError: the model is no module or cannot be copied, or the batch is not of a known form.
 
     Example:
         >>> measure(nn.Linear(2, 1), torch.randn(8, 2)).sites[0].kind
         'linear'
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch.nn.Module; got {model!r}. Call its class, if it is one."
+        )
     xb, yb = (batch, None) if is_mapping(batch) else split_pair(batch)
     xb = map_tensors(torch.clone, xb)  # some models write into what they are given
     items = item_count(xb)

@@ -232,7 +232,7 @@ class Watch(TorchFunctionMode):
         parameter = self._parameters.get(id(weight[0])) if weight else None
         name = self._inside[-1]
         if parameter is not None and role == "weight":
-            name = parameter.removesuffix(".weight")
+            name = "" if parameter == "weight" else parameter.removesuffix(".weight")
         self._passes[name + kind] += 1
         times = self._passes[name + kind]
         site = Site(

@@ -71,6 +71,14 @@ def _inputs(case: Case) -> Iterator[Finding]:
     first = case.sites[0]
     if first.given is None or first.role != "weight":
         return
+    if not first.given.across:
+        yield Finding(
+            "inputs",
+            "problem",
+            (first.name,),
+            "all items of the batch are the same: nothing can tell them apart. Give real data.",
+            {"mean": first.given.mean, "std": first.given.std},
+        )
     size = math.hypot(first.given.mean, first.given.std)
     if size > _INPUT:
         yield Finding(
