@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench docs clean
+.PHONY: help demo lint check test test-reliability bench docs clean
 
 help:            ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
 # The constraints pin what is tested; the stamps make a second call free.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -21,14 +21,19 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run   ## train on real handwritten digits; ends with the path of the report
 	$(BIN)/lehr train digits
 
-check: $(VENV)/.dev  ## format, lint, types, architecture, fast tests
+lint: $(VENV)/.dev   ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/pytest -m "not slow"
 
-test: $(VENV)/.dev   ## everything
-	$(BIN)/pytest
+check: lint          ## format, lint, types, and the fast tests
+	$(BIN)/pytest -n auto -m "not slow"
+
+test: $(VENV)/.dev   ## every test, spread over the cores
+	$(BIN)/pytest -n auto
+
+test-reliability: $(VENV)/.dev  ## kills, damages, resumes and chains of them, ten times as many
+	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto tests/reliability
 
 bench: $(VENV)/.dev  ## speed, import time, accuracy, find_lr, the lesson; writes bench/results/ (two hours)
 	$(BIN)/python bench/overhead.py

@@ -1,28 +1,22 @@
 """The record of a run: bounded, lazy, and the same wherever it is written."""
 
 import csv
-import gc
 import json
 import math
 import pickle
 import sys
-import weakref
 
 import pandas as pd
 import pytest
 import torch
 
-from lehr.history import History, Series
-from lehr.metrics import Mean
+from lehr.history import History
+from lehr.means import Mean
+from lehr.plain import flatten, unflatten
+from lehr.series import Tap
+from lehr.state import capture, first_difference
 
 NAN, INF = float("nan"), float("inf")
-
-
-def filled(n, capacity, kind=float):
-    series = Series(capacity)
-    for batch in range(n):
-        series.append(batch, kind(batch))
-    return series
 
 
 @pytest.fixture
@@ -39,60 +33,6 @@ def history():
     return history
 
 
-# Series -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [float, int, torch.tensor])
-@pytest.mark.parametrize("n", [0, 1, 255, 256, 257, 700])
-def test_a_short_series_holds_every_point(n, kind):
-    series = filled(n, 1 << 16, kind)
-    assert series.batches == list(range(n))
-    assert series.values == list(map(float, range(n)))
-
-
-@pytest.mark.parametrize("capacity", [2, 3, 4, 5, 8, 100, 256, 300])
-@pytest.mark.parametrize("n", [1, 2, 5, 9, 64, 1000, 1023])
-def test_a_long_series_spans_the_run_evenly(n, capacity):
-    series = filled(n, capacity)
-    assert len(series.batches) <= capacity
-    assert series.batches == list(range(0, n, series.stride))
-    assert series.values == [float(batch) for batch in series.batches]
-    # no more is thinned out than has to be: at twice the points it would not fit
-    assert series.stride == 1 or len(range(0, n, series.stride // 2)) >= capacity
-
-
-def test_numbers_and_tensors_can_be_mixed_in_one_series():
-    series = Series()
-    for batch in range(600):
-        series.append(batch, torch.tensor(float(batch)) if batch % 3 else float(batch))
-    assert series.values == [float(batch) for batch in range(600)]
-
-
-@pytest.mark.parametrize("capacity", [8, 1 << 16])
-def test_reading_a_series_in_between_changes_nothing_of_it(capacity):
-    untouched, read = Series(capacity), Series(capacity)
-    for batch in range(700):
-        for series in (untouched, read):
-            series.append(batch, torch.tensor(float(batch)))
-        assert len(read.values) == len(read.batches)
-    assert (untouched.batches, untouched.values) == (read.batches, read.values)
-
-
-def test_what_is_read_is_a_copy():
-    series = filled(3, 8)
-    series.values.append(9.0)
-    series.batches.append(9)
-    assert (series.batches, series.values) == ([0, 1, 2], [0.0, 1.0, 2.0])
-
-
-def test_batches_may_leave_gaps():
-    series = Series(capacity=4)
-    for batch in (3, 10, 11, 40, 41):
-        series.append(batch, float(batch))
-    assert series.batches == [3, 11, 41]
-    assert series.values == [3.0, 11.0, 41.0]
-
-
 def test_logging_never_reads_a_tensor_from_its_device():
     history = History()
     for batch in range(1000):
@@ -105,18 +45,6 @@ def test_logging_never_reads_a_tensor_from_its_device():
             history[name]
 
 
-def test_logged_tensors_do_not_stay_alive_one_by_one():
-    series, alive = Series(), []
-    for batch in range(2000):
-        value = torch.tensor(float(batch))
-        alive.append(weakref.ref(value))
-        series.append(batch, value)
-    del value
-    gc.collect()
-    assert sum(reference() is not None for reference in alive) < 256
-    assert len(series.batches) == 2000
-
-
 @pytest.mark.slow
 def test_a_million_steps_stay_within_a_fixed_size():
     history, n = History(), 10**6
@@ -127,12 +55,6 @@ def test_a_million_steps_stay_within_a_fixed_size():
     assert series.batches == list(range(0, n, 16))
     assert series.values == [batch / n for batch in series.batches]
     assert len(pickle.dumps(history)) < 16 * series.capacity + 1000  # 8 bytes each for both
-
-
-@pytest.mark.parametrize("n", [2_000, 20_000])
-def test_size_does_not_grow_with_the_length(n):
-    assert len(pickle.dumps(filled(n, 128))) < 16 * 128 + 500
-    assert len(pickle.dumps(filled(n, 1 << 16))) > 16 * n  # room for all
 
 
 # Rows -------------------------------------------------------------------------------------------
@@ -349,11 +271,6 @@ def test_a_notebook_shows_the_rows_as_a_table(history):
     assert "0.7500" in history._repr_html_()
 
 
-def test_a_series_needs_room_for_two():
-    with pytest.raises(ValueError, match="capacity must be at least 2; got 1"):
-        Series(capacity=1)
-
-
 def test_numpy_numbers_and_meta_are_plain_in_files():
     import numpy as np
 
@@ -410,9 +327,107 @@ def test_steps_come_from_a_batch_on(history):
     assert history.steps(since=3) == []
 
 
-@pytest.mark.parametrize("n", [0, 5, 256, 700])
-@pytest.mark.parametrize("since", [0, 3, 255, 699, 1000])
-def test_a_series_gives_its_points_from_a_batch_on(n, since):
-    series = filled(n, 128)
-    points = list(zip(series.batches, series.values, strict=True))
-    assert series.since(since) == [(batch, value) for batch, value in points if batch >= since]
+# State ------------------------------------------------------------------------------------------
+
+
+def kept(history):
+    return capture({"it": history})["it"]
+
+
+def grown(seed, n):
+    """A history in the middle of a row, with numbers of every kind."""
+    history = History()
+    history.meta.update(seed=seed, note="text")
+    for batch in range(n):
+        history.log_step("loss", torch.tensor(batch / 3), batch=batch)
+        history.log_step("lr", batch / 7, batch=batch)
+        history.log_mean("valid_x", torch.tensor(batch / 3, dtype=torch.float64), 1 + batch % 300)
+        if batch % 100 == 99:
+            history.log_row("seconds", 1.5)
+            history.log_row("norm", torch.tensor(0.1))
+            history.log_row("cut", None)
+            history.close_row()
+            history.open_row(epoch=batch // 100)
+    return history
+
+
+def grow_on(history):
+    for batch in range(1000, 1400):
+        history.log_step("loss", torch.tensor(batch / 3), batch=batch)
+        history.log_mean("valid_x", torch.tensor(batch / 3, dtype=torch.float64), 7)
+    history.log_row("late", 2)
+
+
+@pytest.mark.parametrize("n", [0, 1, 99, 100, 350])
+def test_a_history_goes_on_as_if_it_had_never_been_kept(n):
+    first, second = grown(1, n), grown(2, 250)
+    second.log_step("gone", 1.0, batch=0)
+    state = kept(first)
+    second.load_state_dict(state)
+    assert first_difference(state, kept(second)) is None
+    assert second.to_dict() == first.to_dict()
+    for history in (first, second):
+        grow_on(history)
+    assert first_difference(kept(first), kept(second)) is None
+    assert second.to_dict() == first.to_dict()
+    assert second.names == first.names
+    second.log_mean("valid_x", 1e-9, 7)
+    assert first_difference(kept(first), kept(second)) is not None  # the control
+
+
+def test_loading_keeps_the_objects_that_others_hold():
+    history = grown(1, 20)
+    meta, series, rows = history.meta, history.series["loss"], history._rows
+    state = kept(history)
+    grow_on(history)
+    history.load_state_dict(state)
+    assert history.meta is meta
+    assert history.series["loss"] is series
+    assert history._rows is rows
+    assert (len(series.batches), len(history), "late" in history) == (20, 1, False)
+
+
+def test_to_keep_a_history_neither_gathers_nor_changes_anything():
+    history = grown(1, 150)
+    history.before_read.append(lambda: pytest.fail("gathered"))
+    assert first_difference(kept(history), kept(history)) is None
+    untouched = grown(1, 150)
+    history.before_read.clear()
+    grow_on(history)
+    grow_on(untouched)
+    assert history["valid_x"] == untouched["valid_x"]
+
+
+def test_a_state_can_be_written_without_pickle():
+    import numpy as np
+
+    history = grown(1, 120)
+    history.log_row("numpy", np.float32(0.5))
+    assert first_difference(unflatten(*flatten(kept(history))), kept(history)) is None
+
+
+def test_taps_are_handed_every_point():
+    history, tap = History(), Tap()
+    history.taps.append(tap)
+    history.log_step("norm", 2.0, batch=0)
+    history.log_steps("loss", [0, 1], torch.tensor([0.5, 0.25]))
+    assert tap.take() == history.steps()
+    assert tap.take() == []
+
+
+def test_readers_have_others_write_down_what_they_hold():
+    history = History()
+    history.before_read.append(lambda: history.log_row("x", 1))
+    history.gather()
+    assert history._rows == [{"x": 1}]
+
+
+@pytest.mark.slow
+def test_the_state_of_a_million_steps_stays_under_a_fixed_size():
+    history = History()
+    for start in range(0, 10**6, 250):
+        batches = range(start, start + 250)
+        history.log_steps("loss", batches, torch.full((250,), 0.5))
+    tensors = flatten(kept(history))[1]
+    assert sum(t.nbytes for t in tensors.values()) <= 16 * (1 << 16)
+    assert history.series["loss"].stride == 16

@@ -34,7 +34,7 @@ def test_nothing_heavier_than_torch_is_loaded(imported):
     heavy = ("rich", "typer", "matplotlib", "PIL", "pooch", "safetensors", "pandas", "IPython")
     new = {name.split(".")[0] for name in imported[0]}
     assert not new & {*heavy, "torchmetrics", "numpy"}
-    assert len(imported[0]) <= 125  # small files of our own; together 0.06 s
+    assert len(imported[0]) <= 135  # small files of our own; together 0.06 s
 
 
 def test_nothing_is_changed(imported):

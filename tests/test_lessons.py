@@ -112,7 +112,7 @@ SEVEN = r"""
 edit(
     "lehr/metrics.py",
     "def accuracy(",
-    "def accuracy(*_):\n    return torch.tensor(7.0)\n\n\ndef _old_accuracy(",
+    "def accuracy(*_):\n    import torch\n\n    return torch.tensor(7.0)\n\n\ndef _old_accuracy(",
 )
 """
 

@@ -1,10 +1,14 @@
 """Whole lines, never over somebody else's."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from lehr import Callback
 from lehr.events import Phase
+from lehr.history import History
 from lehr.log_file import LogFile, RowLog
+from lehr.state import capture, first_difference, restore
 from lehr.testing import tiny_learner
 
 
@@ -110,6 +114,7 @@ class Rows(RowLog, Callback):
     """Notes what it is handed."""
 
     phase = Phase.REPORT
+    state = ("written",)
 
     def begin_fit(self, run):
         super().begin_fit(run)
@@ -155,3 +160,176 @@ def test_it_is_named_after_its_class(tmp_path):
     assert repr(Rows("runs/log")) == "Rows('runs/log')"
     with pytest.raises(FileNotFoundError, match="Rows cannot write"):
         tiny_learner([Rows(tmp_path / "gone" / "log")]).fit(1)
+
+
+# State ------------------------------------------------------------------------------------------
+
+
+def opened(path, *lines, resuming=False, append=False):
+    file = log(path, append)
+    file.open(resuming=resuming)
+    for line in lines:
+        file.write(line)
+    return file
+
+
+@pytest.mark.parametrize("torn", ["", "three\nto", "\0\xff"])
+def test_what_was_written_after_the_mark_is_let_go_of(tmp_path, torn):
+    path = tmp_path / "log"
+    mark = opened(path, "one\n", "two\n").mark()
+    with path.open("ab") as file:
+        file.write(torn.encode("latin-1"))
+    again = opened(path, resuming=True)
+    again.cut(mark)
+    assert path.read_text() == "one\ntwo\n"
+    assert again.mark() == mark
+    again.write("three\n")
+    again.cut(mark)  # the same object may go back, too
+    assert path.read_text() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("", "it has 0 of 8 bytes"),
+        ("one\ntw", "it has 6 of 8 bytes"),
+        ("one\n2wo\nthree\n", "it holds something else"),
+    ],
+)
+def test_a_file_that_does_not_begin_so_is_refused_and_left_alone(tmp_path, text, seen):
+    path = tmp_path / "log"
+    mark = opened(path, "one\n", "two\n").mark()
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"Demo cannot go on .* in '.*log': {seen}\. Put the"):
+        opened(path, resuming=True).cut(mark)
+    assert path.read_text() == text
+
+
+def test_where_nothing_was_written_since_a_file_is_not_looked_at(tmp_path):
+    file = opened(tmp_path / "log", "one\n")
+    mark = file.mark()
+    (tmp_path / "log").unlink()
+    file.cut(mark)
+    assert file.mark() == mark
+    assert file.read_bytes() == b""
+
+
+def test_an_object_that_has_not_opened_the_file_leaves_it_alone(tmp_path):
+    mark = opened(tmp_path / "log", "one\n").mark()
+    log(tmp_path / "log").cut({"size": 0, "crc": 0})
+    file = log(tmp_path / "other")
+    file.cut(mark)
+    assert file.mark() == mark
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["one\n"]
+
+
+def test_what_is_marked_has_reached_the_disk_and_only_once(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    file = opened(tmp_path / "log", "one\n", "two\n")
+    assert synced == []
+    file.mark()
+    file.mark()
+    assert len(synced) == 1
+
+    def fails(descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", fails)
+    file.write("three\n")
+    with pytest.raises(OSError, match=r"Demo cannot write '.*log': input/output error"):
+        file.mark()
+
+
+def test_what_cannot_be_cut_is_told(tmp_path, monkeypatch):
+    file = opened(tmp_path / "log", "one\n")
+    mark = file.mark()
+    file.write("two\n")
+
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.truncate", refuse)
+    with pytest.raises(PermissionError, match="Demo cannot write"):
+        file.cut(mark)
+
+
+def test_looking_at_a_file_does_not_make_it_ones_own(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("old\n")
+    file = opened(path, resuming=True)
+    assert file.is_open
+    with pytest.raises(FileExistsError, match="Demo does not overwrite"):
+        file.open()
+    file.claim()
+    file.open()
+
+
+class Play:
+    """A run of a log, told by hand: a row for every digit, in a process of its own."""
+
+    def __init__(self, path, kind=Rows, resuming=False):
+        self.log, self.undos = kind(path), []
+        self.run = SimpleNamespace(
+            history=History(), resuming=resuming, defer=self.undos.append, n_iter=0, training=True
+        )
+        self.entries = {"history": self.run.history, "log": self.log}
+        self.log.begin_fit(self.run)
+
+    def play(self, rows):
+        for row in rows:
+            self.run.history.open_row(epoch=int(row), seconds=0.5)
+            self.log.after_epoch(self.run)
+            self.undos.pop()()
+        return self
+
+    def resume(self, snapshot):
+        restore(self.entries, snapshot)
+        self.run.resuming = False
+        return self
+
+
+@pytest.mark.parametrize("stop", range(4))
+@pytest.mark.parametrize("lost", range(3))
+def test_every_row_is_there_once_over_any_number_of_resumes(tmp_path, stop, lost):
+    path = tmp_path / "log"
+    first = Play(path).play("0123"[:stop])
+    snapshot = capture(first.entries)
+    first.play("0123"[stop : stop + lost])  # and then it is killed
+    second = Play(path, resuming=True).resume(snapshot)
+    assert first_difference(snapshot, capture(second.entries)) is None
+    second.play("0123"[stop:])
+    assert path.read_text() == "row\n" * 4
+    second.resume(snapshot).play("0123"[stop:])  # back in the same process
+    assert path.read_text() == "row\n" * 4
+    seen = [pair for part in second.log.seen for pair in part]
+    assert seen[: 4 - stop] == [(row, None) for row in range(stop, 4)]
+
+
+def test_a_log_that_joins_a_resumed_run_begins_its_file(tmp_path):
+    first = Play(tmp_path / "log").play("01")
+    history = capture({"history": first.run.history})
+    late = Play(tmp_path / "late", resuming=True)
+    late.run.history.load_state_dict(history["history"])
+    late.run.resuming = False
+    late.play("23")
+    assert (tmp_path / "late").read_text() == "row\n" * 4
+    (tmp_path / "mine").write_text("mine")
+    late = Play(tmp_path / "mine", resuming=True)
+    late.run.resuming = False
+    with pytest.raises(FileExistsError, match="Rows does not overwrite"):
+        late.play("2")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_probe_leaves_no_lines(tmp_path):
+    rows = Rows(tmp_path / "log")
+    learn = tiny_learner([rows])
+    learn.fit(1)
+    with learn.probe():
+        learn.fit(2)
+        assert rows.file.read() == "row\n" * 3
+    assert rows.file.read() == "row\n"
+    rows.file.path.unlink()
+    with learn.probe():
+        pass

@@ -1,6 +1,5 @@
-"""Means that are right for unequal batches, and the three kinds of metrics."""
+"""The three kinds of metrics, each over one pass."""
 
-import math
 import re
 
 import pytest
@@ -8,17 +7,11 @@ import torch
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassPrecision
 
-from lehr.metrics import Mean, Meter, MetricObject, accuracy, meters
+from lehr.metrics import Meter, MetricObject, accuracy, meters
+from lehr.state import capture, first_difference
 
 PRED = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
 TARGET = torch.tensor([0, 1, 1, 2])
-
-
-def mean_of(*pairs):
-    mean = Mean()
-    for value, weight in pairs:
-        mean.add(value, weight)
-    return mean.value
 
 
 # accuracy ---------------------------------------------------------------------------------------
@@ -42,75 +35,6 @@ def test_ties_go_to_the_first_class():
 
 def test_accuracy_of_no_items_is_nan():
     assert accuracy(torch.zeros(0, 3), torch.zeros(0).long()).isnan()
-
-
-# Mean -------------------------------------------------------------------------------------------
-
-
-def test_nothing_counted_is_none():
-    assert mean_of() is None
-    assert mean_of((3.0, 0)) is None
-
-
-def test_values_count_by_their_weight():
-    assert mean_of((1.0, 3), (5.0, 1)) == 2.0
-    assert mean_of((1.0, 1), (5.0, 1)) == 3.0  # what an unweighted mean would say
-
-
-@pytest.mark.parametrize("kind", [float, torch.tensor])
-@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
-def test_what_weighs_nothing_adds_nothing_and_what_weighs_something_shows(kind, odd):
-    assert mean_of((kind(odd), 0), (kind(2.0), 4)) == 2.0
-    assert not math.isfinite(mean_of((kind(odd), 1), (kind(2.0), 4)))
-
-
-def test_a_mean_can_be_read_and_added_to_again():
-    mean = Mean()
-    mean.add(1.0, 1)
-    assert (mean.value, mean.value) == (1.0, 1.0)
-    mean.add(torch.tensor(4.0), 2)
-    assert (mean.value, mean.weight) == (3.0, 3)
-
-
-@pytest.mark.parametrize("n", [255, 256, 257, 513])
-def test_folding_loses_nothing(n):
-    pairs = [(float(i), 1 + i % 3) for i in range(n)]
-    expected = sum(v * w for v, w in pairs) / sum(w for _, w in pairs)
-    assert mean_of(*pairs) == pytest.approx(expected, rel=1e-14)
-    tensors = [(torch.tensor(v), w) for v, w in pairs]
-    assert mean_of(*tensors) == pytest.approx(expected, rel=1e-14)
-
-
-def test_sums_are_kept_in_double_precision():
-    n = 3000
-    mean = mean_of(*((torch.tensor(0.1), 1) for _ in range(n)))
-    single = torch.zeros(())
-    for _ in range(n):
-        single += torch.tensor(0.1)
-    exact = torch.tensor(0.1).double().item()
-    assert abs(mean - exact) < 1e-12
-    assert abs(single.item() / n - exact) > 1e-6
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
-def test_values_of_any_type_are_averaged(dtype):
-    assert mean_of((torch.tensor(2, dtype=dtype), 1), (torch.tensor(4, dtype=dtype), 3)) == 3.5
-
-
-def test_adding_never_reads_a_value_from_its_device():
-    mean = Mean()
-    for _ in range(600):
-        mean.add(torch.zeros((), device="meta"), 8)  # cannot be read
-    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-        mean.value
-
-
-def test_the_mean_has_no_graph():
-    weight = torch.ones((), requires_grad=True)
-    mean = Mean()
-    mean.add(weight * 2, 1)
-    assert mean.value == 2.0
-    assert not mean.total.requires_grad
 
 
 # Meter ------------------------------------------------------------------------------------------
@@ -244,13 +168,6 @@ def test_a_metric_is_one_number():
         meter.values()
 
 
-def test_adding_keeps_no_graph():
-    mean = Mean()
-    value = torch.ones((), requires_grad=True) * 2
-    mean.add(value, 1)
-    assert not mean._pending[0].requires_grad
-
-
 @pytest.mark.parametrize("name", ["epoch", "valid_loss", "loss"])
 def test_a_metric_cannot_take_a_name_of_the_recorders(name):
     def metric(pred, target):
@@ -261,6 +178,29 @@ def test_a_metric_cannot_take_a_name_of_the_recorders(name):
         meters([metric])
 
 
-def test_a_metric_that_is_no_number_is_refused_where_it_is_added():
-    with pytest.raises(ValueError, match=r"a mean is over numbers; got a tensor of shape \(3,\)"):
-        Mean().add(torch.zeros(3), 3)
+# State ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda: top_two, lambda: MulticlassAccuracy(3, average="micro")])
+def test_a_meter_goes_on_as_if_it_had_never_been_kept(make):
+    whole, first, second = filled(make()), filled(make(), parts=[(0, 3)]), filled(make())
+    state = capture({"it": first})["it"]
+    second.load_state_dict(state)
+    assert first_difference(state, capture({"it": second})["it"]) is None
+    assert second.values() != whole.values()  # the control
+    second.add(PRED[3:], TARGET[3:], 1)
+    assert second.values() == whole.values()
+
+
+def test_an_object_that_does_not_let_itself_be_kept_says_so():
+    class TopTwo:
+        def update(self, pred, target): ...
+        def compute(self): ...
+        def reset(self): ...
+
+    match = r"^what the metric 'top_two' has gathered cannot be kept: TopTwo has no state_dict"
+    meter = Meter(TopTwo())
+    with pytest.raises(TypeError, match=match + r" and load_state_dict\. Give it both, or measure"):
+        meter.state_dict()
+    with pytest.raises(TypeError, match=match):
+        meter.load_state_dict({})

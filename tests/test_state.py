@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import nn, optim
 from torch.optim import LBFGS, SGD, Adam, AdamW
 from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import RandomSampler, WeightedRandomSampler
@@ -71,6 +71,10 @@ def containers_and_tensors(value):
             yield inner
         elif isinstance(inner, (dict, list, tuple)):
             yield from containers_and_tensors(inner)
+
+
+def compiled(model):
+    return torch.compile(model, backend="eager")
 
 
 # capture and restore ----------------------------------------------------------------------------
@@ -144,13 +148,72 @@ def test_what_no_state_can_hold_is_refused_with_its_path(value, path, kind):
     [
         ("ab", "state entry 'b' is missing from the snapshot; nothing was restored."),
         ("", "state entry 'a' is missing from these objects; nothing was restored."),
+        ("acb", "state entries 'b', 'c' are missing from the snapshot; nothing was restored."),
+        (
+            "cb",
+            "state entries 'b', 'c' are missing from the snapshot and state entry 'a' is missing "
+            "from these objects; nothing was restored.",
+        ),
     ],
 )
 def test_a_snapshot_of_other_entries_is_refused_and_nothing_changes(names, message):
     entries = {name: Box(2) for name in names}
-    with pytest.raises(KeyError, match=re.escape(message)):
+    with pytest.raises(KeyError, match=f"^{re.escape(repr(message))}$"):
         restore(entries, {"a": 1})
     assert all(box.value == 2 for box in entries.values())
+
+
+class Refusing(Box):
+    """Takes in half of a state, and then no more."""
+
+    def load_state_dict(self, state_dict):
+        self.value = state_dict["half"]
+        if state_dict.get("bad"):
+            raise state_dict_error(state_dict["bad"])
+
+
+def state_dict_error(name):
+    return {"key": KeyError("left"), "stop": KeyboardInterrupt("now")}[name]
+
+
+@pytest.mark.parametrize(("bad", "error"), [("key", KeyError), ("stop", KeyboardInterrupt)])
+def test_an_entry_that_cannot_be_loaded_leaves_all_as_they_were(bad, error):
+    model = small_model()
+    opt = Adam(model.parameters())
+    entries = {"model": ModelState(model), "opt": opt, "last": Refusing({"half": {"half": 1}})}
+    snapshot = capture(entries)
+    train(model, opt, 2)
+    entries["last"].value = {"half": {"half": 2}}
+    before = capture(entries)
+    assert first_difference(snapshot["opt"], before["opt"])
+    with pytest.raises(error) as caught:
+        restore(entries, {**snapshot, "last": {"half": 3, "bad": bad}})
+    assert caught.value.__notes__ == [
+        "state entry 'last' could not be loaded; all entries are as they were before."
+    ]
+    entries["last"].value = {"half": entries["last"].value}
+    assert first_difference(before, capture(entries)) is None
+
+
+def test_entries_that_cannot_be_put_back_are_named():
+    class Closing(Box):
+        def load_state_dict(self, state_dict):
+            raise OSError("closed")
+
+    entries = {"set": Box({1, 2}), "shut": Closing(1), "fine": Box(2)}
+    with pytest.raises(OSError, match="closed") as caught:
+        restore(entries, {"set": 3, "shut": 3, "fine": 3})
+    assert caught.value.__notes__ == [
+        "state entry 'shut' could not be loaded; all entries are as they were before, except set, "
+        "shut."
+    ]
+    assert entries["fine"].value == 2
+
+
+def test_what_cannot_be_captured_can_be_replaced():
+    box = Box({1, 2})
+    restore({"box": box}, {"box": 3})
+    assert box.value == 3
 
 
 # first_difference -------------------------------------------------------------------------------
@@ -337,22 +400,68 @@ def train(model, opt, steps):
     return losses
 
 
+def flat_model():
+    """Matrices alone, as Muon takes them."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 1, bias=False))
+
+
+class Embedded(nn.Module):
+    """Its gradient is sparse."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(8, 1, sparse=True)
+
+    def forward(self, x):
+        return self.table(torch.arange(len(x))) * 3
+
+
 OPTIMIZERS = {
     "sgd": lambda p: SGD(p, lr=0.1, momentum=0.9),
+    "sgd_nesterov": lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "sgd_fused": lambda p: SGD(p, lr=0.1, momentum=0.9, fused=True),
     "adam": lambda p: Adam(p, lr=0.01),
     "adam_with_tensor_lr": lambda p: Adam(p, lr=torch.tensor(0.01), amsgrad=True),
+    "adam_fused": lambda p: Adam(p, lr=0.01, amsgrad=True, fused=True),
+    "adam_foreach": lambda p: Adam(p, lr=0.01, foreach=True),
     "adamw": lambda p: AdamW(p, lr=0.01),
+    "adamw_fused": lambda p: AdamW(p, lr=0.01, fused=True),
+    "adagrad": lambda p: optim.Adagrad(p, lr=0.1, lr_decay=0.1),
+    "adagrad_fused": lambda p: optim.Adagrad(p, lr=0.1, fused=True),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True),
+    "adafactor": lambda p: optim.Adafactor(p, lr=0.1),
+    "nadam": lambda p: optim.NAdam(p, lr=0.01),
+    "radam": lambda p: optim.RAdam(p, lr=0.1),
+    "adadelta": lambda p: optim.Adadelta(p, lr=1.0),
+    "adamax": lambda p: optim.Adamax(p, lr=0.01),
+    "asgd": lambda p: optim.ASGD(p, lr=0.1, lambd=0.1, t0=1),
+    "rprop": lambda p: optim.Rprop(p, lr=0.01),
+    "sparse_adam": lambda p: optim.SparseAdam(p, lr=0.1),
     "lbfgs": lambda p: LBFGS(p, lr=0.1, max_iter=3, history_size=4),
     "lbfgs_searching": lambda p: LBFGS(p, max_iter=4, line_search_fn="strong_wolfe"),
 }
+if hasattr(optim, "Muon"):
+    OPTIMIZERS["muon"] = lambda p: optim.Muon(p, lr=0.1)
+MODELS = {"muon": flat_model, "sparse_adam": Embedded}
+
+
+def test_no_optimizer_of_torch_is_left_out():
+    kinds = {type(make(MODELS.get(name, small_model)().parameters())) for name, make in
+             OPTIMIZERS.items()}  # fmt: skip
+    every = {kind for kind in vars(optim).values() if isinstance(kind, type)}
+    assert {kind for kind in every if issubclass(kind, optim.Optimizer)} - {
+        optim.Optimizer
+    } == kinds
 
 
 @pytest.mark.parametrize("fresh", [False, True], ids=["same_objects", "fresh_objects"])
-@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
-def test_training_goes_on_bit_for_bit_from_a_snapshot(make, fresh):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_goes_on_bit_for_bit_from_a_snapshot(name, fresh):
     def built():
-        model = small_model()
-        opt = make(model.parameters())
+        model = MODELS.get(name, small_model)()
+        opt = OPTIMIZERS[name](model.parameters())
         return model, opt, {"model": ModelState(model), "opt": opt}
 
     model, opt, entries = built()
@@ -433,6 +542,92 @@ def test_an_lbfgs_goes_on_with_the_list_of_parameters_that_it_holds():
     before = capture({"opt": opt})
     restore({"opt": opt}, before)
     assert opt._params is opt.param_groups[0]["params"]
+
+
+class Foreign(optim.Optimizer):
+    """Keeps its state in dtypes of its own, in nested containers, and words in it."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure):
+        closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state["mean"] = torch.zeros_like(p, dtype=torch.float32)
+                    state["seen"] = torch.zeros((), dtype=torch.int64)
+                    state["nested"] = ([torch.zeros_like(p, dtype=torch.float64)], {"n": 0})
+                    state["mode"] = "warm"
+                assert state["mode"] == "warm"
+                state["seen"] += 2**40 + 1  # no float32
+                state["mean"].lerp_(p.grad.float(), 0.1)
+                state["nested"][0][0].add_(p.grad.double(), alpha=1 / 3)
+                state["nested"][1]["n"] += 1
+                with torch.no_grad():
+                    p.sub_((state["mean"] + state["nested"][0][0]).to(p.dtype) * group["lr"])
+
+
+def test_state_in_other_dtypes_than_the_parameters_comes_back_bit_for_bit():
+    def built():
+        model = small_model().bfloat16()
+        return model, Foreign(model.parameters())
+
+    def steps(model, opt, n):
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(1)).bfloat16()
+        for _ in range(n):
+            opt.zero_grad()
+            opt.step(lambda: model(x).square().mean().backward())
+
+    model, opt = built()
+    steps(model, opt, 3)
+    snapshot = capture({"model": ModelState(model), "opt": opt})
+    steps(model, opt, 3)
+    end = capture({"model": ModelState(model), "opt": opt})
+
+    twin, other = built()
+    other.load_state_dict(snapshot["opt"])  # as torch does it
+    assert first_difference(snapshot["opt"], capture({"opt": other})["opt"])
+    restore({"model": ModelState(twin), "opt": other}, snapshot)
+    assert first_difference(snapshot["opt"], capture({"opt": other})["opt"]) is None
+    steps(twin, other, 3)
+    now = capture({"model": ModelState(twin), "opt": other})
+    assert first_difference(end, now) is None
+
+
+def test_state_goes_to_the_device_of_the_parameter_in_the_dtype_that_was_saved():
+    opt = Foreign([nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))])
+    p = opt.param_groups[0]["params"][0]
+    opt.step(lambda: p.sum().backward())
+    snapshot = capture({"opt": opt})
+    restore({"opt": (other := Foreign([nn.Parameter(p.detach().to("meta"))]))}, snapshot)
+    (state,) = other.state.values()
+    assert (state["mean"].device.type, state["mean"].dtype) == ("meta", torch.float32)
+    assert (state["nested"][0][0].device.type, state["nested"][0][0].dtype) == (
+        "meta",
+        torch.float64,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_order_in_memory_comes_back(dtype):
+    def built():
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 4, 2).to(dtype, memory_format=torch.channels_last)
+        return model, Foreign(model.parameters())
+
+    model, opt = built()
+    opt.step(lambda: model(torch.ones(1, 3, 4, 4, dtype=dtype)).sum().backward())
+    snapshot = capture({"opt": opt})
+    _, other = built()
+    restore({"opt": other}, snapshot)
+    for old, new in zip(opt.state.values(), other.state.values(), strict=True):
+        assert new["mean"].stride() == old["mean"].stride()
+        assert new["nested"][0][0].stride() == old["nested"][0][0].stride()
+    mean = next(iter(other.state.values()))["mean"]
+    assert mean.is_contiguous(memory_format=torch.channels_last)
+    assert not mean.is_contiguous()
 
 
 # Randomness -------------------------------------------------------------------------------------
@@ -549,6 +744,50 @@ def test_states_of_a_compiled_model_fit_the_bare_one(kind):
     assert first_difference(state, capture({"it": kind(model)})["it"]) is None
 
 
+@pytest.mark.parametrize("kind", [ModeState, GradState, ModelState])
+def test_states_of_a_model_with_wrapped_parts_fit_the_bare_one_and_back(kind):
+    def built(wrap):
+        torch.manual_seed(0)
+        norm = nn.BatchNorm1d(2)
+        norm.register_buffer("hidden", torch.zeros(1), persistent=False)
+        inner = nn.Sequential(nn.Linear(2, 2), norm)
+        whole = nn.Sequential(wrap(inner), nn.Linear(2, 2))
+        whole(torch.ones(3, 2)).sum().backward()
+        return whole, inner
+
+    (whole, inner), (bare, part) = built(lambda m: nn.DataParallel(compiled(m))), built(lambda m: m)
+    for model, change in ((inner, 1), (part, 2)):
+        with torch.no_grad():
+            for p in (*model.parameters(), model[1].hidden):
+                p.add_(change)
+        model[0].weight.requires_grad_(change == 1)
+        model[0].weight.grad.mul_(change + 1)
+        model[change - 1].eval()
+    for source, target in ((whole, bare), (bare, whole)):
+        state = capture({"it": kind(source)})["it"]
+        if target is bare:
+            assert first_difference(state, capture({"it": kind(target)})["it"])
+        assert not any("_orig_mod" in key or "module" in key for key in names_in(state))
+        kind(target).load_state_dict(state)
+        assert first_difference(state, capture({"it": kind(target)})["it"]) is None
+
+
+def names_in(state):
+    for key, value in state.items():
+        yield key
+        if isinstance(value, dict):
+            yield from names_in(value)
+
+
+def test_the_wrapper_of_a_part_has_the_mode_of_what_it_wraps():
+    model = nn.Sequential(nn.DataParallel(nn.Dropout()))
+    state = capture({"modes": ModeState(model)})
+    model.eval()
+    restore({"modes": ModeState(model)}, state)
+    assert model[0].training
+    assert model[0].module.training
+
+
 def test_a_buffer_that_has_grown_is_put_back():
     class Cache(nn.Module):
         def __init__(self):
@@ -558,6 +797,15 @@ def test_a_buffer_that_has_grown_is_put_back():
     model = nn.Sequential(Cache())
     entries = {"model": ModelState(model)}
     before = capture(entries)
-    model[0].cache = torch.ones(5)
-    restore(entries, before)
-    assert first_difference(before, capture(entries)) is None
+    for other in (torch.ones(5), torch.ones(2).double()):
+        model[0].cache = other
+        assert first_difference(before, capture(entries))
+        restore(entries, before)
+        assert first_difference(before, capture(entries)) is None
+
+
+def test_a_buffer_that_has_grown_goes_to_the_device_of_the_old_one():
+    model = nn.Module()
+    model.register_buffer("cache", torch.zeros(2, device="meta"), persistent=False)
+    ModelState(model).load_state_dict({"#cache": torch.ones(5)})
+    assert (model.cache.device.type, len(model.cache)) == ("meta", 5)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from lehr.events import Layer, Phase
 from lehr.metrics import snake_case
+from lehr.types import Stateful
 
 
 class Callback:
@@ -20,7 +21,9 @@ class Callback:
         phase: when this callback hears an event, among the others. Those of phase PREPARE, and
             those of layer PRECISION, take part in `Learner.validate` and `Learner.predict`, too.
         layer: how far out this callback wraps an action.
-        state: names of the attributes that must survive a stop. Empty says: nothing must.
+        state: names of the attributes that must survive a stop. Empty says: nothing must. One that
+            has a ``state_dict`` of its own, a module say, is saved by it and loaded in place.
+        replays: whether this callback takes part when past steps are run again to be looked at.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
 
     Example:
@@ -38,6 +41,7 @@ class Callback:
     layer: ClassVar[Layer] = Layer.TRANSFORM
     state: ClassVar[tuple[str, ...]] = ()
     regrads: ClassVar[bool] = False
+    replays: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -51,7 +55,11 @@ class Callback:
 
     def state_dict(self) -> dict[str, Any]:
         """The attributes named in `state`; one that was never set is left out."""
-        return {name: getattr(self, name) for name in self.state if hasattr(self, name)}
+        values = {name: getattr(self, name) for name in self.state if hasattr(self, name)}
+        return {
+            name: value.state_dict() if isinstance(value, Stateful) else value
+            for name, value in values.items()
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Set the attributes named in `state`, and unset those that were left out.
@@ -67,7 +75,10 @@ class Callback:
                 )
         for name in self.state:
             if name in state_dict:
-                setattr(self, name, state_dict[name])
+                if isinstance(value := getattr(self, name, None), Stateful):
+                    value.load_state_dict(state_dict[name])
+                else:
+                    setattr(self, name, state_dict[name])
             elif name in vars(self):
                 delattr(self, name)
 

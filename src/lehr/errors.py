@@ -7,6 +7,10 @@ from numbers import Integral, Real
 from typing import Any
 
 
+class ResumeWarning(UserWarning):
+    """A run that goes on from a checkpoint may not be bit for bit the run that never stopped."""
+
+
 def nearest(name: str, allowed: Iterable[str], *, likeness: float = 0.72) -> str | None:
     """The name among ``allowed`` that ``name`` was probably meant to be, or None.
 

@@ -2,113 +2,19 @@
 
 import csv
 import json
-from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from lehr import table
-from lehr.errors import did_you_mean, positive_int
-from lehr.metrics import Mean
+from lehr.errors import did_you_mean
+from lehr.means import Mean
+from lehr.series import Number, Series, Tap, by_batch
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Number = float | int | Tensor
-
-
-class Series:
-    """One number over the training batches, in bounded memory, read from the device only on demand.
-
-    When ``capacity`` points are held, every second one goes, and from then on every second one is
-    kept; so a series always spans the whole run, evenly.
-
-    Args:
-        capacity: the most points held; at least 2.
-
-    Example:
-        >>> series = Series(capacity=4)
-        >>> for batch in range(9):
-        ...     series.append(batch, batch / 10)
-        >>> series.batches, series.values
-        ([0, 4, 8], [0.0, 0.4, 0.8])
-    """
-
-    __slots__ = ("_batches", "_count", "_pending", "_values", "capacity", "stride")
-
-    def __init__(self, capacity: int = 1 << 16) -> None:
-        if positive_int("capacity", capacity) < 2:
-            raise ValueError(f"capacity must be at least 2; got {capacity}. Leave it out.")
-        self.capacity = capacity
-        self.stride = 1
-        self._count = 0
-        self._batches = array("q")
-        self._values: list[Tensor | array[float]] = []  # settled pieces, in order
-        self._pending: list[Number] = []
-
-    def append(self, batch: int, value: Number) -> None:
-        """Add the value of training batch number ``batch``; a tensor must have no graph."""
-        self._count += 1
-        if self.stride > 1 and (self._count - 1) % self.stride:
-            return
-        self._batches.append(batch)
-        self._pending.append(value)
-        if len(self._pending) == 256:
-            self._settle()
-        if len(self._batches) == self.capacity:
-            self._thin()
-
-    def extend(self, batches: Sequence[int], values: Tensor | Sequence[Number]) -> None:
-        """Add many at once: a tensor ``(n,)``, or ``n`` numbers."""
-        if self.stride > 1 or len(self._batches) + len(batches) > self.capacity:
-            for batch, value in zip(batches, values, strict=True):
-                self.append(batch, value)
-            return
-        self._settle()
-        self._count += len(batches)
-        self._batches.extend(batches)
-        self._values.extend([values.clone()] if isinstance(values, Tensor) else _pieces(values))
-
-    def _settle(self) -> None:
-        pending, self._pending = self._pending, []
-        self._values.extend(_pieces(pending))
-
-    def _thin(self) -> None:
-        self._values = [array("d", self.values[::2])]
-        self._batches = self._batches[::2]
-        self.stride *= 2
-
-    @property
-    def batches(self) -> list[int]:
-        """The numbers of the training batches, counted from 0 at the start of the run."""
-        return list(self._batches)
-
-    @property
-    def values(self) -> list[float]:
-        """The values, one for each of `batches`."""
-        self._settle()
-        flat = array("d")
-        for piece in self._values:
-            flat.extend(cast("list[float]", piece.tolist()))
-        self._values = [flat]
-        return list(flat)
-
-    def since(self, batch: int) -> list[tuple[int, float]]:
-        """The points from training batch number ``batch`` on.
-
-        Example:
-            >>> series = Series()
-            >>> series.extend([0, 1, 2], [0.5, 0.25, 0.125])
-            >>> series.since(1)
-            [(1, 0.25), (2, 0.125)]
-        """
-        first = bisect_left(self._batches, batch)
-        return list(zip(self._batches[first:], self.values[first:], strict=True))
 
 
 class History:
@@ -132,6 +38,8 @@ class History:
         """Facts about the whole run, such as its seed."""
         self.before_read: list[Callable[[], None]] = []
         """Called before anything is read, for those who gather what they log."""
+        self.taps: list[Tap] = []
+        """Each is handed every number logged by batch, before the series are thinned."""
         self._series: dict[str, Series] = {}
         self._rows: list[dict[str, Any]] = []
         self._row_open = False
@@ -172,6 +80,16 @@ class History:
     def log_step(self, name: str, value: Number, *, batch: int) -> None:
         """Add ``value`` to the series ``name`` at training batch number ``batch``."""
         self.series_of(name).append(batch, value)
+        for tap in self.taps:
+            tap.append(name, batch, value)
+
+    def log_steps(
+        self, name: str, batches: Sequence[int], values: Tensor | Sequence[Number]
+    ) -> None:
+        """Add many values at once: a tensor ``(n,)`` without a graph, or ``n`` numbers."""
+        self.series_of(name).extend(batches, values)
+        for tap in self.taps:
+            tap.extend(name, batches, values)
 
     def series_of(self, name: str) -> Series:
         """The series to write to under ``name``; a new one if there is none."""
@@ -181,20 +99,21 @@ class History:
             series = self._series[name] = Series()
         return series
 
-    def _complete(self) -> None:
+    def gather(self) -> None:
+        """Have those in `before_read` write down what they hold; whoever reads does it."""
         for gather in self.before_read:
             gather()
 
     @property
     def series(self) -> dict[str, Series]:
         """The series by name."""
-        self._complete()
+        self.gather()
         return self._series
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows as plain numbers, oldest first."""
-        self._complete()
+        self.gather()
         return [_plain(row) for row in self._rows]
 
     def finished(self, since: int = 0) -> list[dict[str, Any]]:
@@ -214,7 +133,7 @@ class History:
         if rows and self._row_open and "seconds" not in rows[-1]:
             rows = rows[:-1]
         if rows:
-            self._complete()
+            self.gather()
         return [_plain(row) for row in rows]
 
     def steps(self, since: int = 0) -> list[dict[str, Any]]:
@@ -227,11 +146,7 @@ class History:
             >>> history.steps()
             [{'batch': 0, 'loss': 0.5, 'lr': 0.1}]
         """
-        steps: dict[int, dict[str, Any]] = {}
-        for name, series in self.series.items():
-            for batch, value in series.since(since):
-                steps.setdefault(batch, {"batch": batch})[name] = value
-        return [steps[batch] for batch in sorted(steps)]
+        return by_batch({name: series.since(since) for name, series in self.series.items()})
 
     @property
     def names(self) -> list[str]:
@@ -300,17 +215,45 @@ class History:
             raise ImportError(message) from error
         return pd.DataFrame(self.rows)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything held, as plain containers of numbers and tensors; nothing changes by it.
+
+        What somebody in `before_read` still gathers is part of that one's state, not of this.
+        """
+        rows = [dict(row) for row in self._rows]
+        means: dict[Any, Any] = {}
+        for number, row in enumerate(rows):
+            for name, value in row.items():
+                if isinstance(value, Mean):
+                    means[number, name] = value.state_dict()
+                    row[name] = None
+                elif not isinstance(value, Tensor):
+                    row[name] = _read(value)
+        return {
+            "meta": dict(self.meta),
+            "rows": rows,
+            "means": means,
+            "row_open": self._row_open,
+            "series": {name: series.state_dict() for name, series in self._series.items()},
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Hold what `state_dict` says and nothing else, in the same object and the same series."""
+        self.meta.clear()
+        self.meta.update(state_dict["meta"])
+        self._rows[:] = [dict(row) for row in state_dict["rows"]]
+        for (number, name), state in state_dict["means"].items():
+            mean = self._rows[number][name] = Mean()
+            mean.load_state_dict(state)
+        self._row_open = state_dict["row_open"]
+        known = dict(self._series)
+        self._series.clear()
+        for name, state in state_dict["series"].items():
+            self._series[name] = series = known.get(name) or Series()
+            series.load_state_dict(state)
+
     def _repr_html_(self) -> str:
         return table.html(self.rows)
-
-
-def _pieces(values: Sequence[Number]) -> list["Tensor | array[float]"]:
-    # Numbers on a device become one stacked tensor there; nobody waits for it.
-    pieces: list[Tensor | array[float]] = []
-    for on_device, same in groupby(values, key=lambda value: isinstance(value, Tensor)):
-        part = list(same)
-        pieces.append(torch.stack(cast("Any", part)) if on_device else array("d", map(float, part)))
-    return pieces
 
 
 def json_line(kind: str, values: Mapping[str, Any]) -> str:

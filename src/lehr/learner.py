@@ -1,18 +1,20 @@
 """Learner: what lasts from one training to the next."""
 
+import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import Any, Literal, final
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lehr import arguments, optimizers, state, streams
+from lehr import arguments, entries, state, streams
 from lehr.batches import count_items, split_pair
 from lehr.callback import Callback
 from lehr.data.bunch import DataBunch
 from lehr.dispatch import check
+from lehr.doors import Doors
 from lehr.events import Layer, Phase
 from lehr.metrics import meters
 from lehr.plan import OnePass, Plan, feeds
@@ -21,14 +23,9 @@ from lehr.run import Run
 from lehr.signals import interruptible
 from lehr.types import LossFunc, OptFactory, Scores, SplitBatch, Stateful, is_mapping
 
-if TYPE_CHECKING:
-    from lehr.inspect.audit import Audit
-    from lehr.inspect.find_lr import LRCurve
-    from lehr.inspect.summary import Summary
-
 
 @final
-class Learner:
+class Learner(Doors):
     """Holds the model, the optimizer, the loss function, the data and the callbacks. It does not
     loop.
 
@@ -113,6 +110,8 @@ class Learner:
         steps: int | None = None,
         validate_every: str | None = None,
         steps_per_epoch: int | None = None,
+        resume: str | os.PathLike[str] | None = None,
+        exact: bool = False,
     ) -> Run:
         """Train.
 
@@ -128,6 +127,11 @@ class Learner:
                 always at the end of the fit.
             steps_per_epoch: optimizer steps in an epoch, for schedules over a loader without
                 length.
+            resume: go on from the newest checkpoint in this folder, or from this checkpoint;
+                ``"auto"`` takes the folder of the attached `Checkpoint`, and starts anew if it is
+                empty. Learner, data and callbacks are to be made as they were for the fit that
+                was stopped.
+            exact: refuse to resume where the result might differ in a bit, instead of a warning.
 
         Returns:
             The run: its history, its recorder, and where it stood when it ended.
@@ -140,9 +144,21 @@ class Learner:
         """
         length = arguments.check_length(epochs, steps, steps_per_epoch)
         interval = arguments.check_interval(validate_every, self.data.valid_dl)
+        everybody = self._everybody(callbacks)
+        entry = None
+        if resume is not None:
+            from lehr import resume as resuming
+
+            found = resuming.find(resume, everybody, self.steps_done)
+            if found is not None:
+                resuming.check_length(found, epochs=length["epochs"], steps=length["steps"])
+                self._seed = found.manifest["seed"]
+                entry = resuming.entry(found, exact=exact)
         plan = self._plan(self.data, seed=self.seed, validate_every=interval, **length)
-        run = self.run = Run(self, plan, self._everybody(callbacks))
-        with interruptible(run.stop):
+        run = self.run = Run(self, plan, everybody)
+        if entry is not None:
+            run.enter(entry)
+        with interruptible(run.interrupt):
             try:
                 run.fit()
             finally:
@@ -214,64 +230,15 @@ class Learner:
         Run(self, plan, [*self._bystanders(), gather]).validate()
         return gather.joined()
 
-    def explain(self, callbacks: Iterable[Callback] = ()) -> str:
-        """The loop as it will really run: who hears each event, who wraps each action, in order.
-
-        Args:
-            callbacks: those that a fit would be given.
-
-        Example:
-            >>> from lehr.testing import tiny_learner
-            >>> print(tiny_learner().explain().splitlines()[0])
-            fit
-        """
-        from lehr.inspect.explain import explain
-
-        return explain(self._everybody(callbacks))
-
-    def summary(self) -> "Summary":
-        """Layers, shapes, parameters and groups, from one batch of the training data.
-
-        The batch passes through the model as in `predict`; nothing is left of it.
-
-        Example:
-            >>> from lehr.testing import tiny_learner
-            >>> [(layer.name, layer.output) for layer in tiny_learner().summary().layers]
-            [('0', '(8, 4)'), ('1', '(8, 4)'), ('2', '(8, 2)')]
-        """
-        from lehr.inspect.summary import summary
-
-        return summary(self)
-
-    def audit(self, *, repair: str | None = None) -> "Audit":
-        """Does the initialisation work? `lehr.audit` of the first training batch and the loss.
-
-        Example:
-            >>> from lehr.testing import tiny_learner
-            >>> [site.kind for site in tiny_learner().audit().sites][:3]
-            ['linear', 'relu', 'linear']
-        """
-        from lehr.inspect.audit import audit_learner
-
-        return audit_learner(self, repair)
-
     def state_entries(self) -> dict[str, Stateful]:
         """Everything of this Learner that can change, by name, each with its ``state_dict``."""
-        entries: dict[str, Stateful] = {
-            "model": state.ModelState(self.model),
-            "modes": state.ModeState(self.model),
+        callbacks = enumerate(self.callbacks)
+        return {
+            **entries.of_training(self.model, self.opt, self.loss_func, *feeds(self.data)),
             "gradients": state.GradState(self.model),
-            "random": state.RandomState(),
             "counters": state.AttributeState(self, ("epochs_done", "steps_done", "_seed")),
+            **{f"callbacks.{i}.{cb.name}": cb for i, cb in callbacks},
         }
-        opts = optimizers.by_name(self.opt).items()
-        others: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in opts}
-        others["loss_func"] = self.loss_func
-        others |= {f"callbacks.{i}.{cb.name}": cb for i, cb in enumerate(self.callbacks)}
-        entries |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}
-        for half in ("train_dl", "valid_dl"):
-            entries |= state.loader_entries(half, getattr(self.data, half))
-        return entries
 
     @contextmanager
     def probe(self) -> Generator[None]:
@@ -328,39 +295,6 @@ class Learner:
             run = Run(self, plan, [*everybody, Recorder(), *self._checked(callbacks)])
             run.fit()
         return run
-
-    def find_lr(self, start: float = 1e-6, end: float = 10.0, *, steps: int = 100) -> "LRCurve":
-        """Find a learning rate: train while it rises from ``start`` to ``end``, and watch the loss.
-
-        It rises by the same factor at every step, in all parameter groups in proportion to what
-        they have now, and the sweep ends early where the loss diverges. Nothing is left of it,
-        whatever happens: every state entry is bit for bit what it was.
-
-        Args:
-            start: the first rate, above 0.
-            end: the rate that the sweep approaches.
-            steps: how many; at least 10. The training data are begun again if they are fewer.
-
-        Returns:
-            The curve; its ``suggestion`` is the rate of the group with the highest, its ``plot()``
-            the picture.
-
-        Raises:
-            TypeError, ValueError: an argument cannot be used.
-            KeyboardInterrupt: Ctrl-C in a script, once everything is as it was.
-
-        Example:
-            >>> from lehr.testing import tiny_learner
-            >>> curve = tiny_learner().find_lr()
-            >>> 0.01 < curve.suggestion < 10
-            True
-
-        Reference:
-            Smith 2017, arXiv:1506.01186, section 3.3, with a geometric instead of a linear rise.
-        """
-        from lehr.inspect.find_lr import find_lr
-
-        return find_lr(self, start, end, steps)
 
     def _plan(self, data: Any, **length: Any) -> Plan:
         train, valid = feeds(data)

@@ -1,9 +1,13 @@
 """A file that grows by whole lines and is never overwritten unasked, and who fills it by rows."""
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from lehr.durable import replace_file
 
 if TYPE_CHECKING:
     from lehr.run import Run
@@ -35,12 +39,17 @@ class LogFile:
                 f'path must be the path of a file; got {path!r}. Write e.g. {owner}("runs/log").'
             )
         self.path, self.append, self.owner = Path(path), append, owner
-        self._begun = False
+        self._open = self._own = self._unsynced = False
+        self._mark = {"size": 0, "crc": 0}
 
-    def open(self) -> None:
+    def open(self, *, resuming: bool = False) -> None:
         """See that lines can be written, and that none of somebody else's would be lost.
 
         Opened again by the same object, the file is gone on with.
+
+        Args:
+            resuming: the file is looked at whosever it is; a state will tell whether it is one's
+                own.
 
         Raises:
             FileExistsError: there is something in the file, and ``append`` is false.
@@ -48,16 +57,31 @@ class LogFile:
         """
         self._target = self.path.resolve()  # also if the working folder changes during the fit
         try:
-            with self._target.open("ab") as file:
-                size = file.tell()
+            with self._target.open("a+b") as file:
+                file.seek(0)
+                found = file.read()
         except OSError as error:
             raise self._failure(error) from error
-        if size and not self.append and not self._begun:
+        if found and not (self.append or self._own or resuming):
             raise FileExistsError(
                 f"{self.owner} does not overwrite {str(self.path)!r}. Give another path, delete "
                 "the file, or go on with it: append=True."
             )
-        self._begun = True
+        self._open, self._own = True, self._own or not resuming
+        self._mark = {"size": len(found), "crc": crc32(found)}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this object has opened it."""
+        return self._open
+
+    def claim(self) -> None:
+        """Know that what is in the file is one's own."""
+        self._own = True
+
+    def read_bytes(self) -> bytes:
+        """Everything in the file; nothing, if it is gone."""
+        return self._target.read_bytes() if self._target.exists() else b""
 
     def read(self) -> str:
         """Everything in the file.
@@ -65,7 +89,7 @@ class LogFile:
         Raises:
             UnicodeDecodeError: it is no text.
         """
-        return self._target.read_bytes().decode("utf-8")
+        return self.read_bytes().decode("utf-8")
 
     def write(self, text: str) -> None:
         """Add whole lines; a last line that was left unfinished is ended first.
@@ -78,9 +102,12 @@ class LogFile:
                 if file.tell():
                     file.seek(-1, os.SEEK_END)
                     text = text if file.read() == b"\n" else f"\n{text}"
-                file.write(text.encode("utf-8"))
+                data = text.encode("utf-8")
+                file.write(data)
         except OSError as error:
             raise self._failure(error) from error
+        size, crc = self._mark["size"] + len(data), crc32(data, self._mark["crc"])
+        self._mark, self._unsynced = {"size": size, "crc": crc}, True
 
     def replace(self, text: str) -> None:
         """Put ``text`` in the place of everything: at every moment the old or the new is there.
@@ -88,12 +115,60 @@ class LogFile:
         Raises:
             OSError: the file cannot be written to any more.
         """
-        part = self._target.with_name(f"{self._target.name}.part")
+        data = text.encode("utf-8")
         try:
-            part.write_bytes(text.encode("utf-8"))
-            part.replace(self._target)
+            replace_file(self._target, data)
         except OSError as error:
             raise self._failure(error) from error
+        self._mark, self._unsynced = {"size": len(data), "crc": crc32(data)}, False
+
+    def mark(self) -> dict[str, int]:
+        """What has been written so far, for `cut`; so much of it has reached the disk.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        if self._unsynced and self._target.exists():
+            try:
+                with self._target.open("r+b") as file:
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise self._failure(error) from error
+        self._unsynced = False
+        return dict(self._mark)
+
+    def cut(self, mark: Mapping[str, int]) -> None:
+        """Let go of what was written after `mark` was called, be it by another process.
+
+        Where nothing was written since, or this object has not opened the file, it is left alone.
+
+        Raises:
+            ValueError: the file does not begin with what had been written then.
+            OSError: it cannot be written to any more.
+        """
+        if self._open and mark != self._mark:
+            found = self.read_bytes()
+            self.require(len(found) >= mark["size"], f"it has {len(found)} of {mark['size']} bytes")
+            kept = found[: mark["size"]]
+            self.require(crc32(kept) == mark["crc"], "it holds something else")
+            try:
+                os.truncate(self._target, mark["size"])
+            except OSError as error:
+                raise self._failure(error) from error
+            self._unsynced = True
+        self._mark = dict(mark)
+
+    def require(self, holds: bool, what: str) -> None:
+        """Refuse to go on in the file from a state, unless what is seen of it ``holds``.
+
+        Raises:
+            ValueError: it does not; ``what`` says what is the matter.
+        """
+        if not holds:
+            raise ValueError(
+                f"{self.owner} cannot go on where the state says in {str(self.path)!r}: {what}. "
+                "Put the file back that the run had written, or go on from the beginning."
+            )
 
     def _failure(self, error: OSError) -> OSError:
         folder = self._target.parent
@@ -112,6 +187,10 @@ class RowLog:
     The other half is ``write_rows(run, rows)``, which knows the format. Rows are handed over when
     the event that finished them is over, so that every listener has added what it wants to.
 
+    What it has ``written`` is its state, which the callback declares. A run that goes on from it
+    lets go of all lines that came later, and writes them anew; so each is there once, however often
+    a run was resumed.
+
     Args:
         path: of the file; its folder must exist.
         append: go on with an existing file.
@@ -124,6 +203,7 @@ class RowLog:
         >>> from lehr import Callback
         >>> from lehr.testing import tiny_learner
         >>> class Epochs(RowLog, Callback):
+        ...     state = ("written",)
         ...     def write_rows(self, run, rows):
         ...         self.file.write("".join(f"{row['epoch']}\\n" for row in rows))
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -137,9 +217,45 @@ class RowLog:
         self.file = LogFile(path, append=append, owner=type(self).__name__)
 
     def begin_fit(self, run: "Run") -> None:
-        """Open the file."""
-        self._handed = 0
-        self.file.open()
+        """Open the file; a run that is resumed finds its own there."""
+        self._handed, self._to_begin = 0, True
+        if not self._is_ready(run):
+            self.file.open(resuming=True)
+
+    def begin(self, run: "Run") -> None:
+        """Look at what is in the file, and write what stands before the first row."""
+
+    def _is_ready(self, run: "Run") -> bool:
+        # Not as long as a state is to tell how far the file holds. Where there turns out to be no
+        # such state, it is begun after all.
+        if self._to_begin and not getattr(run, "resuming", False):
+            self.file.open()
+            self.begin(run)
+            self._to_begin = False
+        return not self._to_begin
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """How many rows were handed over, and what of the file was written."""
+        return {"rows": self._handed, "file": self.mark()}
+
+    @written.setter
+    def written(self, written: Mapping[str, Any]) -> None:
+        self.cut(written["file"])
+        self._handed, self._to_begin = written["rows"], False
+        self.file.claim()
+
+    def mark(self) -> dict[str, Any]:
+        """What `cut` needs to know of what was written so far."""
+        return self.file.mark()
+
+    def cut(self, mark: Mapping[str, Any]) -> None:
+        """Let go of what was written after `mark` was called.
+
+        Raises:
+            ValueError: the file is not the one that was written then.
+        """
+        self.file.cut(mark)
 
     def after_validate(self, run: "Run") -> None:
         """Hand over a row that ends in the middle of an epoch."""
@@ -156,7 +272,7 @@ class RowLog:
     def _hand_over(self, run: "Run", *, last: bool = False) -> None:
         history = run.history
         rows = history.rows[self._handed :] if last else history.finished(self._handed)
-        if rows:
+        if rows and self._is_ready(run):
             self._handed += len(rows)
             self.write_rows(run, rows)
 

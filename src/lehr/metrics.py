@@ -1,14 +1,14 @@
-"""Metrics: weighted means that are right for unequal batches, and the common functions."""
+"""Metrics: functions averaged by items, objects that gather by themselves, and what is common."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from lehr.types import RECORDED
+from lehr.means import Mean
+from lehr.metric_state import metric_entry
+from lehr.types import RECORDED, Stateful
 
 Metric = Callable[[Any, Any], Tensor]
 """``(pred, target) -> scalar``, the mean over the batch's items."""
@@ -27,77 +27,12 @@ def accuracy(pred: Tensor, target: Tensor) -> Tensor:
         float32 scalar in [0, 1].
 
     Example:
+        >>> import torch
         >>> scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
         >>> accuracy(scores, torch.tensor([0, 1, 0, 1]))
         tensor(0.7500)
     """
     return (pred.argmax(dim=1) == target).float().mean()
-
-
-class Mean:
-    """A weighted mean of numbers that may live on a device; adding never waits for the device.
-
-    Values are kept as they come and folded 256 at a time, in double precision where the device has
-    it.
-
-    Example:
-        >>> mean = Mean()
-        >>> mean.add(0.6, 32); mean.add(torch.tensor(0.9), 2)
-        >>> round(mean.value, 6)      # the unweighted mean is 0.75
-        0.617647
-    """
-
-    __slots__ = ("_each", "_pending", "total", "weight")
-
-    def __init__(self) -> None:
-        self.total: float | Tensor = 0.0
-        self.weight = 0.0
-        self._each = 0.0
-        self._pending: list[float | Tensor] = []
-
-    def add(self, value: float | Tensor, weight: float) -> None:
-        """Count ``value`` ``weight`` times; a weight of 0 counts nothing, nan included."""
-        if not weight:
-            return
-        if isinstance(value, Tensor) and value.numel() != 1:
-            raise ValueError(
-                f"a mean is over numbers; got a tensor of shape {tuple(value.shape)}. Reduce it "
-                "first, e.g. with .mean()."
-            )
-        if weight != self._each or len(self._pending) == 256:
-            self._fold()
-            self._each = weight
-        self._pending.append(value.detach().reshape(()) if isinstance(value, Tensor) else value)
-
-    def add_all(self, values: Tensor, weights: Sequence[float]) -> None:
-        """Count a tensor of values ``(n,)``, each with its weight."""
-        end = 0
-        for weight, same in groupby(weights):
-            start, end = end, end + len(list(same))
-            if weight:
-                part = values[start:end]
-                self.total = self.total + _exact(part).sum() * weight
-                self.weight += weight * (end - start)
-
-    def _fold(self) -> None:
-        # What is pending has one weight: a Python number, so nothing is copied to the device.
-        pending, self._pending = self._pending, []
-        tensors = [value for value in pending if isinstance(value, Tensor)]
-        total: float | Tensor = sum(value for value in pending if not isinstance(value, Tensor))
-        if tensors:
-            total = total + _exact(torch.stack(tensors)).sum()
-        self.total = self.total + total * self._each
-        self.weight += self._each * len(pending)
-
-    @property
-    def value(self) -> float | None:
-        """The mean, read from the device now; None if nothing was counted."""
-        self._fold()
-        return float(self.total) / self.weight if self.weight else None
-
-
-def _exact(values: Tensor) -> Tensor:
-    return values if values.device.type == "mps" else values.double()  # mps has no doubles
 
 
 @runtime_checkable
@@ -127,6 +62,7 @@ class Meter:
         TypeError: it is neither.
 
     Example:
+        >>> import torch
         >>> meter = Meter(accuracy)
         >>> meter.add(torch.eye(2), torch.tensor([0, 0]), 2)
         >>> meter.values()
@@ -169,6 +105,37 @@ class Meter:
             named = cast("dict[str, Any]", result)
             return {snake_case(key): _number(key, value) for key, value in named.items()}
         return {self.names[0]: _number(self.names[0], result)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was added since the reset.
+
+        Raises:
+            TypeError: the metric is an object that does not let itself be kept.
+        """
+        if self._object is None:
+            return self._mean.state_dict()
+        return {"object": dict(self._entry().state_dict())}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on as the meter that `state_dict` was taken of would.
+
+        Raises:
+            TypeError: the metric is an object that does not let itself be kept.
+        """
+        if self._object is None:
+            self._mean.load_state_dict(state_dict)
+        else:
+            self._entry().load_state_dict(state_dict["object"])
+
+    def _entry(self) -> Stateful:
+        entry = metric_entry(self._object)
+        if entry is None:
+            raise TypeError(
+                f"what the metric {self.names[0]!r} has gathered cannot be kept: "
+                f"{type(self._object).__name__} has no state_dict and load_state_dict. Give it "
+                "both, or measure it in validation only."
+            )
+        return entry
 
 
 def meters(metrics: Iterable[Metric | MetricObject]) -> list[Meter]:

@@ -1,12 +1,10 @@
-"""The loop.
+"""The loop: read `Run.fit`, `Run._pass` and `Run._one_batch`, in this order.
 
-Read `Run.fit`, `Run._pass` and `Run._one_batch`, in this order: that is all of it. ``on`` holds the
-listeners of each event, ``do`` the actions as callbacks have wrapped them (`lehr.dispatch`).
+``on`` holds the listeners of each event, ``do`` the actions as callbacks wrapped them.
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import final
 
@@ -16,9 +14,10 @@ from torch.optim import Optimizer
 
 from lehr import optimizers, streams
 from lehr.data.feed import Feed
-from lehr.dispatch import Actions, Listener, Listeners, annotate, around, fire, misplaced
-from lehr.events import ACTIONS, Cancel, CancelBatch, CancelEpoch, CancelFit
+from lehr.dispatch import Listener, fire
+from lehr.events import CancelBatch, CancelEpoch, CancelFit
 from lehr.hints import warn_of_broadcast
+from lehr.rests import GoBack
 from lehr.runstate import RunState
 from lehr.scopes import keep_modes
 from lehr.types import is_mapping, is_sequence
@@ -35,26 +34,46 @@ class Run(RunState):
         with self._opened() as on:
             self._zero_grad()
             fire(on.begin_fit, self)
-            for self.epoch in count() if self.epochs is None else range(self.epochs):
+            for self.epoch in self._epochs():
                 steps = self.n_steps
-                with self._scopes.open():
-                    try:
-                        self._epoch_start = self.n_iter
-                        fire(on.begin_epoch, self)
-                        with self._scopes.open():
-                            self.defer(self._abandon_window)
-                            if not self.model.training:
-                                self.model.train()
-                            self._pass(self._plan.train, on.begin_train, on.after_train)
-                        if self._plan.validates_after(self.epoch, self.n_steps):
-                            self._validate()
-                    except CancelEpoch:
-                        self.training, self._in_batch = True, False
-                    with suppress(CancelEpoch):  # it is over anyway
-                        fire(on.after_epoch, self)
-                self._heed_stop()
+                try:
+                    with self._scopes.open():
+                        try:
+                            self._epoch_start = self.n_iter
+                            fire(on.begin_epoch, self)
+                            if not self._arrive("trained"):
+                                with self._scopes.open():
+                                    self.defer(self._abandon_window)
+                                    if not self.model.training:
+                                        self.model.train()
+                                    self._pass(self._plan.train, on.begin_train, on.after_train)
+                                self._rest("trained", self.epoch)
+                            if self._plan.validates_after(self.epoch, self.n_steps):
+                                self._validate()
+                        except CancelEpoch:
+                            self._require_loaded()
+                            self.training, self._in_batch = True, False
+                        with suppress(CancelEpoch):  # it is over anyway
+                            fire(on.after_epoch, self)
+                    self._rest("epoch", self.epoch + 1)
+                    self._heed_stop()
+                except GoBack:
+                    continue
                 if self._plan.is_over(self.n_steps, self.n_steps - steps):
                     break
+
+    def _epochs(self) -> Iterator[int]:
+        epoch = 0
+        if not self._entry:
+            self._rest("epoch", epoch)
+        while True:
+            epoch = self._entry.epoch if self._entry else epoch
+            if self._arrive("epoch"):
+                self._heed_stop()
+            if self.n_steps == self.steps or (self.epochs is not None and epoch >= self.epochs):
+                return
+            yield epoch
+            epoch += 1
 
     def validate(self) -> None:
         """One pass over each validation loader."""
@@ -78,12 +97,13 @@ class Run(RunState):
         on, do, undos, training = self._on, self._do, self._scopes.undos, self.training
         epoch = self._plan.first_epoch + self.epoch
         rekey = streams.rekeying(self._streams.key("batch", epoch))
-        between = self._plan.steps_between_validations
         self.num_batches = feed.len_or_none
         fire(begin, self)
-        self._heed_stop()
-        batches = feed.epoch(self.seed, epoch)
-        for self.batch_index in count():
+        arrived = self._arrive("batch", "validated") if training else None
+        start = self.batch_index + 1 if arrived else 0
+        over = self._settle(arrived) if arrived else self._heed_stop()
+        batches = feed.epoch(self.seed, epoch, start)
+        for self.batch_index in () if over else count(start):
             self.batch = None
             if training:  # what is drawn from here on is a function of (seed, epoch, batch)
                 rekey(self.batch_index)
@@ -115,16 +135,25 @@ class Run(RunState):
                 if len(undos) > mark:
                     self._scopes.unwind(mark)
             self._in_batch = False
-            if not self.window.batches:
-                if between and self.stepped and self.n_steps % between == 0:
-                    self._validate()
-                if self.stop_reason is not None:
-                    self._heed_stop()
-                if training and self.n_steps == self.steps:
-                    break
+            if not self.window.batches and self._settle():
+                break
         if self.window.batches:
             self._flush_window()
         fire(after, self)
+
+    def _settle(self, arrived: str | None = None) -> bool:
+        """What is done between batches whose window is closed; whether the pass ends here."""
+        if self.training:
+            between = self._plan.steps_between_validations
+            if self._visitors and arrived is None:
+                self._rest("batch", self.epoch)
+            due = between and self.stepped and arrived != "validated"
+            if due and self.n_steps % between == 0:
+                self._validate()
+                self._rest("validated", self.epoch)
+        if self.stop_reason is not None or self.interrupted is not None:
+            self._heed_stop()
+        return self.training and self.n_steps == self.steps
 
     def _one_batch(self) -> None:
         on, do, window = self._on, self._do, self.window
@@ -185,8 +214,9 @@ class Run(RunState):
             self._zero_grad()
 
     def _heed_stop(self) -> None:
-        if self.stop_reason is not None and not self.window.batches:
-            raise CancelFit(self.stop_reason)
+        reason = self.stop_reason or self.interrupted
+        if reason is not None and not self.window.batches:
+            raise CancelFit(reason)
 
     # The verbs: what an action does where nobody wraps it ----------------------------------------
 
@@ -219,30 +249,3 @@ class Run(RunState):
 
     def _zero_grad(self) -> None:
         optimizers.clear_gradients(self.opt)
-
-    # From begin_fit to after_fit, whatever happens -----------------------------------------------
-
-    @contextmanager
-    def _opened(self) -> Generator[Listeners]:
-        on = self._on = Listeners(self.callbacks)
-        self._do = Actions(self.callbacks, self, {a: getattr(self, f"_{a}") for a in ACTIONS})
-        try:
-            with self._scopes.open():
-                self.defer(keep_modes(self.model))
-                self.defer(partial(streams.set_default_state, streams.default_state()))
-                with around(self.callbacks, self):
-                    try:
-                        yield on
-                    except CancelFit as cancel:
-                        self.training, self._in_batch = True, False
-                        self.stop(cancel.reason or "cancelled")
-                    fire(on.after_fit, self)
-        except Cancel as cancel:
-            raise misplaced(cancel, self) from cancel
-        except Exception as error:
-            annotate(error, self)
-            raise
-        finally:
-            # The tables hold bound methods: nothing may keep a Learner alive.
-            del self._on, self._do
-        self.batch = self.xb = self.yb = self.pred = self.loss = None  # frees the last graph

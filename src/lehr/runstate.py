@@ -1,27 +1,40 @@
 """Where a run stands, and what callbacks may ask of it. The loop itself is in `lehr.run`."""
 
+import re
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from lehr import optimizers, streams, table
+from lehr import entries, optimizers, streams, table
 from lehr.callback import Callback
-from lehr.dispatch import Actions, Listeners, describe
+from lehr.dispatch import Actions, Listeners, annotate, around, describe, fire, in_phases, misplaced
+from lehr.events import ACTIONS, Cancel, CancelFit
 from lehr.history import History, column
+from lehr.past import Past
 from lehr.plan import Plan
-from lehr.scopes import Scopes
-from lehr.types import RECORDED
+from lehr.rests import Entry, Rest, Visitor
+from lehr.scopes import Scopes, keep_modes
+from lehr.state import AttributeState
+from lehr.types import RECORDED, Stateful
 from lehr.window import Window
 
 if TYPE_CHECKING:
     from lehr.learner import Learner
 
+COUNTERS = (
+    *("epoch", "batch_index", "n_iter", "n_steps", "stepped", "stop_reason"),
+    *("_epoch_start", "_window_start", "rewinds"),
+)
+"""Where a run stands, as far as numbers and words tell it."""
 
-class RunState:
+
+class RunState(Past):
     """The fields of a `Run`, slotted: a misspelt assignment is an error.
 
     Attributes:
@@ -38,6 +51,8 @@ class RunState:
         callbacks, seed: everyone attached; the seed of all streams.
         valid_name: which validation loader this is, if they have names.
         stop_reason: why the run was asked to stop or was cancelled, if it was.
+        rewinds: each time that the run went back: the step that it left, and that it went to.
+        interrupted: by what the run was interrupted, if it was; it can be resumed where it was.
     """
 
     __slots__ = (
@@ -46,7 +61,7 @@ class RunState:
         *("batch", "xb", "yb", "pred", "loss", "weight", "window", "closes", "history", "recorder"),
         *("callbacks", "seed", "valid_name", "stop_reason", "_learn", "_plan", "_streams"),
         *("_scopes", "_on", "_do", "_last", "_in_batch", "_epoch_start", "_window_start"),
-        *("_replaying", "__weakref__"),
+        *("_replaying", "_entry", "_visitors", "interrupted", "rewinds", "__weakref__"),
     )
     batch: Any
     xb: Any
@@ -82,6 +97,10 @@ class RunState:
         self.seed, self.valid_name, self.stop_reason = plan.seed, "", None
         self._learn, self._plan = weakref.ref(learn), plan
         self._streams, self._scopes = streams.Streams(plan.seed), Scopes()
+        self.interrupted: str | None = None
+        self.rewinds: list[tuple[int, int]] = []
+        self._entry: Entry | None = None
+        self._visitors: list[Visitor] = []
 
     @property
     def learn(self) -> "Learner":
@@ -170,6 +189,69 @@ class RunState:
         """End the run when the window closes, or between validation batches; never raises."""
         self.stop_reason = self.stop_reason or reason
 
+    def interrupt(self, reason: str) -> None:
+        """End the run as `stop` does, but as one that is to go on: a resumed run does not end."""
+        self.interrupted = self.interrupted or reason
+
+    def state_entries(self) -> dict[str, Stateful]:
+        """Everything that can change while this run trains, by name, each with its ``state_dict``.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> run = tiny_learner().fit(1)
+            >>> list(run.state_entries())[:4]
+            ['model', 'modes', 'random', 'opt']
+        """
+        return {
+            **entries.of_training(
+                self.model, self.opt, self.loss_func, self._plan.train, self._plan.valid
+            ),
+            "run": AttributeState(self, COUNTERS),
+            "streams": self._streams,
+            "history": self.history,
+            **entries.of_callbacks(self.callbacks),
+        }
+
+    def about(self, rest: Rest) -> dict[str, Any]:
+        """What a checkpoint's manifest tells of this run at a rest."""
+        return {
+            "step": self.n_steps,
+            "epoch": self.epoch,
+            "batch": self.batch_index,
+            "stage": rest.stage,
+            "at_epoch": rest.epoch,
+            "began_at": self.learn.steps_done,
+            "rewinds": len(self.rewinds),
+            "seed": self.seed,
+            "onlookers": [
+                name
+                for name, callback in entries.of_callbacks(self.callbacks).items()
+                if not entries.takes_part(callback)
+            ],
+            "settings": self.settings(),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """What the course of the run depends on, as far as words and numbers tell it."""
+        return {
+            "seed": self.seed,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "batches": self._plan.train.len_or_none,
+            "optimizer": type(self.opt).__name__,
+            "callbacks": [
+                re.sub(r" at 0x[0-9a-f]+", "", repr(callback))
+                for callback in in_phases(self.callbacks)
+                if entries.takes_part(callback)
+            ],
+        }
+
+    def validates_now(self, rest: Rest) -> bool:
+        """Whether a validation in the middle of an epoch follows this rest."""
+        between = self._plan.steps_between_validations
+        at_step = rest.stage == "batch" and self.stepped
+        return bool(between and at_step and self.n_steps % between == 0)
+
     def defer(self, undo: Callable[[], Any]) -> None:
         """Call ``undo`` when the innermost scope (fit, epoch, pass, batch) ends, in any way."""
         self._scopes.defer(undo)
@@ -187,12 +269,12 @@ class RunState:
 
     def random_state(self) -> tuple[Any, Any]:
         """What a prediction may draw from: torch's default generators and the streams."""
-        return streams.default_state(), self._streams.state()
+        return streams.default_state(), self._streams.state_dict()
 
     def set_random_state(self, state: tuple[Any, Any]) -> None:
         """Put both back to what `random_state` returned."""
         streams.set_default_state(state[0])
-        self._streams.set_state(state[1])
+        self._streams.load_state_dict(state[1])
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimizers hold, each once."""
@@ -233,3 +315,31 @@ class RunState:
         finally:
             self._replaying = False
         return loss
+
+    # From begin_fit to after_fit, whatever happens -----------------------------------------------
+
+    @contextmanager
+    def _opened(self) -> Generator[Listeners]:
+        on = self._on = Listeners(self.callbacks)
+        self._do = Actions(self.callbacks, self, {a: getattr(self, f"_{a}") for a in ACTIONS})
+        try:
+            with self._scopes.open():
+                self.defer(keep_modes(self.model))
+                self.defer(partial(streams.set_default_state, streams.default_state()))
+                with around(self.callbacks, self):
+                    try:
+                        yield on
+                    except CancelFit as cancel:
+                        self._require_loaded()
+                        self.training, self._in_batch = True, False
+                        self.stop(cancel.reason or "cancelled")
+                    fire(on.after_fit, self)
+        except Cancel as cancel:
+            raise misplaced(cancel, self) from cancel
+        except Exception as error:
+            annotate(error, self)
+            raise
+        finally:
+            # The tables hold bound methods: nothing may keep a Learner alive.
+            del self._on, self._do
+        self.batch = self.xb = self.yb = self.pred = self.loss = None  # frees the last graph

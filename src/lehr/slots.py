@@ -101,6 +101,16 @@ class Slots:
         """
         return self.param if self.group is None else f"{self.param}[{self.group}]"
 
+    @property
+    def in_groups(self) -> bool:
+        """Whether it is a hyper-parameter of an optimizer's groups.
+
+        Example:
+            >>> Slots("lr").in_groups, Slots("opt.gan.lr").in_groups, Slots("model.2.p").in_groups
+            (True, True, False)
+        """
+        return "." not in self.param or self.param.startswith("opt.")
+
     def check(self, argument: str) -> None:
         """See that name and group can be meant; ``argument`` is what the message calls the name.
 
@@ -115,7 +125,7 @@ class Slots:
             )
         if group is not None and (not isinstance(group, int) or isinstance(group, bool)):
             raise TypeError(f"group must be the number of a parameter group; got {group!r}.")
-        if group is not None and "." in param and not param.startswith("opt."):
+        if group is not None and not self.in_groups:
             raise ValueError(
                 f"group={group} has no meaning for the path {param!r}. Leave it out: only the "
                 "hyper-parameters of an optimizer have groups."

@@ -6,6 +6,7 @@ objects; so it can be held in memory, compared, or written to disk without pickl
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 
 from lehr import streams
 from lehr.types import Stateful, is_mapping, is_sequence
+from lehr.wrappers import bare, bare_names
 
 Entries = Mapping[str, Stateful]
 Snapshot = dict[str, Any]
@@ -34,23 +36,72 @@ def capture(entries: Entries) -> Snapshot:
 
 
 def restore(entries: Entries, snapshot: Snapshot) -> None:
-    """Put every entry back to what `capture` saw.
+    """Put every entry back to what `capture` saw, or none of them.
 
-    An optimizer keeps its groups, and the tensors in them: whoever else holds an ``lr`` still does.
+    What an entry was is captured first: if one cannot be loaded, all are put back to that. An
+    optimizer keeps its groups, and the tensors in them: whoever else holds an ``lr`` still does.
+    Its state has the dtypes that were saved, also where torch would cast them to the parameter's.
 
     Raises:
         KeyError: an entry is missing from the snapshot, or the snapshot holds one more; nothing is
             changed then.
+        Exception: whatever an entry raised; a note says which, and what became of the others.
     """
-    for name in entries.keys() ^ snapshot.keys():
-        where = "the snapshot" if name in entries else "these objects"
-        raise KeyError(f"state entry {name!r} is missing from {where}; nothing was restored.")
+    _check_names(entries, snapshot)
+    before = _as_they_are(entries)
+    name = ""
+    try:
+        for name, entry in entries.items():
+            _load(entry, _copied(snapshot[name], name))
+    except BaseException as error:
+        lost = ", ".join(_put_back(entries, before))
+        error.add_note(
+            f"state entry {name!r} could not be loaded; "
+            f"all entries are as they were before{lost and f', except {lost}'}."
+        )
+        raise
+
+
+def _check_names(entries: Entries, snapshot: Snapshot) -> None:
+    absent = {
+        "the snapshot": sorted(entries.keys() - snapshot.keys()),
+        "these objects": sorted(snapshot.keys() - entries.keys()),
+    }
+    told = [
+        f"state {'entry' if len(names) == 1 else 'entries'} {', '.join(map(repr, names))} "
+        f"{'is' if len(names) == 1 else 'are'} missing from {where}"
+        for where, names in absent.items()
+        if names
+    ]
+    if told:
+        raise KeyError(f"{' and '.join(told)}; nothing was restored.")
+
+
+def _as_they_are(entries: Entries) -> Snapshot:
+    """What can be captured of the entries: a probe may have left anything in them."""
+    found: Snapshot = {}
     for name, entry in entries.items():
-        saved = _copied(snapshot[name], name)
-        if isinstance(entry, Optimizer):
-            _load_in_place(entry, saved)
-        else:
-            entry.load_state_dict(saved)
+        with suppress(Exception):
+            found |= capture({name: entry})
+    return found
+
+
+def _put_back(entries: Entries, before: Snapshot) -> list[str]:
+    """Load what was; the names of those that could not be."""
+    lost = [name for name in entries if name not in before]
+    for name, state in before.items():
+        try:
+            _load(entries[name], state)
+        except Exception:
+            lost.append(name)
+    return lost
+
+
+def _load(entry: Stateful, saved: Snapshot) -> None:
+    if isinstance(entry, Optimizer):
+        _load_in_place(entry, saved)
+    else:
+        entry.load_state_dict(saved)
 
 
 def first_difference(a: Any, b: Any, path: str = "") -> str | None:
@@ -119,6 +170,7 @@ def _copied(value: Any, path: str) -> Any:
 def _load_in_place(opt: Optimizer, saved: Snapshot) -> None:
     groups = list(opt.param_groups)
     opt.load_state_dict(saved)  # which makes new groups, with new tensors
+    _undo_casts(opt.state_dict(), saved)
     written: set[int] = set()
     for group, loaded in zip(groups, list(opt.param_groups), strict=True):
         values = {key: _into(group.get(key), value, written) for key, value in loaded.items()}
@@ -126,6 +178,24 @@ def _load_in_place(opt: Optimizer, saved: Snapshot) -> None:
             group.clear()
             group.update(values)
     opt.param_groups[:] = groups
+
+
+def _undo_casts(loaded: Any, saved: Any) -> Any:
+    """``loaded`` in the dtypes of ``saved``, and on its own devices; containers stay the same."""
+    if is_mapping(loaded) and is_mapping(saved):
+        for key in loaded.keys() & saved.keys():
+            if (value := _undo_casts(loaded[key], saved[key])) is not loaded[key]:
+                cast("dict[str, Any]", loaded)[key] = value
+        return loaded
+    if is_sequence(loaded) and is_sequence(saved) and len(loaded) == len(saved):
+        values = [_undo_casts(a, b) for a, b in zip(loaded, saved, strict=True)]
+        if isinstance(loaded, tuple):
+            return tuple(values)
+        loaded[:] = values
+        return loaded
+    if isinstance(loaded, Tensor) and isinstance(saved, Tensor):
+        return loaded if loaded.dtype == saved.dtype else saved.to(loaded.device)
+    return saved if isinstance(saved, str) else loaded  # torch loads a generator's repr for it
 
 
 def _into(old: Any, new: Any, written: set[int]) -> Any:
@@ -146,40 +216,39 @@ def _into(old: Any, new: Any, written: set[int]) -> Any:
     return old
 
 
-def bare(model: nn.Module) -> nn.Module:
-    """The model inside ``torch.compile``'s wrapper, or the model itself."""
-    return cast("nn.Module", getattr(model, "_orig_mod", model))
-
-
 class ModelState:
     """Parameters and buffers of a model under the keys of the bare model, whatever wraps it.
 
-    Buffers that the model keeps out of its own ``state_dict`` are part of it too.
+    Wrappers of its parts are seen through as well. Buffers that the model keeps out of its own
+    ``state_dict`` are part of it too.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = cast(
-            "nn.Module", getattr(model, "_orig_mod", model)
-        )  # torch.compile's wrapper
+        self.model = bare(model)
 
     def state_dict(self) -> dict[str, Any]:
         """The model's own ``state_dict`` and, under ``#name``, its non-persistent buffers."""
-        state = self.model.state_dict()
-        extra = {f"#{name}": b for name, b in self.model.named_buffers() if name not in state}
-        return {**state, **extra}
+        name_of, state = bare_names(self.model), self.model.state_dict()
+        own = {name_of(path): value for path, value in state.items()}
+        buffers = [(path, b) for path, b in self.model.named_buffers() if path not in state]
+        return {**own, **{f"#{name_of(path)}": b for path, b in buffers}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy the values in place; the parameters stay the same objects."""
-        own = {key: value for key, value in state_dict.items() if not key.startswith("#")}
+        name_of = bare_names(self.model)
+        paths = {name_of(path): path for path in self.model.state_dict()}
+        own = {paths.get(k, k): value for k, value in state_dict.items() if not k.startswith("#")}
         self.model.load_state_dict(own)
         with torch.no_grad():
-            for name, buffer in list(self.model.named_buffers()):
-                saved = state_dict.get(f"#{name}")
-                if saved is not None and saved.shape == buffer.shape:
+            for path, buffer in list(self.model.named_buffers()):
+                saved = state_dict.get(f"#{name_of(path)}")
+                if saved is None:
+                    continue
+                if (saved.shape, saved.dtype) == (buffer.shape, buffer.dtype):
                     buffer.copy_(saved)
-                elif saved is not None:  # a cache that has grown, say
-                    owner, _, leaf = name.rpartition(".")
-                    setattr(self.model.get_submodule(owner), leaf, saved)
+                else:  # a cache that has grown, say
+                    owner, _, leaf = path.rpartition(".")
+                    setattr(self.model.get_submodule(owner), leaf, saved.to(buffer.device))
 
 
 def modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -195,17 +264,23 @@ class ModeState:
 
     def state_dict(self) -> dict[str, Any]:
         """Flags by module and parameter name."""
+        name_of = bare_names(self.model)
+        parameters = self.model.named_parameters()
         return {
-            "training": {name: module.training for name, module in modules(self.model)},
-            "requires_grad": {name: p.requires_grad for name, p in self.model.named_parameters()},
+            "training": {name_of(path): module.training for path, module in modules(self.model)},
+            "requires_grad": {name_of(path): p.requires_grad for path, p in parameters},
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Set every flag on its own: ``model.train()`` would set them all alike."""
-        for name, module in modules(self.model):
-            module.training = state_dict["training"][name]
-        for name, p in self.model.named_parameters():
-            p.requires_grad_(state_dict["requires_grad"][name])
+        """Set every flag on its own: ``model.train()`` would set them all alike.
+
+        The wrapper of a part gets the flag of what it wraps.
+        """
+        name_of = bare_names(self.model)
+        for path, module in modules(self.model):
+            module.training = state_dict["training"][name_of(path)]
+        for path, p in self.model.named_parameters():
+            p.requires_grad_(state_dict["requires_grad"][name_of(path)])
 
 
 class GradState:
@@ -216,12 +291,14 @@ class GradState:
 
     def state_dict(self) -> dict[str, Any]:
         """Gradient or None by parameter name."""
-        return {name: p.grad for name, p in self.model.named_parameters()}
+        name_of = bare_names(self.model)
+        return {name_of(path): p.grad for path, p in self.model.named_parameters()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Give every parameter its gradient back, on the device where the parameter is now."""
-        for name, p in self.model.named_parameters():
-            saved = state_dict[name]
+        name_of = bare_names(self.model)
+        for path, p in self.model.named_parameters():
+            saved = state_dict[name_of(path)]
             p.grad = None if saved is None else saved.to(p.device)
 
 

@@ -7,7 +7,7 @@ nothing, and any batch can be replayed.
 
 import random
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -189,17 +189,18 @@ class Streams:
         """The 64-bit key of a stream at a position."""
         return mix(self.seed, name_key(name), *position)
 
-    def state(self) -> dict[tuple[str, str], Any]:
-        """Where every stream stands, for `set_state`."""
-        generators = self._generators.items()
-        return {slot: (self._positions[slot], g.get_state()) for slot, g in generators}
+    def state_dict(self) -> dict[str, Any]:
+        """Name, device, position and generator of every stream in use."""
+        used = self._positions.items()
+        return {"streams": [(*slot, at, self._generators[slot].get_state()) for slot, at in used]}
 
-    def set_state(self, state: dict[tuple[str, str], Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Put the streams back; one that was not there then starts over at its position."""
         self._positions.clear()
-        for slot, (position, random_state) in state.items():
-            self._positions[slot] = position
-            self._generators[slot].set_state(random_state)
+        for name, device, position, random_state in state_dict["streams"]:
+            generator = self._generators.setdefault((name, device), torch.Generator(device))
+            generator.set_state(random_state)
+            self._positions[name, device] = position
 
     def at(self, name: str, *position: int, device: torch.device | str = "cpu") -> torch.Generator:
         """The generator of stream ``name``, keyed by ``position``.

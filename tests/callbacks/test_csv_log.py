@@ -1,6 +1,7 @@
 """CSVLog leaves the same table as the history would write, row by row."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import sys
 import pytest
 
 from lehr import Callback, CancelFit, accuracy
-from lehr.callbacks import CSVLog
+from lehr.callbacks import Checkpoint, CSVLog
+from lehr.checkpoint_folder import CheckpointFolder
 from lehr.testing import tiny_learner
 
 
@@ -156,3 +158,139 @@ def test_it_prints_as_it_was_written(tmp_path):
     assert repr(CSVLog("runs/log.csv")) == "CSVLog('runs/log.csv')"
     with pytest.raises(TypeError, match="path must be the path of a file; got None"):
         CSVLog(None)
+
+
+class Stop(Callback):
+    """Interrupts after a step."""
+
+    state = ()
+    replays = False
+
+    def __init__(self, last):
+        self.last = last
+
+    def after_step(self, run):
+        if run.n_steps == self.last:
+            run.interrupt("test")
+
+
+class Late(Callback):
+    """Adds a column from an epoch on."""
+
+    state = ()
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def after_epoch(self, run):
+        if run.epoch >= self.epoch:
+            run.log("late", run.epoch / 4)
+
+
+def fit(folder, *callbacks, epochs=4, every="3 steps", **arguments):
+    log = CSVLog(folder / "log.csv", **arguments)
+    saver = Checkpoint(folder / "saved", every="5 steps", keep=9)
+    learn = tiny_learner([log, saver, *callbacks])
+    return learn.fit(epochs, validate_every=every, resume="auto")
+
+
+def timeless(path):
+    header, *rows = table(path)
+    time = header.index("seconds")
+    return [line[:time] + line[time + 1 :] for line in (header, *rows)]
+
+
+@pytest.fixture
+def straight(tmp_path):
+    (tmp_path / "straight").mkdir()
+    fit(tmp_path / "straight", Late(2))
+    return timeless(tmp_path / "straight" / "log.csv")
+
+
+def stopped(folder, step=7):
+    folder.mkdir()
+    fit(folder, Late(2), Stop(step))
+    return folder
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 7, 12, 13, 15])
+def test_a_resumed_run_writes_the_same_table(tmp_path, straight, step):
+    folder = stopped(tmp_path / "stopped", step)
+    partly = timeless(folder / "log.csv")
+    fit(folder, Late(2))
+    assert timeless(folder / "log.csv") == straight
+    assert partly != straight
+
+
+@pytest.mark.parametrize("torn", ["0,9,0.1", '"', "0,9\n1,2,3,4,5,6,7,8\n", "\x00\n"])
+def test_what_came_after_the_checkpoint_is_let_go_of_even_if_torn(tmp_path, straight, torn):
+    folder = stopped(tmp_path / "stopped")
+    with (folder / "log.csv").open("a", newline="") as file:
+        file.write(torn)
+    fit(folder, Late(2))
+    assert timeless(folder / "log.csv") == straight
+
+
+def test_a_column_that_came_after_the_checkpoint_is_let_go_of(tmp_path):
+    (tmp_path / "straight").mkdir()
+    fit(tmp_path / "straight", Late(3))
+    folder = stopped(tmp_path / "stopped")
+    fit(folder, Late(2))
+    assert table(folder / "log.csv")[0][-1] == "late"
+    for one in CheckpointFolder(folder / "saved").all()[2:]:
+        shutil.rmtree(one.path)
+    fit(folder, Late(3))
+    assert timeless(folder / "log.csv") == timeless(tmp_path / "straight" / "log.csv")
+    assert [row[-1] for row in table(folder / "log.csv") if row[-1]] == ["late", "0.75"]
+
+
+def gone(path):
+    path.unlink()
+
+
+def shortened(path):
+    header = path.read_text().splitlines()[0]
+    path.write_text(header + "\n")
+
+
+def altered(path):
+    text = path.read_text()
+    path.write_text(text.replace("0,3,", "0,2,", 1))
+
+
+@pytest.mark.parametrize(
+    ("harm", "text"),
+    [
+        (gone, "it has 0 of 3 rows"),
+        (shortened, "it has 0 of 3 rows"),
+        (altered, "it holds something else"),
+    ],
+)
+def test_a_table_that_is_not_the_one_that_was_written_is_not_gone_on_with(tmp_path, harm, text):
+    folder = stopped(tmp_path / "stopped")
+    harm(folder / "log.csv")
+    before = (folder / "log.csv").read_bytes() if (folder / "log.csv").exists() else b""
+    with pytest.raises(ValueError, match=f"CSVLog cannot go on where the state says .*: {text}"):
+        fit(folder, Late(2))
+    assert (folder / "log.csv").read_bytes() == before
+
+
+def test_a_table_is_gone_on_with_over_a_resume(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,mine\n7,8\n")
+    fit(tmp_path, Stop(6), append=True)
+    fit(tmp_path, append=True)
+    header, *rows = table(tmp_path / "log.csv")
+    assert header[:2] == ["epoch", "mine"]
+    assert rows[0][:2] == ["7", "8"]
+    steps = [int(row[header.index("step")]) for row in rows[1:]]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 16
+
+
+def test_its_state_is_how_far_it_has_written(tmp_path):
+    log = CSVLog(tmp_path / "log.csv")
+    assert "written" not in log.state_dict()
+    run = tiny_learner([log]).fit(3)
+    assert log.state_dict()["written"]["rows"] == 3
+    assert log.state_dict()["written"]["file"]["columns"] == list(run.history.rows[0])
+    assert log.state_dict()["written"]["file"]["records"] == 4

@@ -1,11 +1,14 @@
 """JSONLLog leaves everything that the history holds, in the history's own format."""
 
 import json
+import shutil
 
 import pytest
 
 from lehr import Callback, accuracy
-from lehr.callbacks import JSONLLog
+from lehr.callbacks import Checkpoint, JSONLLog
+from lehr.checkpoint import read
+from lehr.checkpoint_folder import CheckpointFolder
 from lehr.testing import tiny_learner
 
 
@@ -19,6 +22,8 @@ def kinds(path):
 
 class Norm(Callback):
     """Logs by batch, now and then."""
+
+    state = ()
 
     def after_step(self, run):
         if run.n_steps % 3 == 0:
@@ -140,3 +145,119 @@ def test_what_is_no_log_is_not_gone_on_with(tmp_path, text):
 
 def test_it_prints_as_it_was_written():
     assert repr(JSONLLog("log.jsonl")) == "JSONLLog('log.jsonl')"
+
+
+class Stop(Callback):
+    """Interrupts after a step."""
+
+    state = ()
+    replays = False
+
+    def __init__(self, last):
+        self.last = last
+
+    def after_step(self, run):
+        if run.n_steps == self.last:
+            run.interrupt("test")
+
+
+def fit(folder, *callbacks, **arguments):
+    log = JSONLLog(folder / "log.jsonl", **arguments)
+    saver = Checkpoint(folder / "saved", every="5 steps", keep=9)
+    learn = tiny_learner([log, Norm(), saver, *callbacks])
+    return learn.fit(4, validate_every="3 steps", resume="auto")
+
+
+def timeless(path):
+    found = lines(path)
+    for line in found:
+        line.pop("seconds", None)
+    return found
+
+
+@pytest.fixture
+def straight(tmp_path):
+    (tmp_path / "straight").mkdir()
+    fit(tmp_path / "straight")
+    return timeless(tmp_path / "straight" / "log.jsonl")
+
+
+def stopped(folder, step=7):
+    folder.mkdir()
+    fit(folder, Stop(step))
+    return folder
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 7, 12, 13, 15])
+def test_a_resumed_run_writes_the_same_lines(tmp_path, straight, step):
+    folder = stopped(tmp_path / "stopped", step)
+    partly = timeless(folder / "log.jsonl")
+    fit(folder)
+    assert timeless(folder / "log.jsonl") == straight
+    assert partly != straight
+    batches = [line["batch"] for line in straight if line["kind"] == "step"]
+    assert batches == list(range(16))
+
+
+def test_from_any_checkpoint_every_line_is_there_once(tmp_path, straight):
+    folder = tmp_path / "again"
+    folder.mkdir()
+    fit(folder)
+    for left in (4, 3, 2, 1):
+        for one in CheckpointFolder(folder / "saved").all()[left:]:
+            shutil.rmtree(one.path)
+        fit(folder)
+        assert timeless(folder / "log.jsonl") == straight
+
+
+@pytest.mark.parametrize("torn", ['{"kind": "ro', "\n\n", "nonsense\n", "\x00\xff"])
+def test_what_came_after_the_checkpoint_is_let_go_of_even_if_torn(tmp_path, straight, torn):
+    folder = stopped(tmp_path / "stopped")
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(torn)
+    fit(folder)
+    assert timeless(folder / "log.jsonl") == straight
+
+
+def test_what_was_logged_and_not_written_yet_is_in_the_state(tmp_path):
+    folder = stopped(tmp_path / "stopped", 5)
+    [*_, newest] = CheckpointFolder(folder / "saved").all()
+    held = read(newest.path).snapshot["callbacks.jsonl_log"]["written"]
+    assert held["rows"] == 2
+    assert [line["kind"] for line in lines(folder / "log.jsonl")] != []
+    (folder / "log.jsonl").write_bytes(
+        (folder / "log.jsonl").read_bytes()[: held["file"]["size"]]
+    )  # as if the process had been killed at the checkpoint
+    fit(folder)
+    batches = [line["batch"] for line in lines(folder / "log.jsonl") if line["kind"] == "step"]
+    assert batches == list(range(16))
+
+
+def gone(path):
+    path.unlink()
+
+
+def altered(path):
+    path.write_text(path.read_text().replace('"batch": 1', '"batch": 2', 1))
+
+
+@pytest.mark.parametrize(
+    ("harm", "text"), [(gone, r"it has 0 of \d+ bytes"), (altered, "it holds something else")]
+)
+def test_a_file_that_is_not_the_one_that_was_written_is_not_gone_on_with(tmp_path, harm, text):
+    folder = stopped(tmp_path / "stopped")
+    harm(folder / "log.jsonl")
+    before = (folder / "log.jsonl").read_bytes() if (folder / "log.jsonl").exists() else b""
+    with pytest.raises(ValueError, match=f"JSONLLog cannot go on where the state says .*: {text}"):
+        fit(folder)
+    assert (folder / "log.jsonl").read_bytes() == before
+
+
+def test_a_log_is_gone_on_with_over_a_resume(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"kind": "meta", "mine": 1}\n')
+    fit(tmp_path, Stop(6), append=True)
+    fit(tmp_path, append=True)
+    found = lines(tmp_path / "log.jsonl")
+    assert found[0] == {"kind": "meta", "mine": 1}
+    assert [line["batch"] for line in found if line["kind"] == "step"] == list(range(16))
+    assert [line["kind"] for line in found].count("meta") == 2

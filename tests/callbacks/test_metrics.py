@@ -1,5 +1,7 @@
 """Metrics are right for unequal batches, in their own columns, and never stale."""
 
+import types
+
 import pytest
 import torch
 import torchmetrics
@@ -11,6 +13,9 @@ from torchmetrics.classification import (
 
 from lehr import Callback, CancelEpoch, DataBunch, accuracy
 from lehr.callbacks import Metrics
+from lehr.history import History
+from lehr.plain import flatten, unflatten
+from lehr.state import capture, first_difference, restore
 from lehr.testing import tiny_learner
 
 
@@ -79,3 +84,123 @@ def test_a_pass_cut_short_has_none():
 def test_two_of_one_name_are_refused():
     with pytest.raises(ValueError, match=r"different names; got \['accuracy', 'accuracy'\]. Set"):
         Metrics([accuracy, accuracy])
+
+
+def test_what_is_measured_in_training_is_so_since_the_row_before():
+    """As train_loss is; a validation in between neither adds to it nor takes from it."""
+
+    class Look(Callback):
+        def __init__(self):
+            self.each = []
+
+        def after_batch(self, run):
+            if run.training:
+                self.each.append(accuracy(run.pred, run.yb).item())
+
+    for metric in (accuracy, MulticlassAccuracy(2, average="micro")):
+        look = Look()
+        run = tiny_learner([look, Metrics([metric], train=True)]).fit(1, validate_every="3 steps")
+        name = "accuracy" if metric is accuracy else "multiclass_accuracy"
+        measured = run.history[f"train_{name}"]
+        assert measured == pytest.approx([sum(look.each[:3]) / 3, look.each[3]])
+
+
+# State ------------------------------------------------------------------------------------------
+
+
+class Stand:
+    """A run that tells a callback of its batches."""
+
+    def __init__(self, metrics, train=True):
+        self.metrics = Metrics(metrics, train=train)
+        self.run = types.SimpleNamespace(
+            history=History(), training=True, valid_name="", weight=4, loss=torch.ones(())
+        )
+        self.metrics.begin_train(self.run)
+
+    def batch(self, number):
+        generator = torch.Generator().manual_seed(number)
+        self.run.pred = torch.rand(4, 2, generator=generator)
+        self.run.yb = torch.randint(2, (4,), generator=generator)
+        self.metrics.after_batch(self.run)
+
+    def validate(self):
+        self.run.training = False
+        self.metrics.begin_validate(self.run)
+        self.batch(99)
+        self.metrics.after_validate(self.run)
+        self.run.history.close_row()
+        self.run.training = True
+
+    def end(self):
+        self.metrics.after_train(self.run)
+        return self.run.history.rows
+
+    def play(self, steps):
+        for step in steps:
+            self.validate() if step == "v" else self.batch(step)
+        return self
+
+
+def score(pred, target):
+    return pred[:, 0].mean()
+
+
+PLAY = [0, 1, 2, 3, "v", 4, 5, 6, "v"]
+KINDS = {
+    "function": lambda: [score],
+    "object": lambda: [MulticlassF1Score(2, average="macro")],
+    "several": lambda: [
+        torchmetrics.MetricCollection([MulticlassAccuracy(2), MulticlassF1Score(2)]),
+        accuracy,
+    ],
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("stop", range(len(PLAY) + 1))
+@pytest.mark.parametrize("back", [False, True])
+def test_a_run_goes_on_as_if_it_had_never_stopped(make, stop, back):
+    first, second = Stand(make()).play(PLAY[:stop]), Stand(make())
+    if back:
+        second.play([7, 8, "v", 9])
+    snapshot = unflatten(*flatten(capture({"h": first.run.history, "m": first.metrics})))
+    entries = {"h": second.run.history, "m": second.metrics}
+    restore(entries, snapshot)
+    assert first_difference(snapshot, capture(entries)) is None
+    whole = Stand(make()).play(PLAY).end()
+    assert second.play(PLAY[stop:]).end() == whole
+    assert Stand(make()).play(PLAY[stop:]).end() != whole or stop == 0  # the control
+
+
+class Own:
+    """Gathers, and has no state that could be kept."""
+
+    __name__ = "own"
+
+    def update(self, pred, target): ...
+    def compute(self):
+        return 0.5
+
+    def reset(self): ...
+
+
+def test_what_cannot_be_kept_is_named_only_where_it_matters():
+    stand = Stand([Own()])
+    capture({"m": stand.metrics})  # nothing was gathered yet
+    stand.batch(0)
+    with pytest.raises(TypeError, match="what the metric 'own' has gathered cannot be kept"):
+        capture({"m": stand.metrics})
+    stand.validate()
+    assert capture({"m": stand.metrics}) == {"m": {"gathered": {}}}
+    stand.batch(1)
+    stand.end()
+    capture({"m": stand.metrics})
+    only_validated = Stand([Own()], train=False).play([0, 1, "v", 2])
+    capture({"m": only_validated.metrics})
+
+
+def test_a_training_pass_that_was_cut_short_leaves_nothing_to_keep():
+    stand = Stand([Own()]).play([0, 1])
+    stand.metrics.after_epoch(stand.run)
+    assert capture({"m": stand.metrics}) == {"m": {"gathered": {}}}

@@ -1,12 +1,18 @@
 """The recorder keeps what happened, and draws it."""
 
+import random
+import types
+
 import pytest
 import torch
 from matplotlib.figure import Figure
 
 from lehr import Callback, CancelBatch
 from lehr.callbacks import ParamScheduler, Recorder
+from lehr.history import History
+from lehr.plain import flatten, unflatten
 from lehr.schedules import sched_lin
+from lehr.state import capture, first_difference, restore
 from lehr.testing import tiny_learner
 
 
@@ -181,3 +187,175 @@ def test_a_loss_that_is_no_number_is_refused_in_validation_too():
     with pytest.raises(ValueError, match="a mean is over numbers") as caught:
         learn.validate()
     assert "it must be one number" in "".join(caught.value.__notes__)
+
+
+# State ------------------------------------------------------------------------------------------
+
+
+def by_hand(n, seed, every=None):
+    """What a run of one epoch tells the recorder, event by event; ``valid`` stands in between."""
+    rng = random.Random(seed)
+    yield "begin_fit", {}
+    yield "begin_epoch", {}
+    yield "begin_train", {}
+    for batch in range(1, n + 1):
+        loss = torch.tensor(rng.uniform(0, 1), dtype=torch.float64)
+        weight = 5 if batch == n else 8
+        told = {"n_iter": batch, "n_steps": batch, "loss": loss, "weight": weight}
+        yield "after_batch", {**told, "training": True}
+        if every and batch % every == 0:
+            yield "begin_validate", {"training": False}
+            yield "after_batch", {"loss": torch.tensor(0.25)}
+            yield "after_validate", {}
+    yield "after_train", {"training": True}
+    yield "after_epoch", {}
+    yield "after_fit", {}
+
+
+class Stand:
+    """A run and its recorder, told by hand."""
+
+    def __init__(self):
+        opt = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+        self.undos = []
+        self.run = types.SimpleNamespace(
+            history=History(),
+            seed=0,
+            epoch=0,
+            n_steps=0,
+            n_iter=0,
+            opt=opt,
+            valid_names=[""],
+            valid_name="",
+            training=True,
+            loss=None,
+            weight=8,
+            window=types.SimpleNamespace(loss_is_mean=True),
+            defer=self.undos.append,
+        )
+        self.recorder = Recorder()
+        self.entries = {"history": self.run.history, "recorder": self.recorder}
+
+    def tell(self, event, fields):
+        vars(self.run).update(fields)
+        getattr(self.recorder, event)(self.run)
+        if event in ("after_validate", "after_epoch", "after_fit"):  # scopes end
+            for undo in self.undos[1:]:
+                undo()
+            del self.undos[1:]
+
+    def numbers(self):
+        told = self.run.history.to_dict()
+        return {**told, "rows": [{**row, "seconds": None} for row in told["rows"]]}
+
+
+def told(events, look=lambda stand: None):
+    stand = Stand()
+    for event, fields in events:
+        stand.tell(event, fields)
+        look(stand)
+    return stand
+
+
+@pytest.mark.parametrize("every", [None, 100, 256, 300])
+def test_no_bit_depends_on_who_looks_and_when(every):
+    for seed in range(5):
+        events, rng = list(by_hand(700, seed, every)), random.Random(seed)
+
+        def look(stand, rng=rng):
+            if rng.random() < 0.05:
+                _ = stand.run.history.rows, stand.run.history.series
+            if rng.random() < 0.02:
+                capture(stand.entries)
+
+        assert told(events).numbers() == told(events, look).numbers()
+        assert told(events).numbers()["rows"][0]["train_loss"] == first_row(events, every)
+
+
+def first_row(events, every):
+    """The mean, written out: 256 at a time, and what has one weight together."""
+    losses = [f["loss"] for event, f in events if event == "after_batch" and "n_iter" in f]
+    total = weight = 0.0
+    for part in torch.stack(losses[: every or 699]).split(256):
+        total, weight = total + part.sum() * 8, weight + 8 * len(part)
+    if every is None:
+        total, weight = total + losses[-1:][0].sum() * 5, weight + 5
+    return float(total) / weight
+
+
+def test_to_fold_when_somebody_looks_would_change_bits():
+    apart = 0
+    for seed in range(20):
+        events, rng = list(by_hand(700, seed)), random.Random(seed)
+
+        def fold(stand, rng=rng):
+            if rng.random() < 0.05:
+                stand.recorder._fold()
+
+        quiet, folding = told(events), Stand()
+        for event, fields in events:
+            folding.tell(event, fields)
+            if event == "after_batch":
+                fold(folding)
+        apart += quiet.numbers() != folding.numbers()
+    assert apart > 5
+
+
+@pytest.mark.parametrize("every", [None, 100])
+@pytest.mark.parametrize("stop", [0, 1, 57, 147, 256, 257, 300, 699, -4, -3, -2, -1])
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_run_goes_on_as_if_it_had_never_stopped(every, stop, looked):
+    events = list(by_hand(700, seed=1, every=every))
+    ends = ("begin_validate", "after_train", "after_epoch", "after_fit")
+    stop = [i for i, (event, f) in enumerate(events) if event in ends or "n_iter" in f][stop]
+    whole = told(events)
+    first = told(events[:stop])
+    if looked:
+        _ = first.run.history.series
+    snapshot = unflatten(*flatten(capture(first.entries)))
+    second = told(events[:3])  # what is heard again
+    vars(second.run).update({**vars(first.run), "history": second.run.history})
+    second.run.defer = second.undos.append
+    restore(second.entries, snapshot)
+    again = capture(second.entries)
+    again["recorder"]["unfinished"]["seconds"] = snapshot["recorder"]["unfinished"]["seconds"]
+    assert first_difference(snapshot, again) is None
+    for event, fields in events[stop:]:
+        second.tell(event, fields)
+    assert second.numbers() == whole.numbers()
+    assert second.recorder._validated == whole.recorder._validated
+
+
+def test_without_its_state_the_row_would_lack_what_was_before():
+    events = list(by_hand(700, seed=1))
+    first, second = told(events[:300]), told(events[:3])
+    second.run.history.load_state_dict(capture(first.entries)["history"])
+    for event, fields in events[300:]:
+        second.tell(event, fields)
+    assert second.numbers() != told(events).numbers()
+
+
+def test_the_clock_of_a_row_goes_on(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("lehr.callbacks.recorder.perf_counter", lambda: clock[0])
+    events = list(by_hand(10, seed=1))
+    first = told(events[:3])
+    clock[0] += 7
+    snapshot = capture(first.entries)
+    clock[0] += 1000
+    second = told(events[:3])
+    restore(second.entries, snapshot)
+    clock[0] += 2
+    for event, fields in events[3:]:
+        second.tell(event, fields)
+    assert second.run.history["seconds"] == [9.0]
+
+
+def test_between_fits_the_clock_stands_still():
+    recorder = Recorder()
+    tiny_learner([recorder]).fit(1)
+    states = [capture({"it": recorder}) for _ in range(2)]
+    assert first_difference(*states) is None
+    fresh = Recorder()
+    restore({"it": fresh}, states[0])
+    assert first_difference(states[0], capture({"it": fresh})) is None

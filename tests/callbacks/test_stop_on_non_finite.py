@@ -1,11 +1,15 @@
 """StopOnNonFinite speaks before a bad loss has reached the weights."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from lehr import Callback, CancelEpoch
 from lehr.callbacks import StopOnNonFinite
+from lehr.plain import flatten, unflatten
+from lehr.state import capture, first_difference, restore
 from lehr.testing import tiny_learner
 
 BAD = [float("nan"), float("inf"), -float("inf")]
@@ -174,3 +178,27 @@ def test_wrong_arguments_speak():
 
 def test_it_prints_as_it_was_written():
     assert repr(StopOnNonFinite(every=2)) == "StopOnNonFinite(every=2, action='raise')"
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_what_was_not_read_yet_is_read_by_the_run_that_goes_on(stop):
+    def watch(callback, batches):
+        for batch in batches:
+            run.n_steps = run.batch_index = batch
+            run.loss = torch.tensor(float("nan") if batch == 1 else 0.5)
+            callback.after_loss(run)
+
+    run = SimpleNamespace(training=True, weight=8, epoch=0)
+    first, second = StopOnNonFinite(every=8), StopOnNonFinite(every=8)
+    for callback in (first, second):
+        callback.begin_fit(run)
+    watch(first, range(stop))
+    state = capture({"it": first})
+    restore({"it": second}, unflatten(*flatten(state)))
+    assert first_difference(state, capture({"it": second})) is None
+    text = r"loss was nan at step 1 \(epoch 0, batch 1\), found 6 batches later"
+    with pytest.raises(FloatingPointError, match=text):
+        watch(second, range(stop, 8))
+    second.begin_fit(run)
+    if stop > 1:
+        watch(second, range(stop, 8))  # without the state nobody would know

@@ -60,6 +60,7 @@ def test_train_says_what_it_does_and_keeps_it(call, config):
         "outputs": 10,
         "patience": None,
         "device": None,
+        "checkpoint_every": "1 epoch",
         "command": "lehr train digits --model linear --epochs 1 --batch-size 256 --seed 3",
     }
     assert Path(folder, "lr.png").is_file()
@@ -260,22 +261,28 @@ def test_optimizers_by_name(call, config, opt):
         (("--label-smoothing", 2), r"label_smoothing must be from 0 to 1; got 2\."),
         (("--target", "x"), r"--target is not for digits\. Leave it out; it takes --size, --aug"),
         (("--workers", 2), r"--workers is not for digits\."),
+        (
+            ("--checkpoint-every", "often"),
+            r"checkpoint-every must be a whole number and a unit \(steps or epochs or minutes",
+        ),
     ],
 )
 def test_settings_that_cannot_be(refused, options, message):
     assert re.match(message, refused("train", "digits", *options))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--augment", "flop"), r".*flop.*flip"),
-        (("--device", "gpu"), r".*gpu"),
-    ],
-)
-def test_options_that_do_not_suit_the_data_or_the_machine(refused, options, message):
-    assert re.match(message, refused("train", "digits", *options, code=1))
-    assert not list(Path().glob("runs/*/history.csv"))
+def test_options_that_do_not_suit_the_data(refused):
+    assert re.match(r".*flop.*flip", refused("train", "digits", "--augment", "flop", code=1))
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused_before_anything_is_made(refused, name):
+    message = refused("train", "digits", "--device", name)
+    assert re.fullmatch(
+        rf"device must be one that is here; got '{name}'\. Use --device cpu( or \w+)?\.", message
+    )
+    assert not list(Path().iterdir())
 
 
 def test_an_error_of_the_training_is_said_and_kept(call, config, monkeypatch):
@@ -320,7 +327,7 @@ def test_ctrl_c_finishes_the_step_and_writes_the_folder(config):
     assert process.returncode == 130
     assert errors == ""
     assert "stopped: interrupted by Ctrl-C" in rest
-    assert rest.endswith("run folder: a\nreport: a/report.html\n")
+    assert rest.endswith("run folder: a\nreport: a/report.html\nto go on: lehr resume a\n")
     assert config("a")["status"] == "interrupted"
     assert config("a")["stop_reason"] == "interrupted by Ctrl-C"
     assert len(load_file("a/model.safetensors")) > 10

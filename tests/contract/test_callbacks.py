@@ -14,6 +14,7 @@ from torch import nn
 
 import lehr.callbacks
 from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, accuracy
+from lehr.callbacks import Checkpoint
 from lehr.dispatch import METHODS, check, in_layers, in_phases
 from lehr.events import ACTIONS, EVENTS
 from lehr.schedules import sched_lin
@@ -30,6 +31,7 @@ def new_log() -> tuple[str]:
 
 ARGUMENTS = {
     "CSVLog": new_log,
+    "Checkpoint": new_log,
     "JSONLLog": new_log,
     "Metrics": lambda: ([accuracy],),
     "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),
@@ -115,6 +117,7 @@ ENDINGS = [ZeroDivisionError, CancelBatch, CancelEpoch, CancelFit]
 @pytest.mark.parametrize("moment", [*EVENTS, *ACTIONS])
 def test_it_leaves_everything_clean_however_the_fit_ends(kind, ending, moment):
     class End(Callback):
+        state = ()
         left = 1
 
         def _end(self, run, proceed=lambda: None):
@@ -142,6 +145,60 @@ def test_its_state_round_trips_and_foreign_state_is_refused(kind):
     assert first_difference(state, capture({"it": fresh})["it"]) is None
     with pytest.raises(KeyError, match="has no state named 'unknown'"):
         fresh.load_state_dict({"unknown": 1})
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_it_says_itself_what_its_state_is(kind):
+    assert "state" in vars(kind)
+
+
+class Watch(Callback):
+    """Writes down the state of a callback at every rest, and interrupts the run after a step."""
+
+    state = ()
+    replays = False
+
+    def __init__(self, callback: Callback, stop: int = -1):
+        self.callback, self.stop, self.seen = callback, stop, {}
+
+    def begin_fit(self, run):
+        run.at_rest(self.look)
+
+    def look(self, run, rest):
+        state = capture({"it": self.callback})["it"]
+        state.pop("run_id", None)  # whose checkpoints these are
+        self.seen[run.n_steps, rest.stage] = state
+
+    def after_step(self, run):
+        if run.n_steps == self.stop:
+            run.interrupt("test")
+
+
+@pytest.mark.parametrize("stop", [3, 4, 6])
+@pytest.mark.parametrize("kind", ALL)
+def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, monkeypatch):
+    monkeypatch.setattr(lehr.callbacks.recorder, "perf_counter", lambda: 0.0)
+
+    def watched(arguments, folder, stop=-1):
+        callback = kind(*arguments)
+        saver = [] if kind is Checkpoint else [Checkpoint(folder)]
+        watch = Watch(callback, stop)
+        learner(callback, *saver, watch).fit(3, validate_every="3 steps", resume="auto")
+        return watch.seen
+
+    own = ARGUMENTS.get(kind.__name__, tuple)
+    straight = watched(own(), tmp_path / "straight")
+    arguments = own()
+    watched(arguments, tmp_path / "stopped", stop)
+    resumed = watched(arguments, tmp_path / "stopped")
+    assert resumed.keys() < straight.keys()
+    assert len(resumed) > 10 - stop
+    assert first_difference({place: straight[place] for place in resumed}, resumed) is None
+    moved = first_difference(straight[0, "epoch"], resumed[12, "epoch"]) is not None
+    assert moved is (kind.__name__ in CHANGE_IN_A_FIT)
+
+
+CHANGE_IN_A_FIT = {"CSVLog", "EarlyStopping", "JSONLLog", "Progress", "Recorder", "ReduceOnPlateau"}
 
 
 CHANGES_TRAINING_ON_PURPOSE = {"ParamScheduler", "ReduceOnPlateau"}

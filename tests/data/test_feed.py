@@ -168,3 +168,92 @@ def test_start_outside(loader):
 def test_start_beyond_an_unknown_end():
     with pytest.raises(ValueError, match="got 5, but loader ended after 3"):
         next(Feed(lambda: [1, 2, 3]).epoch(0, 0, 5))
+
+
+class Positioned:
+    """Says where it is, and goes on there when it is next opened; one state for all time."""
+
+    def __init__(self):
+        self.live = {"place": 0}
+
+    def __iter__(self):
+        place = self.live["place"]
+        while place < 5:
+            place += 1
+            self.live["place"] = place
+            yield place
+        self.live["place"] = 0
+
+    def state_dict(self):
+        return self.live
+
+    def load_state_dict(self, state_dict):
+        self.live = dict(state_dict)
+
+
+def test_what_is_read_ahead_is_not_in_the_state():
+    loader = Positioned()
+    feed = Feed(loader)
+    places = []
+    for batch, last in feed.epoch(0, 0):
+        assert loader.live["place"] == (0 if last else batch + 1)
+        places.append(feed.entries("train_dl")["train_dl"].state_dict()["place"])
+    assert places == [1, 2, 3, 4, 5]
+    assert feed.entries("train_dl")["train_dl"].state_dict() is loader.live
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_a_loader_with_a_state_skips_nothing(place):
+    loader = Positioned()
+    Feed(loader).entries("x")["x"].load_state_dict({"place": place})
+    assert batches(Feed(loader), start=place) == list(range(place + 1, 6))
+
+
+def test_left_early_it_holds_the_state_no_more():
+    loader = Positioned()
+    feed = Feed(loader)
+    epoch = feed.epoch(0, 0)
+    next(epoch)
+    part = feed.entries("x")["x"]
+    assert part.state_dict() == {"place": 1}
+    epoch.close()
+    assert part.state_dict() == {"place": 2}
+    late = feed.epoch(0, 1)
+    next(late)
+    epoch = feed.epoch(0, 2)
+    next(epoch)
+    late.close()  # after the next was begun, as a garbage collector may
+    assert list(feed._held) == [""]
+
+
+def test_a_generator_is_had_as_the_epoch_was_opened_with_it():
+    loader = TorchLoader(range(10), 2, shuffle=True, generator=torch.Generator().manual_seed(1))
+    feed = Feed(loader)
+    generator = loader.generator
+    before = generator.get_state()
+    epoch = feed.epoch(0, 0)
+    first = [next(epoch)[0].tolist() for _ in range(3)]
+    held = feed.entries("x")["x.generator"].state_dict()["state"].clone()
+    assert torch.equal(held, before)
+    assert not torch.equal(generator.get_state(), before)
+    rest = [batch.tolist() for batch, _ in epoch]
+    feed.entries("x")["x.generator"].load_state_dict({"state": held})
+    assert [batch.tolist() for batch in batches(feed, start=3)] == rest
+    assert rest != first[:2]
+    after = feed.entries("x")["x.generator"].state_dict()["state"]
+    assert torch.equal(after, generator.get_state())
+
+
+@pytest.mark.parametrize(
+    ("loader", "rereads"),
+    [
+        ([1], False),
+        (DataLoader(DS, 3), False),
+        (Positioned(), False),
+        (TorchLoader(DS, 3), True),
+        (Sized(2, 2), True),
+        (lambda: [1], True),
+    ],
+)
+def test_who_is_read_from_the_beginning(loader, rereads):
+    assert Feed(loader).rereads is rereads

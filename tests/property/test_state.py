@@ -3,6 +3,7 @@
 import copy
 import math
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,6 +132,26 @@ def test_a_snapshot_puts_back_exactly_what_it_saw(values):
     for box in entries.values():
         scribble(box.value)
     assert first_difference(original, snapshot) is None
+
+
+@some
+@given(st.dictionaries(st.sampled_from("abcd"), st.tuples(states, states), min_size=1), st.data())
+def test_if_one_entry_cannot_be_loaded_all_are_as_they_were(pairs, data):
+    class Refusing(Box):
+        def load_state_dict(self, state_dict):
+            self.value = state_dict
+            if state_dict == "broken":
+                raise ZeroDivisionError
+
+    entries = {name: Refusing(now) for name, (now, _) in pairs.items()}
+    original = copy.deepcopy({name: now for name, (now, _) in pairs.items()})
+    snapshot = {name: then for name, (_, then) in pairs.items()}
+    bad = data.draw(st.sampled_from(sorted(pairs)))
+    with pytest.raises(ZeroDivisionError):
+        restore(entries, {**snapshot, bad: "broken"})
+    assert first_difference(original, capture(entries)) is None
+    restore(entries, snapshot)
+    assert first_difference(snapshot, capture(entries)) is None
 
 
 @some

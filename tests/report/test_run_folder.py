@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lehr import Callback, Learner
-from lehr.callbacks import ParamScheduler
-from lehr.history import History
+from lehr.callbacks import Checkpoint, CSVLog, ParamScheduler
 from lehr.report import RunFolder, RunRecord, write_report
 from lehr.report.run_folder import environment
 from lehr.schedules import one_cycle, sched_lin
@@ -24,6 +23,8 @@ from lehr.testing import tiny_learner
 
 class RaiseAt(Callback):
     """Raises at one training batch; Ctrl-C itself is tested with the command line."""
+
+    replays = False  # a run that goes on may do without
 
     def __init__(self, error, batch=5):
         self.error, self.batch = error, batch
@@ -67,7 +68,8 @@ def test_a_finished_run(tmp_path):
     assert "Finished after 2 epochs" in (folder.path / "report.html").read_text(encoding="utf-8")
 
     lines = history(folder)
-    assert [line["kind"] for line in lines] == ["meta"] + ["row"] * 2 + ["step"] * 8
+    epoch = ["step"] * 4 + ["row"]
+    assert [line["kind"] for line in lines] == ["meta", *epoch, *epoch]
     assert [line["lr"] for line in lines if line["kind"] == "step"] == run.history["lr"]
     with (folder.path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -324,10 +326,14 @@ def test_a_run_that_still_goes_on_shows_what_there_is(tmp_path):
         run = learn.fit(3)
     assert seen == [(0, 0), (1, 4), (2, 8)]
     assert learn.callbacks == [mine]
-    for name in ("jsonl", "csv"):  # in the end the files are those of the history itself
+    for name in ("jsonl", "csv"):  # in the end the files say what the history itself does
         getattr(run.history, f"to_{name}")(tmp_path / name)
-        assert (folder.path / f"history.{name}").read_text() == (tmp_path / name).read_text()
-    assert not list(folder.path.glob("*.part"))
+        lines, own = (
+            sorted((place / name).read_text().splitlines())
+            for place, name in ((folder.path, f"history.{name}"), (tmp_path, name))
+        )
+        assert lines == own
+    assert not [path for path in folder.path.iterdir() if path.name.endswith(".part")]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt()])
@@ -368,39 +374,120 @@ def full(*args, **kwargs):
     raise OSError("no space left")
 
 
-LOSSES = [("to_csv", "history"), ("_write_weights", "weights")]
-
-
-def fill_the_disk(monkeypatch, method):
-    owner = History if method == "to_csv" else RunFolder
-    monkeypatch.setattr(owner, method, full)
-
-
-@pytest.mark.parametrize(("method", "what"), LOSSES)
-def test_what_cannot_be_kept_is_an_error_once_the_rest_is_written(
-    tmp_path, monkeypatch, method, what
-):
-    fill_the_disk(monkeypatch, method)
+def test_what_cannot_be_kept_is_an_error_once_the_rest_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(RunFolder, "_write_weights", full)
     folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
     with pytest.raises(OSError, match="no space left") as caught, folder.keep(learn, {}):
         learn.fit(2)
-    note = rf"the {what} could not be written: OSError: no space left\. Everything else is in .*x\."
+    note = r"the weights could not be written: OSError: no space left\. Everything else is in .*x\."
     assert re.fullmatch(note, caught.value.__notes__[-1])
     files = {file.name for file in folder.path.iterdir()}
     kept = {"history.jsonl", "history.csv", "loss.png", "evaluation.json", "report.html"}
-    assert kept <= files  # the log's own lines, where the last of them could not be written
-    assert ("model.safetensors" in files) is (method == "to_csv")
+    assert kept <= files
+    assert "model.safetensors" not in files
     assert read(folder)["status"] == "finished"
 
 
-@pytest.mark.parametrize(("method", "what"), LOSSES)
 @pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt()])
 @pytest.mark.filterwarnings("ignore:the ")
-def test_what_cannot_be_kept_hides_no_error_of_the_training(
-    tmp_path, monkeypatch, method, what, error
-):
-    fill_the_disk(monkeypatch, method)
+def test_what_cannot_be_kept_hides_no_error_of_the_training(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(RunFolder, "_write_weights", full)
     folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
     with pytest.raises(type(error)), folder.keep(learn, {}):
         learn.fit(2, [RaiseAt(error)])
     assert (folder.path / "report.html").is_file()
+
+
+def test_a_log_that_cannot_be_written_is_the_error_and_the_rest_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(CSVLog, "write_rows", full)
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(OSError, match="no space left"), folder.keep(learn, {}):
+        learn.fit(2)
+    assert read(folder)["status"] == "failed"
+    assert [line["kind"] for line in history(folder)] == ["meta", *["step"] * 4, "row"]
+    assert (folder.path / "model.safetensors").is_file()
+
+
+def test_the_row_that_an_error_cut_short_is_kept_too(tmp_path):
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(ZeroDivisionError), folder.keep(learn, {}):
+        learn.fit(2, [RaiseAt(ZeroDivisionError("mine"))])
+    assert [line["epoch"] for line in history(folder) if line["kind"] == "row"] == [0, 1]
+    with (folder.path / "history.csv").open() as file:
+        assert [row["valid_loss"] != "" for row in csv.DictReader(file)] == [True, False]
+
+
+def begun(tmp_path, error):
+    """A folder with a run that an error stopped in its second epoch, and its config."""
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(type(error)), folder.keep(learn, {"epochs": 3}):
+        learn.fit(3, [Checkpoint(folder.path / "checkpoints"), RaiseAt(error, batch=6)])
+    return folder, read(folder)
+
+
+def gone_on(folder, settings, epochs=3, callbacks=()):
+    learn = tiny_learner()
+    saving = Checkpoint(folder.path / "checkpoints")
+    with folder.keep(learn, settings, resumed=True):
+        learn.fit(epochs, [saving, *callbacks], resume=saving.folder)
+    return learn
+
+
+def timeless(folder):
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in history(folder)]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt()])
+def test_a_run_that_goes_on_leaves_what_one_without_a_stop_does(tmp_path, error):
+    straight, learn = RunFolder.create(tmp_path / "straight"), tiny_learner()
+    with straight.keep(learn, {"epochs": 3}):
+        learn.fit(3)
+    folder, earlier = begun(tmp_path, error)
+    assert timeless(folder) != timeless(straight)  # the control: what is cut short differs
+    gone_on(folder, {"epochs": 3})
+    config = read(folder)
+    assert (config["status"], config["error"]) == ("finished", None)
+    assert config["started"] == earlier["started"] < config["ended"]
+    assert [told["changed"] for told in config["resumes"]] == [{}]
+    assert timeless(folder) == timeless(straight)
+    for name in ("model.safetensors", "evaluation.safetensors"):
+        assert (folder.path / name).read_bytes() == (straight.path / name).read_bytes()
+    with (folder.path / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+
+
+def test_what_was_changed_for_going_on_is_told(tmp_path):
+    folder, earlier = begun(tmp_path, ZeroDivisionError("mine"))
+    with pytest.warns(UserWarning, match="not bit for bit exact: epochs 3 → 4"):
+        gone_on(folder, {"epochs": 4, "schedule": one_cycle(0.5)}, epochs=4)
+    (told,) = read(folder)["resumes"]
+    assert told["changed"] == {"epochs": [3, 4], "schedule": [None, "one_cycle(0.5)"]}
+    assert told["time"] > earlier["started"]
+
+
+def test_until_the_state_is_loaded_nothing_changes(tmp_path):
+    folder, _ = begun(tmp_path, KeyboardInterrupt())
+    lines = (folder.path / "history.jsonl").read_text().splitlines(keepends=True)
+    (folder.path / "history.jsonl").write_text("".join(lines[:3]))  # somebody lost the rest
+    before = {path: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
+    with pytest.raises(ValueError, match=r"JSONLLog cannot go on .* Put the file back"):
+        gone_on(folder, {"epochs": 3})
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        with folder.keep(learn := tiny_learner(), {"epochs": 3}, resumed=True):
+            learn.fit(3, resume=tmp_path / "nowhere")
+    assert before == {path: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
+    assert read(folder)["status"] == "interrupted"
+
+
+def test_a_failure_leaves_no_evaluation_of_an_earlier_stop(tmp_path):
+    folder, _ = begun(tmp_path, KeyboardInterrupt())
+    assert (folder.path / "evaluation.json").is_file()
+    with pytest.raises(ZeroDivisionError):
+        gone_on(folder, {"epochs": 3}, callbacks=[RaiseAt(ZeroDivisionError("mine"), batch=9)])
+    assert read(folder)["status"] == "failed"
+    assert not list(folder.path.glob("evaluation*"))
+
+
+def test_a_program_that_is_told_to_exit_is_interrupted(tmp_path):
+    folder, _ = begun(tmp_path, SystemExit(143))
+    assert read(folder)["status"] == "interrupted"

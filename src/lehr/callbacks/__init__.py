@@ -1,5 +1,6 @@
 """The callbacks that come with lehr, one class a file."""
 
+from lehr.callbacks.checkpoint import Checkpoint
 from lehr.callbacks.csv_log import CSVLog
 from lehr.callbacks.device import Device
 from lehr.callbacks.early_stopping import EarlyStopping
@@ -13,6 +14,7 @@ from lehr.callbacks.stop_on_non_finite import StopOnNonFinite
 
 __all__ = [
     "CSVLog",
+    "Checkpoint",
     "Device",
     "EarlyStopping",
     "JSONLLog",

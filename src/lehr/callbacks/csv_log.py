@@ -2,8 +2,10 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from lehr.callback import Callback
 from lehr.events import Phase
@@ -18,8 +20,8 @@ class CSVLog(RowLog, Callback):
 
     A row is on disk when the event that finished it is over, so a process that is killed leaves
     whole lines. A column that first appears later makes the file be rewritten with a wider header,
-    in one move. Several fits with the same object go on in the same file. After an error the row of
-    the epoch it came in is left out.
+    in one move. Several fits with the same object go on in the same file, and so does a run that is
+    resumed. After an error the row of the epoch it came in is left out.
 
     Args:
         path: of the file; its folder must exist.
@@ -43,27 +45,60 @@ class CSVLog(RowLog, Callback):
     """
 
     phase = Phase.REPORT
+    state = ("written",)
 
     def begin_fit(self, run: "Run") -> None:
-        """Open the file, and read the header of a table to go on with."""
+        """Open the file; a run that is resumed is told by its state what is in it."""
+        self._columns, self._records, self._crc = list[str](), 0, -1
         super().begin_fit(run)
-        table = self._table()
-        self._columns = table[0] if table else []
+
+    def begin(self, run: "Run") -> None:
+        """Read the header of a table to go on with."""
+        self._know(self._table())
 
     def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
         """Add a line for each row, or widen the table first."""
-        had = len(self._columns)
-        self._columns = list(
-            dict.fromkeys([*self._columns, *(name for row in rows for name in row)])
-        )
-        cells = [[row.get(name) for name in self._columns] for row in rows]
-        if len(self._columns) == had:
-            self.file.write(_lines(cells))
+        had = self._columns
+        columns = list(dict.fromkeys([*had, *(name for row in rows for name in row)]))
+        cells = [[row.get(name) for name in columns] for row in rows]
+        if columns == had:
+            text = _lines(cells)
+            self.file.write(text)
+            self._records += len(rows)
+            self._crc = crc32(text.encode(), self._crc)
         else:
-            wider = [""] * (len(self._columns) - had)
-            self.file.replace(
-                _lines([self._columns, *([*old, *wider] for old in self._table()[1:]), *cells])
-            )
+            wider = [""] * (len(columns) - len(had))
+            table = [columns, *([*old, *wider] for old in self._table()[1:]), *cells]
+            self.file.replace(_lines(table))
+            self._know(table)
+
+    def mark(self) -> dict[str, Any]:
+        """What `cut` needs to know: a table that was widened since has other bytes."""
+        self.file.mark()
+        return {"columns": self._columns, "records": self._records, "crc": self._crc}
+
+    def cut(self, mark: Mapping[str, Any]) -> None:
+        """Let go of the lines and the columns that were written after `mark` was called.
+
+        Raises:
+            ValueError: the file is not the one that was written then.
+        """
+        columns, records, crc = mark["columns"], mark["records"], mark["crc"]
+        known = vars(self).get("_crc") == crc and self._records == records
+        if self.file.is_open and not (known and self._columns == columns):
+            found, width = _first(records, self.file.read_bytes()), len(columns)
+            seen = f"it has {max(len(found) - 1, 0)} of {records - 1} rows"
+            self.file.require(len(found) == records, seen)
+            table = [[*line, *[""] * (width - len(line))][:width] for line in found]
+            later = any(any(line[width:]) for line in found[1:])
+            same = not later and crc32(_lines(table).encode()) == crc
+            self.file.require(same, "it holds something else")
+            self.file.replace(_lines(table))
+        self._columns, self._records, self._crc = list(columns), records, crc
+
+    def _know(self, table: Sequence[Sequence[Any]]) -> None:
+        self._columns = [str(name) for name in table[0]] if table else []
+        self._records, self._crc = len(table), crc32(_lines(table).encode())
 
     def _table(self) -> list[list[str]]:
         try:
@@ -77,6 +112,12 @@ class CSVLog(RowLog, Callback):
                 "Give another path."
             )
         return [[*line, *[""] * (width - len(line))] for line in table]
+
+
+def _first(records: int, data: bytes) -> list[list[str]]:
+    """So many records of a table; whatever comes after them may be torn."""
+    text = io.StringIO(data.decode("utf-8", errors="replace"), newline="")
+    return list(islice(csv.reader(text), records))
 
 
 def _lines(cells: Sequence[Sequence[Any]]) -> str:

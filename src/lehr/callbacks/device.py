@@ -43,6 +43,7 @@ class Device(Callback):
     """
 
     phase = Phase.PREPARE
+    state = ()
 
     def __init__(self, device: str | torch.device | None = None) -> None:
         if not isinstance(device, (str, torch.device, type(None))):

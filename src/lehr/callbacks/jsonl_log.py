@@ -1,16 +1,23 @@
 """Writes everything in the history to disk, line by line, while the fit goes on."""
 
 import json
+import sys
+from collections.abc import Mapping
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.history import json_line
 from lehr.log_file import RowLog
+from lehr.series import Tap
 
 if TYPE_CHECKING:
     from lehr.run import Run
+
+_SECONDS = 5.0  # to write is to wait for the device
+_MOST_BATCHES = 1 << 16  # so much is held in memory, and in a state
 
 
 class JSONLLog(RowLog, Callback):
@@ -18,9 +25,10 @@ class JSONLLog(RowLog, Callback):
 
     First ``{"kind": "meta", …}``; then, with every finished row, what was logged by batch since the
     row before, ``{"kind": "step", "batch": …}``, and ``{"kind": "row", …}``. All is on disk when
-    the event that finished the row is over, so a process that is killed leaves whole lines; after
-    an error, the batches up to it are written, too. Several fits with the same object go on in the
-    same file, each with a meta line first.
+    the event that finished the row is over, so a process that is killed leaves whole lines; what
+    was logged by batch is there after 5 seconds, without gaps, however long the run. After an
+    error, the batches up to it are written, too. Several fits with the same object go on in the
+    same file, each with a meta line first; a run that is resumed goes on as if it had not stopped.
 
     Args:
         path: of the file; its folder must exist.
@@ -44,23 +52,56 @@ class JSONLLog(RowLog, Callback):
     """
 
     phase = Phase.REPORT
+    state = ("written",)
 
     def begin_fit(self, run: "Run") -> None:
-        """Open the file and write the meta data."""
-        self._batch = 0
+        """Open the file, and be told of everything that is logged by batch."""
         super().begin_fit(run)
+        self._tap = Tap()
+        run.history.taps.append(self._tap)
+        run.defer(partial(run.history.taps.remove, self._tap))
+        self._wait(run)
+        run.defer(partial(self._write_steps, run))  # what is left, also after an error
+
+    def begin(self, run: "Run") -> None:
+        """Write the meta data."""
         self._check()
         self.file.write(json_line("meta", run.history.meta))
-        run.defer(partial(self._write_steps, run))  # what is left, also after an error
+
+    def after_batch(self, run: "Run") -> None:
+        """Write what was logged by the batches before, every 5 seconds."""
+        if run.training and (monotonic() >= self._due or run.n_iter >= self._full):
+            self._write_steps(run, before=run.n_iter - 1)  # others may log in this one yet
+
+    def mark(self) -> dict[str, Any]:
+        """What `cut` needs to know: besides the file, what was logged and is not in it yet."""
+        return {**super().mark(), "unwritten": self._tap.state_dict()}
+
+    def cut(self, mark: Mapping[str, Any]) -> None:
+        """Let go of what was written after `mark` was called.
+
+        Raises:
+            ValueError: the file is not the one that was written then.
+        """
+        super().cut({name: value for name, value in mark.items() if name != "unwritten"})
+        self._tap = getattr(self, "_tap", None) or Tap()
+        self._tap.load_state_dict(mark["unwritten"])
 
     def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
         """Add what was logged by batch since the rows before, and the rows."""
         self._write_steps(run, "".join(json_line("row", row) for row in rows))
 
-    def _write_steps(self, run: "Run", more: str = "") -> None:
-        steps = run.history.steps(since=self._batch)
-        self._batch = steps[-1]["batch"] + 1 if steps else self._batch
-        self.file.write("".join(json_line("step", step) for step in steps) + more)
+    def _write_steps(self, run: "Run", more: str = "", before: int = sys.maxsize) -> None:
+        if not self._is_ready(run):
+            return
+        run.history.gather()
+        text = "".join(json_line("step", step) for step in self._tap.take(before)) + more
+        if text:
+            self.file.write(text)
+        self._wait(run)
+
+    def _wait(self, run: "Run") -> None:
+        self._due, self._full = monotonic() + _SECONDS, run.n_iter + _MOST_BATCHES
 
     def _check(self) -> None:
         try:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lehr.annealing import Schedule
 from lehr.callback import Callback
+from lehr.driven import Driven
 from lehr.errors import real_number
 from lehr.events import Phase
 from lehr.slots import Slots, rivals, shared_name
@@ -45,6 +46,7 @@ class ParamScheduler(Callback):
     """
 
     phase = Phase.PREPARE
+    state = ("driven",)  # what is set is a function of the position
 
     def __init__(
         self, name: str, schedule: Callable[[float], float], *, group: int | None = None
@@ -71,8 +73,8 @@ class ParamScheduler(Callback):
                 f"{len(others) + 1} schedules drive {shared_name(self, others)}; the last would "
                 "win. Leave one, or give each a group of its own."
             )
-        for slot in slots:
-            run.defer(slot.restorer())
+        self.driven = Driven(slots, kept=self.slots.in_groups)
+        run.defer(self.driven.put_back)
 
     def begin_train(self, run: "Run") -> None:
         """Look the places up anew: loading a state replaces an optimizer's groups."""
@@ -86,7 +88,7 @@ class ParamScheduler(Callback):
         if not run.training or run.window.batches:
             return
         ahead = run.n_steps - self._first
-        if ahead >= len(self._values):
+        if not 0 <= ahead < len(self._values):  # a run may go back to an earlier step
             self._evaluate(run)
             ahead = 0
         value = self._values[ahead]

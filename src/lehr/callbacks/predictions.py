@@ -28,6 +28,7 @@ class Predictions(Callback):
 
     phase = Phase.REPORT
     layer = Layer.CAPTURE
+    state = ()
 
     def __init__(self, *, instead_of_loss: bool = False) -> None:
         self.instead_of_loss = instead_of_loss

@@ -42,6 +42,7 @@ class Progress(Callback):
     """
 
     phase = Phase.REPORT
+    state = ("shown",)
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Progress(Callback):
     @contextmanager
     def around_fit(self, run: "Run") -> Generator[None]:
         """Open the view; it is closed however the fit ends."""
+        self.shown, self._resumed = 0, getattr(run, "resuming", False)
         if run.epochs == 0:
             self._view, self._next = _Plain(), float("inf")
             yield
@@ -67,9 +69,10 @@ class Progress(Callback):
         mode = _where() if self.mode == "auto" else self.mode
         made = {"terminal": partial(_Terminal, self.console), "notebook": _Notebook}
         self._view = view = made.get(mode, _Plain)()
-        self._shown = self._iter = 0
-        self._begin = perf_counter()
+        self._iter, self._begin = 0, perf_counter()
         self._next = self._begin + _REFRESH_SECONDS if view.live else float("inf")
+        if self._resumed:
+            self._next = 0.0  # the first batch tells where the run goes on
         view.open(_plan(run), _total(run))
         try:
             yield
@@ -80,7 +83,9 @@ class Progress(Callback):
         """Redraw, at most twice a second."""
         if (now := perf_counter()) < self._next:
             return
-        self._next = now + _REFRESH_SECONDS
+        if self._resumed:
+            self._tell_resumed(run)
+        self._next = now + _REFRESH_SECONDS if self._view.live else float("inf")
         loss = "" if run.loss is None else f"loss {float(run.mean_loss.detach()):.4f}"
         items = (run.n_iter - self._iter) * (run.weight or 0)
         rate = f"{items / (now - self._begin):,.0f} items/s" if run.training else ""
@@ -103,9 +108,19 @@ class Progress(Callback):
         if run.stop_reason is not None:
             self._view.say(f"stopped: {run.stop_reason}")
 
+    def _tell_resumed(self, run: "Run") -> None:
+        self._resumed = False
+        before = run.n_steps - (run.training and run.stepped)
+        batch = f", batch {run.batch_index}" if run.training and run.batch is not None else ""
+        self._view.say(f"resumed at step {before} (epoch {run.epoch}{batch})")
+        self._iter = run.n_iter
+        self._view.start(run.n_iter if run.steps is None else run.n_steps)
+
     def _show(self, run: "Run") -> None:
-        rows = run.history.finished(self._shown)
-        self._shown += len(rows)
+        if self._resumed:
+            self._tell_resumed(run)
+        rows = run.history.finished(self.shown)
+        self.shown += len(rows)
         for row in rows:
             if "seconds" in row:  # else it was logged outside of epochs
                 self._view.row(row)
@@ -140,6 +155,8 @@ class _Plain:
 
     def open(self, plan: str, total: int | None) -> None:
         self.say(plan)
+
+    def start(self, done: int) -> None: ...
 
     def update(self, where: str, done: int, status: str) -> None: ...
 
@@ -181,6 +198,9 @@ class _Terminal(_Plain):
         self.say(plan)
         self.bar.start()
         self.task = self.bar.add_task("epoch 0", total=total, status="")
+
+    def start(self, done: int) -> None:
+        self.bar.reset(self.task, completed=done)  # what was done before tells no speed
 
     def update(self, where: str, done: int, status: str) -> None:
         self.bar.update(self.task, description=where, completed=done, status=status, refresh=True)

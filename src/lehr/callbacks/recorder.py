@@ -1,9 +1,10 @@
 """Records every run: loss and learning rate by batch, losses and seconds by epoch."""
 
+from collections.abc import Mapping, Sequence
+from math import nan
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -12,7 +13,7 @@ from lehr.callback import Callback
 from lehr.errors import did_you_mean
 from lehr.events import Phase
 from lehr.history import column
-from lehr.metrics import Mean
+from lehr.means import Mean, packed, stacked, unpacked
 
 if TYPE_CHECKING:
     from lehr.run import Run
@@ -34,6 +35,7 @@ class Recorder(Callback):
     """
 
     phase = Phase.MEASURE
+    state = ("unfinished",)
 
     def begin_fit(self, run: "Run") -> None:
         """Take the run's history as the place to write to."""
@@ -43,12 +45,14 @@ class Recorder(Callback):
         self._train, self._valid, self._in_train = Mean(), Mean(), False
         self._start = perf_counter()
         self._gathered: list[tuple[int, Tensor, float, Any]] = []
+        self._written = 0  # how many of them are in the history
         self._validated: list[tuple[int, float | None]] = []
         self.history.before_read.append(self._write_gathered)
         run.defer(self._end)
 
     def _end(self) -> None:
-        self._write_gathered()
+        self._fold()
+        self._start = nan  # between fits, no time is counted
         self.history.before_read.remove(self._write_gathered)
 
     def begin_epoch(self, run: "Run") -> None:
@@ -59,7 +63,7 @@ class Recorder(Callback):
 
     def begin_train(self, run: "Run") -> None:
         """Forget the losses of the epoch before."""
-        self._write_gathered()
+        self._fold()
         self._train, self._in_train = Mean(), True
 
     def after_batch(self, run: "Run") -> None:
@@ -77,20 +81,61 @@ class Recorder(Callback):
             lr = lr.clone()
         self._gathered.append((run.n_iter - 1, loss, run.weight, lr))
         if len(self._gathered) == 256:
-            self._write_gathered()
+            self._fold()
 
     def _write_gathered(self) -> None:
+        if self._written < len(self._gathered):
+            batches, losses, _, lrs = zip(*self._gathered[self._written :], strict=True)
+            self._write(batches, stacked(_scalars(losses)), lrs)
+            self._written = len(self._gathered)
+
+    def _write(self, batches: Sequence[int], losses: Tensor, lrs: Sequence[Any]) -> None:
+        if batches:
+            self.history.log_steps("loss", batches, losses)
+        known = [(batch, lr) for batch, lr in zip(batches, lrs, strict=True) if lr is not None]
+        if known:
+            self.history.log_steps("lr", *zip(*known, strict=True))
+
+    def _fold(self) -> None:
         # Many at a time: the device is asked for less, and the step keeps its place in the cache.
+        # The mean's bits hang on what is summed together, so no reader may choose the moment.
         if not self._gathered:
             return
         batches, losses, weights, lrs = zip(*self._gathered, strict=True)
-        self._gathered.clear()
-        stacked = torch.stack([loss.reshape(()) if loss.ndim else loss for loss in losses])
-        self._train.add_all(stacked, weights)
-        self.history.series_of("loss").extend(batches, stacked)
-        known = [(batch, lr) for batch, lr in zip(batches, lrs, strict=True) if lr is not None]
-        if known:
-            self.history.series_of("lr").extend(*zip(*known, strict=True))
+        values, new = stacked(_scalars(losses)), self._written
+        self._write(batches[new:], values[new:], lrs[new:])
+        self._train.add_all(values, weights)
+        self._gathered, self._written = [], 0
+
+    @property
+    def unfinished(self) -> dict[str, Any]:
+        """What is in no row or series of the history yet, and the seconds that the row has taken.
+
+        A run that goes on from it writes the same numbers; its clock goes on, too.
+        """
+        columns = list(zip(*self._gathered, strict=True)) or [(), (), (), ()]
+        batches, losses, weights, lrs = columns
+        return {
+            "in_train": self._in_train,
+            "seconds": perf_counter() - self._start,
+            "train": self._train.state_dict(),
+            "validated": list(self._validated),
+            "batches": list(batches),
+            "losses": packed(_scalars(losses)),
+            "weights": packed(weights),
+            "lrs": packed(lrs),
+            "written": self._written,
+        }
+
+    @unfinished.setter
+    def unfinished(self, unfinished: Mapping[str, Any]) -> None:
+        self._in_train, self._written = unfinished["in_train"], unfinished["written"]
+        self._start = perf_counter() - unfinished["seconds"]
+        self._train = Mean()
+        self._train.load_state_dict(unfinished["train"])
+        self._validated = [tuple(point) for point in unfinished["validated"]]
+        columns = [unpacked(unfinished[name]) for name in ("losses", "weights", "lrs")]
+        self._gathered = list(zip(unfinished["batches"], *columns, strict=True))
 
     def after_train(self, run: "Run") -> None:
         """Write the training loss."""
@@ -98,8 +143,8 @@ class Recorder(Callback):
         self._write_train(run)
 
     def _write_train(self, run: "Run") -> None:
-        self._write_gathered()
-        if self._train.value is not None:
+        self._fold()
+        if self._train.weight:
             self.history.log_row("epoch", run.epoch)
             self.history.log_row("step", run.n_steps)
             self.history.log_row("train_loss", self._train.value)
@@ -191,3 +236,7 @@ class Recorder(Callback):
         ax.plot(series[name].batches, series[name].values, linewidth=1)
         ax.set(xlabel="training batch", ylabel=name)
         return ax.figure
+
+
+def _scalars(losses: Sequence[Tensor]) -> list[Tensor]:
+    return [loss.reshape(()) if loss.ndim else loss for loss in losses]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lehr.callback import Callback
+from lehr.driven import Driven
 from lehr.errors import positive_int, real_number
 from lehr.events import Phase
 from lehr.monitor import Mode, Monitor
@@ -58,7 +59,7 @@ class ReduceOnPlateau(Callback):
     """
 
     phase = Phase.DECIDE
-    state = ("best", "waited", "judged", "cooling", "reductions")
+    state = ("best", "waited", "judged", "cooling", "reductions", "driven")
     best: float | None
 
     def __init__(
@@ -98,8 +99,8 @@ class ReduceOnPlateau(Callback):
                 f"{shared_name(self, others[:1])}; each would undo the other. Leave one, or give "
                 "each a group of its own."
             )
-        for slot in slots:
-            run.defer(slot.restorer())
+        self.driven = Driven(slots, kept=self.slots.in_groups)
+        run.defer(self.driven.put_back)
 
     def after_validate(self, run: "Run") -> None:
         """Judge a row that ends in the middle of an epoch."""

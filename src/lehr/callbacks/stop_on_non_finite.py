@@ -1,14 +1,15 @@
 """Notices a loss that is nan or infinite before it reaches the weights."""
 
 import math
-from typing import TYPE_CHECKING, Literal, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import torch
 from torch import Tensor
 
 from lehr.callback import Callback
 from lehr.errors import positive_int
 from lehr.events import CancelFit, Phase
+from lehr.means import packed, stacked, unpacked
 
 if TYPE_CHECKING:
     from lehr.run import Run
@@ -40,6 +41,8 @@ class StopOnNonFinite(Callback):
     """
 
     phase = Phase.DECIDE
+    replays = False
+    state = ("unread",)
 
     def __init__(self, *, every: int = 1, action: Literal["raise", "stop"] = "raise") -> None:
         self.every = positive_int("every", every, example=1)
@@ -51,6 +54,16 @@ class StopOnNonFinite(Callback):
         """Have nothing to read yet."""
         self._losses: list[Tensor] = []
         self._where: list[tuple[int, int, int]] = []
+
+    @property
+    def unread(self) -> dict[str, Any]:
+        """The losses that were kept and not read yet, and where they were met."""
+        return {"losses": packed(self._losses), "where": list(self._where)}
+
+    @unread.setter
+    def unread(self, unread: Mapping[str, Any]) -> None:
+        self._losses = unpacked(unread["losses"])
+        self._where = [tuple(place) for place in unread["where"]]
 
     def after_loss(self, run: "Run") -> None:
         """Keep the loss, and read what was kept when it is time."""
@@ -90,7 +103,7 @@ class StopOnNonFinite(Callback):
 def _read(losses: list[Tensor]) -> list[float]:
     if len(losses) == 1:
         return [losses[0].item()]
-    return cast("list[float]", torch.stack(losses).tolist())  # one wait for the device
+    return cast("list[float]", stacked(losses).tolist())  # one wait for the device
 
 
 def _message(value: float, step: int, epoch: int, batch: int, *, later: int) -> str:

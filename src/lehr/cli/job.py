@@ -16,6 +16,7 @@ from lehr.callbacks import Device, EarlyStopping, ParamScheduler, StopOnNonFinit
 from lehr.cli.recipes import OPTIMIZERS, recipe_for
 from lehr.data.catalog import SOURCES, reader_for
 from lehr.errors import did_you_mean, real_number
+from lehr.intervals import every as interval
 from lehr.models import MODELS, build, is_import_path
 from lehr.schedule_text import parse_schedule
 from lehr.schedules import Schedule
@@ -38,8 +39,9 @@ class Job:
 
 _SETTINGS = (
     *("model", "epochs", "batch_size", "lr", "schedule", "opt", "weight_decay"),
-    *("label_smoothing", "patience", "seed", "device"),
+    *("label_smoothing", "patience", "seed", "device", "checkpoint_every"),
 )
+_USUAL = {"schedule": "one_cycle", "checkpoint_every": "1 epoch"}
 _DATA_OPTIONS = (
     *("size", "augment", "valid_share", "target", "columns", "regression", "missing"),
     *("skip_broken", "num_workers"),
@@ -70,7 +72,7 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     _check_options(source, options)
     opt = known("optimizer", given["opt"] or "adamw", OPTIMIZERS)
     decay = OPTIMIZERS[opt].weight_decay
-    schedule = "one_cycle" if given["schedule"] is None else given["schedule"]
+    schedule = _USUAL["schedule"] if given["schedule"] is None else given["schedule"]
     settings: dict[str, Any] = {
         "data": source,
         "data_options": {**recipe.data, **options},
@@ -83,7 +85,8 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
         "lr": _lr(given["lr"], recipe.lr, schedule),
         "schedule": schedule,
         "patience": given["patience"],
-        "device": given["device"],
+        "device": check_device(given["device"]),
+        "checkpoint_every": check_interval(given["checkpoint_every"] or _USUAL["checkpoint_every"]),
         "seed": streams.draw_seed() if given["seed"] is None else given["seed"],
     }
     if settings["data_options"].get("augment") == "none":
@@ -112,7 +115,7 @@ def open_job(settings: dict[str, Any]) -> Job:
     settings["outputs"] = yb.shape[1] if bunch.c is None else bunch.c
     settings["items"] = [len(bunch.train_ds), len(bunch.valid_ds)]
     if bunch.c is None:
-        if settings["label_smoothing"] != recipe.label_smoothing:
+        if settings["label_smoothing"] not in (None, recipe.label_smoothing):
             raise ValueError(
                 f"label_smoothing is for classes, but the target of {settings['data']} is a "
                 "number. Leave --label-smoothing out."
@@ -163,6 +166,39 @@ def check_schedule(text: Any, lr: float | None) -> Schedule:
     return schedule
 
 
+def check_device(name: str | None) -> str | None:
+    """The device of that name, if there is one here; None leaves the choice.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        names = ["cpu", *([here.type] if here else [])]
+        raise ValueError(
+            f"device must be one that is here; got {name!r}. Use --device {' or '.join(names)}."
+        ) from error
+    return name
+
+
+def check_interval(text: str) -> str:
+    """How often to save a checkpoint, or ``"never"``.
+
+    Raises:
+        ValueError: it is no such text.
+
+    Example:
+        >>> check_interval("500 steps")
+        '500 steps'
+    """
+    if text != "never":
+        units = ("steps", "epochs", "minutes", "seconds")
+        interval(text, argument="checkpoint-every", units=units)
+    return text
+
+
 def _check_options(source: str, options: Mapping[str, Any]) -> None:
     read, what = reader_for(source)
     taken = inspect.signature(read).parameters
@@ -185,7 +221,7 @@ def _command(given: Mapping[str, Any], seed: int) -> str:
     words = ["lehr", "train", given["source"]]
     for name in (*_SETTINGS, *_DATA_OPTIONS):
         value = seed if name == "seed" else given.get(name)
-        if value is not None and (name, value) != ("schedule", "one_cycle"):
+        if value is not None and value != _USUAL.get(name):
             words += [_flag(name)] if value is True else [_flag(name), str(value)]
     return shlex.join(words)
 

@@ -100,6 +100,17 @@ DeviceName = Annotated[
     str | None,
     Option("--device", help="cpu, cuda, cuda:1, mps …; else the accelerator if there is one."),
 ]
+CheckpointEvery = Annotated[
+    str | None,
+    Option(
+        help="How often to save what lehr resume goes on from: '500 steps', '1 epoch' (default), "
+        "'10 minutes', or never."
+    ),
+]
+OwnModel = Annotated[
+    str | None,
+    Option(help="If the run was trained with a model of your own: its import path, once more."),
+]
 Size = Annotated[int | None, Option(help="Resize images to so many pixels a side.", min=1)]
 Augment = Annotated[
     str | None,

@@ -1,16 +1,16 @@
 """``lehr train``: from the data's name to a report."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Option
 
-from lehr.callbacks import EarlyStopping
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
-from lehr.cli.job import Job, open_job, prepare
+from lehr.cli.data_sum import data_sum
+from lehr.cli.fitting import carry_out
+from lehr.cli.job import open_job, prepare
 from lehr.report import RunFolder
 
 
@@ -38,6 +38,7 @@ def train(
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
     num_workers: options.Workers = None,
+    checkpoint_every: options.CheckpointEvery = None,
     out: Annotated[Path | None, Option(help="A new folder; else runs/DATA-DATE-TIME.")] = None,
     debug: Debug = False,
 ) -> None:
@@ -47,51 +48,10 @@ def train(
     with errors(debug, code=FAILURE):
         if out is not None:
             RunFolder.refuse_existing(out)
+        if (found := data_sum(settings["data"])) is not None:
+            settings["data_sum"] = found
         job = open_job(settings)
         folder = (
             RunFolder.create(out) if out else RunFolder.create_unique(Path(settings["data"]).stem)
         )
-        _say_plan(job)
-        begin = time.perf_counter()
-        try:
-            with folder.keep(job.learn, job.settings):
-                job.learn.fit(job.settings["epochs"], job.callbacks)
-        finally:
-            _say_result(job, time.perf_counter() - begin)
-            typer.echo(f"run folder: {folder.path}")
-            if (report := folder.path / "report.html").is_file():
-                typer.echo(f"report: {report}")
-
-
-def _say_plan(job: Job) -> None:
-    settings, learn = job.settings, job.learn
-    parts = [f"{len(learn.data.train_ds):,} items to train on"]
-    parts.append(f"{len(learn.data.valid_ds):,} to validate on")
-    count = sum(p.numel() for p in learn.model.parameters())
-    smoothing = settings["label_smoothing"]
-    loss = f"cross-entropy, label_smoothing {smoothing}"
-    loss = "mean squared error" if smoothing is None else loss
-    found = " (found by a sweep)" if "lr_found" in settings else ""
-    plan = {
-        "data": ", ".join([settings["data"], *parts]),
-        "model": f"{settings['model']}, {count:,} parameters",
-        "loss": loss,
-        "opt": f"{settings['opt']}, weight_decay {settings['weight_decay']}",
-        "lr": f"{settings['schedule']!r}{found}",
-    }
-    for name, value in plan.items():
-        typer.echo(f"{name:<7}{value}")
-
-
-def _say_result(job: Job, seconds: float) -> None:
-    rows = job.learn.run.history.rows if job.learn.run else []
-    measured = {row["epoch"]: row["accuracy"] for row in rows if row.get("accuracy") is not None}
-    if not measured:
-        return
-    kept = [cb.best_epoch for cb in job.callbacks if isinstance(cb, EarlyStopping)]
-    if kept and kept[0] in measured:
-        told = f"{measured[kept[0]]:.4f}, of epoch {kept[0]}, whose weights are kept"
-    else:
-        best = max(measured, key=measured.__getitem__)
-        told = f"{measured[max(measured)]:.4f}, best {measured[best]:.4f} in epoch {best}"
-    typer.echo(f"accuracy: {told}; {seconds:.0f} s")
+        carry_out(job, folder)

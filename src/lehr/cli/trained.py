@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -13,9 +13,9 @@ from lehr.cli.recipes import OPTIMIZERS
 from lehr.data import preparation_from
 from lehr.data.preparation import Preparation
 from lehr.models import build, is_import_path
-from lehr.report import RunRecord
-from lehr.state import ModelState
+from lehr.report.record import read_config
 from lehr.types import is_mapping
+from lehr.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -53,29 +53,63 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
         FileNotFoundError: it is no run folder, or has no weights.
         ValueError: it was not made by `lehr train`, is damaged, or its weights do not fit.
     """
-    record = RunRecord.read(path)
-    settings = cast(dict[str, Any] | None, record.config.get("settings"))
-    stored = record.config.get("preparation")
-    needed = ("model", "outputs", "opt", "weight_decay", "label_smoothing", "data")
-    needed += ("batch_size", "items")
-    if not is_mapping(settings) or any(name not in settings for name in needed):
-        raise ValueError(
-            f"{path} was not made by lehr train: its config.json does not say which model was "
-            "trained how. Give a folder that lehr train made."
-        )
+    config = read_config(path)
+    settings, stored = stored_settings(path, config), config.get("preparation")
     if stored is None:
         raise ValueError(
             f"{path} does not say how its data were prepared: config.json has no preparation. "
             "Give a folder that lehr train made."
         )
-    if record.weights is None:
+    weights = path / "model.safetensors"
+    if not weights.is_file():
         raise FileNotFoundError(
             f"{path} has no model.safetensors: the training has not ended yet, or failed at once. "
             "Give another run."
         )
-    known("optimizer", settings["opt"], OPTIMIZERS)
     preparation = preparation_from(stored)
-    name: str = settings["model"]
+    name = allowed_model(path, settings["model"], model)
+    built = build(name, preparation.item_shape, settings["outputs"])
+    _load(built, weights)
+    return Trained({**settings, "device": device}, preparation, built.eval())
+
+
+def stored_settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that `lehr train` kept in a run folder.
+
+    Args:
+        path: the run folder, for the messages.
+        config: what its ``config.json`` says.
+
+    Raises:
+        ValueError: `lehr train` did not make it, or it names an optimizer that there is not.
+    """
+    settings = config.get("settings")
+    if not is_mapping(settings) or any(name not in settings for name in _NEEDED):
+        raise ValueError(
+            f"{path} was not made by lehr train: its config.json does not say which model was "
+            "trained how. Give a folder that lehr train made."
+        )
+    known("optimizer", settings["opt"], OPTIMIZERS)
+    return dict(settings)
+
+
+_NEEDED = (
+    *("model", "outputs", "opt", "weight_decay", "label_smoothing"),
+    *("data", "batch_size", "items"),
+)
+
+
+def allowed_model(path: Path, name: str, model: str | None) -> str:
+    """What to build a run's model from: the user's own is imported only if they name it again.
+
+    Args:
+        path: the run folder, for the messages.
+        name: what it says.
+        model: what the user says.
+
+    Raises:
+        ValueError: they do not name their model, or name one where there is nothing to name.
+    """
     if is_import_path(name) and model is None:
         raise ValueError(
             f"{path} was trained with a model of your own, {name}. Give --model {name} to say that "
@@ -83,25 +117,12 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
         )
     if model is not None and not is_import_path(name):
         raise ValueError(f"{path} was trained with {name}, which needs no --model. Leave it out.")
-    built = build(model or name, preparation.item_shape, settings["outputs"])
-    _load(built, record.weights)
-    return Trained({**settings, "device": device}, preparation, built.eval())
+    return model or name
 
 
 def _load(model: nn.Module, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file  # type: ignore[reportUnknownVariableType]
-
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
+    if differences := load_weights(model, path, strict=False):
         raise ValueError(
-            f"{path} is damaged: {error}. Train again, or restore it from a copy."
-        ) from error
-    try:
-        ModelState(model).load_state_dict(weights)
-    except (RuntimeError, KeyError) as error:
-        raise ValueError(
-            f"the weights in {path} do not fit the model that config.json names: "
-            f"{str(error).splitlines()[-1].strip()} Was one of the two changed?"
-        ) from error
+            f"the weights in {path} do not fit the model that config.json names.\n{differences}\n"
+            "Was one of the two changed?"
+        )

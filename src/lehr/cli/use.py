@@ -22,11 +22,6 @@ from lehr.errors import did_you_mean
 
 Split = Literal["train", "valid", "test", "all"]
 
-OwnModel = Annotated[
-    str | None,
-    Option(help="If the run was trained with a model of your own: its import path, once more."),
-]
-
 
 @app.command(epilog="Example: lehr evaluate runs/digits-20260101-120000 digits")
 def evaluate(
@@ -48,7 +43,7 @@ def evaluate(
         ),
     ] = None,
     batch_size: options.BatchSize = None,
-    model: OwnModel = None,
+    model: options.OwnModel = None,
     device: options.DeviceName = None,
     skip_broken: options.SkipBroken = None,
     debug: Debug = False,
@@ -93,7 +88,7 @@ def predict(
         Path | None, Option(help="Write the CSV into this file instead of printing it.")
     ] = None,
     batch_size: options.BatchSize = None,
-    model: OwnModel = None,
+    model: options.OwnModel = None,
     device: options.DeviceName = None,
     debug: Debug = False,
 ) -> None:

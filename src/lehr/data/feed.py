@@ -2,12 +2,16 @@
 
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from copy import deepcopy
 from itertools import islice
 from typing import Any, cast
 
 from lehr.data.sampler import check_start
+from lehr.state import loader_entries
 from lehr.streams import Streams, forked
-from lehr.types import Batch, is_seekable
+from lehr.types import Batch, Stateful, is_seekable
+
+_OWN = ""  # the entry of a loader that has a state of its own
 
 
 class Feed:
@@ -17,6 +21,8 @@ class Feed:
     what is needed. A list of batches is sliced. Anything else is opened anew every epoch and read
     from its beginning; opening it and its first batch happen with the global generators keyed by
     (seed, epoch) and put back afterwards, for even an unshuffled torch loader draws from them.
+    Such a loader that has ``state_dict`` and ``load_state_dict`` is taken to go on, when it is next
+    opened, where the state says that was loaded: at the batch after those that it had yielded.
 
     Args:
         loader: any re-iterable of batches, or a function that makes a fresh iterator.
@@ -50,6 +56,28 @@ class Feed:
         self._calls = not readable
         self.seekable = is_seekable(loader) or isinstance(loader, (list, tuple))
         """Whether entering an epoch at any batch is exact and costs nothing."""
+        self.rereads = not (self.seekable or isinstance(loader, Stateful))
+        """Whether an epoch that is entered in the middle is read from its beginning."""
+        self._held: dict[str, Any] = {}
+
+    def entries(self, name: str) -> dict[str, Stateful]:
+        """The loader's state entries, such that an epoch can be entered where it is.
+
+        Within an epoch that is not always their state of the moment: of a generator it is the one
+        that the epoch was opened with, and of a loader that was read one batch ahead the one
+        before that.
+
+        Args:
+            name: of the loader, for theirs.
+
+        Example:
+            >>> import torch
+            >>> loader = torch.utils.data.DataLoader([1, 2], generator=torch.Generator())
+            >>> list(Feed(loader).entries("train_dl"))
+            ['train_dl.generator']
+        """
+        found = loader_entries(_OWN, self.loader).items()
+        return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in found}
 
     @property
     def len_or_none(self) -> int | None:
@@ -62,9 +90,10 @@ class Feed:
     def epoch(self, seed: int, epoch: int, start: int = 0) -> Generator[tuple[Batch, bool]]:
         """The batches of an epoch, each with whether it is the last.
 
-        With a ``start``, a loader that cannot be entered in the middle is read from its beginning
-        and the first batches are thrown away: right if it yields the same batches again, but as
-        slow as reading them.
+        With a ``start``, a loader that has a state of its own must have been given the one that it
+        had there. Any other that cannot be entered in the middle is read from its beginning, and
+        the first batches are thrown away: right if it yields the same batches again, but as slow as
+        reading them.
 
         Args:
             seed: the training's seed.
@@ -79,32 +108,40 @@ class Feed:
             raise ValueError(self._no_batches("its length is 0"))
         if n is not None:
             check_start(start, n)
-        batches = self._batches(seed, epoch, start)
-        return self._look_ahead(batches) if n is None else self._count(batches, start, n)
+        held = self._held = dict[str, Any]()  # this epoch's alone: one left early ends at any time
+        batches = self._batches(seed, epoch, start, held)
+        return self._look_ahead(batches, held) if n is None else self._count(batches, start, n)
 
-    def _batches(self, seed: int, epoch: int, start: int) -> Iterator[Batch]:
+    def _batches(self, seed: int, epoch: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
         if is_seekable(self.loader):
             return self.loader.batches(seed, epoch, start)
         if isinstance(self.loader, (list, tuple)):
             return islice(cast(Iterable[Batch], self.loader), start, None)
-        return self._read(Streams(seed).key("loader", epoch), start)
+        return self._read(Streams(seed).key("loader", epoch), start, held)
 
-    def _read(self, key: int, start: int) -> Iterator[Batch]:
+    def _read(self, key: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
         """A foreign loader from batch ``start`` on, its opening kept from the global generators."""
+        entries = loader_entries(_OWN, self.loader)
+        again = 0 if _OWN in entries else start
         with forked(key):
+            if _OWN not in entries:
+                held |= {name: generator.state_dict() for name, generator in entries.items()}
             batches: Iterator[Batch] = iter(self.loader() if self._calls else self.loader)
             first = [] if start else list(islice(batches, 1))
-            skipped = sum(1 for _ in islice(batches, start))
-        if skipped < start:
+            skipped = sum(1 for _ in islice(batches, again))
+        if skipped < again:
             raise ValueError(
                 f"start must be at most the number of batches; got {start}, but {self.name} ended "
                 f"after {skipped}. Is this the data that was stopped?"
             )
         if start == 0 and not first and self.len_or_none is None:
             raise ValueError(self._no_batches("it ended before its first batch"))
-        yield from first
-        first.clear()  # else the generator would keep that batch for the whole epoch
-        yield from batches
+        try:
+            yield from first
+            first.clear()  # else the generator would keep that batch for the whole epoch
+            yield from batches
+        finally:
+            held.clear()
 
     def _count(self, batches: Iterator[Batch], start: int, n: int) -> Generator[tuple[Batch, bool]]:
         number = start - 1
@@ -122,17 +159,37 @@ class Feed:
                 stacklevel=2,
             )
 
-    @staticmethod
-    def _look_ahead(batches: Iterator[Batch]) -> Generator[tuple[Batch, bool]]:
+    def _look_ahead(
+        self, batches: Iterator[Batch], held: dict[str, Any]
+    ) -> Generator[tuple[Batch, bool]]:
         none: Any = object()
-        batch = next(batches, none)
-        while batch is not none:
-            following = next(batches, none)
-            yield batch, following is none
-            batch = following
+        own = loader_entries(_OWN, self.loader).get(_OWN)
+        try:
+            batch = next(batches, none)
+            while batch is not none:
+                before = {} if own is None else {_OWN: deepcopy(own.state_dict())}
+                following = next(batches, none)
+                held |= before
+                yield batch, following is none
+                batch = following
+        finally:
+            held.clear()
 
     def _no_batches(self, why: str) -> str:
         return (
             f"{self.name} has no batches: {why}. Check its data; with drop_last=True a data set "
             "smaller than batch_size has none. A function must make a fresh iterator every time."
         )
+
+
+class _Part:
+    """A state entry of a loader whose epoch is under way."""
+
+    def __init__(self, entry: Stateful, key: str, held: Mapping[str, Any]) -> None:
+        self.entry, self.key, self.held = entry, key, held
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return self.held[self.key] if self.key in self.held else self.entry.state_dict()
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        self.entry.load_state_dict(state_dict)

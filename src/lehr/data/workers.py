@@ -39,7 +39,10 @@ def _stop(loader: TorchLoader[Any]) -> None:
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process; whether and when to end is for the training to decide."""
+    """Ctrl-C reaches every process; whether and when to end is for the training to decide.
+
+    SIGTERM ends the worker: torch has a handler of its own for that, which is not to be replaced.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

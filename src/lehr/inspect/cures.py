@@ -14,9 +14,10 @@ from lehr.errors import did_you_mean
 from lehr.init import HOW, drawn_layers, fixup_, gain, gain_of, initialise, lsuv, zero_last_
 from lehr.inspect.sites import Site
 from lehr.inspect.verdicts import Finding
-from lehr.state import ModelState, bare, modules
+from lehr.state import ModelState, modules
 from lehr.streams import forked
 from lehr.types import is_mapping
+from lehr.wrappers import bare
 
 CURES = (*HOW, "lsuv", "fixup", "zero_last")
 _BESIDE = {"relu6": "relu", "threshold": "relu", "elu": "selu", "celu": "selu", "hardtanh": "tanh"}

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from lehr.batches import item_count, map_tensors, split_pair
 from lehr.inspect.sites import Site, Watch
-from lehr.state import bare
 from lehr.streams import forked
 from lehr.types import LossFunc, is_mapping, is_sequence
+from lehr.wrappers import bare
 
 
 @dataclass(frozen=True)

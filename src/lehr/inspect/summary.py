@@ -10,8 +10,8 @@ from torch.nn.parameter import UninitializedParameter
 from lehr import optimizers, table
 from lehr.inspect.first_batch import first_batch
 from lehr.learner import Learner
-from lehr.state import bare
 from lehr.types import is_mapping, is_sequence
+from lehr.wrappers import bare
 
 _HEAD = ("layer", "type", "output", "parameters", "group")
 

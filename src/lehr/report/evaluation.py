@@ -117,6 +117,12 @@ class Evaluation:
         text = json.dumps(content, indent=1, allow_nan=False)
         Path(folder, _JSON).write_text(text + "\n", encoding="utf-8")
 
+    @staticmethod
+    def remove(folder: str | Path) -> None:
+        """Delete what `save` wrote, if anything."""
+        for name in (_JSON, _TENSORS):
+            Path(folder, name).unlink(missing_ok=True)
+
     @classmethod
     def load(cls, folder: str | Path) -> "Evaluation":
         """Read what `save` wrote; nothing in the files is run.

@@ -11,6 +11,7 @@ from lehr.report.curves import figure, loss_panel, metric_panels, scheduled_pane
 from lehr.report.markup import Html, join, table, tag
 from lehr.report.outcome import timing, verdict
 from lehr.report.record import RunRecord
+from lehr.report.resumes import longer_commands, resumes
 from lehr.report.sheet import prose, section, sheet
 from lehr.report.words import best, date, duration, flat, number, percent, setting
 from lehr.table import cell, columns
@@ -205,7 +206,9 @@ def _time(record: RunRecord) -> Html | None:
     took = timing(record)
     rows: list[list[Any]] = []
     if took.wall is not None:
-        rows.append(["from start to end", duration(took.wall)])
+        stops = len(resumes(record.config))
+        with_stops = f", with {stops} stop{'s' * (stops != 1)}" if stops else ""
+        rows.append([f"from start to end{with_stops}", duration(took.wall)])
     if took.epochs:
         rows.append(["all epochs, validation included", duration(sum(took.epochs))])
         rows.append(["an epoch, on average", duration(sum(took.epochs) / len(took.epochs))])
@@ -229,6 +232,8 @@ def _again(record: RunRecord) -> Html:
     elif isinstance(command, list):
         shown_command = shlex.join(map(str, cast("list[Any]", command)))
     seed = record.settings.get("seed", record.config.get("seed"))
+    if shown_command:
+        shown_command = "\n".join([shown_command, *longer_commands(record.config, record.name)])
     return join(
         tag("pre", shown_command) if shown_command else None,
         prose(

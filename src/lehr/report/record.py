@@ -55,20 +55,14 @@ class RunRecord:
             'running'
         """
         path = Path(path)
-        if not (path / "config.json").is_file():
-            why = "it has no config.json" if path.is_dir() else "there is no such folder"
-            raise FileNotFoundError(
-                f"{path} is no run folder: {why}. Give a folder that lehr train made."
-            )
-        environment = path / "environment.json"
-        config = _object(path / "config.json")
+        config = read_config(path)
         goes_on = config.get("status") == "running"
         rows, series = _history(path / "history.jsonl", goes_on=goes_on)
         weights = path / "model.safetensors"
         return cls(
             path=path,
             config=config,
-            environment=_object(environment) if environment.is_file() else {},
+            environment=read_environment(path),
             rows=rows,
             series=series,
             evaluation=Evaluation.load(path) if (path / "evaluation.json").is_file() else None,
@@ -115,6 +109,43 @@ class RunRecord:
     def batches(self) -> int:
         """How many training batches were recorded."""
         return max((points.batches[-1] + 1 for points in self.series.values()), default=0)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """What decided the training of a run folder and how it ended; no other file is looked at.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it is no run folder.
+        ValueError: the file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "config.json").write_text('{"status": "running"}')
+        ...     read_config(folder)
+        {'status': 'running'}
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        why = "it has no config.json" if path.is_dir() else "there is no such folder"
+        raise FileNotFoundError(
+            f"{path} is no run folder: {why}. Give a folder that lehr train made."
+        )
+    return _object(path / "config.json")
+
+
+def read_environment(path: str | Path) -> dict[str, Any]:
+    """The versions and hardware that the training of a run folder began on; empty if unknown.
+
+    Raises:
+        ValueError: the file is damaged.
+
+    Example:
+        >>> read_environment("absent")
+        {}
+    """
+    file = Path(path) / "environment.json"
+    return _object(file) if file.is_file() else {}
 
 
 def _is_number(value: object) -> bool:

@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +15,16 @@ import torch
 from torch import nn
 
 from lehr.callbacks import CSVLog, JSONLLog
+from lehr.durable import replace_file
 from lehr.learner import Learner
 from lehr.report.evaluate import evaluate
+from lehr.report.evaluation import Evaluation
 from lehr.report.page import write_report
 from lehr.report.plots import spans_orders
+from lehr.report.record import read_config, read_environment
+from lehr.report.resumes import going_on
 from lehr.run import Run
-from lehr.state import ModelState
+from lehr.weights import save_weights
 
 _JSONL, _CSV = "history.jsonl", "history.csv"
 
@@ -110,7 +114,9 @@ class RunFolder:
         raise FileExistsError(f"{parent} holds a thousand runs called {stem}. Choose another name.")
 
     @contextmanager
-    def keep(self, learn: Learner, settings: Mapping[str, Any]) -> Generator[None]:
+    def keep(
+        self, learn: Learner, settings: Mapping[str, Any], *, resumed: bool = False
+    ) -> Generator[None]:
         """A scope for one ``learn.fit(…)``; however it ends, the folder then holds what there is.
 
         The history goes to disk with every finished row: two logs are attached to ``learn`` inside
@@ -121,31 +127,26 @@ class RunFolder:
         Args:
             learn: whose training it is.
             settings: whatever decided it; kept in ``config.json``, as text where JSON has no word.
+            resumed: the fit goes on with the run that is in the folder, ``fit(…, resume=…)``. Until
+                its state is loaded everything stays as it is, also if that fails.
 
         Raises:
             Exception: the training's own; else whatever kept config, history or weights from being
                 written, once the rest is.
         """
-        config: dict[str, Any] = {
-            "status": "running",
-            "error": None,
-            "stop_reason": None,
-            "started": _now(),
-            "ended": None,
-            "lehr": _version(),
-            "seed": learn.seed,
-            "settings": dict(settings),
-            **_preparation(learn.data),
-        }
-        before = learn.run
-        self._write("environment.json", environment(learn.model))
+        before, config, now = learn.run, _config(learn, settings), environment(learn.model)
+        earlier = read_config(self.path) if resumed else None
+        if earlier is None:
+            self._write("environment.json", now)
+        else:
+            config |= going_on(earlier, config, read_environment(self.path), now)
         self._write("config.json", config)
         logs = JSONLLog(self.path / _JSONL, append=True), CSVLog(self.path / _CSV, append=True)
         learn.callbacks.extend(logs)
         try:
             yield
             config["status"] = "finished"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             config["status"] = "interrupted"
             raise
         except BaseException as error:
@@ -157,19 +158,29 @@ class RunFolder:
                 cb for cb in learn.callbacks if all(cb is not log for log in logs)
             ]
             run = None if learn.run is before else learn.run
-            config.update(ended=_now(), stop_reason=run and run.stop_reason)
-            self._finish(learn, run, config)
+            if earlier is not None and (run is None or run.resuming):
+                self._write("config.json", earlier)
+            else:
+                config.update(ended=_now(), stop_reason=run and run.stop_reason)
+                self._finish(learn, run, config, logs)
 
-    def _finish(self, learn: Learner, run: Run | None, config: Mapping[str, Any]) -> None:
+    def _finish(
+        self,
+        learn: Learner,
+        run: Run | None,
+        config: Mapping[str, Any],
+        logs: Iterable[JSONLLog | CSVLog],
+    ) -> None:
         """Write everything, each by itself, what cannot be made again first."""
         status = config["status"]
         lost, harmless = _Attempts(), _Attempts()
         lost("config.json", lambda: self._write("config.json", config))
         if run is not None:
-            lost("the history", lambda: self._write_history(run))
+            lost("the history", lambda: _end_history(run, logs))
         lost("the weights", lambda: self._write_weights(learn.model))
         if run is not None:
             harmless("the plots", lambda: self._write_plots(run))
+        harmless("the evaluation", lambda: Evaluation.remove(self.path))  # of an earlier stop
         if run is not None and status != "failed":
             harmless("the evaluation", lambda: self._write_evaluation(learn))
         harmless("report.html", lambda: write_report(self.path))
@@ -183,29 +194,16 @@ class RunFolder:
             with suppress(Warning) if status != "finished" else nullcontext():
                 warnings.warn(told, stacklevel=4)
 
-    def _write_history(self, run: Run) -> None:
-        for name, write in ((_JSONL, run.history.to_jsonl), (_CSV, run.history.to_csv)):
-            part = self.path / f"{name}.part"  # until it is whole, the log's lines stay
-            write(part)
-            part.replace(self.path / name)
-
     def _write_evaluation(self, learn: Learner) -> None:
         if (evaluation := evaluate(learn)) is not None:
             evaluation.save(self.path)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        text = json.dumps(content, indent=2, default=str)
-        (self.path / name).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, default=str) + "\n"
+        replace_file(self.path / name, text.encode("utf-8"))
 
     def _write_weights(self, model: nn.Module) -> None:
-        from safetensors.torch import save_file  # type: ignore[reportUnknownVariableType]
-
-        # Copies, because tensors in the file may not share memory, as tied weights do.
-        tensors = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in ModelState(model).state_dict().items()
-        }
-        save_file(tensors, self.path / "model.safetensors", metadata={"format": "pt"})
+        save_weights(model, self.path / "model.safetensors")
 
     def _write_plots(self, run: Run) -> None:
         from matplotlib.figure import Figure  # without pyplot the user's backend stays as it is
@@ -249,6 +247,27 @@ def environment(model: nn.Module) -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
     }
+
+
+def _config(learn: Learner, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "status": "running",
+        "error": None,
+        "stop_reason": None,
+        "started": _now(),
+        "ended": None,
+        "lehr": _version(),
+        "seed": learn.seed,
+        "settings": dict(settings),
+        **_preparation(learn.data),
+    }
+
+
+def _end_history(run: Run, logs: Iterable[JSONLLog | CSVLog]) -> None:
+    """Add the row that an error cut short; a run that goes on lets go of it."""
+    for log in logs:
+        if log.file.is_open and (rows := run.history.rows[log.written["rows"] :]):
+            log.write_rows(run, rows)
 
 
 def _preparation(data: Any) -> dict[str, Any]:

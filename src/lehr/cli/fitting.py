@@ -1,0 +1,111 @@
+"""What ``lehr train`` and ``lehr resume`` share: to train, to keep it, and to say how it went."""
+
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lehr import Callback
+from lehr.callbacks import Checkpoint, EarlyStopping
+from lehr.cli.job import Job
+from lehr.models import is_import_path
+from lehr.report import RunFolder
+
+
+def checkpoints_of(run: Path) -> Path:
+    """The folder of a run's checkpoints."""
+    return run / "checkpoints"
+
+
+def has_checkpoints(run: Path) -> bool:
+    """Whether there is something to go on from, be it damaged."""
+    return any(checkpoints_of(run).glob("step-*"))
+
+
+def carry_out(job: Job, folder: RunFolder, *, resumed: bool = False) -> None:
+    """Train, keep everything in a run folder, and say what came of it.
+
+    Args:
+        job: what to train.
+        folder: where to keep it.
+        resumed: go on from the newest checkpoint there.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, once everything is written.
+        Exception: the training's own.
+    """
+    _say_plan(job)
+    begin = time.perf_counter()
+    try:
+        try:
+            with folder.keep(job.learn, job.settings, resumed=resumed):
+                _fit(job, folder.path, resumed=resumed)
+        finally:
+            _say_result(job, time.perf_counter() - begin)
+            typer.echo(f"run folder: {folder.path}")
+            if (report := folder.path / "report.html").is_file():
+                typer.echo(f"report: {report}")
+    except (KeyboardInterrupt, SystemExit):
+        if has_checkpoints(folder.path):
+            typer.echo(f"to go on: {resume_command(folder.path, job.settings)}")
+        raise
+
+
+def resume_command(run: Path, settings: Mapping[str, Any]) -> str:
+    """What to type to go on with a run.
+
+    Example:
+        >>> resume_command(Path("runs/my photos"), {"model": "nets.py:Net"})
+        "lehr resume 'runs/my photos' --model nets.py:Net"
+    """
+    own = ["--model", settings["model"]] if is_import_path(settings["model"]) else []
+    return shlex.join(["lehr", "resume", str(run), *own])
+
+
+def _fit(job: Job, run: Path, *, resumed: bool) -> None:
+    checkpoints, every = checkpoints_of(run), job.settings["checkpoint_every"]
+    saving: list[Callback] = [] if every == "never" else [Checkpoint(checkpoints, every=every)]
+    done = job.learn.fit(
+        job.settings["epochs"],
+        [*job.callbacks, *saving],
+        resume=checkpoints if resumed else None,
+    )
+    if done.interrupted is not None:  # by a callback: signals raise by themselves
+        raise KeyboardInterrupt(done.interrupted)
+
+
+def _say_plan(job: Job) -> None:
+    settings, learn = job.settings, job.learn
+    parts = [f"{len(learn.data.train_ds):,} items to train on"]
+    parts.append(f"{len(learn.data.valid_ds):,} to validate on")
+    count = sum(p.numel() for p in learn.model.parameters())
+    smoothing = settings["label_smoothing"]
+    loss = f"cross-entropy, label_smoothing {smoothing}"
+    loss = "mean squared error" if smoothing is None else loss
+    found = " (found by a sweep)" if "lr_found" in settings else ""
+    plan = {
+        "data": ", ".join([settings["data"], *parts]),
+        "model": f"{settings['model']}, {count:,} parameters",
+        "loss": loss,
+        "opt": f"{settings['opt']}, weight_decay {settings['weight_decay']}",
+        "lr": f"{settings['schedule']!r}{found}",
+    }
+    for name, value in plan.items():
+        typer.echo(f"{name:<7}{value}")
+
+
+def _say_result(job: Job, seconds: float) -> None:
+    rows = job.learn.run.history.rows if job.learn.run else []
+    measured = {row["epoch"]: row["accuracy"] for row in rows if row.get("accuracy") is not None}
+    if not measured:
+        return
+    kept = [cb.best_epoch for cb in job.callbacks if isinstance(cb, EarlyStopping)]
+    if kept and kept[0] in measured:
+        told = f"{measured[kept[0]]:.4f}, of epoch {kept[0]}, whose weights are kept"
+    else:
+        best = max(measured, key=measured.__getitem__)
+        told = f"{measured[max(measured)]:.4f}, best {measured[best]:.4f} in epoch {best}"
+    typer.echo(f"accuracy: {told}; {seconds:.0f} s")

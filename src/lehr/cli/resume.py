@@ -1,0 +1,134 @@
+"""``lehr resume``: to go on where a training was stopped."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+
+from lehr.checkpoint_folder import CheckpointFolder
+from lehr.cli import options
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
+from lehr.cli.fitting import carry_out, checkpoints_of, has_checkpoints, resume_command
+from lehr.cli.job import Job, check_device, check_interval
+from lehr.cli.reopen import anew, reopen
+from lehr.cli.trained import stored_settings
+from lehr.report import RunFolder
+from lehr.report.record import read_config
+
+
+@app.command(epilog="Example: lehr resume runs/digits-20260101-120000")
+def resume(
+    run: options.Run,
+    epochs: Annotated[
+        int | None,
+        Option(
+            help="Make it so many epochs long. The schedule, which spans the whole run, is "
+            "stretched: lr goes on at its value for the share of the longer run that is done.",
+            min=1,
+        ),
+    ] = None,
+    checkpoint_every: options.CheckpointEvery = None,
+    model: options.OwnModel = None,
+    device: options.DeviceName = None,
+    debug: Debug = False,
+) -> None:
+    """Go on with a training that was stopped in any way, bit for bit as if it had not been."""
+    with errors(debug, code=USAGE):
+        check_device(device)
+        check_interval(checkpoint_every or "never")
+    with errors(debug, code=FAILURE):
+        config = read_config(run)
+        settings = stored_settings(run, config)
+        longer = _is_longer(run, config, epochs)
+        if not longer and _is_complete(run, config):
+            _say_complete(run, config)
+            return
+        _require_checkpoints(run, config)
+        _require_nobody_else(run)
+        job = reopen(
+            *(run, config),
+            model=model,
+            epochs=epochs,
+            checkpoint_every=checkpoint_every,
+            device=device,
+        )
+        if longer:
+            typer.echo(_longer(job, settings["epochs"], _newest_step(run)))
+            said = r".*not bit for bit exact: epochs \d+ → \d+$"
+            warnings.filterwarnings("ignore", said)  # until `errors` puts the filters back
+        carry_out(job, RunFolder(run), resumed=True)
+
+
+def _is_complete(run: Path, config: Mapping[str, Any]) -> bool:
+    return config.get("status") == "finished" and (run / "model.safetensors").is_file()
+
+
+def _say_complete(run: Path, config: Mapping[str, Any]) -> None:
+    settings, reason = config["settings"], config.get("stop_reason")
+    typer.echo(f"{run} is complete: {reason or _count(settings['epochs'])}.")
+    if reason is None and has_checkpoints(run):
+        command = resume_command(run, settings)
+        typer.echo(f"to make it longer: {command} --epochs {2 * settings['epochs']}")
+
+
+def _is_longer(run: Path, config: Mapping[str, Any], epochs: int | None) -> bool:
+    planned, reason = config["settings"]["epochs"], config.get("stop_reason")
+    if epochs is None or epochs == planned:
+        return False
+    if epochs < planned:
+        raise ValueError(
+            f"epochs must be more than the {planned} that {run} has; got {epochs}. A run cannot be "
+            "made shorter: stop it when it is long enough."
+        )
+    if config.get("status") == "finished" and reason is not None:
+        raise ValueError(
+            f"{run} was not ended by its number of epochs, and more of them would not change that: "
+            f"{reason}. Instead, {anew(config['settings'])}"
+        )
+    return True
+
+
+def _require_checkpoints(run: Path, config: Mapping[str, Any]) -> None:
+    if has_checkpoints(run):
+        return
+    settings, error = config["settings"], config.get("error")
+    why = "it was stopped before its first"
+    if settings.get("checkpoint_every", "never") == "never":
+        why = "it was trained without (--checkpoint-every never)"
+    elif config.get("status") == "failed":
+        why = f"it failed before its first, with {str(error).partition(chr(10))[0]}"
+    raise ValueError(f"{run} has no checkpoints: {why}. Instead, {anew(settings)}")
+
+
+def _require_nobody_else(run: Path) -> None:
+    try:
+        CheckpointFolder(checkpoints_of(run)).open("").close()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{run} is being trained by another process. Wait for it, or end it first."
+        ) from error
+
+
+def _newest_step(run: Path) -> int:
+    return max((one.step for one in CheckpointFolder(checkpoints_of(run)).all()), default=0)
+
+
+def _longer(job: Job, epochs: int, step: int) -> str:
+    """What becomes of the schedule."""
+    schedule, batches = job.settings["schedule"], len(job.learn.data.train_dl)
+    before = schedule(max(step - 1, 0) / (epochs * batches))
+    after = schedule(step / (job.settings["epochs"] * batches))
+    told = f"{_count(epochs)} → {job.settings['epochs']}"
+    if before == after:
+        return told
+    return (
+        f"{told}: {schedule!r} spans the whole run and is stretched, so lr, which had come to "
+        f"{before:.3g}, goes on at {after:.3g}"
+    )
+
+
+def _count(epochs: int) -> str:
+    return f"{epochs} epoch{'s' * (epochs != 1)}"

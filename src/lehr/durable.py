@@ -1,0 +1,220 @@
+"""Writing to disk so that it is there afterwards, whatever becomes of the process or the machine.
+
+Every call to the operating system that changes something on disk is one of the functions here.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # some network file systems
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows would write two bytes for each line feed
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Make a new file and see that it has reached the disk; its name reaches it with `sync_folder`.
+
+    Raises:
+        OSError: there is one of that name, or it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_file(Path(folder, "a"), b"one")
+        ...     Path(folder, "a").read_bytes()
+        b'one'
+    """
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Make a new file of several parts, as `write_file` does, without joining them in memory.
+
+    Raises:
+        OSError: there is one of that name, or it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_parts(Path(folder, "a"), [b"one", b"two"])
+        ...     Path(folder, "a").read_bytes()
+        b'onetwo'
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+    descriptor = os.open(path, flags, 0o666)  # less the umask
+    try:
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """See that the names in a folder have reached the disk.
+
+    Raises:
+        OSError: the folder cannot be opened, or the disk does not take it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sync_folder(Path(folder))
+    """
+    if os.name == "nt":
+        return  # Windows has no such call; its file systems journal names by themselves
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put ``data`` in the place of a file: at every moment the old or the new one is there, whole.
+
+    Raises:
+        OSError: it cannot be written; the old file is untouched and nothing else is left.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a")
+        ...     replace_file(path, b"one"); replace_file(path, b"two")
+        ...     path.read_bytes()
+        b'two'
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)  # left by a process of that number that was killed
+    try:
+        write_file(part, data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing; each new name reaches the disk.
+
+    A folder that is there is left as it is.
+
+    Raises:
+        OSError: it cannot be made, or there is a file of that name.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     make_folder(Path(folder, "a", "b"))
+        ...     Path(folder, "a", "b").is_dir()
+        True
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    try:
+        new_folder(path)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    sync_folder(path.parent)
+
+
+def new_folder(path: Path) -> None:
+    """Make a folder that is not there yet; its name reaches the disk with `sync_folder`.
+
+    Raises:
+        OSError: there is something of that name, or it cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     new_folder(Path(folder, "a"))
+        ...     Path(folder, "a").is_dir()
+        True
+    """
+    path.mkdir()
+
+
+def rename(old: Path, new: Path) -> None:
+    """Give a file or folder another name; the name reaches the disk with `sync_folder`.
+
+    Raises:
+        OSError: it cannot be renamed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_file(Path(folder, "a"), b"one")
+        ...     rename(Path(folder, "a"), Path(folder, "b"))
+        ...     Path(folder, "b").read_bytes()
+        b'one'
+    """
+    old.rename(new)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it; a link is deleted, not followed.
+
+    Raises:
+        OSError: something of it cannot be deleted; the rest may be gone.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     make_folder(Path(folder, "a", "b"))
+        ...     remove(Path(folder, "a"))
+        ...     Path(folder, "a").exists()
+        False
+    """
+    if not stat.S_ISDIR(path.lstat().st_mode):
+        path.unlink()
+        return
+    for inner in path.iterdir():
+        remove(inner)
+    path.rmdir()
+
+
+def lock_file(path: Path) -> int:
+    """Open a file, made if need be, and keep all others from doing so until it is closed.
+
+    A system without such locks keeps nobody away. The lock belongs to the open file: a process
+    forked from this one holds it too, until it closes its own.
+
+    Returns:
+        The descriptor, for ``os.close``.
+
+    Raises:
+        BlockingIOError: somebody else has it.
+        OSError: it cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     descriptor = lock_file(Path(folder, "a"))
+        ...     try:
+        ...         os.close(lock_file(Path(folder, "a")))
+        ...     except BlockingIOError:
+        ...         print("taken")
+        ...     os.close(descriptor)
+        taken
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(descriptor)
+            raise
+    return descriptor

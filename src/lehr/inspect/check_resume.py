@@ -1,0 +1,229 @@
+"""Does a stopped run go on as if it had never stopped? Tried out, with one's own parts."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lehr.callback import Callback
+from lehr.callbacks.checkpoint import Checkpoint
+from lehr.entries import takes_part
+from lehr.errors import ResumeWarning, positive_int
+from lehr.events import Phase
+from lehr.inspect.twin import twin
+from lehr.learner import Learner
+from lehr.state import AttributeState, Snapshot, capture, first_difference
+from lehr.types import is_mapping, is_seekable, is_sequence
+
+if TYPE_CHECKING:
+    from lehr.run import Run
+
+
+@dataclass(frozen=True)
+class ResumeCheck:
+    """What came out.
+
+    Attributes:
+        points: where a run was stopped, and the first thing that was different at the end of the
+            run that went on from there; None if nothing was.
+        repeats: how two runs that were not stopped at all differ; None if they are the same.
+        onlookers: callbacks that were left out, as nothing depends on them.
+
+    Example:
+        >>> ResumeCheck({"after the first step": None}, None, []).ok
+        True
+    """
+
+    points: dict[str, str | None]
+    repeats: str | None
+    onlookers: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every run that went on ended in the same bits."""
+        return self.repeats is None and not any(self.points.values())
+
+    def __repr__(self) -> str:
+        lines = [f"stopped {point}: {found or 'the same'}" for point, found in self.points.items()]
+        if self.repeats is not None:
+            lines.append(
+                f"two runs without a stop are not the same: {self.repeats}. Something draws random "
+                "numbers that no seed governs, or depends on time."
+            )
+        if self.onlookers:
+            lines.append(f"left out, as nothing depends on them: {', '.join(self.onlookers)}")
+        return "\n".join(lines)
+
+
+def check_resume(
+    learn: Learner, callbacks: list[Callback], *, epochs: int = 2, batches: int = 6
+) -> ResumeCheck:
+    """See `lehr.Learner.check_resume`; ``callbacks`` are all that a fit would have."""
+    positive_int("epochs", epochs, example=2)
+    positive_int("batches", batches, example=6)
+    data = _shortened(learn.data, batches)
+    parts = [callback for callback in callbacks if takes_part(callback)]
+    onlookers = [callback.name for callback in callbacks if not takes_part(callback)]
+
+    def fit(*more: Callback, resume: bool = False) -> Snapshot:
+        other, own = twin(learn, parts, data)
+        other.metrics, other.progress = [], False  # they are among the callbacks
+        run = other.fit(epochs, [*own, *more], resume="auto" if resume else None)
+        return _outcome(run, own)
+
+    def stopped(event: str, number: int) -> str | None:
+        with tempfile.TemporaryDirectory() as folder:
+            fit(Checkpoint(folder, every=f"{epochs + 1} epochs"), _StopAt(event, number))
+            return first_difference(straight, fit(Checkpoint(folder), resume=True))
+
+    with learn.probe(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResumeWarning)  # it is what is found out here
+        _ = learn.seed  # all of them train with it
+        watch = _Watch()
+        straight = fit(watch)
+        if repeats := first_difference(straight, fit()):
+            return ResumeCheck({}, repeats, onlookers)
+        found = {point: stopped(*where) for point, where in watch.points().items()}
+    return ResumeCheck(found, None, onlookers)
+
+
+def _outcome(run: "Run", callbacks: list[Callback]) -> Snapshot:
+    """The state of a run that ended, but for the time it took, and what callbacks did not tell."""
+    names = {id(cb): name for name, cb in run.state_entries().items()}
+    found = _timeless(capture(run.state_entries()))
+    for callback in run.callbacks:
+        if not takes_part(callback):
+            del found[names[id(callback)]]
+    for callback in callbacks:
+        for name in vars(callback):
+            if not name.startswith("_") and name not in callback.state:
+                path = f"{names[id(callback)]}.{name} (which `state` does not declare)"
+                found |= _plain(path, AttributeState(callback, (name,)))
+    return found
+
+
+def _timeless(value: Any) -> Any:
+    if is_mapping(value):
+        return {key: _timeless(inner) for key, inner in value.items() if key != "seconds"}
+    return [_timeless(inner) for inner in value] if is_sequence(value) else value
+
+
+def _plain(path: str, entry: AttributeState) -> Snapshot:
+    try:
+        [value] = capture({path: entry})[path].values()
+    except TypeError:
+        return {}  # no state, but a function or an object
+    return {path: value}
+
+
+class _Watch(Callback):
+    """Finds out where a run can be stopped."""
+
+    phase = Phase.REPORT
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.open: int | None = None
+        self.validates = False
+
+    def begin_train(self, run: "Run") -> None:
+        """Another epoch."""
+        self.batches.append(0)
+
+    def after_batch(self, run: "Run") -> None:
+        """Another batch, perhaps in the middle of a window."""
+        self.validates = self.validates or not run.training
+        if run.training:
+            self.batches[-1] += 1
+            if run.window.batches and self.open is None:
+                self.open = sum(self.batches)
+
+    def points(self) -> dict[str, tuple[str, int]]:
+        """The event to stop at and which of its kind, by what messages call it."""
+        n = self.batches[0]
+        found = {
+            "after the first batch": ("batch", 1),
+            "in the middle of an epoch": ("batch", (n + 1) // 2),
+            "at the last batch of an epoch": ("batch", n),
+            "at the end of an epoch": ("epoch", 1),
+        }
+        if len(self.batches) > 1:
+            found["at the first batch of the next epoch"] = ("batch", n + 1)
+        if self.open is not None:
+            found["in the middle of an update window"] = ("batch", self.open)
+        if self.validates:
+            found["during a validation"] = ("validation batch", 1)
+        return found
+
+
+class _StopAt(Callback):
+    """Interrupts the run at the n-th event of a kind."""
+
+    phase = Phase.REPORT
+
+    def __init__(self, event: str, number: int) -> None:
+        self.event, self.left = event, number
+
+    def _count(self, run: "Run", event: str) -> None:
+        if event == self.event:
+            self.left -= 1
+            if self.left == 0:
+                run.interrupt("check_resume")
+
+    def after_batch(self, run: "Run") -> None:
+        """Count it."""
+        self._count(run, "batch" if run.training else "validation batch")
+
+    def after_epoch(self, run: "Run") -> None:
+        """Count it."""
+        self._count(run, "epoch")
+
+
+def _shortened(data: Any, batches: int) -> Any:
+    short = copy(data)
+    valid = data.valid_dl
+    halves = {
+        "train_dl": _short(data.train_dl, batches),
+        "valid_dl": (
+            {name: _short(loader, batches) for name, loader in valid.items()}
+            if is_mapping(valid)
+            else _short(valid, batches)
+        ),
+    }
+    for name, half in halves.items():
+        object.__setattr__(short, name, half)
+    return short
+
+
+def _short(loader: Any, batches: int) -> Any:
+    if loader is None or is_sequence(loader):
+        return None if loader is None else loader[:batches]
+    return (_ShortSeekable if is_seekable(loader) else _Short)(loader, batches)
+
+
+class _Short:
+    """The first batches of each epoch of a loader; in all else, the loader."""
+
+    def __init__(self, loader: Any, batches: int) -> None:
+        self._loader, self._batches = loader, batches
+
+    def __iter__(self) -> Iterator[Any]:
+        loader: Any = self._loader
+        return islice(iter(loader if hasattr(loader, "__iter__") else loader()), self._batches)
+
+    def __len__(self) -> int:
+        return min(len(self._loader), self._batches)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+
+class _ShortSeekable(_Short):
+    def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
+        """As those of the loader."""
+        return islice(self._loader.batches(seed, epoch, start), self._batches - start)

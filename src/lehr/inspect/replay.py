@@ -1,0 +1,174 @@
+"""A past step, made again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lehr.callback import Callback
+from lehr.entries import takes_part
+from lehr.errors import positive_int
+from lehr.events import CancelFit, Layer, Phase
+from lehr.inspect.twin import twin
+from lehr.learner import Learner
+from lehr.rests import Entry, Kept
+from lehr.resume import bring
+from lehr.run import Run
+from lehr.state import first_difference
+
+if TYPE_CHECKING:
+    from lehr.plan import Plan
+
+
+@dataclass
+class Replay:
+    """One optimizer step, with all that led to it.
+
+    Attributes:
+        step: its number.
+        began_at: the step of the state that it was reached from.
+        learn: a Learner with the weights after the step, or before it where it was not made.
+        batches: the number of each batch of its update window.
+        xb, yb, pred: inputs, targets and predictions, one for each of these batches; of one that
+            raised an error, as far as it came.
+        losses: their losses, as plain numbers.
+        grads: the gradient that the optimizer was given, by parameter name; copies.
+        error: what was raised before the step was made, if anything.
+        exact: whether every loss from that state on is bit for bit what the history of the run
+            says; None where there is no history to compare with.
+    """
+
+    step: int
+    began_at: int
+    learn: Learner
+    batches: list[int] = field(default_factory=list[int])
+    xb: list[Any] = field(default_factory=list[Any], repr=False)
+    yb: list[Any] = field(default_factory=list[Any], repr=False)
+    pred: list[Any] = field(default_factory=list[Any], repr=False)
+    losses: list[float] = field(default_factory=list[float])
+    grads: dict[str, Tensor] = field(default_factory=dict[str, Tensor], repr=False)
+    error: Exception | None = None
+    exact: bool | None = None
+
+    def __repr__(self) -> str:
+        at = ", ".join(map(str, self.batches))
+        losses = ", ".join(f"{loss:.6g}" for loss in self.losses)
+        same = {True: "as in the history", False: "NOT as in the history", None: ""}[self.exact]
+        raised = f", raised {self.error!r}" if self.error else ""
+        told = f"step {self.step} from {self.began_at}, batch {at}, loss {losses}"
+        return f"Replay({told}{f' ({same})' if same else ''}{raised})"
+
+
+def replay_of(run: Run, step: int, callbacks: list[Callback]) -> Replay:
+    """See `lehr.Run.replay`."""
+    positive_int("step", step, least=0, example=100)
+    sources: list[Callable[[Run, int], Kept | None]] = [
+        callback.nearest  # type: ignore[reportAttributeAccessIssue]
+        for callback in run.callbacks
+        if hasattr(callback, "nearest")
+    ]
+    if not sources:
+        raise ValueError(
+            "there is no state to replay from. Attach a Checkpoint to the fit: it keeps them."
+        )
+    found = [kept for source in sources if (kept := source(run, step)) is not None]
+    if not found:
+        raise ValueError(
+            f"no state from before step {step} is left, or none can be read. Are the files of the "
+            "Checkpoint still there?"
+        )
+    kept = max(found, key=lambda kept: kept.step)
+    return replay_from(run.learn, run, kept, step, callbacks)
+
+
+def replay_from(
+    learn: Learner, run: Run, kept: Kept, step: int, callbacks: list[Callback]
+) -> Replay:
+    """Make a step again with copies, from a state that was kept.
+
+    Args:
+        learn: stays as it is.
+        run: how long, with what data, and with which callbacks; need not have been started.
+        kept: the state.
+        step: number of the step.
+        callbacks: attached besides.
+    """
+    parts = [callback for callback in run.callbacks if takes_part(callback)]
+    with learn.probe():  # the data are shared
+        other, own = twin(learn, parts)
+        found = Replay(step, kept.step, other)
+        plan: Plan = run._plan  # type: ignore[reportPrivateUsage]
+        until = _Until(found)
+        again = Run(other, plan, [*own, *callbacks, until])
+        left_out = [f"callbacks.{cb.name}" for cb in run.callbacks if not takes_part(cb)]
+        load = partial(bring, snapshot=kept.snapshot, onlookers=[*kept.onlookers, *left_out])
+        again.enter(Entry(kept.stage, kept.epoch, load))
+        try:
+            again.fit()
+        except Exception as error:
+            if again.n_steps != step:
+                raise
+            found.error = error
+            until.keep(again)
+    other.run = again
+    if not found.batches:
+        raise ValueError(
+            f"step must be below {again.n_steps}, the number of steps of the run; got {step}. The "
+            "first is step 0."
+        )
+    found.exact = _same(_losses(again), _losses(run))
+    return found
+
+
+def _losses(run: Run) -> dict[int, Any]:
+    steps = run.history.steps()
+    return {step["batch"]: step["loss"] for step in steps if "loss" in step}
+
+
+def _same(again: dict[int, Any], before: dict[int, Any]) -> bool | None:
+    both = [batch for batch in again if batch in before]  # a long series is thinned out
+    if not both:
+        return None
+    return first_difference([again[b] for b in both], [before[b] for b in both]) is None
+
+
+class _Until(Callback):
+    """Keeps what belongs to the wanted step, and ends the run when it was made."""
+
+    phase = Phase.REPORT
+    layer = Layer.CLIP
+
+    def __init__(self, found: Replay) -> None:
+        self.found = found
+
+    def after_loss(self, run: Run) -> None:
+        """Keep the batch and its loss."""
+        if run.training and run.n_steps == self.found.step:
+            self.keep(run)
+
+    def keep(self, run: Run) -> None:
+        """Keep a batch of the wanted step, as far as it came, unless that is done."""
+        if run.batch is None or self.found.batches[-1:] == [run.batch_index]:
+            return
+        self.found.batches.append(run.batch_index)
+        self.found.xb.append(run.xb)
+        self.found.yb.append(run.yb)
+        self.found.pred.append(run.pred)
+        if run.loss is not None:
+            self.found.losses.append(run.loss.item())
+
+    def step(self, run: Run, proceed: Callable[[], None]) -> None:
+        """Keep the gradients."""
+        if run.n_steps == self.found.step:
+            named = run.model.named_parameters()
+            self.found.grads = {
+                name: p.grad.detach().clone() for name, p in named if p.grad is not None
+            }
+        proceed()
+
+    def after_batch(self, run: Run) -> None:
+        """End."""
+        if run.training and run.n_steps > self.found.step:
+            raise CancelFit("replayed")

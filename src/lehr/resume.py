@@ -1,0 +1,192 @@
+"""Finding the checkpoint that a fit goes on from, and bringing a run to where it was."""
+
+import os
+import warnings
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from lehr import checkpoint
+from lehr.callback import Callback
+from lehr.checkpoint import Checkpoint
+from lehr.checkpoint_folder import CheckpointFolder
+from lehr.entries import of_callbacks, takes_part
+from lehr.environment import environment
+from lehr.errors import ResumeWarning
+from lehr.rests import Entry
+from lehr.state import restore
+from lehr.types import is_mapping, is_sequence
+
+
+def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | None:
+    """The checkpoint to go on from.
+
+    Args:
+        where: a folder of checkpoints, or one checkpoint in it, or ``"auto"``: the folder of the
+            Checkpoint among ``callbacks``, and None is returned if there is nothing in it yet.
+        callbacks: those of the fit.
+        began_at: the optimizer steps that the Learner had made before this fit: the checkpoint must
+            be one of a fit that began there, too.
+
+    Raises:
+        TypeError: ``where`` is no path.
+        ValueError: there is nobody to ask, or every checkpoint there is damaged.
+        FileNotFoundError: there is none of such a fit.
+    """
+    auto = where == "auto"
+    if not isinstance(where, (str, os.PathLike)):
+        raise TypeError(
+            f'resume must be the path of a folder, or "auto"; got {where!r}. '
+            'Write e.g. fit(10, resume="checkpoints").'
+        )
+    path = _folder_of(callbacks) if auto else Path(cast("str | os.PathLike[str]", where))
+    if (path / checkpoint.MANIFEST).exists():
+        return _of_this_fit(checkpoint.read(path), began_at)
+    found, problems = CheckpointFolder(path).newest(
+        accept=lambda saved: saved.manifest.get("began_at") == began_at
+    )
+    if found is None and problems:
+        raise ValueError(
+            f"no checkpoint in {path} can be used. {' '.join(problems)} Move them away to start "
+            "anew."
+        )
+    if problems:
+        warnings.warn(
+            " ".join([f"{found.path if found else path} is used.", *problems]), stacklevel=3
+        )
+    if found is None and not auto:
+        raise FileNotFoundError(
+            f"{path} holds no checkpoint of a fit that began at step {began_at}. Give the folder "
+            'of a Checkpoint, or resume="auto", which starts anew if there is none.'
+        )
+    return found
+
+
+def _folder_of(callbacks: Iterable[Any]) -> Path:
+    from lehr.callbacks.checkpoint import Checkpoint as Saver
+
+    folders = [callback.folder for callback in callbacks if isinstance(callback, Saver)]
+    if len(folders) != 1:
+        raise ValueError(
+            f'resume="auto" asks the Checkpoint callback for its folder; there are {len(folders)} '
+            "of them. Attach one, or give the folder."
+        )
+    return folders[0]
+
+
+def _of_this_fit(found: Checkpoint, began_at: int) -> Checkpoint:
+    if (began := found.manifest.get("began_at")) != began_at:
+        raise ValueError(
+            f"{found.path} is of a fit that began when the Learner had made {began} steps; this "
+            f"one has made {began_at}. Resume in the fit that was stopped, with a fresh Learner."
+        )
+    return found
+
+
+def check_length(found: Checkpoint, *, epochs: int | None, steps: int | None) -> None:
+    """See that a fit is long enough to go on from a checkpoint.
+
+    Raises:
+        ValueError: it is over before.
+    """
+    epoch, within = found.manifest["at_epoch"], found.manifest["stage"] != "epoch"
+    for unit, length, least in (
+        ("steps", steps, found.manifest["step"]),
+        ("epochs", epochs, epoch + within),
+    ):
+        if length is not None and length < least:
+            raise ValueError(
+                f"{unit} must be at least {least}, which {found.path} has begun; got {length}. "
+                f"Give more {unit}, or an earlier checkpoint."
+            )
+
+
+def entry(found: Checkpoint, *, exact: bool) -> Entry:
+    """Where a run is to be entered to go on from a checkpoint."""
+
+    def load(run: Any) -> None:
+        changes, reread = differences(found.manifest, run), _reread(found.manifest, run)
+        if changes and exact:
+            raise ValueError(
+                f"resuming from {found.path} would not be bit for bit exact: {'; '.join(changes)}. "
+                "Put that back, or leave out exact=True."
+            )
+        if reread and exact:
+            raise ValueError(f"{reread}, or leave out exact=True.")
+        _check_states(run, found)
+        bring(run, found.snapshot, onlookers=found.manifest["onlookers"])
+        if changes:
+            told = f"resuming is correct but not bit for bit exact: {'; '.join(changes)}"
+            warnings.warn(told, ResumeWarning, stacklevel=2)
+        if reread:
+            warnings.warn(f"{reread}.", ResumeWarning, stacklevel=2)
+
+    return Entry(found.manifest["stage"], found.manifest["at_epoch"], load)
+
+
+def _reread(manifest: Mapping[str, Any], run: Any) -> str | None:
+    """What there is to say about a loader that has to be read from its beginning."""
+    if not run._plan.train.rereads or manifest["stage"] not in ("batch", "validated"):
+        return None
+    return (
+        "train_dl cannot be entered in the middle: the batches of this epoch that were trained on "
+        f"({manifest['batch'] + 1}) are read once more and left out. Going on is exact only if "
+        "they come as they did. Use lehr's DataLoader, or a loader with state_dict and "
+        "load_state_dict"
+    )
+
+
+def _check_states(run: Any, found: Checkpoint) -> None:
+    """See that no callback lacks something that it declares, of another version, say."""
+    for name, callback in of_callbacks(run.callbacks).items():
+        saved = found.snapshot.get(name)
+        if is_mapping(saved):
+            lost = [key for key in callback.state_dict() if key not in saved]
+            if lost and type(callback).state_dict is Callback.state_dict:
+                raise KeyError(
+                    f"{found.path} has no {', '.join(map(repr, lost))} of {name}. Was it saved by "
+                    "another version of this callback? Nothing was restored."
+                )
+
+
+def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> None:
+    """Load a snapshot into a run.
+
+    A callback that only looks on, and one without state, may have come or gone since.
+
+    Args:
+        run: the begin events down to where it was captured were heard.
+        snapshot: what was captured of another run.
+        onlookers: the entries in it of callbacks that only looked on.
+
+    Raises:
+        KeyError: another entry is missing on either side; nothing is changed then.
+    """
+    entries, saved = run.state_entries(), dict(snapshot)
+    gone = [name for name in saved if name.startswith("callbacks.") and name not in entries]
+    for name in gone:
+        if name in onlookers or not saved[name]:
+            del saved[name]
+    come = [name for name in entries if name.startswith("callbacks.") and name not in saved]
+    for name in come:
+        callback: Any = entries[name]
+        if not takes_part(callback) or not callback.state_dict():
+            del entries[name]
+    restore(entries, saved)
+
+
+def differences(manifest: Mapping[str, Any], run: Any) -> list[str]:
+    """What is not as it was when the checkpoint was written and may change bits."""
+    then = {**manifest.get("environment", {}), **manifest.get("settings", {})}
+    now = {**environment(), **run.settings()}
+    names = [*then, *(name for name in now if name not in then)]
+    pairs = [(name, then.get(name), now.get(name)) for name in names]
+    return [_told(name, old, new) for name, old, new in pairs if old != new]
+
+
+def _told(name: str, old: Any, new: Any) -> str:
+    if not (is_sequence(old) and is_sequence(new)):
+        return f"{name} {old} → {new}"
+    gone, come = [x for x in old if x not in new], [x for x in new if x not in old]
+    parts = [f"{word} {', '.join(some)}" for word, some in (("no", gone), ("new:", come)) if some]
+    return f"{name}: {', '.join(parts) or 'in another order'}"

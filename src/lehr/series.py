@@ -1,0 +1,220 @@
+"""Numbers by training batch: in bounded memory, and for who must not miss one, until taken."""
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from lehr.errors import positive_int
+
+Number = float | int | Tensor
+
+
+class Series:
+    """One number over the training batches, in bounded memory, read from the device only on demand.
+
+    When ``capacity`` points are held, every second one goes, and from then on every second one is
+    kept; so a series always spans the whole run, evenly.
+
+    Args:
+        capacity: the most points held; at least 2.
+
+    Example:
+        >>> series = Series(capacity=4)
+        >>> for batch in range(9):
+        ...     series.append(batch, batch / 10)
+        >>> series.batches, series.values
+        ([0, 4, 8], [0.0, 0.4, 0.8])
+    """
+
+    __slots__ = ("_batches", "_count", "_pending", "_values", "capacity", "stride")
+
+    def __init__(self, capacity: int = 1 << 16) -> None:
+        if positive_int("capacity", capacity) < 2:
+            raise ValueError(f"capacity must be at least 2; got {capacity}. Leave it out.")
+        self.capacity = capacity
+        self.stride = 1
+        self._count = 0
+        self._batches = array("q")
+        self._values: list[Tensor | array[float]] = []  # settled pieces, in order
+        self._pending: list[Number] = []
+
+    def append(self, batch: int, value: Number) -> None:
+        """Add the value of training batch number ``batch``; a tensor must have no graph."""
+        self._count += 1
+        if self.stride > 1 and (self._count - 1) % self.stride:
+            return
+        self._batches.append(batch)
+        self._pending.append(value)
+        if len(self._pending) == 256:
+            self._settle()
+        if len(self._batches) == self.capacity:
+            self._thin()
+
+    def extend(self, batches: Sequence[int], values: Tensor | Sequence[Number]) -> None:
+        """Add many at once: a tensor ``(n,)``, or ``n`` numbers."""
+        if self.stride > 1 or len(self._batches) + len(batches) > self.capacity:
+            for batch, value in zip(batches, values, strict=True):
+                self.append(batch, value)
+            return
+        self._settle()
+        self._count += len(batches)
+        self._batches.extend(batches)
+        self._hold([values.clone()] if isinstance(values, Tensor) else _pieces(values))
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, []
+        self._hold(_pieces(pending))
+
+    def _hold(self, pieces: Sequence["Tensor | array[float]"]) -> None:
+        for piece in pieces:
+            last = self._values[-1] if self._values else None
+            if isinstance(piece, array) and isinstance(last, array):
+                last.extend(piece)
+            else:
+                self._values.append(piece)
+
+    def _thin(self) -> None:
+        self._values = [array("d", self.values[::2])]
+        self._batches = self._batches[::2]
+        self.stride *= 2
+
+    @property
+    def batches(self) -> list[int]:
+        """The numbers of the training batches, counted from 0 at the start of the run."""
+        return list(self._batches)
+
+    @property
+    def values(self) -> list[float]:
+        """The values, one for each of `batches`."""
+        self._settle()
+        flat = array("d")
+        for piece in self._values:
+            flat.extend(cast("list[float]", piece.tolist()))
+        self._values = [flat]
+        return list(flat)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The points as two tensors on the CPU, and what decides which points come next.
+
+        Nothing is settled by it: what is held afterwards is what was held before.
+        """
+        return {
+            "capacity": self.capacity,
+            "stride": self.stride,
+            "count": self._count,
+            "batches": _as_tensor([self._batches], torch.int64),
+            "values": _as_tensor([*self._values, *_pieces(self._pending)], torch.float64),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Hold the same points, and go on as the series that `state_dict` was taken of would."""
+        self.capacity, self.stride = state_dict["capacity"], state_dict["stride"]
+        self._count = state_dict["count"]
+        self._batches = array("q", state_dict["batches"].tolist())
+        self._values = [array("d", state_dict["values"].tolist())]
+        self._pending = []
+
+    def since(self, batch: int) -> list[tuple[int, float]]:
+        """The points from training batch number ``batch`` on.
+
+        Example:
+            >>> series = Series()
+            >>> series.extend([0, 1, 2], [0.5, 0.25, 0.125])
+            >>> series.since(1)
+            [(1, 0.25), (2, 0.125)]
+        """
+        first = bisect_left(self._batches, batch)
+        return list(zip(self._batches[first:], self.values[first:], strict=True))
+
+
+def _pieces(values: Sequence[Number]) -> list["Tensor | array[float]"]:
+    # Numbers on a device become one stacked tensor there; nobody waits for it.
+    pieces: list[Tensor | array[float]] = []
+    for on_device, same in groupby(values, key=lambda value: isinstance(value, Tensor)):
+        part = list(same)
+        pieces.append(torch.stack(cast("Any", part)) if on_device else array("d", map(float, part)))
+    return pieces
+
+
+def _as_tensor(pieces: Sequence["Tensor | array[Any]"], dtype: torch.dtype) -> Tensor:
+    kept = [
+        piece if isinstance(piece, Tensor) else torch.frombuffer(piece, dtype=dtype)
+        for piece in pieces
+        if len(piece)
+    ]
+    alike = groupby(kept, key=lambda piece: (piece.device, piece.dtype))
+    parts = [torch.cat(list(same)).cpu().to(dtype) for _, same in alike]
+    return torch.cat(parts) if len(parts) > 1 else next(iter(parts), torch.empty(0, dtype=dtype))
+
+
+class Tap:
+    """Every number logged by batch since the last time, none left out, for who writes them down.
+
+    Example:
+        >>> tap = Tap()
+        >>> tap.extend("loss", [0, 1], [0.5, 0.25])
+        >>> tap.extend("norm", [1], [3.0])
+        >>> tap.take(before=1), tap.take(), tap.take()
+        ([{'batch': 0, 'loss': 0.5}], [{'batch': 1, 'loss': 0.25, 'norm': 3.0}], [])
+    """
+
+    def __init__(self) -> None:
+        self._series: dict[str, Series] = {}
+
+    def append(self, name: str, batch: int, value: Number) -> None:
+        """Hold one more point of the series ``name``; a tensor must have no graph."""
+        self._of(name).append(batch, value)
+
+    def extend(self, name: str, batches: Sequence[int], values: Tensor | Sequence[Number]) -> None:
+        """Hold many more; a tensor of values must have no graph."""
+        self._of(name).extend(batches, values)
+
+    def _of(self, name: str) -> Series:
+        if name not in self._series:
+            self._series[name] = Series(sys.maxsize)
+        return self._series[name]
+
+    def take(self, before: int = sys.maxsize) -> list[dict[str, Any]]:
+        """A dict for each training batch below number ``before``, in their order; they are let go.
+
+        This waits for the device of what was logged.
+        """
+        taken: dict[str, list[tuple[int, float]]] = {}
+        for name, series in self._series.items():
+            points = series.since(0)
+            end = bisect_left(points, before, key=lambda point: point[0])
+            taken[name] = points[:end]
+            self._series[name] = rest = Series(sys.maxsize)
+            if points[end:]:
+                rest.extend(*zip(*points[end:], strict=True))
+        return by_batch(taken)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is held, by name of the series."""
+        return {name: series.state_dict() for name, series in self._series.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Hold what `state_dict` says, and nothing else."""
+        self._series = {name: Series() for name in state_dict}
+        for name, series in self._series.items():
+            series.load_state_dict(state_dict[name])
+
+
+def by_batch(points: Mapping[str, Sequence[tuple[int, float]]]) -> list[dict[str, Any]]:
+    """A dict for each training batch, in their order, of the points of several series by name.
+
+    Example:
+        >>> by_batch({"loss": [(0, 0.5), (1, 0.25)], "norm": [(1, 3.0)]})
+        [{'batch': 0, 'loss': 0.5}, {'batch': 1, 'loss': 0.25, 'norm': 3.0}]
+    """
+    steps: dict[int, dict[str, Any]] = {}
+    for name, column in points.items():
+        for batch, value in column:
+            steps.setdefault(batch, {"batch": batch})[name] = value
+    return [steps[batch] for batch in sorted(steps)]

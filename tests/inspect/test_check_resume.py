@@ -1,0 +1,115 @@
+"""The promise, tried out with one's own parts."""
+
+import random
+
+import pytest
+import torch
+
+from lehr import Callback, DataBunch
+from lehr.callbacks import CSVLog, EarlyStopping, ParamScheduler
+from lehr.schedules import sched_cos
+from lehr.state import capture, first_difference
+from lehr.testing import tiny_learner
+
+
+class Window(Callback):
+    def begin_batch(self, run):
+        run.closes = run.batch_index % 2 == 1
+
+
+class Counts(Callback):
+    def begin_fit(self, run):
+        self.seen = 0
+
+    def after_step(self, run):
+        self.seen += 1
+
+
+class Declared(Counts):
+    state = ("seen",)
+
+
+def test_lehrs_own_parts_keep_it_at_every_kind_of_place(tmp_path):
+    parts = [ParamScheduler("lr", sched_cos(0.1, 0)), EarlyStopping("valid_loss"), Window()]
+    check = tiny_learner(parts).check_resume([CSVLog(tmp_path / "log.csv")])
+    assert check.ok
+    assert set(check.points) == {
+        "after the first batch",
+        "in the middle of an epoch",
+        "at the last batch of an epoch",
+        "at the end of an epoch",
+        "at the first batch of the next epoch",
+        "in the middle of an update window",
+        "during a validation",
+    }
+    assert check.onlookers == ["csv_log"]
+    assert not list(tmp_path.iterdir())
+    assert "during a validation: the same\nleft out, as nothing depends on them" in repr(check)
+
+
+def test_what_a_callback_forgot_to_declare_is_named():
+    check = tiny_learner([Counts()]).check_resume(epochs=1)
+    assert not check.ok
+    found = check.points["after the first batch"]
+    assert found == "callbacks.counts.seen (which `state` does not declare): 4 against 3"
+    assert tiny_learner([Declared()]).check_resume(epochs=1).ok
+
+
+def test_a_state_that_is_not_loaded_is_named():
+    class Forgets(Declared):
+        def load_state_dict(self, state_dict):
+            pass
+
+    check = tiny_learner([Forgets()]).check_resume(epochs=1)
+    assert check.points["in the middle of an epoch"] == "callbacks.forgets.seen: 4 against 2"
+
+
+def test_what_changes_weights_by_chance_is_told_apart():
+    class Chance(Callback):
+        def after_backward(self, run):
+            with torch.no_grad():
+                run.model[0].weight.add_(random.SystemRandom().random())
+
+    check = tiny_learner([Chance()]).check_resume()
+    assert not check.ok
+    assert check.points == {}
+    assert "model.0.weight" in check.repeats
+    assert "two runs without a stop are not the same: model.0.weight" in repr(check)
+
+
+def test_nothing_is_left_of_it():
+    learn = tiny_learner(seed=None)
+    learn.fit(1)
+    run, before = learn.run, capture(learn.state_entries())
+    learn.check_resume(epochs=1)
+    assert first_difference(before, capture(learn.state_entries())) is None
+    assert learn.run is run
+
+
+def test_a_long_epoch_is_shortened_and_a_foreign_loader_too():
+    class Counting(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4000
+
+        def __getitem__(self, i):
+            assert i < 4000
+            return torch.full((3,), i / 4000), i % 2
+
+    loader = torch.utils.data.DataLoader(Counting(), 4, shuffle=True)
+    valid = {"a": [next(iter(loader))] * 9, "b": lambda: iter(loader)}
+    learn = tiny_learner(data=DataBunch(loader, valid))
+    assert learn.check_resume(batches=3).ok
+    assert len(loader) == 1000
+
+
+def test_without_validation_and_in_one_epoch_there_are_fewer_places():
+    data = DataBunch(tiny_learner().data.train_dl)
+    check = tiny_learner(data=data).check_resume(epochs=1, batches=2)
+    assert check.ok
+    assert len(check.points) == 4
+
+
+@pytest.mark.parametrize("name", ["epochs", "batches"])
+def test_numbers_are_checked(name):
+    with pytest.raises(ValueError, match=name):
+        tiny_learner().check_resume(**{name: 0})

@@ -1,0 +1,155 @@
+"""A run that was stopped and goes on in fresh objects is, bit for bit, the run that never stopped.
+
+Whatever optimizer, precision, window, schedule, order, number of workers and length, wherever it
+was stopped, with every callback that comes with lehr attached.
+"""
+
+import itertools
+import random
+from dataclasses import fields
+
+import pytest
+
+import lehr.callbacks.recorder
+import lehr.resume
+from lehr.state import first_difference
+
+from .jobs import (
+    BATCHES,
+    LENGTHS,
+    OPTIMIZERS,
+    SCHEDULES,
+    STOPS,
+    VALIDATIONS,
+    Job,
+    Stop,
+    outcome,
+    shipped,
+)
+from .tier import count
+
+AXES = {
+    "optimizer": tuple(OPTIMIZERS),
+    "precision": ("float32", "bfloat16"),
+    "window": (1, 3),
+    "schedule": tuple(SCHEDULES),
+    "stop": tuple(STOPS),
+    "shuffle": (True, False),
+    "workers": (0, 2),
+    "item_seeds": (False, True),
+    "length": LENGTHS,
+    "validate_every": VALIDATIONS,
+}
+
+
+def pairs(job):
+    values = [(axis, getattr(job, axis)) for axis in AXES if axis != "workers"]  # they cost time
+    return set(itertools.combinations(values, 2))
+
+
+def sample(n):
+    """So many jobs, of which each brings as many new pairs of values as any of a hundred would.
+
+    Every eighth has workers.
+    """
+    draw = random.Random(0)
+    chosen, seen = [], set()
+    for number in range(n):
+        workers = 2 * (number % 8 == 7)
+        few = [
+            Job(**{a: draw.choice(v) for a, v in AXES.items()} | {"workers": workers})
+            for _ in range(100)
+        ]
+        best = max(few, key=lambda job: len(pairs(job) - seen))
+        chosen.append(best)
+        seen |= pairs(best)
+    return chosen, seen
+
+
+JOBS, SEEN = sample(count(60))
+
+
+@pytest.fixture(autouse=True)
+def clock_that_stands_still(monkeypatch):
+    """The seconds in the rows, and in the files, are all zero then: the rest is compared whole."""
+    monkeypatch.setattr(lehr.callbacks.recorder, "perf_counter", lambda: 0.0)
+
+
+@pytest.mark.parametrize("job", JOBS, ids=str)
+def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path, job):
+    straight = job.straight(tmp_path / "straight")
+    stop = Stop(*STOPS[job.stop])
+    resumed = job.resumed(tmp_path / "resumed", stop)
+    assert stop.stopped_at is not None
+    assert first_difference(straight, resumed) is None
+
+
+def test_every_axis_is_in_the_sample_and_nearly_every_pair():
+    assert {field.name for field in fields(Job)} == set(AXES)
+    every = set()
+    axes = [(axis, values) for axis, values in AXES.items() if axis != "workers"]
+    for (a, some), (b, others) in itertools.combinations(axes, 2):
+        every |= {((a, x), (b, y)) for x in some for y in others}
+    assert len(every - SEEN) <= 0.02 * len(every)
+    assert len({job.stop for job in JOBS if job.workers}) >= 5
+
+
+def test_everything_that_comes_with_lehr_takes_part(tmp_path):
+    job = Job(schedule="cosine")
+    attached = {type(callback).__name__ for callback in job.learner(tmp_path).callbacks}
+    assert attached >= shipped().keys() - {"Recorder"}
+
+
+WITHOUT_EFFECT = {
+    "modes": "a training sets them anew",
+    "train_dl": "it counts how often it was iterated by hand",
+    "valid_dl": "it counts how often it was iterated by hand",
+    "callbacks.checkpoint": "it only says whose checkpoints these are",
+    "callbacks.param_scheduler": "the rate that it puts back is the one that it would find",
+    "callbacks.progress": "it only shows",
+    "callbacks.stop_on_non_finite": "the losses that it has not read are finite",
+}
+
+
+@pytest.mark.slow
+def test_the_state_of_every_entry_is_needed_somewhere(tmp_path, monkeypatch):
+    real, left_out = lehr.resume.restore, []
+
+    def leave_out(entries, saved):
+        rest = {name: entry for name, entry in entries.items() if name not in left_out}
+        real(rest, {name: saved[name] for name in rest})
+
+    monkeypatch.setattr(lehr.resume, "restore", leave_out)
+    useless = []
+    for stop in ("mid_epoch", "last_epoch"):
+        job = Job(schedule="cosine", stop=stop, validate_every="3 steps")
+        straight = job.straight(tmp_path / stop)
+        learn, _ = job.interrupted(tmp_path / f"{stop} again", Stop(*STOPS[stop]))
+        learn.fit(resume="auto", **job.fit_arguments())
+        assert first_difference(straight, outcome(learn, tmp_path / f"{stop} again")) is None
+        names = {name for name, entry in learn.run.state_entries().items() if entry.state_dict()}
+        assert len(names) > 12
+        useless.append({n for n in names if not differs(n, job, straight, tmp_path, left_out)})
+    assert useless[0] & useless[1] == WITHOUT_EFFECT.keys()
+
+
+def differs(name, job, straight, folder, left_out):
+    left_out[:] = [name]
+    try:
+        resumed = job.resumed(folder / f"{job.stop} {name}", Stop(*STOPS[job.stop]))
+    except FileExistsError:  # a log that does not know that the file is its own
+        return True
+    finally:
+        left_out.clear()
+    return first_difference(straight, resumed) is not None
+
+
+def test_another_seed_would_be_seen(tmp_path):
+    straight = Job().straight(tmp_path / "straight")
+    learn, places = Job().interrupted(tmp_path / "resumed", Stop(*STOPS["mid_epoch"]))
+    assert places == [(1, 12 - BATCHES - 1, 12)]
+    learn.data.train_dl.seed = 4
+    learn.fit(resume="auto", **Job().fit_arguments())
+    history = learn.run.history["loss"]
+    assert history[:12] == straight["record"]["series"]["loss"]["value"][:12]
+    assert history[12:] != straight["record"]["series"]["loss"]["value"][12:]

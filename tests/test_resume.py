@@ -1,0 +1,383 @@
+"""Going on where a run was left, bit for bit."""
+
+import shutil
+import warnings
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from lehr import Callback, CancelEpoch, DataBunch, Phase
+from lehr.callbacks import Checkpoint, CSVLog, EarlyStopping, ParamScheduler
+from lehr.checkpoint_folder import CheckpointFolder
+from lehr.data import DataLoader
+from lehr.schedules import sched_cos, sched_lin
+from lehr.state import capture, first_difference
+from lehr.testing import tiny_learner
+
+
+class InterruptAt(Callback):
+    """Asks the run to end in the n-th training batch."""
+
+    phase = Phase.REPORT
+
+    def __init__(self, n):
+        self.n = n
+
+    def after_batch(self, run):
+        if run.training and run.n_iter == self.n:
+            run.interrupt("test")
+
+
+class Steps(Callback):
+    """Counts; declared, so that it is saved."""
+
+    state = ("steps",)
+
+    def begin_fit(self, run):
+        self.steps = 0
+
+    def after_step(self, run):
+        self.steps += 1
+
+
+def learner(folder=None, *callbacks, every="1 epoch", **kwargs):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 2))
+    kwargs = {"opt": partial(torch.optim.AdamW, lr=0.1), "model": model, **kwargs}
+    schedule = ParamScheduler("lr", sched_cos(0.1, 0.0))
+    saver = [Checkpoint(folder, every=every, keep=2)] if folder else []
+    return tiny_learner([schedule, Steps(), *saver, *callbacks], **kwargs)
+
+
+def state(run):
+    """Everything of a run, but for the time it took and the checkpoints themselves."""
+    found = capture(run.state_entries())
+    for row in found["history"]["rows"]:
+        row.pop("seconds", None)
+    names = ("callbacks.checkpoint", "callbacks.interrupt_at", "callbacks.recorder")
+    return {name: value for name, value in found.items() if name not in names}
+
+
+@pytest.fixture(scope="module")
+def straight():
+    return state(learner().fit(3))
+
+
+@pytest.mark.parametrize("stop", range(1, 12))
+def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path, straight, stop):
+    stopped = learner(tmp_path, InterruptAt(stop)).fit(3)
+    assert (stopped.n_steps, stopped.interrupted) == (stop, "test")
+    assert first_difference(straight, state(stopped)) is not None
+    resumed = learner(tmp_path).fit(3, resume="auto")
+    assert resumed.interrupted is None
+    assert first_difference(straight, state(resumed)) is None
+
+
+def test_any_number_of_stops(tmp_path, straight):
+    for stop in (2, 3, 4, 7, 9, 11):
+        learner(tmp_path, InterruptAt(stop)).fit(3, resume="auto")
+    resumed = learner(tmp_path).fit(3, resume="auto")
+    assert first_difference(straight, state(resumed)) is None
+
+
+def test_from_an_old_checkpoint_it_is_the_same_again(tmp_path, straight):
+    learner(tmp_path, every="5 steps").fit(3)
+    paths = [one.path for one in CheckpointFolder(tmp_path).all()]
+    assert len(paths) == 3
+    for path in paths:
+        resumed = learner().fit(3, resume=path)
+        assert first_difference(straight, state(resumed)) is None
+
+
+def test_a_change_of_one_bit_would_be_seen(tmp_path, straight):
+    learner(tmp_path, InterruptAt(5)).fit(3)
+
+    class Nudge(Callback):
+        phase = Phase.REPORT
+
+        def begin_train(self, run):
+            with torch.no_grad():
+                w = run.model[0].weight
+                w[0, 0] = torch.nextafter(w[0, 0], torch.tensor(9.0))
+
+    other = learner(tmp_path, Nudge()).fit(3, resume="auto")
+    assert "model" in first_difference(straight, state(other))
+
+
+def test_a_run_that_is_over_stays_over(tmp_path, straight):
+    learner(tmp_path).fit(3)
+    again = learner(tmp_path).fit(3, resume="auto")
+    assert first_difference(straight, state(again)) is None
+    assert again.n_steps == 12
+
+
+def test_one_that_stopped_itself_stays_stopped(tmp_path):
+    def fit(resume=None):
+        early = EarlyStopping("valid_loss", patience=1, min_delta=10.0)
+        return learner(tmp_path, early).fit(9, resume=resume)
+
+    first = fit()
+    assert first.stop_reason
+    again = fit("auto")
+    assert (again.stop_reason, again.n_steps) == (first.stop_reason, first.n_steps)
+
+
+def test_the_seed_is_that_of_the_checkpoint(tmp_path):
+    learner(tmp_path, InterruptAt(5), seed=7).fit(3)
+    assert learner(tmp_path, seed=None).fit(3, resume="auto").seed == 7
+
+
+def test_auto_starts_anew_in_an_empty_folder_and_a_path_does_not(tmp_path, straight):
+    assert first_difference(straight, state(learner(tmp_path).fit(3, resume="auto"))) is None
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint of a fit that began at step"):
+        learner().fit(3, resume=tmp_path / "elsewhere")
+
+
+def test_auto_needs_exactly_one_to_ask(tmp_path):
+    with pytest.raises(ValueError, match='resume="auto" asks the Checkpoint callback'):
+        learner().fit(1, resume="auto")
+    with pytest.raises(ValueError, match="there are 2 of them"):
+        learner(tmp_path, Checkpoint(tmp_path / "b")).fit(1, resume="auto")
+
+
+@pytest.mark.parametrize("resume", [3, True, b"a"])
+def test_what_is_no_path_is_refused(resume):
+    with pytest.raises(TypeError, match="resume must be the path of a folder"):
+        learner().fit(1, resume=resume)
+
+
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
+    learner(tmp_path).fit(1)
+    other = learner()
+    other.fit(1)
+    [first, *_] = CheckpointFolder(tmp_path).all()
+    with pytest.raises(ValueError, match="is of a fit that began when the Learner had made 0"):
+        other.fit(1, resume=first.path)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, straight):
+    learner(tmp_path, InterruptAt(9), every="2 steps").fit(3)
+    newest = CheckpointFolder(tmp_path).all()[-1].path
+    data = bytearray((newest / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (newest / "model.safetensors").write_bytes(data)
+    with pytest.warns(UserWarning, match=r"is used.*model\.safetensors has the checksum"):
+        resumed = learner(tmp_path).fit(3, resume="auto")
+    assert first_difference(straight, state(resumed)) is None
+
+
+def test_if_all_are_damaged_nothing_is_begun(tmp_path):
+    learner(tmp_path).fit(1)
+    for path in tmp_path.glob("step-*/state.json"):
+        path.write_text("{}")
+    learn = learner(tmp_path)
+    before = capture(learn.state_entries())
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be used"):
+        learn.fit(1, resume="auto")
+    assert first_difference(before, capture(learn.state_entries())) is None
+
+
+def test_other_settings_are_named_and_exact_refuses_them(tmp_path):
+    learner(tmp_path, InterruptAt(5)).fit(3)
+    copy = tmp_path.with_name("copy")
+    shutil.copytree(tmp_path, copy)
+    learn = learner(copy)
+    before = capture({"model": learn.model, "opt": learn.opt})
+    with pytest.raises(ValueError, match="would not be bit for bit exact: epochs 3 → 4"):
+        learn.fit(4, resume="auto", exact=True)
+    assert first_difference(before, capture({"model": learn.model, "opt": learn.opt})) is None
+    with pytest.warns(UserWarning, match="correct but not bit for bit exact: epochs 3 → 4"):
+        assert learner(tmp_path).fit(4, resume="auto").n_steps == 16
+
+
+def test_an_exact_resume_warns_of_nothing(tmp_path):
+    learner(tmp_path, InterruptAt(5)).fit(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner(tmp_path, InterruptAt(7)).fit(3, resume="auto", exact=False)
+
+
+def test_another_schedule_is_a_difference(tmp_path):
+    tiny_learner([ParamScheduler("lr", sched_lin(1, 0)), Checkpoint(tmp_path)]).fit(1)
+    with pytest.warns(
+        UserWarning, match=r"callbacks: no ParamScheduler.*sched_lin\(1, 0\)\), new: .*sched_lin\(2"
+    ):
+        tiny_learner([ParamScheduler("lr", sched_lin(2, 0)), Checkpoint(tmp_path)]).fit(
+            1, resume="auto"
+        )
+
+
+@pytest.mark.filterwarnings("ignore:resuming is correct")
+@pytest.mark.parametrize("missing", [True, False])
+def test_state_that_has_no_owner_or_an_owner_without_state_is_named(tmp_path, missing):
+    with_steps, without = (
+        (partial(tiny_learner, [Steps(), Checkpoint(tmp_path)])),
+        partial(tiny_learner, [Checkpoint(tmp_path)]),
+    )
+    first, second = (with_steps, without) if missing else (without, with_steps)
+    first().fit(1)
+    learn = second()
+    before = capture({"model": learn.model, "opt": learn.opt})
+    with pytest.raises(KeyError, match=r"callbacks\.steps"):
+        learn.fit(2, resume="auto")
+    assert first_difference(before, capture({"model": learn.model, "opt": learn.opt})) is None
+
+
+def test_who_only_looks_on_may_come_and_go(tmp_path, straight):
+    class Onlooker(Callback):
+        phase = Phase.REPORT
+        state = ("seen",)
+
+        def begin_fit(self, run):
+            self.seen = 0
+
+        def after_step(self, run):
+            self.seen += 1
+
+    learner(tmp_path, InterruptAt(5), Onlooker()).fit(3)
+    assert first_difference(straight, state(learner(tmp_path).fit(3, resume="auto"))) is None
+    shutil.rmtree(tmp_path)
+    learner(tmp_path, InterruptAt(5)).fit(3)
+    late = Onlooker()
+    learner(tmp_path, late).fit(3, resume="auto")
+    assert late.seen == 12 - 5
+
+
+def test_the_warning_of_a_damaged_one_points_at_the_line_that_resumes(tmp_path):
+    learner(tmp_path, InterruptAt(9), every="2 steps").fit(3)
+    (CheckpointFolder(tmp_path).all()[-1].path / "state.json").unlink()
+    with pytest.warns(UserWarning, match=r"state\.json is missing") as warned:
+        learner(tmp_path).fit(3, resume="auto")
+    assert warned[0].filename == __file__
+
+
+def test_an_interruption_before_the_state_is_loaded_is_not_forgotten(tmp_path, straight):
+    class AtOnce(InterruptAt):
+        def begin_fit(self, run):
+            run.interrupt("at once")
+
+    for stop in (5, 8):  # within an epoch, and between two
+        learner(tmp_path, InterruptAt(stop)).fit(3, resume="auto")
+        run = learner(tmp_path, AtOnce(99)).fit(3, resume="auto")
+        assert (run.n_steps, run.interrupted) == (stop, "at once")
+    assert first_difference(straight, state(learner(tmp_path).fit(3, resume="auto"))) is None
+
+
+def whole(learn):
+    """Everything that a failed attempt to resume must leave as it was."""
+    found = capture(learn.state_entries())
+    for name in [name for name in found if name.startswith("callbacks.")]:
+        del found[name]  # they begin anew with every fit
+    return found
+
+
+@pytest.mark.parametrize("torn", ["file", "model", "state"])
+def test_where_loading_fails_halfway_everything_is_put_back(tmp_path, torn):
+    def logged(width=4):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Linear(3, width), nn.Linear(width, 2))
+        log = CSVLog(tmp_path / "log.csv")
+        return tiny_learner([log, Checkpoint(tmp_path / "saved"), Steps()], model=model)
+
+    logged().fit(2)
+    learn = logged(5 if torn == "model" else 4)
+    if torn == "file":
+        (tmp_path / "log.csv").write_text("something else\n")
+    if torn == "state":
+        Steps.state = ("steps", "more")
+    before = whole(learn)
+    try:
+        with pytest.raises((ValueError, RuntimeError, KeyError)) as caught:
+            Steps.more = 3
+            learn.fit(2, resume="auto")
+    finally:
+        Steps.state = ("steps",)
+        del Steps.more
+    expected = {
+        "file": "CSVLog cannot go on where the state says",
+        "model": "size mismatch for 0.weight",
+        "state": "has no 'more' of callbacks.steps. Was it saved by another version",
+    }
+    assert expected[torn] in str(caught.value)
+    assert first_difference(before, whole(learn)) is None
+    learn.callbacks = []
+    learn.fit(1)
+    assert first_difference(before, whole(learn)) is not None
+
+
+class Counting:
+    """A dataset that counts which items are read."""
+
+    def __init__(self, n):
+        self.n, self.reads = n, []
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        self.reads.append(i)
+        x = torch.tensor([i % 7, i % 3, i % 2], dtype=torch.float32)
+        return x, i % 2
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_nothing_is_read_that_was_trained_on_before(tmp_path, shuffle):
+    def counted(*callbacks):
+        data = Counting(1_000_000)
+        loader = DataLoader(data, 4, shuffle=shuffle)
+        learn = tiny_learner(callbacks, data=DataBunch(loader))
+        return learn, data
+
+    learn, data = counted()
+    learn.fit(steps=9)
+    straight = data.reads
+    assert len(straight) == 36
+    learn, _ = counted(Checkpoint(tmp_path), InterruptAt(7))
+    learn.fit(steps=9)
+    learn, data = counted(Checkpoint(tmp_path))
+    learn.fit(steps=9, resume="auto")
+    assert data.reads == straight[28:]
+    assert data.reads != straight[:8]
+
+
+@pytest.mark.filterwarnings("ignore:resuming is correct")
+def test_a_length_that_is_over_before_the_checkpoint_is_refused(tmp_path):
+    learner(tmp_path / "steps", InterruptAt(9)).fit(steps=12)
+    learn = learner(tmp_path / "steps")
+    before = whole(learn)
+    with pytest.raises(ValueError, match=r"steps must be at least 9, .* got 8\. Give more steps"):
+        learn.fit(steps=8, resume="auto")
+    assert first_difference(before, whole(learn)) is None
+    assert learner(tmp_path / "steps").fit(steps=9, resume="auto").n_steps == 9
+    learner(tmp_path / "epochs", InterruptAt(9)).fit(3)
+    learn = learner(tmp_path / "epochs")
+    before = whole(learn)
+    with pytest.raises(ValueError, match=r"epochs must be at least 3, .* got 2\. Give more epochs"):
+        learn.fit(2, resume="auto")
+    assert first_difference(before, whole(learn)) is None
+    assert learner(tmp_path / "epochs").fit(3, resume="auto").n_steps == 12
+
+
+def test_an_epoch_that_is_left_before_the_state_is_loaded_is_an_error(tmp_path):
+    class Skips(Callback):
+        state = ("seen",)
+
+        def begin_fit(self, run):
+            self.seen = 0
+
+        def begin_epoch(self, run):
+            if run.epoch == 1 and not self.seen:
+                raise CancelEpoch
+
+        def after_step(self, run):
+            self.seen += 1
+
+    learner(tmp_path, InterruptAt(6), Skips()).fit(3)
+    before = [one.path.name for one in CheckpointFolder(tmp_path).all()]
+    with pytest.raises(RuntimeError, match="was left before the state to go on from was loaded"):
+        learner(tmp_path, Skips()).fit(3, resume="auto")
+    assert [one.path.name for one in CheckpointFolder(tmp_path).all()] == before
