@@ -273,6 +273,7 @@ def test_a_process_that_is_killed_leaves_no_lock_although_its_children_live(tmp_
     ends, begins = os.pipe(), os.pipe()
     writer = os.fork()
     if writer == 0:
+        os.close(ends[1])  # else nobody would be told of the end
         folder = CheckpointFolder(tmp_path).open("one")
         child = os.fork()
         if child == 0:  # as a data-loading worker: it lives on for a while
