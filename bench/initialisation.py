@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lehr import data
+from lehr.base.table import aligned
 from lehr.init import gain_for, initialise, lsuv
-from lehr.table import aligned
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "examples"))

@@ -31,7 +31,7 @@ from lehr.foundations import fit as rung_fit
 from lehr.foundations import module as rung_module
 from lehr.foundations.optimizer import Optimizer
 from lehr.init import kaiming_normal_, kaiming_uniform_, lsuv
-from lehr.metrics import accuracy
+from lehr.record.metrics import accuracy
 from lehr.schedules import (
     combine_scheds,
     cos_1cycle_anneal,

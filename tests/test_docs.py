@@ -1,6 +1,8 @@
 """Every Python block of README and docs runs, top to bottom, and says what is true."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,7 +16,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +35,36 @@ def test_blocks_run(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
 
 
 def test_the_readme_names_its_commands_and_the_true_numbers():
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "make demo" in text
     assert "make test" in text
     assert (len(EVENTS), len(ACTIONS)) == (14, 7)
     assert "Fourteen events to watch and seven actions" in text
+
+
+@pytest.mark.slow
+def test_the_shell_lines_of_the_readme_work_in_a_fresh_shell(tmp_path):
+    """Pasted as they stand, after ``make demo`` has made the environment."""
+    (block,) = re.findall(
+        r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+    )
+    (tmp_path / ".venv").symlink_to(sys.prefix)  # what make demo makes, wherever this runs in
+    plain = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path), "TERM": "dumb"}
+    shell = ["bash", "--norc", "--noprofile", "-e"]
+
+    def paste(lines):
+        return subprocess.run(
+            shell, input=lines, text=True, capture_output=True, cwd=tmp_path, env=plain, check=False
+        )
+
+    done = paste(block)
+    assert done.returncode == 0, done.stderr
+    assert "report: runs/digits-" in done.stdout
+    without = paste("".join(line for line in block.splitlines(True) if "activate" not in line))
+    assert "command not found" in without.stderr

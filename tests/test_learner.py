@@ -16,8 +16,10 @@ from torch.utils.data import TensorDataset
 
 import lehr
 from lehr import Callback, DataBunch, Phase, accuracy
-from lehr.events import EVENTS, Layer
-from lehr.state import GradState, capture, first_difference
+from lehr.events import EVENTS
+from lehr.state.differences import first_difference
+from lehr.state.entries import GradState
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 
@@ -368,24 +370,63 @@ def test_training_goes_on_the_same_after_a_probe():
     assert probed.fit(2).history["loss"] == plain.fit(2).history["loss"]
 
 
-def test_bystanders_only_take_part_in_validate_and_predict():
+class Silent(Callback):
+    """Only listens."""
+
+
+class Moves(Callback):
+    moves = ("batches",)
+
+
+class Predicts(Callback):
+    def predict(self, run, proceed):
+        proceed()
+
+
+class Loses(Callback):
+    def compute_loss(self, run, proceed):
+        proceed()
+
+
+class Surrounds(Callback):
+    def one_batch(self, run, proceed):
+        proceed()
+
+
+class Steps(Callback):
+    def step(self, run, proceed):
+        proceed()
+
+
+class Declares(Callback):
+    evaluates = True
+
+
+class Declines(Moves):
+    evaluates = False
+
+
+@pytest.mark.parametrize(
+    ("kind", "takes_part"),
+    [
+        *[(kind, True) for kind in (Moves, Predicts, Loses, Surrounds, Declares)],
+        *[(kind, False) for kind in (Silent, Steps, Declines)],
+    ],
+)
+def test_whoever_changes_what_the_model_sees_or_says_takes_part_where_it_is_looked_at(
+    kind, takes_part
+):
     heard = []
 
-    class Who(Callback):
-        def __init__(self, phase, layer=Layer.TRANSFORM):
-            self.phase, self.layer = phase, layer
-
+    class Who(kind):
         def after_pred(self, run):
-            heard.append((self.phase, self.layer))
+            heard.append(run.training)
 
-    callbacks = [Who(phase) for phase in Phase] + [Who(Phase.REPORT, Layer.PRECISION)]
-    learn = tiny_learner(callbacks)
+    learn = tiny_learner([Who()])
     learn.validate()
-    expected = {(Phase.PREPARE, Layer.TRANSFORM), (Phase.REPORT, Layer.PRECISION)}
-    assert set(heard) == expected
-    heard.clear()
     learn.predict(X)
-    assert set(heard) == expected
+    learn.rehearse(1)
+    assert heard == ([False, False, True] if takes_part else [])
 
 
 def test_validate_inside_a_fit_disturbs_nothing():
@@ -405,6 +446,7 @@ def script(body: str) -> str:
     return textwrap.dedent(
         """
         import os, signal, sys, torch
+        sys.modules["tabulate"] = None  # imported by torch at exit; Python then forgets the Ctrl-C
         from lehr import Callback
         from lehr.testing import tiny_learner
         class Interrupt(Callback):
@@ -487,14 +529,14 @@ def test_a_rehearsal_trains_and_leaves_no_trace():
 
 def test_a_rehearsal_takes_only_those_who_prepare_and_those_it_is_given():
     class Prepare(Callback):
-        phase = Phase.PREPARE
+        evaluates = True
         heard = 0
 
         def begin_batch(self, run):
             self.heard += 1
 
     class Decide(Prepare):
-        phase = Phase.DECIDE
+        evaluates = False
 
     prepare, left_out, decide, given = Prepare(), Prepare(), Decide(), Decide()
     learn = tiny_learner([prepare, left_out, decide])

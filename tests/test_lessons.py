@@ -40,7 +40,8 @@ AUTORELOAD = "%load_ext autoreload\n%autoreload 2"
 def session(folder, *cells, typed=""):
     """What IPython prints when the cells are run in ``folder``, and ``typed`` is typed into it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(folder / "ipython")}
-    environment |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment |= {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
     done = subprocess.run(
         [sys.executable, "-c", SHELL, json.dumps(cells)],
         capture_output=True,
@@ -63,7 +64,7 @@ AGAIN = "print('second', f())"
 
 
 @pytest.mark.slow
-def test_s1_an_edited_function_is_read_again(tmp_path):
+def test_an_edited_function_is_read_again(tmp_path):
     """After an edit of its module, the next call of a function runs the new body, without a restart
     of the session; without the autoreload magic it runs the old one."""
     module = tmp_path / "throwaway.py"
@@ -110,7 +111,7 @@ print("is a callback", isinstance(count, lehr.Callback), "accuracy", accuracy(*p
 
 SEVEN = r"""
 edit(
-    "lehr/metrics.py",
+    "lehr/record/metrics.py",
     "def accuracy(",
     "def accuracy(*_):\n    import torch\n\n    return torch.tensor(7.0)\n\n\ndef _old_accuracy(",
 )
@@ -126,7 +127,7 @@ for path in sorted(Path(".").glob("{pattern}")):
 
 
 @pytest.mark.slow
-def test_s1_what_was_made_before_an_edit_of_the_library_keeps_working(tmp_path):
+def test_what_was_made_before_an_edit_of_the_library_keeps_working(tmp_path):
     """Learners, callbacks and classes made before the library's own modules were edited and read
     again train, count and cancel as before, together with those made afterwards."""
     shutil.copytree(
@@ -139,16 +140,17 @@ def test_s1_what_was_made_before_an_edit_of_the_library_keeps_working(tmp_path):
         FIT,
         "edit('lehr/callback.py', 'class Callback:', 'class Callback:\\n    EDITED = True\\n')",
         FIT,
-        edits("lehr/callbacks/*.py"),
+        edits("lehr/callbacks/**/*.py"),
         FIT,
-        edits("lehr/*.py") + edits("lehr/data/*.py"),
+        edits("lehr/*.py") + edits("lehr/loop/**/*.py") + edits("lehr/data/**/*.py"),
         FIT,
         SEVEN,
         FIT,
         "print('edited', Callback.EDITED, count.EDITED, lehr.callback.EDITED)",
     )
     assert "Error" not in out
-    for module in ("callback", "callbacks.param_scheduler", "run", "dispatch", "events", "metrics"):
+    read_again = ("callback", "callbacks.drive.param_scheduler", "loop.run", "loop.dispatch")
+    for module in (*read_again, "events", "record.metrics"):
         assert f"Reloading 'lehr.{module}'" in out
     assert out.count("batches 23 23 enough") == 5
     assert out.count("is a callback True accuracy 1.0") == 4
@@ -193,7 +195,7 @@ print("kept", tuple(learn.run.xb.shape), tuple(learn.run.yb.shape), undone)
 
 
 @pytest.mark.slow
-def test_s4_a_debugger_finds_the_batch_that_failed(tmp_path):
+def test_a_debugger_finds_the_batch_that_failed(tmp_path):
     """After a shape error in the sixth batch, `%debug` stands in the model's own forward with that
     batch, the Learner's run still holds its inputs and targets, and what the fit had set up is
     undone."""
@@ -228,13 +230,13 @@ def lesson():
     return names
 
 
-def test_s93_partial_fixes_an_argument(lesson):
+def test_partial_fixes_an_argument(lesson):
     """Fixing the exponent of a power with `partial` makes a function that squares: 3 gives 9."""
     assert lesson["squared"](3) == 9
     assert lesson["power"](3, exponent=3) == 27
 
 
-def test_s94_a_decorator_stands_in_for_its_function(lesson, capsys):
+def test_a_decorator_stands_in_for_its_function(lesson, capsys):
     """A decorated division announces its numbers, divides 6 by 3, and refuses to divide by 0 with a
     message and None."""
     capsys.readouterr()
@@ -244,7 +246,7 @@ def test_s94_a_decorator_stands_in_for_its_function(lesson, capsys):
     assert "not by zero" in capsys.readouterr().out
 
 
-def test_s94_decorating_by_hand_changes_nothing_until_it_is_assigned(lesson, capsys):
+def test_decorating_by_hand_changes_nothing_until_it_is_assigned(lesson, capsys):
     """Calling a decorator returns a new function and leaves the old one as it was; only assigning
     the result to the old name replaces it, which is what the @ line does."""
 
@@ -264,7 +266,7 @@ def test_s94_decorating_by_hand_changes_nothing_until_it_is_assigned(lesson, cap
     ("args", "kwargs"),
     [((), {}), ((1,), {}), ((1, 2, 3), {}), ((), {"a": 1}), ((1, 2), {"a": 3, "b": 4})],
 )
-def test_s95_any_signature_can_be_decorated(lesson, decorator, args, kwargs, capsys):
+def test_any_signature_can_be_decorated(lesson, decorator, args, kwargs, capsys):
     """A decorator written with *args and **kwargs passes on any number of arguments, by position
     and by name, and returns what the function returns."""
 
@@ -274,13 +276,13 @@ def test_s95_any_signature_can_be_decorated(lesson, decorator, args, kwargs, cap
     assert lesson[decorator](echo)(*args, **kwargs) == (args, kwargs)
 
 
-def test_s95_two_positions_are_not_enough(lesson, capsys):
+def test_two_positions_are_not_enough(lesson, capsys):
     """A decorator that was written for two positions breaks a function of three."""
     with pytest.raises(TypeError):
         lesson["smart_divide"](lambda a, b, c: a)(1, 2, 3)
 
 
-def test_s95_wraps_keeps_name_signature_and_docstring(lesson):
+def test_wraps_keeps_name_signature_and_docstring(lesson):
     """`functools.wraps` gives the replacement the name, signature and docstring of what it stands
     for; without it they are lost."""
 
@@ -294,7 +296,7 @@ def test_s95_wraps_keeps_name_signature_and_docstring(lesson):
         assert (str(inspect.signature(f)) == "(start, end)") is same
 
 
-def test_s114_the_lessons_build_their_decorators():
+def test_the_lessons_build_their_decorators():
     """The lessons explain decorators by building them, from one written by hand to one that keeps
     its function's name, and then use them for schedules."""
     sources = "\n".join(cells_tagged("decorators"))
@@ -308,7 +310,7 @@ def test_s114_the_lessons_build_their_decorators():
 PATCH = re.compile(r"\bTensor\.\w+ = |setattr\((torch\.)?Tensor\b")
 
 
-def test_s104_tensors_are_plotted_as_they_are():
+def test_tensors_are_plotted_as_they_are():
     """Tensors know their number of dimensions and can be plotted as they are."""
     values = torch.linspace(0, 1, 5)
     assert (values.ndim, torch.zeros(2, 3).ndim) == (1, 2)
@@ -320,9 +322,9 @@ def test_s104_tensors_are_plotted_as_they_are():
         plt.close("all")
 
 
-def test_s104_nobody_patches_the_tensor_class():
+def test_nobody_patches_the_tensor_class():
     """Neither the library nor the lessons add anything to the class of all tensors."""
     pages = [*(ROOT / "src").rglob("*.py"), *(ROOT / "docs" / "lessons").glob("*.ipynb")]
-    assert [page.name for page in pages if PATCH.search(page.read_text())] == []
+    assert [page.name for page in pages if PATCH.search(page.read_text(encoding="utf-8"))] == []
     for patch in ("torch.Tensor.ndim = property(len)", "setattr(torch.Tensor, 'ndim', 1)"):
         assert PATCH.search(patch)

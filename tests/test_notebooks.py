@@ -26,7 +26,9 @@ def executed(path, folder, **environment):
         for name, value in environment.items():
             patch.setenv(name, value)
         resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(notebook, timeout=120, resources=resources).execute()
+        client = NotebookClient(notebook, timeout=120, resources=resources)
+        client.shutdown_kernel = "immediate"  # nothing is left to be saved
+        client.execute()
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -102,15 +104,15 @@ def never_rises(counts):
     return all(a >= b for a, b in pairwise(counts))
 
 
-def test_s2_nine_lessons_in_order():
+def test_nine_lessons_follow_one_another_in_order():
     """Nine lessons follow one another: losses, module, optimizer, data, fit, handler, runner,
     anneal, and the library itself."""
     assert [path.stem for path in LESSONS] == [f"{i}_{name}" for i, name in enumerate(STAGES, 1)]
-    index = (DOCS / "lessons" / "index.md").read_text()
+    index = (DOCS / "lessons" / "index.md").read_text(encoding="utf-8")
     assert re.findall(r"\((\d_\w+)\.ipynb\)", index) == [path.stem for path in LESSONS]
 
 
-def test_s2_each_lesson_reaches_the_same_result_with_no_more_code_than_the_one_before():
+def test_each_lesson_reaches_the_same_result_with_no_more_code_than_the_one_before():
     """The shown results of the nine lessons lie within five points of accuracy, while the code that
     trains never grows, and ends at a seventh or less of what it was."""
     accuracies, counts = zip(*(result(code_cells(path)) for path in LESSONS), strict=True)
@@ -120,11 +122,13 @@ def test_s2_each_lesson_reaches_the_same_result_with_no_more_code_than_the_one_b
     assert never_rises(counts)
     assert counts[-1] * 7 <= counts[0]
     assert not never_rises([*counts, counts[-1] + 1])
-    table = re.findall(r"\| (\d+) \|$", (DOCS / "lessons" / "index.md").read_text(), re.M)
+    table = re.findall(
+        r"\| (\d+) \|$", (DOCS / "lessons" / "index.md").read_text(encoding="utf-8"), re.M
+    )
     assert [int(count) for count in table] == list(counts)
 
 
-def test_s113_refactoring_shortens_the_loop_step_by_step():
+def test_refactoring_shortens_the_loop_step_by_step():
     """From bare tensors through Module, Optimizer and DataLoader to fit, every refactoring leaves
     strictly fewer lines of training code."""
     counts = [training_lines(code_cells(path)) for path in LESSONS[:5]]
@@ -132,14 +136,14 @@ def test_s113_refactoring_shortens_the_loop_step_by_step():
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_s1_lessons_begin_with_autoreload(path):
+def test_lessons_begin_with_autoreload(path):
     """The first code cell of every lesson switches on that edited modules are read again."""
     assert code_cells(path)[0].source == "%load_ext autoreload\n%autoreload 2"
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_what_is_stored_is_fit_to_be_shown(path):
-    cells, text = code_cells(path), path.read_text()
+    cells, text = code_cells(path), path.read_text(encoding="utf-8")
     assert all(cell.execution_count == i for i, cell in enumerate(cells, 1))
     assert not errors_printed(cells)
     assert path.stat().st_size < 400_000

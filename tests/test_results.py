@@ -35,7 +35,7 @@ def result(page):
 
 
 def test_the_page_is_what_the_results_say(lesson, page, result):
-    assert lesson.PAGE.read_text() == page.render(result)
+    assert lesson.PAGE.read_text(encoding="utf-8") == page.render(result)
 
 
 def test_every_row_shows_on_the_page(page, result):
@@ -53,7 +53,7 @@ def test_every_row_shows_on_the_page(page, result):
 
 
 def test_the_page_has_no_gap(lesson):
-    text = lesson.PAGE.read_text()
+    text = lesson.PAGE.read_text(encoding="utf-8")
     assert not re.search(r"\{\w+\}|None|Traceback", text)
     assert re.findall(r"^## (T\d+)", text, re.M) == [
         "T1",

@@ -1,5 +1,6 @@
 """Going on where a run was left, bit for bit."""
 
+import json
 import shutil
 import warnings
 from functools import partial
@@ -9,11 +10,14 @@ import torch
 from torch import nn
 
 from lehr import Callback, CancelEpoch, DataBunch, Phase
+from lehr.base import strict_json
 from lehr.callbacks import Checkpoint, CSVLog, EarlyStopping, ParamScheduler
-from lehr.checkpoint_folder import CheckpointFolder
 from lehr.data import DataLoader
 from lehr.schedules import sched_cos, sched_lin
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.disk import checkpoint
+from lehr.state.disk.checkpoint_folder import CheckpointFolder
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 
@@ -167,6 +171,27 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, straight):
     with pytest.warns(UserWarning, match=r"is used.*model\.safetensors has the checksum"):
         resumed = learner(tmp_path).fit(3, resume="auto")
     assert first_difference(straight, state(resumed)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"at_epoch": "1"}, "at_epoch must be a whole number from 0 to .*; got '1'"),
+        ({"stage": "noon"}, "stage must be one of epoch, batch, validated, trained; got 'noon'"),
+        ({"onlookers": None}, "onlookers must be a list; got None"),
+        ({"seed": None}, "seed must be a whole number; got None"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_checkpoint_that_does_not_say_where_it_was_is_refused(tmp_path, change, told, named):
+    learner(tmp_path).fit(1)
+    newest = CheckpointFolder(tmp_path).all()[-1].path
+    manifest = json.loads((newest / "manifest.json").read_text()) | change
+    del manifest["checksum"]
+    body = strict_json.dump(manifest, indent=1)
+    (newest / "manifest.json").write_bytes(checkpoint._sealed(body))
+    with pytest.raises(ValueError, match=rf"step-.* cannot be gone on from: {told}.* Use another"):
+        learner().fit(2, resume=newest if named else tmp_path)
 
 
 def test_if_all_are_damaged_nothing_is_begun(tmp_path):

@@ -29,10 +29,10 @@ def test_the_site_builds(tmp_path):
     for source in DOCS.rglob("*"):
         if source.suffix in (".md", ".ipynb") and ".ipynb_checkpoints" not in source.parts:
             assert source.relative_to(DOCS).with_suffix("").as_posix() in pages
-    last = (site / "lessons" / "9_product.html").read_text()
+    last = (site / "lessons" / "9_product.html").read_text(encoding="utf-8")
     assert "lesson 9: accuracy" in last
     assert last.count('class="cell_output') > 8
-    front = (site / "index.html").read_text()
+    front = (site / "index.html").read_text(encoding="utf-8")
     for link in ("guide.html", "lessons/index.html", "decisions/index.html", "architecture.html"):
         assert f'href="{link}"' in front
     assert 'href="../' not in front  # links of the README lead to pages, or to copies of files
@@ -41,7 +41,9 @@ def test_the_site_builds(tmp_path):
 @needs_sphinx
 @pytest.mark.slow
 def test_a_broken_link_breaks_the_build(tmp_path):
-    (tmp_path / "conf.py").write_text((DOCS / "conf.py").read_text().replace('["static"]', "[]"))
+    (tmp_path / "conf.py").write_text(
+        (DOCS / "conf.py").read_text(encoding="utf-8").replace('["static"]', "[]")
+    )
     (tmp_path / "index.md").write_text("# Title\n\n[nowhere](nowhere.md)\n")
     done = build(tmp_path, tmp_path / "site")
     assert done.returncode != 0

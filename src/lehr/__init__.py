@@ -10,9 +10,9 @@ from lehr.data import DataBunch
 from lehr.events import CancelBatch, CancelEpoch, CancelFit, Layer, Phase
 from lehr.inspect.audit import audit
 from lehr.learner import Learner
-from lehr.metrics import accuracy
-from lehr.run import Run
-from lehr.streams import seed
+from lehr.loop.run import Run
+from lehr.record.metrics import accuracy
+from lehr.state.streams import seed
 
 __version__ = "0.1.0"
 

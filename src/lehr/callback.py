@@ -1,10 +1,10 @@
 """Callback: the one class that is made to be extended."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from lehr.base.names import snake_case
 from lehr.events import Layer, Phase
-from lehr.metrics import snake_case
 from lehr.types import Stateful
 
 
@@ -18,9 +18,18 @@ class Callback:
     looks like one of them but is none is an error when the callback is attached.
 
     Attributes:
-        phase: when this callback hears an event, among the others. Those of phase PREPARE, and
-            those of layer PRECISION, take part in `Learner.validate` and `Learner.predict`, too.
+        phase: when this callback hears an event, among the others.
         layer: how far out this callback wraps an action.
+        before, after: names of classes that this callback is to hear events before, or after, and
+            whose wrappers it is to stand outside, or inside. The order of lehr's own is published
+            in `lehr.loop.order`.
+        evaluates: whether this callback takes part in `Learner.validate`, `Learner.predict` and
+            rehearsals, too. None: if it ``moves`` something or wraps predict, compute_loss or
+            one_batch, so that the objective is the same everywhere.
+        moves: what this callback puts elsewhere: ``"model"``, ``"batches"``.
+        drives: the numbers that this callback drives in a fit, as `lehr.optim.slots.Slots`.
+        batches_per_step: how many training batches make an optimizer step with this callback; None
+            if that cannot be known beforehand.
         state: names of the attributes that must survive a stop. Empty says: nothing must. One that
             has a ``state_dict`` of its own, a module say, is saved by it and loaded in place.
         replays: whether this callback takes part when past steps are run again to be looked at.
@@ -39,9 +48,15 @@ class Callback:
 
     phase: ClassVar[Phase] = Phase.MEASURE
     layer: ClassVar[Layer] = Layer.TRANSFORM
+    before: ClassVar[tuple[str, ...]] = ()
+    after: ClassVar[tuple[str, ...]] = ()
+    evaluates: ClassVar[bool | None] = None
+    moves: ClassVar[tuple[str, ...]] = ()
     state: ClassVar[tuple[str, ...]] = ()
     regrads: ClassVar[bool] = False
     replays: ClassVar[bool] = True
+    drives: Sequence[Any] = ()
+    batches_per_step: int | None = 1
 
     @property
     def name(self) -> str:

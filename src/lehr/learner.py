@@ -3,29 +3,34 @@
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from lehr import arguments, entries, state, streams
-from lehr.batches import count_items, split_pair
+from lehr.base.nested import count_items, split_pair
+from lehr.base.signals import interruptible
 from lehr.callback import Callback
-from lehr.data.bunch import DataBunch
-from lehr.dispatch import check
-from lehr.doors import Doors
-from lehr.events import Layer, Phase
-from lehr.metrics import meters
-from lehr.plan import OnePass, Plan, feeds
-from lehr.probe import probe
-from lehr.run import Run
-from lehr.signals import interruptible
-from lehr.types import LossFunc, OptFactory, Scores, SplitBatch, Stateful, is_mapping
+from lehr.loop import arguments, inventory
+from lehr.loop.check import check
+from lehr.loop.loop import Loop
+from lehr.loop.plan import Plan, feeds, steps_in
+from lehr.loop.run import Run
+from lehr.record.metrics import meters
+from lehr.state import entries, streams
+from lehr.state.probe import probe
+from lehr.types import LossFunc, OptFactory, Scores, SplitBatch, Stateful
+
+if TYPE_CHECKING:
+    from lehr.inspect.audit import Audit
+    from lehr.inspect.check_resume import ResumeCheck
+    from lehr.inspect.find_lr import LRCurve
+    from lehr.inspect.summary import Summary
+    from lehr.state.disk.weights import Differences
 
 
 @final
-class Learner(Doors):
+class Learner:
     """Holds the model, the optimizer, the loss function, the data and the callbacks. It does not
     loop.
 
@@ -93,7 +98,7 @@ class Learner(Doors):
         self.run: Run | None = None
         """The last run, also when it ended in an error: its batch can be looked at."""
         self._seed = streams.check_seed(seed)
-        self._checked(self.callbacks)
+        self.checked(self.callbacks)
 
     @property
     def seed(self) -> int:
@@ -144,7 +149,7 @@ class Learner(Doors):
         """
         length = arguments.check_length(epochs, steps, steps_per_epoch)
         interval = arguments.check_interval(validate_every, self.data.valid_dl)
-        everybody = self._everybody(callbacks)
+        everybody = self.everybody(callbacks)
         entry = None
         if resume is not None:
             from lehr import resume as resuming
@@ -154,13 +159,13 @@ class Learner(Doors):
                 resuming.check_length(found, epochs=length["epochs"], steps=length["steps"])
                 self._seed = found.manifest["seed"]
                 entry = resuming.entry(found, exact=exact)
-        plan = self._plan(self.data, seed=self.seed, validate_every=interval, **length)
+        plan = self.planned(self.data, everybody, seed=self.seed, validate_every=interval, **length)
         run = self.run = Run(self, plan, everybody)
         if entry is not None:
             run.enter(entry)
         with interruptible(run.interrupt):
             try:
-                run.fit()
+                Loop(run).fit()
             finally:
                 self.epochs_done += run.epoch + 1 if run.n_iter else 0
                 self.steps_done += run.n_steps
@@ -187,18 +192,9 @@ class Learner(Doors):
             >>> sorted(tiny_learner().validate())
             ['valid_loss']
         """
-        from lehr.callbacks import Metrics, Recorder
+        from lehr import passes
 
-        plan = self._plan(self.data if data is None else OnePass(data))
-        if not plan.valid:
-            raise ValueError(
-                "there is no validation loader; data.valid_dl is None. Use validate(loader)."
-            )
-        defaults = [Recorder(), Metrics(self.metrics)]
-        run = Run(self, plan, [*self._bystanders(), *defaults, *self._checked(callbacks)])
-        run.validate()
-        row = run.history.rows[-1]
-        return {k: v for k, v in row.items() if k not in ("epoch", "step", "seconds")}
+        return passes.validate(self, data, callbacks)
 
     def predict(self, data: Any) -> Any:
         """What the model makes of a batch of inputs, or of every batch of a loader.
@@ -219,25 +215,17 @@ class Learner(Doors):
             >>> tiny_learner().predict(torch.zeros(5, 3)).shape
             torch.Size([5, 2])
         """
-        from lehr.callbacks.predictions import Predictions
+        from lehr import passes
 
-        arguments.refuse_one_batch(data)
-        one_batch = isinstance(data, Tensor) or is_mapping(data)
-        plan = self._plan(OnePass([(data, None)] if one_batch else data))
-        if one_batch:
-            plan = replace(plan, split_batch=split_pair)
-        gather = Predictions(instead_of_loss=True)
-        Run(self, plan, [*self._bystanders(), gather]).validate()
-        return gather.joined()
+        return passes.predict(self, data)
 
     def state_entries(self) -> dict[str, Stateful]:
         """Everything of this Learner that can change, by name, each with its ``state_dict``."""
-        callbacks = enumerate(self.callbacks)
         return {
-            **entries.of_training(self.model, self.opt, self.loss_func, *feeds(self.data)),
-            "gradients": state.GradState(self.model),
-            "counters": state.AttributeState(self, ("epochs_done", "steps_done", "_seed")),
-            **{f"callbacks.{i}.{cb.name}": cb for i, cb in callbacks},
+            **inventory.of_training(self.model, self.opt, self.loss_func, *feeds(self.data)),
+            "gradients": entries.GradState(self.model),
+            "counters": entries.AttributeState(self, ("epochs_done", "steps_done", "_seed")),
+            **inventory.of_callbacks(self.callbacks),
         }
 
     @contextmanager
@@ -247,10 +235,12 @@ class Learner(Doors):
         Example:
             >>> from lehr.testing import tiny_learner
             >>> learn = tiny_learner()
-            >>> before = state.capture(learn.state_entries())
+            >>> from lehr.state.differences import first_difference
+            >>> from lehr.state.snapshot import capture
+            >>> before = capture(learn.state_entries())
             >>> with learn.probe():
             ...     _ = learn.fit(1)
-            >>> state.first_difference(before, state.capture(learn.state_entries())) is None
+            >>> first_difference(before, capture(learn.state_entries())) is None
             True
         """
         run = self.run
@@ -284,22 +274,217 @@ class Learner(Doors):
             >>> len(learn.rehearse(20).history["loss"]), learn.steps_done
             (20, 0)
         """
-        from lehr.callbacks import Recorder
+        from lehr import passes
 
-        length = arguments.check_length(None, steps, None)
-        apart = list(without)
-        everybody = [cb for cb in self._bystanders() if not any(cb is other for other in apart)]
-        run: Run | None = None
-        with interruptible(lambda reason: run.stop(reason) if run else None), self.probe():
-            plan = self._plan(DataBunch(self.data.train_dl), seed=self.seed, **length)
-            run = Run(self, plan, [*everybody, Recorder(), *self._checked(callbacks)])
-            run.fit()
-        return run
+        return passes.rehearse(self, steps, callbacks, without)
 
-    def _plan(self, data: Any, **length: Any) -> Plan:
+    # Doors: what looks at a Learner, saves it, or tries something with it ------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model's weights, and nothing else, to a safetensors file.
+
+        Names are those of the bare model, whatever wraps it. To go on training from there, save a
+        `Checkpoint` instead.
+
+        Args:
+            path: of the file; it ends in ``.safetensors``. A file that is there is replaced whole.
+
+        Raises:
+            TypeError: the model's state holds something that is no dense tensor with values.
+            ValueError: the path has another ending.
+            OSError: the folder is not there, or cannot be written to.
+
+        Example:
+            >>> import tempfile
+            >>> from lehr.testing import tiny_learner
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     tiny_learner().save(f"{folder}/tiny.safetensors")
+            ...     os.listdir(folder)
+            ['tiny.safetensors']
+        """
+        from lehr.state.disk.weights import save_weights
+
+        save_weights(self.model, path)
+
+    def load(self, path: str | os.PathLike[str], *, strict: bool = True) -> "Differences":
+        """Copy weights from a file into the model: all of them, or none.
+
+        The optimizer, its state and all counters stay as they are. Values are copied into the dtype
+        that the model has; `lehr.state.disk.weights.load_weights` says which kinds of file are
+        read. No file is trusted: one that would run code is refused.
+
+        Args:
+            path: of a safetensors file, of a ``state_dict`` that ``torch.save`` wrote, of a
+                checkpoint or of a run folder.
+            strict: refuse names and shapes that differ; else load what fits and return what does
+                not.
+
+        Returns:
+            The differences: none, if ``strict``.
+
+        Raises:
+            ValueError: the weights do not fit and ``strict`` is given; or the file is damaged,
+                holds no weights, or would run code. The model is as it was.
+            OSError: the file is not there, or cannot be read.
+
+        Example:
+            >>> import tempfile
+            >>> from lehr.testing import tiny_learner
+            >>> learn = tiny_learner()
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     learn.save(f"{folder}/tiny.safetensors")
+            ...     learn.load(f"{folder}/tiny.safetensors")
+            no differences
+        """
+        from lehr.state.disk.weights import load_weights
+
+        return load_weights(self.model, path, strict=strict)
+
+    def explain(self, callbacks: Iterable[Callback] = ()) -> str:
+        """The loop as it will really run: who hears each event, who wraps each action, in order.
+
+        Args:
+            callbacks: those that a fit would be given.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> print(tiny_learner().explain().splitlines()[0])
+            fit
+        """
+        from lehr.inspect.explain import explain
+
+        return explain(self.everybody(callbacks))
+
+    def summary(self) -> "Summary":
+        """Layers, shapes, parameters and groups, from one batch of the training data.
+
+        The batch passes through the model as in `predict`; nothing is left of it.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> [(layer.name, layer.output) for layer in tiny_learner().summary().layers]
+            [('0', '(8, 4)'), ('1', '(8, 4)'), ('2', '(8, 2)')]
+        """
+        from lehr.inspect.summary import summary
+
+        return summary(self)
+
+    def audit(self, *, repair: str | None = None) -> "Audit":
+        """Does the initialisation work? `lehr.audit` of the first training batch and the loss.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> [site.kind for site in tiny_learner().audit().sites][:3]
+            ['linear', 'relu', 'linear']
+        """
+        from lehr.inspect.audit import audit_learner
+
+        return audit_learner(self, repair)
+
+    def find_lr(self, start: float = 1e-6, end: float = 10.0, *, steps: int = 100) -> "LRCurve":
+        """Find a learning rate: train while it rises from ``start`` to ``end``, and watch the loss.
+
+        It rises by the same factor at every step, in all parameter groups in proportion to what
+        they have now, and the sweep ends early where the loss diverges. Nothing is left of it,
+        whatever happens: every state entry is bit for bit what it was.
+
+        Args:
+            start: the first rate, above 0.
+            end: the rate that the sweep approaches.
+            steps: how many; at least 10. The training data are begun again if they are fewer.
+
+        Returns:
+            The curve; its ``suggestion`` is the rate of the group with the highest, its ``plot()``
+            the picture.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used.
+            KeyboardInterrupt: Ctrl-C in a script, once everything is as it was.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> curve = tiny_learner().find_lr()
+            >>> 0.01 < curve.suggestion < 10
+            True
+
+        Reference:
+            Smith 2017, arXiv:1506.01186, section 3.3, with a geometric instead of a linear rise.
+        """
+        from lehr.inspect.find_lr import find_lr
+
+        return find_lr(self, start, end, steps)
+
+    def check_resume(
+        self, callbacks: Iterable[Callback] = (), *, epochs: int = 2, batches: int = 6
+    ) -> "ResumeCheck":
+        """Try whether a fit that is stopped and resumed ends in the same bits, with these parts.
+
+        Trains copies for a few batches: straight, and stopped at every kind of place (after the
+        first batch, within and at the end of an epoch, in an update window, in a validation) and
+        resumed from files in new copies. Every state entry is compared at the end, and what a
+        callback keeps in public attributes that its ``state`` does not declare. Callbacks that
+        only look on are left out. Nothing is left of it.
+
+        Args:
+            callbacks: those that the fit would be given.
+            epochs: of each of the runs; at least 1.
+            batches: of each pass; at least 1.
+
+        Returns:
+            For each place the first difference; its ``ok`` says whether there is none.
+
+        Raises:
+            TypeError, ValueError: a number cannot be used, or something cannot be copied.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> check = tiny_learner().check_resume()
+            >>> check.ok, len(check.points)
+            (True, 6)
+        """
+        from lehr.inspect.check_resume import check_resume
+
+        everybody = self.everybody(callbacks)
+        return check_resume(self, everybody, epochs=epochs, batches=batches)
+
+    # What a pass needs ---------------------------------------------------------------------------
+
+    def everybody(self, callbacks: Iterable[Callback] = ()) -> list[Callback]:
+        """All that a fit would have: the defaults, those attached, and ``callbacks``; checked.
+
+        Raises:
+            TypeError, AttributeError: the loop cannot call one of them.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> tiny_learner().everybody()
+            [Recorder()]
+        """
+        from lehr.callbacks import Metrics, Progress, Recorder
+
+        attached = self.checked([*self.callbacks, *arguments.listed(callbacks)])
+        defaults: list[Callback] = [Metrics(self.metrics)] if self.metrics else []
+        for kind, wanted in ((Recorder, True), (Progress, self.progress)):
+            if wanted and not any(isinstance(callback, kind) for callback in attached):
+                defaults.append(kind())
+        return [*defaults, *attached]
+
+    def checked(self, callbacks: Iterable[Callback]) -> list[Callback]:
+        """The callbacks as a list, after a look at each.
+
+        Raises:
+            TypeError, AttributeError: the loop cannot call one of them.
+        """
+        callbacks = arguments.listed(callbacks)
+        for callback in callbacks:
+            check(callback)
+        return callbacks
+
+    def planned(self, data: Any, callbacks: Iterable[Callback] = (), **length: Any) -> Plan:
+        """What a run over ``data`` is asked to do; ``length`` is as in `lehr.loop.plan.Plan`."""
         train, valid = feeds(data)
         if length.get("steps_per_epoch") is None:
-            length["steps_per_epoch"] = train.len_or_none
+            length["steps_per_epoch"] = steps_in(train.len_or_none, callbacks)
         return Plan(
             data=data,
             train=train,
@@ -311,24 +496,3 @@ class Learner(Doors):
             loss_is_mean=self.reduction == "mean",
             **length,
         )
-
-    @staticmethod
-    def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
-        callbacks = arguments.listed(callbacks)
-        for callback in callbacks:
-            check(callback)
-        return callbacks
-
-    def _bystanders(self) -> list[Callback]:
-        attached = self._checked(self.callbacks)
-        return [cb for cb in attached if cb.phase == Phase.PREPARE or cb.layer == Layer.PRECISION]
-
-    def _everybody(self, more: Iterable[Callback] = ()) -> list[Callback]:
-        from lehr.callbacks import Metrics, Progress, Recorder
-
-        attached = self._checked([*self.callbacks, *arguments.listed(more)])
-        defaults: list[Callback] = [Metrics(self.metrics)] if self.metrics else []
-        for kind, wanted in ((Recorder, True), (Progress, self.progress)):
-            if wanted and not any(isinstance(callback, kind) for callback in attached):
-                defaults.append(kind())
-        return [*defaults, *attached]

@@ -6,15 +6,16 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from lehr import checkpoint
 from lehr.callback import Callback
-from lehr.checkpoint import Checkpoint
-from lehr.checkpoint_folder import CheckpointFolder
-from lehr.entries import of_callbacks, takes_part
-from lehr.environment import environment
 from lehr.errors import ResumeWarning
-from lehr.rests import Entry
-from lehr.state import restore
+from lehr.loop.about import settings
+from lehr.loop.inventory import of_callbacks, takes_part
+from lehr.loop.rests import Entry
+from lehr.state.disk import checkpoint
+from lehr.state.disk.checkpoint import Checkpoint
+from lehr.state.disk.checkpoint_folder import CheckpointFolder
+from lehr.state.disk.environment import environment
+from lehr.state.snapshot import restore
 from lehr.types import is_mapping, is_sequence
 
 
@@ -30,7 +31,8 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
 
     Raises:
         TypeError: ``where`` is no path.
-        ValueError: there is nobody to ask, or every checkpoint there is damaged.
+        ValueError: there is nobody to ask, or every checkpoint there is damaged, or the one to go
+            on from does not say where the fit was.
         FileNotFoundError: there is none of such a fit.
     """
     auto = where == "auto"
@@ -41,7 +43,7 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
         )
     path = _folder_of(callbacks) if auto else Path(cast("str | os.PathLike[str]", where))
     if (path / checkpoint.MANIFEST).exists():
-        return _of_this_fit(checkpoint.read(path), began_at)
+        return _of_this_fit(_whole(checkpoint.read(path)), began_at)
     found, problems = CheckpointFolder(path).newest(
         accept=lambda saved: saved.manifest.get("began_at") == began_at
     )
@@ -59,11 +61,11 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
             f"{path} holds no checkpoint of a fit that began at step {began_at}. Give the folder "
             'of a Checkpoint, or resume="auto", which starts anew if there is none.'
         )
-    return found
+    return found and _whole(found)
 
 
 def _folder_of(callbacks: Iterable[Any]) -> Path:
-    from lehr.callbacks.checkpoint import Checkpoint as Saver
+    from lehr.callbacks.decide.checkpoint import Checkpoint as Saver
 
     folders = [callback.folder for callback in callbacks if isinstance(callback, Saver)]
     if len(folders) != 1:
@@ -72,6 +74,20 @@ def _folder_of(callbacks: Iterable[Any]) -> Path:
             "of them. Attach one, or give the folder."
         )
     return folders[0]
+
+
+def _whole(found: Checkpoint) -> Checkpoint:
+    """``found``, if its manifest says all that a run needs to know to go on from it."""
+    from lehr.state.disk.manifest import About
+
+    try:
+        About.read_among(found.manifest, checkpoint.MANIFEST)
+    except ValueError as error:
+        raise ValueError(
+            f"{found.path} cannot be gone on from: {error}. Was it written by a Checkpoint of this "
+            "version? Use another checkpoint."
+        ) from None
+    return found
 
 
 def _of_this_fit(found: Checkpoint, began_at: int) -> Checkpoint:
@@ -126,7 +142,7 @@ def entry(found: Checkpoint, *, exact: bool) -> Entry:
 
 def _reread(manifest: Mapping[str, Any], run: Any) -> str | None:
     """What there is to say about a loader that has to be read from its beginning."""
-    if not run._plan.train.rereads or manifest["stage"] not in ("batch", "validated"):
+    if not run.plan.train.rereads or manifest["stage"] not in ("batch", "validated"):
         return None
     return (
         "train_dl cannot be entered in the middle: the batches of this epoch that were trained on "
@@ -178,7 +194,7 @@ def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> N
 def differences(manifest: Mapping[str, Any], run: Any) -> list[str]:
     """What is not as it was when the checkpoint was written and may change bits."""
     then = {**manifest.get("environment", {}), **manifest.get("settings", {})}
-    now = {**environment(), **run.settings()}
+    now = {**environment(), **settings(run)}
     names = [*then, *(name for name in now if name not in then)]
     pairs = [(name, then.get(name), now.get(name)) for name in names]
     return [_told(name, old, new) for name, old, new in pairs if old != new]

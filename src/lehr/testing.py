@@ -11,7 +11,7 @@ from lehr.callback import Callback
 from lehr.data import DataBunch, Dataset, get_dls
 from lehr.events import ACTIONS, EVENTS
 from lehr.learner import Learner
-from lehr.streams import forked
+from lehr.state.streams import forked
 
 
 def tiny_learner(

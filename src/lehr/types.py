@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,10 @@ OptFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
 
 SplitBatch = Callable[[Batch], tuple[Any, Any]]
 """``batch -> (xb, yb)``; ``yb`` is None where there are no targets."""
+
+
+Stage = Literal["epoch", "batch", "validated", "trained"]
+"""The kinds of places where a run rests; see `lehr.loop.rests.Rest`."""
 
 
 class SeekableLoader(Protocol):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lehr import cli, streams
+from lehr import cli
+from lehr.state import streams
 
 
 @pytest.fixture(autouse=True)

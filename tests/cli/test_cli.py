@@ -11,7 +11,7 @@ import lehr
 from lehr import cli, models
 from lehr.cli.app import USAGE
 from lehr.cli.recipes import ARRAY, IMAGES, OPTIMIZERS, RECIPES, TABLE, recipe_for
-from lehr.data.catalog import SOURCES
+from lehr.data.published.catalog import SOURCES
 
 COMMANDS = sorted(
     command.name or command.callback.__name__ for command in cli.app.registered_commands

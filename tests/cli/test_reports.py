@@ -14,15 +14,15 @@ def runs(succeed):
 def test_train_ends_with_the_reports_path(succeed):
     lines = succeed(*QUICK, "--out", "a").splitlines()
     assert lines[-2:] == ["run folder: a", "report: a/report.html"]
-    assert "<html" in Path("a/report.html").read_text()
+    assert "<html" in Path("a/report.html").read_text(encoding="utf-8")
 
 
 def test_report_writes_the_page_again_from_the_folder_alone(succeed, runs):
     page = Path("a/report.html")
-    before = page.read_text()
+    before = page.read_text(encoding="utf-8")
     page.unlink()
     assert succeed("report", "a") == "report: a/report.html\n"
-    assert page.read_text() == before
+    assert page.read_text(encoding="utf-8") == before
 
 
 def test_compare_says_what_differs_and_where_they_part(succeed, runs):
@@ -30,7 +30,7 @@ def test_compare_says_what_differs_and_where_they_part(succeed, runs):
     assert "0.005" in out
     assert "0.01" in out
     assert out.splitlines()[-1] == "comparison: b/comparison.html"
-    assert "<html" in Path("b/comparison.html").read_text()
+    assert "<html" in Path("b/comparison.html").read_text(encoding="utf-8")
     succeed("compare", "a", "b", "--out", "c.html")
     assert Path("c.html").is_file()
 

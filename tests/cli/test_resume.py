@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from lehr import Callback
-from lehr.checkpoint_folder import CheckpointFolder
 from lehr.cli import job
 from lehr.cli.data_sum import data_sum
 from lehr.cli.fitting import resume_command
+from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
 QUICK = (
     "train",

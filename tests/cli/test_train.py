@@ -215,7 +215,7 @@ def test_damaged_mnist_files_are_named(refused, monkeypatch, tmp_path):
         Path("mnist", name).write_bytes(b"\x1f\x8bno gzip")
     monkeypatch.setenv("LEHR_DATA", str(tmp_path))
     assert re.match(
-        r"\S+mnist/train-images-idx3-ubyte\.gz must be a whole gzip file",
+        r".+mnist/train-images-idx3-ubyte\.gz must be a whole gzip file",
         refused("train", "mnist", code=1),
     )
 

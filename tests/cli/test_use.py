@@ -189,6 +189,12 @@ def edit(**changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def huge():
+    """A preparation that asks for a model of 16 GB."""
+    preparation = json.loads(Path("run/config.json").read_text())["preparation"]
+    return {**preparation, "size": [8192, 8192], "mode": "RGB", "mean": [0] * 3, "std": [1] * 3}
+
+
 def set_opt(name):
     settings = json.loads(Path("run/config.json").read_text())["settings"]
     edit(settings={**settings, "opt": name})
@@ -202,6 +208,14 @@ def set_opt(name):
         (lambda: edit(settings={}), r"run was not made by lehr train"),
         (lambda: edit(preparation=None), r"run does not say how its data were prepared"),
         (lambda: edit(preparation={"kind": "sound"}), r".*sound"),
+        (
+            lambda: set_opt(["adamw"]),
+            r"run was not made.* settings\.opt must be text; got \['adamw",
+        ),
+        (
+            lambda: edit(preparation=huge()),
+            r"the weights in run/model\.safetensors do not fit.* and ",
+        ),
         (lambda: set_opt("adm"), r"there is no optimizer 'adm'\. Did you mean adam"),
         (lambda: Path("run/model.safetensors").unlink(), r"run has no model\.safetensors"),
         (damage_weights, r".*model\.safetensors is damaged"),
@@ -213,6 +227,8 @@ def set_opt(name):
         "foreign",
         "unprepared",
         "kind",
+        "opt type",
+        "huge",
         "opt",
         "no weights",
         "bad",
@@ -271,7 +287,7 @@ def test_data_that_have_changed_are_not_divided_in_another_way_silently(refused,
 def test_data_of_another_kind_and_models_not_asked_for_are_refused(refused, trained):
     Path("t.csv").write_text("a,y\n1,2\n")
     message = refused("evaluate", "run", "t.csv", code=1)
-    assert re.search(r"trained on data of the kind image; \S+t\.csv is of the kind table", message)
+    assert re.search(r"trained on data of the kind image; .+t\.csv is of the kind table", message)
     message = refused("evaluate", "run", "--model", "nets.py:Net", code=1)
     assert message == "run was trained with resnet, which needs no --model. Leave it out."
 

@@ -15,10 +15,12 @@ from torch import nn
 import lehr.callbacks
 from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, accuracy
 from lehr.callbacks import Checkpoint
-from lehr.dispatch import METHODS, check, in_layers, in_phases
 from lehr.events import ACTIONS, EVENTS
+from lehr.loop.check import METHODS, check
+from lehr.loop.order import in_layers, in_phases
 from lehr.schedules import sched_lin
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 FOLDER = tempfile.TemporaryDirectory()
@@ -41,7 +43,7 @@ ARGUMENTS = {
 
 def discovered() -> list[type[Callback]]:
     found = {}
-    for module in pkgutil.iter_modules(lehr.callbacks.__path__, "lehr.callbacks."):
+    for module in pkgutil.walk_packages(lehr.callbacks.__path__, "lehr.callbacks."):
         for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(kind, Callback) and kind.__module__ == module.name:
                 found[name] = kind
@@ -177,7 +179,7 @@ class Watch(Callback):
 @pytest.mark.parametrize("stop", [3, 4, 6])
 @pytest.mark.parametrize("kind", ALL)
 def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, monkeypatch):
-    monkeypatch.setattr(lehr.callbacks.recorder, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
 
     def watched(arguments, folder, stop=-1):
         callback = kind(*arguments)
@@ -196,6 +198,40 @@ def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, mon
     assert first_difference({place: straight[place] for place in resumed}, resumed) is None
     moved = first_difference(straight[0, "epoch"], resumed[12, "epoch"]) is not None
     assert moved is (kind.__name__ in CHANGE_IN_A_FIT)
+
+
+def lies(callback: Callback) -> str | None:
+    """What a callback does not do again when it is made anew and given the state it declares."""
+    check = learner(callback).check_resume(epochs=2, batches=3)
+    return next((found for found in [check.repeats, *check.points.values()] if found), None)
+
+
+class Liar(Callback):
+    """Lowers lr at every third step, and says that nothing of it must survive a stop."""
+
+    state: tuple[str, ...] = ()
+
+    def begin_fit(self, run):
+        self.steps = 0
+
+    def after_step(self, run):
+        self.steps += 1
+        if self.steps % 3 == 0:
+            run.opt.param_groups[0]["lr"] *= 0.5
+
+
+class Honest(Liar):
+    state = ("steps",)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind.replays])
+def test_what_it_declares_is_all_that_it_needs(kind):
+    assert lies(make(kind)) is None
+
+
+def test_one_that_lies_about_its_state_is_found():
+    assert lies(Liar()) is not None
+    assert lies(Honest()) is None
 
 
 CHANGE_IN_A_FIT = {"CSVLog", "EarlyStopping", "JSONLLog", "Progress", "Recorder", "ReduceOnPlateau"}

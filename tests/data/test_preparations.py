@@ -9,8 +9,8 @@ def test_images():
 
 
 def test_tables():
-    from lehr.data.table_columns import NumberColumn
-    from lehr.data.table_preparation import TablePreparation
+    from lehr.data.tables.columns import NumberColumn
+    from lehr.data.tables.preparation import TablePreparation
 
     made = TablePreparation("species", ("a", "b"), (NumberColumn("size", 5.0, 2.0, 5.0),))
     assert preparation_from(made.to_dict()) == made
@@ -19,7 +19,7 @@ def test_tables():
 def test_arrays():
     import torch
 
-    from lehr.data.load_arrays import arrays
+    from lehr.data.array_sets.load import arrays
 
     made = arrays(torch.rand(20, 3), torch.arange(20) % 2).preparation
     assert preparation_from(made.to_dict()) == made

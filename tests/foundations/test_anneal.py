@@ -37,7 +37,7 @@ def sched_square(start, end, pos):
     return start + pos**2 * (end - start)
 
 
-def test_s96_an_annealer_makes_a_factory_of_schedules():
+def test_an_annealer_makes_a_factory_of_schedules():
     """A function of start, end and position becomes a factory that takes start and end and returns
     a function of the position."""
     schedule = sched_square(0, 8)
@@ -45,7 +45,7 @@ def test_s96_an_annealer_makes_a_factory_of_schedules():
     assert sched_square(0, 8) == schedule != sched_square(0, 4)
 
 
-def test_s97_a_straight_line():
+def test_a_straight_line_goes_from_start_to_end_in_proportion():
     """sched_lin(1, 2) is 1.3 at 0.3. With end and start exchanged in the slope it would be 0.7."""
     assert sched_lin(1, 2)(0.3) == 1.3
     assert 1 + 0.3 * (1 - 2) == 0.7
@@ -67,7 +67,7 @@ def sched_closure(start, end, pos):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_s98_signature_name_and_docstring_are_those_one_expects(name):
+def test_signature_name_and_docstring_are_those_one_expects(name):
     """Help on a schedule's factory shows (start, end), its own name and its docstring. The usual
     decorator loses the latter two; with functools.wraps it would show a third argument."""
     factory = getattr(anneal, name)
@@ -81,7 +81,7 @@ def test_s98_signature_name_and_docstring_are_those_one_expects(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_s98_schedules_can_be_pickled(name):
+def test_schedules_can_be_pickled(name):
     """A schedule that went through pickle is the same function; so is a combination. The usual
     closure cannot be pickled."""
     schedule = getattr(anneal, name)(2, 0.01)
@@ -102,14 +102,14 @@ TABLE = {  # from 2 to 0.01
 
 
 @pytest.mark.parametrize("pos", TABLE)
-def test_s99_s101_the_table_from_2_to_001(pos):
+def test_line_cosine_and_exponential_from_2_to_001_at_each_quarter(pos):
     """The straight line, the cosine and the exponential from 2 to 0.01 at each quarter."""
     values = [make(2, 0.01)(pos) for make in (sched_lin, sched_cos, sched_exp)]
     assert values == pytest.approx(TABLE[pos], abs=5e-7)
     assert all(type(value) is float for value in values)
 
 
-def test_s99_the_cosine_leaves_and_arrives_flat():
+def test_the_cosine_leaves_and_arrives_flat():
     """Half a cosine hardly moves at its ends and passes the middle halfway. With the cosine of
     π·pos in place of π·(1 − pos) it would begin where it should end."""
     schedule = sched_cos(2, 0.01)
@@ -119,13 +119,13 @@ def test_s99_the_cosine_leaves_and_arrives_flat():
 
 
 @given(POSITIONS, ENDS, ENDS)
-def test_s100_a_constant_stays_at_its_start(pos, start, end):
+def test_a_constant_stays_at_its_start(pos, start, end):
     """sched_no is its start at every position, whatever its end."""
     assert sched_no(start, end)(pos) == start
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (1, 0), (-1, 2), (2, -1), (0, 0)])
-def test_s101_an_exponential_neither_reaches_nor_passes_zero(start, end):
+def test_an_exponential_neither_reaches_nor_passes_zero(start, end):
     """Ends of two signs, or an end of 0, are refused when the schedule is made. Unchecked, the
     formula divides by 0, falls to 0 at once, or turns complex."""
     with pytest.raises(ValueError, match="start and end must have one sign"):
@@ -142,7 +142,7 @@ def test_s101_an_exponential_neither_reaches_nor_passes_zero(start, end):
 
 
 @given(POSITIONS, POSITIVE, POSITIVE)
-def test_s101_an_exponential_changes_by_one_factor(pos, start, end):
+def test_an_exponential_changes_by_one_factor(pos, start, end):
     """Equal steps multiply by equal factors, for positive and for negative ends."""
     for sign in (1, -1):
         schedule = sched_exp(sign * start, sign * end)
@@ -151,7 +151,7 @@ def test_s101_an_exponential_changes_by_one_factor(pos, start, end):
 
 @pytest.mark.parametrize("name", NAMES)
 @given(pos=POSITIONS, start=ENDS, end=ENDS)
-def test_s99_s101_equal_to_the_products(name, pos, start, end):
+def test_every_schedule_equals_the_librarys(name, pos, start, end):
     """The four schedules give the values of `lehr.schedules`, at any position and between any
     ends, and are exact at both."""
     assume(name != "sched_exp" or start * end > 0)
@@ -163,7 +163,7 @@ def test_s99_s101_equal_to_the_products(name, pos, start, end):
     assert getattr(anneal, name)(1.0, 3.0)(0.3) not in others
 
 
-def test_s102_one_cycle_is_two_cosines_that_meet():
+def test_one_cycle_is_two_cosines_that_meet():
     """A list of two schedules: up from start to high, then down to end."""
     up, down = cos_1cycle_anneal(0.3, 0.6, 0.2)
     assert (up(0), up(1), down(0), down(1)) == (0.3, 0.6, 0.6, 0.2)
@@ -181,7 +181,7 @@ def printed_combine(pcts, scheds):
     return at
 
 
-def test_s103_phases_run_over_their_own_shares():
+def test_phases_run_over_their_own_shares():
     """A combination of shares 0.3 and 0.7 takes these values, each a Python float and the last
     exact; the usual combination returns tensors."""
     f = combine_scheds([0.3, 0.7], cos_1cycle_anneal(0.3, 0.6, 0.2))
@@ -194,7 +194,7 @@ def test_s103_phases_run_over_their_own_shares():
     assert isinstance(printed_combine([0.3, 0.7], lines)(0.5), torch.Tensor)
 
 
-def test_s103_any_number_of_phases():
+def test_any_number_of_phases_can_be_combined():
     """Three lines of shares 0.2, 0.3, 0.5 are 2.2 at 0.6 and 2.5 at 0.75; the usual combination,
     repaired for two phases only, gives 2.3333 and 2.8333."""
     lines = [sched_lin(0, 1), sched_lin(1, 2), sched_lin(2, 3)]
@@ -206,7 +206,7 @@ def test_s103_any_number_of_phases():
 
 
 @pytest.mark.parametrize("pcts", [[0.7, 0.2, 0.1], [0.1] * 10])
-def test_s103_shares_whose_rounded_sum_misses_1_are_accepted(pcts):
+def test_shares_whose_rounded_sum_misses_1_are_accepted(pcts):
     """These shares add up to 0.9999999999999999 in floats, and are fine; the end is still exact and
     every join is the beginning of the later phase."""
     assert sum(pcts) == 0.9999999999999999 != 1
@@ -219,14 +219,14 @@ def test_s103_shares_whose_rounded_sum_misses_1_are_accepted(pcts):
 @pytest.mark.parametrize(
     ("pcts", "count"), [([0.3, 0.6], 2), ([0.5, 0.5], 3), ([], 0), ([1.5, -0.5], 2), ([1, 0], 2)]
 )
-def test_s103_shares_that_are_none_are_refused(pcts, count):
+def test_shares_that_are_not_positive_or_do_not_sum_to_1_are_refused(pcts, count):
     """Shares that are not above 0, miss 1 in sum or are too few or many are an error."""
     with pytest.raises(ValueError, match="pcts must be above 0, sum to 1"):
         combine_scheds(pcts, [sched_lin(0, 1)] * count)
 
 
 @given(POSITIONS, st.lists(st.integers(1, 20), min_size=1, max_size=6))
-def test_s103_equal_to_the_products_combination(pos, parts):
+def test_every_combination_equals_the_librarys(pos, parts):
     """Any shares give the values of `lehr.schedules` at any position."""
     pcts = [part / sum(parts) for part in parts]
     ends = [(i + 0.5, 2.0 * i) for i in range(len(parts))]
@@ -241,7 +241,7 @@ def recorded(learn, *cbs, epochs=3):
     return recorder
 
 
-def test_s89_every_training_batch_is_recorded(make_learner):
+def test_every_training_batch_is_recorded(make_learner):
     """Three epochs of 98 batches give 294 learning rates and 294 losses, none of the validation
     batches, as plain numbers. A recorder that does not look at the pass has 324."""
 
@@ -258,7 +258,7 @@ def test_s89_every_training_batch_is_recorded(make_learner):
     assert len(careless.losses) == 324
 
 
-def test_s89_the_rate_is_that_of_the_last_group(make_learner):
+def test_the_rate_is_that_of_the_last_group(make_learner):
     """With one group its rate is recorded, with two the last one's. Group number 1, which is often
     meant, does not exist in the first case."""
     learn = make_learner()
@@ -270,7 +270,7 @@ def test_s89_the_rate_is_that_of_the_last_group(make_learner):
     assert recorded(learn, epochs=1).lrs == [0.3, 0.3]
 
 
-def test_s90_the_recorded_rates_are_the_schedules(make_learner):
+def test_the_recorded_rates_are_those_of_the_schedule(make_learner):
     """The rate of batch i of 294 is f(i/294); the position begins at 0, ends at 0.996599 and never
     reaches 1. Nothing is set in validation."""
     positions = []
@@ -288,7 +288,7 @@ def test_s90_the_recorded_rates_are_the_schedules(make_learner):
 
 
 @pytest.mark.parametrize("pname", ["lr", "momentum", "weight_decay", "dampening"])
-def test_s90_any_number_of_any_group_can_be_driven(make_learner, pname):
+def test_any_hyper_parameter_of_every_group_can_be_driven(make_learner, pname):
     """Every group's value follows the schedule, whatever its name in torch's optimizer."""
     learn = make_learner(4)
     weights, *others = learn.model.parameters()
@@ -304,7 +304,7 @@ def test_s90_any_number_of_any_group_can_be_driven(make_learner, pname):
     assert seen == [pytest.approx([value] * 2) for value in (0.4, 0.3, 0.2, 0.1)]
 
 
-def test_s90_a_name_that_no_group_has_is_refused(make_learner):
+def test_a_name_that_no_group_has_is_refused(make_learner):
     """A misspelt hyper-parameter is an error, not a new entry that no optimizer reads."""
     learn = make_learner()
     with pytest.raises(ValueError, match="pname must be in all groups; got 'lrr'"):
@@ -312,7 +312,7 @@ def test_s90_a_name_that_no_group_has_is_refused(make_learner):
     assert "lrr" not in learn.opt.param_groups[0]
 
 
-def test_s91_rate_and_momentum_move_together(make_learner):
+def test_rate_and_momentum_move_together(make_learner):
     """One fit drives lr and momentum by two schedules at once, each in its own way."""
     learn, momenta = make_learner(10), []
     learn.opt = torch.optim.SGD(learn.model.parameters(), lr=0.1, momentum=0.9)
@@ -331,7 +331,7 @@ def test_s91_rate_and_momentum_move_together(make_learner):
     assert recorder.lrs.index(max(recorder.lrs)) == momenta.index(min(momenta)) == 3
 
 
-def test_s92_the_first_recorded_rate_is_the_schedules_first(make_learner):
+def test_the_first_recorded_rate_is_the_first_of_the_schedule(make_learner):
     """The scheduler acts after the counter and before the recorder looks, wherever they stand in
     the list. A recorder that looks as the batch begins would see the rate of before."""
 
@@ -351,7 +351,7 @@ def test_s92_the_first_recorded_rate_is_the_schedules_first(make_learner):
     assert ParamScheduler("lr", sched_no(1, 1))._order > AvgStatsCallback()._order
 
 
-def test_s104_tensors_have_ndim_and_recordings_can_be_plotted(make_learner):
+def test_tensors_have_ndim_and_schedules_take_positions_from_a_tensor(make_learner):
     """A tensor says how many dimensions it has, with nothing patched; a schedule maps over the
     positions in a tensor."""
     assert "ndim" in dir(torch.Tensor)

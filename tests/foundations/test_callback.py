@@ -25,7 +25,7 @@ def quiet(*args):
     """Reports nothing."""
 
 
-def test_s84_a_callbacks_name_is_its_class_in_snake_case():
+def test_a_callbacks_name_is_its_class_in_snake_case():
     """The suffix is left out: train_eval, avg_stats; a plain Callback is called callback."""
     assert TrainEvalCallback().name == "train_eval"
     assert AvgStatsCallback().name == "avg_stats"
@@ -41,7 +41,7 @@ class Recursive:
         return getattr(self.run, name)
 
 
-def test_s84_an_unknown_attribute_is_an_attribute_error_also_before_attachment():
+def test_an_unknown_attribute_is_an_attribute_error_also_before_attachment():
     """Reading what neither callback nor runner has says so, attached or not, and after copying and
     unpickling. Written without care, the fall-through never ends."""
     cb = AvgStatsCallback()
@@ -58,7 +58,7 @@ def test_s84_an_unknown_attribute_is_an_attribute_error_also_before_attachment()
         copy.deepcopy(Recursive())
 
 
-def test_s84_an_attached_callback_survives_copy_and_pickle(make_learner):
+def test_an_attached_callback_survives_copy_and_pickle(make_learner):
     """With its runner, and all that the runner holds."""
     run = Runner(AvgStatsCallback(accuracy, report=quiet))
     run.fit(1, make_learner())
@@ -68,7 +68,7 @@ def test_s84_an_attached_callback_survives_copy_and_pickle(make_learner):
         assert again.avg_stats.valid_stats.avg_stats == run.avg_stats.valid_stats.avg_stats
 
 
-def test_s84_reading_falls_through_and_writing_goes_through_run(make_learner):
+def test_reading_falls_through_and_writing_goes_through_run(make_learner):
     """A callback that changes the batch writes to the runner; written to itself, the change would
     only hide the batch from the callback and the model would not see it."""
 
@@ -89,7 +89,7 @@ def test_s84_reading_falls_through_and_writing_goes_through_run(make_learner):
     assert seen[Shadow] > 0
 
 
-def test_s85_the_counters_and_the_mode(make_learner):
+def test_counters_and_mode_follow_the_batches(make_learner):
     """After k of m training batches n_epochs is epoch + k/m exactly; n_iter counts training batches
     only; the model trains and is evaluated in turn."""
     seen = []
@@ -111,7 +111,7 @@ def test_s85_the_counters_and_the_mode(make_learner):
     assert run.n_iter == 6
 
 
-def test_s85_the_position_of_the_last_batch(make_learner):
+def test_the_last_batch_begins_below_the_number_of_epochs(make_learner):
     """With 98 batches in an epoch, the last of three epochs begins at n_epochs = 2.98980."""
     positions = []
 
@@ -138,7 +138,7 @@ def averaged(*pairs):
     return metric
 
 
-def test_s86_averages_are_weighted_by_the_size_of_the_batch():
+def test_averages_are_weighted_by_the_size_of_the_batch():
     """78 batches of 128 with value 1 and one of 16 with value 0 average to 0.9984, 0.6 over 32 and
     0.9 over 2 to 0.617647; unweighted these would be 0.98734 and 0.75."""
     for pairs, weighted, unweighted in (
@@ -151,7 +151,7 @@ def test_s86_averages_are_weighted_by_the_size_of_the_batch():
         assert averaged(*pairs) != pytest.approx(mean, abs=1e-3)
 
 
-def test_s86_the_figures_of_both_passes_and_their_report(make_learner):
+def test_one_line_reports_the_figures_of_both_passes(make_learner):
     """After each epoch one line tells both passes' averages. The validation figures are those of
     the trained weights; the training figures were gathered while the weights moved, so at first
     they are behind what the same data give afterwards."""
@@ -171,7 +171,7 @@ class SkipValidation(Callback):
         return True
 
 
-def test_s86_a_pass_without_batches_has_no_average(make_learner):
+def test_a_pass_without_batches_has_no_average(make_learner):
     """The figure of a pass that saw nothing is not a number, never that of another epoch."""
     run = Runner([AvgStatsCallback(report=quiet), SkipValidation()])
     run.fit(1, make_learner())
@@ -179,7 +179,7 @@ def test_s86_a_pass_without_batches_has_no_average(make_learner):
     assert run.avg_stats.train_stats.avg_stats[0] > 0
 
 
-def test_s88_listify():
+def test_listify_makes_a_list_of_whatever_it_is_given():
     """None gives no items, a list stays, a string and a single thing are one item, and any other
     iterable gives its items."""
     given = [1, 2]

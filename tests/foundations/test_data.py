@@ -67,7 +67,7 @@ def test_our_sampler_and_collate_drive_torchs_loader():
 @pytest.mark.parametrize(
     ("n", "bs", "batches", "last"), [(50_000, 64, 782, 16), (128, 64, 2, 64), (0, 64, 0, None)]
 )
-def test_s30_slices_cover_the_data_once(n, bs, batches, last):
+def test_slices_cover_the_data_once(n, bs, batches, last):
     """50,000 items in slices of 64 make 782 batches with 16 in the last; 128 items make exactly 2,
     and none make none. With ``n // bs + 1`` there would be an empty third.
     """
@@ -80,7 +80,7 @@ def test_s30_slices_cover_the_data_once(n, bs, batches, last):
         assert n // bs + 1 == 3
 
 
-def test_s47_a_dataset_pairs_inputs_and_targets():
+def test_a_dataset_pairs_inputs_and_targets():
     """A dataset has a length, and an integer, a slice or a list of integers picks both halves."""
     ds = Dataset(torch.rand(100, 784), torch.arange(100) % 10)
     assert len(ds) == 100
@@ -93,13 +93,13 @@ def test_s47_a_dataset_pairs_inputs_and_targets():
     assert ds[7][1] == 7
 
 
-def test_s47_halves_of_another_length_are_refused():
+def test_inputs_and_targets_of_unequal_length_are_refused():
     """Inputs and targets that do not pair up are refused when the dataset is made."""
     with pytest.raises(ValueError, match="x and y must be as long; got 3 and 2"):
         Dataset(torch.zeros(3), torch.zeros(2))
 
 
-def test_s48_dataset_slices_are_the_batches_of_slicing_both_tensors():
+def test_dataset_slices_are_the_batches_of_slicing_both_tensors():
     """Slicing the dataset gives the very batches that slicing inputs and targets by hand gives."""
     ds, bs = numbered(150), 64
     n = len(ds)
@@ -108,7 +108,7 @@ def test_s48_dataset_slices_are_the_batches_of_slicing_both_tensors():
     assert not equal(SliceLoader(ds, bs), by_hand[:-1])
 
 
-def test_s49_a_loader_can_be_read_again_and_knows_its_length():
+def test_a_loader_can_be_read_again_and_knows_its_length():
     """A loader gives the same batches each time it is read, and its length is ceil(n / bs)."""
     loader = SliceLoader(Dataset(torch.rand(130, 784), torch.arange(130)), 64)
     xb, yb = next(iter(loader))
@@ -133,7 +133,7 @@ class Counting:
         return torch.tensor([1.0]), torch.tensor(0)
 
 
-def test_s50_loaders_are_generators_that_read_no_further_than_asked():
+def test_loaders_are_generators_that_read_no_further_than_asked():
     """The first of many batches is ready after reading its own items only."""
     for make, reads in ((SliceLoader, 1), (lambda ds, bs: DataLoader(ds, Sampler(ds, bs)), 4)):
         ds = Counting(1000)
@@ -146,7 +146,7 @@ def test_s50_loaders_are_generators_that_read_no_further_than_asked():
         assert ds.reads == 3 * reads
 
 
-def test_s52_a_sampler_yields_every_index_once():
+def test_a_sampler_yields_every_index_once():
     """Ten indices in threes are [0 1 2][3 4 5][6 7 8][9]; shuffled, each comes once, in another
     order on every pass, which a seeded generator repeats.
     """
@@ -159,7 +159,7 @@ def test_s52_a_sampler_yields_every_index_once():
     assert list(itertools.chain(*again)) == first
 
 
-def test_s52_without_a_generator_torchs_default_one_decides():
+def test_without_a_generator_torchs_default_one_decides():
     """The order of an unseeded sampler is governed by ``torch.manual_seed``."""
     orders = []
     for seed in (1, 1, 2):
@@ -168,14 +168,14 @@ def test_s52_without_a_generator_torchs_default_one_decides():
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_s53_collate_stacks_items():
+def test_collate_stacks_items():
     """64 items of shape (784,) and their labels become tensors of shapes (64, 784) and (64,)."""
     xb, yb = collate([(torch.full((784,), float(i)), i) for i in range(64)])
     assert (xb.shape, yb.shape, yb.dtype) == ((64, 784), (64,), torch.int64)
     assert torch.equal(xb[:, 0].long(), yb)
 
 
-def test_s53_ragged_items_raise_an_error_that_names_their_shapes():
+def test_ragged_items_raise_an_error_that_names_their_shapes():
     """Items of several shapes raise an error that names the shapes and a way out."""
     items = [(torch.zeros(784), 0), (torch.zeros(783), 1)]
     with pytest.raises(ValueError, match=r"inputs .* one shape; got \[\(783,\), \(784,\)\]") as e:
@@ -185,7 +185,7 @@ def test_s53_ragged_items_raise_an_error_that_names_their_shapes():
         collate([(torch.zeros(1), [1]), (torch.zeros(1), [1, 2])])
 
 
-def test_s54_the_second_loader_follows_its_sampler():
+def test_the_second_loader_follows_its_sampler():
     """The order of batches is the sampler's; in plain order they equal the slices."""
     ds = numbered(10)
     assert targets(DataLoader(ds, [[9, 0], [5]])) == [[9, 0], [5]]
@@ -196,7 +196,7 @@ def test_s54_the_second_loader_follows_its_sampler():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_s55_workers_of_torchs_loader_give_the_same_samples():
+def test_workers_of_torchs_loader_give_the_same_samples():
     """torch's loader over our dataset reads the same set of samples with and without workers."""
     ds = numbered(50)
     alone = torch_data.DataLoader(ds, batch_size=7, shuffle=True)
@@ -205,7 +205,7 @@ def test_s55_workers_of_torchs_loader_give_the_same_samples():
     assert read == sorted(itertools.chain(*targets(alone))) == list(range(50))
 
 
-def test_s56_drop_last_leaves_out_the_short_batch_of_training_only():
+def test_drop_last_leaves_out_the_short_batch_of_training_only():
     """Dropping the short last batch leaves 781 of 782, all of 64; validation sees all 10,000."""
     x = torch.zeros(50_000, 1)
     train_ds, valid_ds = Dataset(x, x[:, 0]), Dataset(x[:10_000], x[:10_000, 0])
@@ -217,7 +217,7 @@ def test_s56_drop_last_leaves_out_the_short_batch_of_training_only():
     assert (len(kept), kept[-1]) == (782, 16)
 
 
-def test_s57_get_dls_shuffles_training_and_doubles_the_batch_of_validation():
+def test_get_dls_shuffles_training_and_doubles_the_batch_of_validation():
     """50,000 and 10,000 items at 64 make 782 and 79 batches; only training is shuffled."""
     train_ds, valid_ds = numbered(50_000), numbered(10_000)
     train_dl, valid_dl = get_dls(train_ds, valid_ds, 64)

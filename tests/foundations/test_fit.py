@@ -87,7 +87,7 @@ def test_the_loop_equals_one_written_with_torch(digits):
     assert not torch.allclose(twin[2].bias, learn.model[2].bias, rtol=0, atol=2e-4)
 
 
-def test_s31_the_loss_falls_below_07_only_if_parameters_are_really_updated(digits):
+def test_the_loss_falls_below_07_only_if_parameters_are_really_updated(digits):
     """Two epochs of the update p -= p.grad * lr bring the loss of digits under 0.7; assigning
     p = p.grad * lr leaves it exactly where it was, above 2.
     """
@@ -107,7 +107,7 @@ def test_s31_the_loss_falls_below_07_only_if_parameters_are_really_updated(digit
 
 
 @pytest.mark.slow
-def test_s41_a_guard_on_accuracy_holds_for_nearly_every_seed_and_catches_bugs(digits):
+def test_a_guard_on_accuracy_holds_for_nearly_every_seed_and_catches_bugs(digits):
     """At least 99 of 100 seeds get more than 0.7 of the validation digits right after 3 epochs, and
     none does with the step's sign wrong or with shuffled labels.
     """
@@ -136,7 +136,7 @@ class NeverCleared(Optimizer):
 
 @pytest.mark.slow
 @NEEDS_MNIST
-def test_s41_the_guard_catches_a_missing_zero_grad_on_mnist(mnist):
+def test_the_guard_catches_a_missing_zero_grad_on_mnist(mnist):
     """Never clearing the gradients, at lr 0.5, fails the guard on MNIST that clearing passes."""
     train_ds, valid_ds = mnist
     part = Dataset(*train_ds[:12_800]), Dataset(*valid_ds[:2000])
@@ -148,7 +148,7 @@ def test_s41_the_guard_catches_a_missing_zero_grad_on_mnist(mnist):
         assert not told(broken)[0][1] > 0.7
 
 
-def test_s51_a_batch_is_five_steps_in_order():
+def test_a_batch_is_five_steps_in_order():
     """Predict, loss, gradients, update, reset: a batch makes exactly these calls, in this order."""
     calls = []
 
@@ -181,7 +181,7 @@ def tiny(model, train_batches=2, valid_batches=1) -> Learner:
     return Learner(model, Optimizer(params, 0.1), cross_entropy, bunch)
 
 
-def test_s58_the_mode_is_training_in_one_half_and_not_in_the_other():
+def test_the_mode_is_training_in_one_half_and_not_in_the_other():
     """The training flag is up for training batches, down for validation ones without gradients,
     and up again in the next epoch.
     """
@@ -191,7 +191,7 @@ def test_s58_the_mode_is_training_in_one_half_and_not_in_the_other():
 
 
 @pytest.mark.parametrize("switch", [True, False])
-def test_s58_validation_drops_nothing_and_updates_no_statistics(switch):
+def test_validation_drops_nothing_and_updates_no_statistics(switch):
     """In evaluation mode dropout passes everything on and BatchNorm's running statistics stay as
     they are; if the mode were not switched, they would move.
     """
@@ -207,7 +207,7 @@ def test_s58_validation_drops_nothing_and_updates_no_statistics(switch):
     assert (first == second) is switch
 
 
-def test_s59_an_epoch_reports_a_line_and_the_last_results_return(digits):
+def test_an_epoch_reports_a_line_and_the_last_results_return(digits):
     """A fit of 2 epochs reports 2 lines and returns the last epoch's loss and accuracy; one of
     none trains nothing, reports nothing and returns None.
     """
@@ -221,13 +221,13 @@ def test_s59_an_epoch_reports_a_line_and_the_last_results_return(digits):
     assert torch.equal(learn.model[0].weight, before)
 
 
-def test_s59_a_line_is_printed_by_default(digits, capsys):
+def test_a_line_is_printed_by_default(digits, capsys):
     """A fit prints its lines unless it is told what else to do with them."""
     fit(1, learner(digits))
     assert capsys.readouterr().out.startswith("epoch 0: valid loss ")
 
 
-def test_s59_validation_keeps_no_graph():
+def test_validation_keeps_no_graph():
     """No prediction of validation records gradients, and none outlives its batch: memory is flat.
     A sum of losses as tensors, outside no_grad, keeps every batch's graph.
     """
@@ -249,7 +249,7 @@ def test_s59_validation_keeps_no_graph():
     assert all(graphs[50:])
 
 
-def test_s60_unequal_batches_are_weighted_by_their_size():
+def test_unequal_batches_are_weighted_by_their_size():
     """78 batches of 128 with a loss of 1 and one of 16 with 0 average to 0.9984, not to 78/79 =
     0.98734; 0.6 on 32 items and 0.9 on 2 to 0.617647, not to 0.75.
     """
@@ -264,7 +264,7 @@ def test_a_validation_without_batches_is_an_error():
         validate(tiny(Modes(), 1, 0))
 
 
-def test_s63_what_is_changed_in_a_learner_counts_at_once():
+def test_what_is_changed_in_a_learner_counts_at_once():
     """The fields of a Learner can be replaced during a fit: the next batch uses the new loss."""
     used = []
 
@@ -283,7 +283,7 @@ def test_s63_what_is_changed_in_a_learner_counts_at_once():
     assert used == ["first", "second", "second"]
 
 
-def test_s64_a_bunch_leads_to_the_datasets_of_its_loaders(digits):
+def test_a_bunch_leads_to_the_datasets_of_its_loaders(digits):
     """``train_ds`` and ``valid_ds`` are the very datasets of the loaders, and cannot be set."""
     assert digits.train_ds is digits.train_dl.dataset
     assert digits.valid_ds is digits.valid_dl.dataset
@@ -292,7 +292,7 @@ def test_s64_a_bunch_leads_to_the_datasets_of_its_loaders(digits):
         digits.train_ds = None
 
 
-def test_s65_get_model_fits_the_data():
+def test_get_model_fits_the_data():
     """For vectors of 784 and 10 classes `get_model` makes 784-50-10, and SGD with lr 0.5."""
     ds = Dataset(torch.rand(4, 784), torch.arange(4))
     model, opt = get_model(DataBunch(SliceLoader(ds, 2), None, 10))
@@ -304,14 +304,14 @@ def test_s65_get_model_fits_the_data():
 
 
 @pytest.mark.parametrize(("shape", "c"), [((4, 1, 28, 28), 10), ((4, 784), None)])
-def test_s65_get_model_says_what_the_data_lack(shape, c):
+def test_get_model_says_what_the_data_lack(shape, c):
     """Images and an unknown number of classes are refused with what would do."""
     ds = Dataset(torch.rand(shape), torch.arange(4))
     with pytest.raises(ValueError, match="data must have vectors as items and say c"):
         get_model(DataBunch(SliceLoader(ds, 2), None, c))
 
 
-def test_s66_a_learner_runs_nothing_when_it_is_made(digits):
+def test_a_learner_runs_nothing_when_it_is_made(digits):
     """Making a Learner calls neither model nor loss nor data; `get_model` fills its first two."""
 
     def never(*args):
@@ -324,7 +324,7 @@ def test_s66_a_learner_runs_nothing_when_it_is_made(digits):
     assert (learn.model, learn.opt) == (model, opt)
 
 
-def test_s67_the_whole_set_up_takes_few_lines():
+def test_the_whole_set_up_takes_few_lines():
     """From four tensors to a trained model in 8 lines, with the number of classes an int."""
     x, y = torch.rand(200, 6), torch.arange(200) % 10
     nh, bs = 50, 64
@@ -339,7 +339,7 @@ def test_s67_the_whole_set_up_takes_few_lines():
     assert type(train_ds.y.max() + 1) is not int  # what leaving out item() gives
 
 
-def test_s68_a_property_is_read_without_parentheses(digits):
+def test_a_property_is_read_without_parentheses(digits):
     """``bunch.train_ds`` is the dataset itself, nothing to be called."""
     assert isinstance(digits.train_ds, Dataset)
     assert not callable(digits.train_ds)
@@ -348,7 +348,7 @@ def test_s68_a_property_is_read_without_parentheses(digits):
 
 @pytest.mark.slow
 @NEEDS_MNIST
-def test_s48_an_epoch_over_slices_of_mnist_gets_most_right(mnist):
+def test_an_epoch_over_slices_of_mnist_gets_most_right(mnist):
     """One epoch over the 50,000 images in order, at lr 0.5 and 64 a batch, gets more than 0.9 of
     the validation images right; an untrained model about a tenth.
     """
@@ -365,7 +365,7 @@ def test_s48_an_epoch_over_slices_of_mnist_gets_most_right(mnist):
 
 @pytest.mark.slow
 @NEEDS_MNIST
-def test_s55_torchs_loader_trains_as_well_with_samplers_as_with_defaults(mnist):
+def test_torchs_loader_trains_as_well_with_samplers_as_with_defaults(mnist):
     """torch's loader gets more than 0.7 right after an epoch, given samplers or ``shuffle``."""
     from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
@@ -382,7 +382,7 @@ def test_s55_torchs_loader_trains_as_well_with_samplers_as_with_defaults(mnist):
 
 @pytest.mark.slow
 @NEEDS_MNIST
-def test_s59_five_epochs_of_mnist_end_where_they_were_published(mnist):
+def test_five_epochs_of_mnist_end_where_they_were_published(mnist):
     """Five shuffled epochs at lr 0.5 reach more than 0.9 in each, and more than 0.96 in the best;
     published were 0.9664 and 0.9657.
     """
@@ -395,7 +395,7 @@ def test_s59_five_epochs_of_mnist_end_where_they_were_published(mnist):
 
 @pytest.mark.slow
 @NEEDS_MNIST
-def test_s69_one_epoch_of_mnist_gives_the_published_accuracy(mnist):
+def test_one_epoch_of_mnist_gives_the_published_accuracy(mnist):
     """One epoch at 64 a batch and lr 0.5 gets 0.937 to 0.945 right as published: the median of
     three seeds is not below, and none is above 0.97.
     """

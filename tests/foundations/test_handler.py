@@ -113,7 +113,7 @@ def equal(first, second):
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_s70_a_callback_that_does_nothing_changes_nothing(make_learner):
+def test_a_callback_that_does_nothing_changes_nothing(make_learner):
     """With a do-nothing callback the weights are, bit for bit, those of the loop without events."""
     plain, watched, untrained = make_learner(), make_learner(), make_learner()
     fit.fit(2, plain, report=lambda line: None)
@@ -125,7 +125,7 @@ def test_s70_a_callback_that_does_nothing_changes_nothing(make_learner):
     assert not equal(weights(plain), weights(hindered))
 
 
-def test_s70_a_callback_keeps_what_it_is_told(make_learner):
+def test_a_callback_keeps_what_it_is_told(make_learner):
     """A callback keeps the Learner, the epoch's number, the batch and the loss."""
     learn, cb = make_learner(), Callback()
     handler.fit(2, learn, CallbackHandler([cb]))
@@ -162,7 +162,7 @@ WITHOUT = {  # what is left of an epoch of one batch in each pass, if somebody o
 
 
 @pytest.mark.parametrize("event", WITHOUT)
-def test_s71_false_skips_what_follows_the_event(make_learner, event):
+def test_false_skips_what_follows_the_event(make_learner, event):
     """False at an event skips exactly what follows it, for each of the events; `after_fit` is
     called in any case. The naive loop leaves `after_fit` out where training or the first epoch is
     refused, and steps over `after_backward` to `after_step` and clears the gradients there."""
@@ -173,7 +173,7 @@ def test_s71_false_skips_what_follows_the_event(make_learner, event):
         assert naive == expected[:-1]
     elif event == "after_backward":
         assert naive[4:7] == ["after_backward", "after_step", "zero_grad"]
-    else:  # it differs in what S73 tells, only: validation losses are heard by nobody
+    else:  # it differs in one thing only: validation losses are heard by nobody
         deaf = [
             name
             for i, name in enumerate(expected)
@@ -182,18 +182,18 @@ def test_s71_false_skips_what_follows_the_event(make_learner, event):
         assert naive == deaf
 
 
-def test_s71_an_objection_of_after_fit_has_no_effect(make_learner):
+def test_an_objection_of_after_fit_has_no_effect(make_learner):
     """The fit is over when `after_fit` is called: False there changes nothing."""
     assert logged(make_learner(), "after_fit") == logged(make_learner())
 
 
-def test_s71_two_epochs_after_an_objection(make_learner):
+def test_an_objection_skips_an_epoch_as_it_begins_and_ends_the_fit_after_it(make_learner):
     """False at `begin_epoch` goes on with the next epoch, False at `after_epoch` ends the fit."""
     assert logged(make_learner(), "begin_epoch", epochs=3).count("begin_epoch") == 3
     assert logged(make_learner(), "after_epoch", epochs=3).count("begin_epoch") == 1
 
 
-def test_s71_false_at_after_backward_accumulates(make_learner):
+def test_false_at_after_backward_accumulates(make_learner):
     """Two batches of which the first objects after backward make one step with the sum of their
     gradients. The naive loop clears the first batch's gradient although nothing was stepped."""
 
@@ -216,7 +216,7 @@ def test_s71_false_at_after_backward_accumulates(make_learner):
     assert not equal(weights(naive), weights(by_hand))
 
 
-def test_s72_every_callback_is_asked_even_after_an_objection(make_learner):
+def test_every_callback_is_asked_even_after_an_objection(make_learner):
     """The second callback hears an event to which the first objects. With a short-circuit "and" it
     does not."""
     heard = {}
@@ -228,7 +228,7 @@ def test_s72_every_callback_is_asked_even_after_an_objection(make_learner):
 
 
 @pytest.mark.parametrize("objecting", [(True, False), (False, True)])
-def test_s72_one_objection_is_enough(make_learner, objecting):
+def test_one_objection_is_enough(make_learner, objecting):
     """Answers are combined with "and": whoever objects, first or last, the batch is skipped."""
     learn = make_learner()
     before = weights(learn)
@@ -237,7 +237,7 @@ def test_s72_one_objection_is_enough(make_learner, objecting):
     assert equal(weights(learn), before)
 
 
-def test_s72_a_forgotten_answer_is_an_error_that_says_so(make_learner):
+def test_a_forgotten_answer_is_an_error_that_says_so(make_learner):
     """An event that returns nothing is refused with a message. Naively None counts as an objection:
     no step is made while the gradients are cleared after each of 98 batches."""
 
@@ -253,7 +253,7 @@ def test_s72_a_forgotten_answer_is_an_error_that_says_so(make_learner):
     assert (log.count("step"), log.count("zero_grad")) == (0, 98)
 
 
-def test_s72_the_model_trains_in_one_pass_and_is_evaluated_in_the_other(make_learner):
+def test_the_model_trains_in_one_pass_and_is_evaluated_in_the_other(make_learner):
     """The model is in training mode in training batches, in evaluation mode in validation."""
     modes = []
 
@@ -266,7 +266,7 @@ def test_s72_the_model_trains_in_one_pass_and_is_evaluated_in_the_other(make_lea
     assert modes == [(True, True), (True, True), (False, False)] * 2
 
 
-def test_s73_validation_losses_reach_the_callbacks(make_learner):
+def test_validation_losses_reach_the_callbacks(make_learner):
     """Of 98 training and 10 validation batches a callback hears 108 losses; where validation is
     made by objecting on the handler's side, it hears 98."""
     log = logged(make_learner(98, 10))
@@ -275,7 +275,7 @@ def test_s73_validation_losses_reach_the_callbacks(make_learner):
     assert logged(make_learner(98, 10), naive=True).count("after_loss") == 98
 
 
-def test_s74_a_stop_ends_the_fit(make_learner):
+def test_a_stop_ends_the_fit(make_learner):
     """With a stop after step 10, a fit of three epochs reports 1 to 10. Where reading the flag
     clears it, only the pass ends, and the same fit reports 1 to 12."""
     numbers, naive = [], []
@@ -289,7 +289,7 @@ def test_s74_a_stop_ends_the_fit(make_learner):
 
 
 @pytest.mark.parametrize("event", ["begin_fit", "begin_epoch", "begin_validate", "after_epoch"])
-def test_s74_a_stop_is_heeded_wherever_it_is_asked_for(make_learner, event):
+def test_a_stop_is_heeded_wherever_it_is_asked_for(make_learner, event):
     """After a stop at any event no further batch is run and no further epoch begun."""
 
     class Stop(Trace):
@@ -308,7 +308,7 @@ def test_s74_a_stop_is_heeded_wherever_it_is_asked_for(make_learner, event):
     assert log[-1] == "after_fit"
 
 
-def test_s74_a_stop_does_not_outlive_its_fit(make_learner):
+def test_a_stop_does_not_outlive_its_fit(make_learner):
     """A second fit of a stopped Learner trains again."""
     learn, numbers = make_learner(12), []
     for _ in range(2):
@@ -316,7 +316,7 @@ def test_s74_a_stop_does_not_outlive_its_fit(make_learner):
     assert numbers == [*range(1, 11)] * 2
 
 
-def test_s75_s76_s77_the_events_of_a_fit_in_order(make_learner):
+def test_a_fit_fires_its_events_in_order(make_learner):
     """One epoch of two training batches and one validation batch fires these events."""
     batch = ["begin_batch", "after_loss", "after_backward", "after_step"]
     assert [name for name in logged(make_learner()) if name in EVENTS] == [
@@ -325,7 +325,7 @@ def test_s75_s76_s77_the_events_of_a_fit_in_order(make_learner):
     ]
 
 
-def test_s75_a_batch_is_the_five_steps(make_learner):
+def test_a_batch_is_the_five_steps(make_learner):
     """One training batch predicts, measures, takes gradients, steps and clears, in this order."""
     learn, log = make_learner(), []
     cb = CallbackHandler([Trace(log)])
@@ -335,7 +335,7 @@ def test_s75_a_batch_is_the_five_steps(make_learner):
     assert log == TRAINED
 
 
-def test_s76_a_pass_runs_every_batch_until_it_is_stopped(make_learner):
+def test_a_pass_runs_every_batch_until_it_is_stopped(make_learner):
     """A pass hands every batch of the loader on, and none after a stop."""
     learn, log = make_learner(5), []
     cb = CallbackHandler([Trace(log)])
@@ -346,13 +346,13 @@ def test_s76_a_pass_runs_every_batch_until_it_is_stopped(make_learner):
     assert log.count("begin_batch") == 5
 
 
-def test_s77_no_epochs_is_no_training(make_learner):
+def test_no_epochs_is_no_training(make_learner):
     """A fit of no epochs begins and ends, and trains nothing."""
     assert logged(make_learner(), epochs=0) == ["begin_fit", "after_fit"]
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_s78_the_test_callback_stops_after_exactly_ten_steps(make_learner, capsys, epochs):
+def test_the_test_callback_stops_after_exactly_ten_steps(make_learner, capsys, epochs):
     """It prints 1 to 10, and the weights are those of ten steps, however many epochs are asked."""
     stopped, ten = make_learner(98), make_learner(98)
     handler.fit(epochs, stopped, CallbackHandler([handler.TestCallback()]))
@@ -365,7 +365,7 @@ def test_s78_the_test_callback_stops_after_exactly_ten_steps(make_learner, capsy
     assert not equal(weights(stopped), weights(learns[11]))
 
 
-def test_s4_after_fit_is_called_after_an_error_and_the_batch_can_be_looked_at(make_learner):
+def test_after_fit_is_called_after_an_error_and_the_batch_can_be_looked_at(make_learner):
     """An error in a batch goes on to the caller with its own traceback; `after_fit` is called, and
     the callback still holds the batch. The naive loop skips `after_fit`."""
     for naive in (False, True):

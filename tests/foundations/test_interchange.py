@@ -217,7 +217,7 @@ def unseeded():
     lehr.seed(None)
 
 
-def test_s42_unseeded_runs_differ_and_seeded_ones_have_the_same_bits(unseeded):
+def test_unseeded_runs_differ_and_seeded_ones_have_the_same_bits(unseeded):
     """Two runs without a seed differ; after `lehr.seed(0)` two runs have the same weights bit for
     bit, order of the data and dropout included; the spread of five unseeded runs is not 0.
     """
@@ -234,7 +234,7 @@ def test_s42_unseeded_runs_differ_and_seeded_ones_have_the_same_bits(unseeded):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_s42_workers_change_no_bit_of_a_seeded_run():
+def test_workers_change_no_bit_of_a_seeded_run():
     """A seeded run has the same weights whether 0 or 2 processes read its data."""
     models = []
     for workers in (0, 2):

@@ -95,7 +95,7 @@ def test_infinite_scores_give_what_torch_gives(extreme):
         torch.testing.assert_close(ours(x, 1), theirs(x, 1), equal_nan=True)
 
 
-def test_s18_softmax_is_a_share_and_ignores_a_common_shift():
+def test_softmax_is_a_share_and_ignores_a_common_shift():
     """Softmax is positive, sums to 1 in every row, and is unchanged by adding a constant."""
     x = scores(0, [20, 10], 3.0)
     assert (softmax(x) > 0).all()
@@ -104,7 +104,7 @@ def test_s18_softmax_is_a_share_and_ignores_a_common_shift():
     assert not torch.allclose(softmax(x * 5), softmax(x))  # scaling is no shift
 
 
-def test_s19_cross_entropy_of_equal_scores_is_the_log_of_the_number_of_classes():
+def test_cross_entropy_of_equal_scores_is_the_log_of_the_number_of_classes():
     """Cross entropy is never negative, and ln 10 = 2.302585 when 10 classes have equal scores."""
     y = torch.arange(8)
     assert cross_entropy(torch.zeros(8, 10), y).item() == pytest.approx(2.302585, abs=1e-6)
@@ -113,14 +113,14 @@ def test_s19_cross_entropy_of_equal_scores_is_the_log_of_the_number_of_classes()
     assert without_minus.item() == pytest.approx(-2.302585, abs=1e-6)
 
 
-def test_s20_the_target_picks_one_term_of_the_binary_loss():
+def test_the_target_picks_one_term_of_the_binary_loss():
     """With p = 0.9 the binary loss is 0.105361 where y is 1, and 2.302585 where y is 0."""
     p = torch.tensor([0.9], dtype=torch.float64)
     assert binary_cross_entropy(p, torch.ones(1)).item() == pytest.approx(0.105361, abs=1e-6)
     assert binary_cross_entropy(p, torch.zeros(1)).item() == pytest.approx(2.302585, abs=1e-6)
 
 
-def test_s20_a_certain_prediction_keeps_loss_and_gradient_finite():
+def test_a_certain_prediction_keeps_loss_and_gradient_finite():
     """Probabilities of exactly 0 and 1 give a finite binary loss and a finite gradient."""
     p = torch.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
     y = torch.tensor([0.0, 1.0, 1.0, 0.0])
@@ -132,7 +132,7 @@ def test_s20_a_certain_prediction_keeps_loss_and_gradient_finite():
     assert not formula.isfinite().all()
 
 
-def test_s21_picking_the_target_equals_the_one_hot_sum():
+def test_picking_the_target_equals_the_one_hot_sum():
     """Picking each row's target gives the mean of the one-hot products, to 1e-6."""
     x, y = scores(2, [50, 10], 2.0), torch.arange(50) % 10
     log_probs = log_softmax(x)
@@ -141,7 +141,7 @@ def test_s21_picking_the_target_equals_the_one_hot_sum():
     assert not torch.allclose(nll(log_probs, (y + 1) % 10), one_hot)
 
 
-def test_s21_no_tensor_of_the_size_of_the_scores_is_made():
+def test_no_tensor_of_the_size_of_the_scores_is_made():
     """The negative log likelihood of n rows and c classes makes tensors of n numbers only."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -165,7 +165,7 @@ def test_s21_no_tensor_of_the_size_of_the_scores_is_made():
     assert Largest.size == 6000
 
 
-def test_s22_the_two_conventions_of_nll_are_kept_apart():
+def test_the_two_conventions_of_nll_are_kept_apart():
     """`nll` takes log-probabilities as torch's does; `nll_of_probs` takes the log itself."""
     torch.testing.assert_close(nll(PROBS.log(), TARGETS), nll_of_probs(PROBS, TARGETS))
     torch.testing.assert_close(nll(PROBS.log(), TARGETS), F.nll_loss(PROBS.log(), TARGETS))
@@ -173,7 +173,7 @@ def test_s22_the_two_conventions_of_nll_are_kept_apart():
     assert "negative" in nll.__doc__
 
 
-def test_s23_the_worked_example_has_a_positive_mean():
+def test_the_worked_example_has_a_positive_mean():
     """The mean of 0.020203 and 0.002002 is 0.0111024; without the minus it would be below 0."""
     loss = nll_of_probs(PROBS, TARGETS)
     assert loss.item() == pytest.approx(0.0111024, abs=1e-6)
@@ -183,7 +183,7 @@ def test_s23_the_worked_example_has_a_positive_mean():
     assert PROBS[[0, 1], TARGETS].log().mean().item() == pytest.approx(-0.0111024, abs=1e-6)
 
 
-def test_s24_the_plain_exponential_overflows_and_the_stable_form_does_not():
+def test_the_plain_exponential_overflows_and_the_stable_form_does_not():
     """In float32 log Σ exp([88.8, 0]) is infinite, and log softmax([0, 200]) loses its first entry;
     the stable forms give 88.8 and -200.
     """
@@ -204,7 +204,7 @@ def test_s24_the_plain_exponential_overflows_and_the_stable_form_does_not():
         ([-math.inf, -math.inf], -math.inf),
     ],
 )
-def test_s25_logsumexp_is_stable(row, expected):
+def test_logsumexp_is_stable(row, expected):
     """The log-sum-exp of huge, tiny and all-minus-infinite rows is right: ln 2 above 1000, say."""
     x = torch.tensor([row])
     assert logsumexp(x, dim=1).item() == pytest.approx(expected, rel=1e-7)
@@ -213,7 +213,7 @@ def test_s25_logsumexp_is_stable(row, expected):
     assert plain.isnan().item() is math.isinf(expected)  # only -inf breaks the trick itself
 
 
-def test_s25_logsumexp_works_along_any_dim_and_its_gradient_is_softmax():
+def test_logsumexp_works_along_any_dim_and_its_gradient_is_softmax():
     """The log-sum-exp along any dim, kept or not, has softmax along that dim as its gradient."""
     x = scores(3, [2, 3, 4], 10.0).requires_grad_()
     for dim in (0, 1, 2, -1):
@@ -223,14 +223,14 @@ def test_s25_logsumexp_works_along_any_dim_and_its_gradient_is_softmax():
         assert not torch.allclose(grad, x.softmax((dim + 1) % 3))
 
 
-def test_s26_logsumexp_equals_the_method_of_tensors():
+def test_logsumexp_equals_the_method_of_tensors():
     """Our log-sum-exp equals ``x.logsumexp(dim)`` to 1e-6."""
     x = scores(4, [64, 10], 5.0)
     torch.testing.assert_close(logsumexp(x, 1), x.logsumexp(1), rtol=0, atol=1e-6)
     assert not torch.allclose(x.exp().sum(1), x.logsumexp(1))
 
 
-def test_s27_three_ways_to_log_softmax_agree_until_numbers_are_large():
+def test_three_ways_to_log_softmax_agree_until_numbers_are_large():
     """Three ways to a log of softmax agree on small scores; on [0, 200] and [88.8, 0] only the one
     through log-sum-exp stays finite.
     """
@@ -245,7 +245,7 @@ def test_s27_three_ways_to_log_softmax_agree_until_numbers_are_large():
     assert not log_softmax_sum(torch.tensor([88.8, 0.0])).isfinite().all()
 
 
-def test_s28_nll_after_log_softmax_is_cross_entropy():
+def test_nll_after_log_softmax_is_cross_entropy():
     """`nll` of `log_softmax` is cross entropy, ours and torch's, with classes along dim 1."""
     x, y = scores(5, [64, 10], 4.0), torch.arange(64) % 10
     two_steps = nll(log_softmax(x, dim=1), y)
@@ -254,7 +254,7 @@ def test_s28_nll_after_log_softmax_is_cross_entropy():
     assert not torch.allclose(nll(log_softmax(x, dim=0), y), F.cross_entropy(x, y))
 
 
-def test_s28_an_untrained_network_starts_near_the_log_of_ten():
+def test_an_untrained_network_starts_near_the_log_of_ten():
     """The loss of an untrained 784-50-10 network over 50,000 inputs is near ln 10 = 2.30."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(784, 50), torch.nn.ReLU(), torch.nn.Linear(50, 10))
@@ -264,7 +264,7 @@ def test_s28_an_untrained_network_starts_near_the_log_of_ten():
         assert cross_entropy(model(x) * 30, y).item() > 2.5  # an untrained net of another scale
 
 
-def test_s29_accuracy_is_a_float_and_ties_go_to_the_first():
+def test_accuracy_is_a_float_and_ties_go_to_the_first():
     """Three right of four give 0.75 as a float, and of equal scores the first index counts."""
     pred = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
     share = accuracy(pred, torch.tensor([0, 1, 0, 1]))
@@ -275,7 +275,7 @@ def test_s29_accuracy_is_a_float_and_ties_go_to_the_first():
         (pred.argmax(1) == torch.tensor([0, 1, 0, 1])).mean()
 
 
-def test_s29_accuracy_refuses_an_empty_batch_and_targets_of_another_shape():
+def test_accuracy_refuses_an_empty_batch_and_targets_of_another_shape():
     """An empty batch has no accuracy, and targets of shape (n, 1) are refused, not broadcast."""
     with pytest.raises(ValueError, match="pred must hold at least one row"):
         accuracy(torch.zeros(0, 10), torch.zeros(0, dtype=torch.long))

@@ -62,7 +62,7 @@ def test_relu_has_no_gradient_at_zero_as_torchs():
     assert x.grad.tolist() == [0, 1, 1]  # how another way to write it differs
 
 
-def test_s32_dummy_module_finds_its_layers_again():
+def test_dummy_module_finds_its_layers_again():
     """Two assigned layers are found in order, with parameters of shapes (50, 784), (50,), (10, 50)
     and (10,), made one at a time; the text shows both layers.
     """
@@ -84,7 +84,7 @@ def test_hooks_see_every_call_until_they_are_removed():
     assert seen == [(2, 50)]
 
 
-def test_s35_a_module_list_records_its_modules_and_has_no_forward():
+def test_a_module_list_records_its_modules_and_has_no_forward():
     """The layers of a ModuleList give 4 parameters, those of a Python list none; calling the list
     itself is an error.
     """
@@ -102,7 +102,7 @@ def test_s35_a_module_list_records_its_modules_and_has_no_forward():
         ModuleList(layers)(torch.rand(1, 784))
 
 
-def test_s35_hooks_on_the_container_fire_unless_call_is_overridden():
+def test_hooks_on_the_container_fire_unless_call_is_overridden():
     """A hook on a model whose ``forward`` is defined hears every call; one whose ``__call__`` is
     overridden never calls its hooks.
     """
@@ -119,7 +119,7 @@ def test_s35_hooks_on_the_container_fire_unless_call_is_overridden():
     assert heard == ["SequentialModel"]
 
 
-def test_s36_names_differ_when_layers_are_recorded_by_hand():
+def test_names_differ_when_layers_are_recorded_by_hand():
     """Layers recorded one by one as layer_0, layer_1, … have the same parameters as a ModuleList,
     but other names: ``layer_0.weight`` against ``layers.0.weight``.
     """
@@ -140,7 +140,7 @@ def test_s36_names_differ_when_layers_are_recorded_by_hand():
         listed.load_state_dict(by_hand.state_dict())
 
 
-def test_s37_sequential_is_the_chain_of_its_children():
+def test_sequential_is_the_chain_of_its_children():
     """Sequential gives what calling its layers one by one gives; they are named 0, 1, 2, and a
     slice is a Sequential.
     """
@@ -154,7 +154,7 @@ def test_s37_sequential_is_the_chain_of_its_children():
     assert model[-1] is model[2]
 
 
-def test_s58_the_mode_reaches_every_part():
+def test_the_mode_reaches_every_part():
     """`train` and `eval` set the flag of a module and of all its parts, and return the module."""
     model = SequentialModel([Sequential(Linear(1, 1), ReLU())])
     assert model.training

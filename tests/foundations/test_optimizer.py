@@ -69,7 +69,7 @@ def test_two_groups_step_as_torchs_do(lr, other_lr, steps):
     assert not equal(ours, trained(lambda model: Optimizer(groups(model), lr + 0.1), steps))
 
 
-def test_s31_an_update_without_the_minus_assignment_trains_nothing():
+def test_an_update_without_the_minus_assignment_trains_nothing():
     """Assigning ``p = p.grad * lr`` to the loop's own variable changes no parameter and raises
     nothing; ``p -= p.grad * lr`` does train.
     """
@@ -95,7 +95,7 @@ def model_zero(model) -> None:
         p.grad = None
 
 
-def test_s31_gradients_that_are_not_cleared_add_up():
+def test_gradients_that_are_not_cleared_add_up():
     """Without clearing, the gradient at the second batch is the sum of both batches' gradients."""
     model = net()
     backward(model, X[:32], Y[:32])
@@ -109,7 +109,7 @@ def test_s31_gradients_that_are_not_cleared_add_up():
     assert not close(both, second)
 
 
-def test_s38_every_step_moves_every_parameter_even_of_a_generator():
+def test_every_step_moves_every_parameter_even_of_a_generator():
     """Parameters given as a generator are kept as a list: the second step moves them all again."""
     model = net()
     opt = Optimizer(p for p in model.parameters())
@@ -123,7 +123,7 @@ def test_s38_every_step_moves_every_parameter_even_of_a_generator():
         assert all(not torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
 
 
-def test_s38_the_learning_rate_is_the_optimizers_own():
+def test_the_learning_rate_is_the_optimizers_own():
     """From the same point, lr 0.5 moves ten times as far as lr 0.05."""
     moves = []
     for lr in (0.5, 0.05):
@@ -136,7 +136,7 @@ def test_s38_the_learning_rate_is_the_optimizers_own():
     assert Optimizer([p]).param_groups[0]["lr"] == 0.5
 
 
-def test_s38_a_parameter_without_gradient_is_skipped():
+def test_a_parameter_without_gradient_is_skipped():
     """Frozen and unused parameters have no gradient: stepping and clearing pass them by."""
     used, unused = (torch.ones(1, requires_grad=True) for _ in range(2))
     opt = Optimizer([used, unused])
@@ -148,7 +148,7 @@ def test_s38_a_parameter_without_gradient_is_skipped():
         unused.grad.zero_()
 
 
-def test_s39_an_optimizer_owns_its_layer_only_until_more_is_added():
+def test_an_optimizer_owns_its_layer_only_until_more_is_added():
     """An optimizer over the last layer leaves the first layer's weights as they are and its
     gradients in place; added as a group, the first layer moves too.
     """
@@ -170,7 +170,7 @@ def test_s39_an_optimizer_owns_its_layer_only_until_more_is_added():
     assert [group["lr"] for group in opt.param_groups] == [0.1, 0.01]
 
 
-def test_s40_step_and_clear_replace_the_update_by_hand():
+def test_step_and_clear_replace_the_update_by_hand():
     """After 100 steps the weights have the bits of torch's SGD and of p.sub_(grad, alpha=lr); the
     product lr * grad, rounded before it is subtracted, ends within 1e-5.
     """
@@ -193,7 +193,7 @@ def test_s40_step_and_clear_replace_the_update_by_hand():
         torch.testing.assert_close(p, q, rtol=0, atol=1e-5)
 
 
-def test_s43_clearing_is_a_call_of_its_own_as_gradients_add_up():
+def test_clearing_is_a_call_of_its_own_as_gradients_add_up():
     """Two backward passes over one batch give exactly twice the gradient of one."""
     model = net()
     backward(model)
@@ -205,7 +205,7 @@ def test_s43_clearing_is_a_call_of_its_own_as_gradients_add_up():
     assert equal(grads(model), once)
 
 
-def test_s44_clearing_within_the_step_forbids_accumulation():
+def test_clearing_within_the_step_forbids_accumulation():
     """If every step clears, no gradient is left after it, and a second batch's step uses that
     batch's gradient alone.
     """
@@ -223,7 +223,7 @@ def test_s44_clearing_within_the_step_forbids_accumulation():
     assert not close(effective, grads(model))
 
 
-def test_s45_two_halved_losses_give_the_gradient_of_the_whole_batch():
+def test_two_halved_losses_give_the_gradient_of_the_whole_batch():
     """Half the loss of two half-batches, added up, has the whole batch's gradient; without the
     halving it is twice that, which doubles the learning rate as well.
     """
@@ -238,7 +238,7 @@ def test_s45_two_halved_losses_give_the_gradient_of_the_whole_batch():
     assert not close(grads(model), whole)
 
 
-def test_s45_unequal_parts_are_weighted_by_their_size():
+def test_unequal_parts_are_weighted_by_their_size():
     """Parts of 48 and 16 items need weights of 3/4 and 1/4; equal weights give another gradient."""
     model = net()
     backward(model)
@@ -251,7 +251,7 @@ def test_s45_unequal_parts_are_weighted_by_their_size():
 
 
 @pytest.mark.parametrize("flush", [True, False])
-def test_s45_the_leftover_of_an_odd_number_of_batches_is_flushed(flush):
+def test_the_leftover_of_an_odd_number_of_batches_is_flushed(flush):
     """Stepping every second of 781 batches, and at the last, makes 391 steps with nothing left;
     without the last the epoch ends after 390 with a gradient that leaks into the next.
     """
@@ -267,7 +267,7 @@ def test_s45_the_leftover_of_an_odd_number_of_batches_is_flushed(flush):
     assert (p.grad is None) is flush
 
 
-def test_s45_batchnorm_statistics_are_those_of_the_parts():
+def test_batchnorm_statistics_are_those_of_the_parts():
     """Accumulation is not one large batch to BatchNorm, which normalises each part by itself."""
     norm = nn.BatchNorm1d(6)
     whole = norm(X)
@@ -276,7 +276,7 @@ def test_s45_batchnorm_statistics_are_those_of_the_parts():
     torch.testing.assert_close(norm(X[:32]), parts[:32])
 
 
-def test_s46_auto_zero_has_the_path_of_clearing_by_hand():
+def test_auto_zero_has_the_path_of_clearing_by_hand():
     """With ``auto_zero`` the weights have the bits of those that clearing by hand leads to."""
 
     def never_cleared(auto_zero):
@@ -297,7 +297,7 @@ def test_s46_auto_zero_has_the_path_of_clearing_by_hand():
     assert not close(never_cleared(auto_zero=False), values(by_hand))
 
 
-def test_s46_clearing_happens_after_all_parameters_have_moved():
+def test_clearing_happens_after_all_parameters_have_moved():
     """``auto_zero`` clears once the loop over the parameters is done; inside it, only the first
     parameter would move.
     """

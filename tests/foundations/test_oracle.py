@@ -8,7 +8,7 @@ from torch import nn, optim
 from lehr import DataBunch, Learner, accuracy, data
 from lehr.callbacks import Progress
 from lehr.data import DataLoader, Dataset
-from lehr.streams import Streams, rekeying
+from lehr.state.streams import Streams, rekeying
 from lehr.testing import EventLog
 
 OPTIMIZERS = {

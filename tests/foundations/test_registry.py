@@ -14,7 +14,7 @@ def shapes(model) -> list[list[int]]:
     return [list(p.shape) for p in model.parameters()]
 
 
-def test_s32_a_plain_number_does_not_break_the_parameters():
+def test_a_plain_number_does_not_break_the_parameters():
     """Assigning a number leaves the parameters alone; recording every public name breaks them."""
 
     class RecordsAll:
@@ -38,7 +38,7 @@ def test_s32_a_plain_number_does_not_break_the_parameters():
         list(naive.parameters())
 
 
-def test_s33_every_assignment_runs_setattr_and_the_registry_must_exist_first():
+def test_every_assignment_runs_setattr_and_the_registry_must_exist_first():
     """Assignments outside the constructor are recorded too; without a rule that lets the registry
     itself through, making it raises AttributeError, and assigning to self recurses for ever.
     """
@@ -86,7 +86,7 @@ class TorchScaled(nn.Module):
         self.register_buffer("seen", torch.zeros(()))
 
 
-def test_s34_modules_record_what_torchs_record_under_the_same_names():
+def test_modules_record_what_torchs_record_under_the_same_names():
     """Parameters, buffers and modules are recorded under torch's names and in torch's order; plain
     tensors and numbers are not.
     """
@@ -100,7 +100,7 @@ def test_s34_modules_record_what_torchs_record_under_the_same_names():
     assert "plain" in ours.state_dict()
 
 
-def test_s34_assigning_before_the_constructor_of_the_base_is_refused():
+def test_assigning_before_the_constructor_of_the_base_is_refused():
     """Assigning a layer before ``super().__init__()`` raises an error that says so."""
 
     class Early(Module):

@@ -67,7 +67,7 @@ def quiet(*args):
     """Reports nothing."""
 
 
-def test_s80_a_new_event_needs_no_change_of_the_dispatcher(make_learner):
+def test_a_new_event_needs_no_change_of_the_dispatcher(make_learner):
     """A callback fires an event of its own through the runner, and another that defines a method
     of that name hears it."""
     heard = []
@@ -87,7 +87,7 @@ def test_s80_a_new_event_needs_no_change_of_the_dispatcher(make_learner):
         Runner(Halfway()).fit(1, make_learner(4))
 
 
-def test_s80_the_loop_with_events_ends_where_the_plain_loop_does(make_learner):
+def test_the_loop_with_events_ends_where_the_plain_loop_does(make_learner):
     """Without other callbacks the runner's weights are, bit for bit, those of the plain loop."""
     plain, watched = make_learner(5), make_learner(5)
     fit.fit(2, plain, report=quiet)
@@ -106,7 +106,7 @@ class Ordered(Callback):
         self.log.append(self.label)
 
 
-def test_s81_callbacks_are_called_by_ascending_order(make_learner):
+def test_callbacks_are_called_by_ascending_order(make_learner):
     """Callbacks of order 99, 0, -1 and 1 run as -1, 0, 1, 99; with equal orders, as they were
     given."""
     log = []
@@ -117,7 +117,7 @@ def test_s81_callbacks_are_called_by_ascending_order(make_learner):
     assert log == ["c", "a", "b"]
 
 
-def test_s81_the_order_is_settled_once_a_fit(make_learner):
+def test_the_order_is_settled_once_per_fit(make_learner):
     """An order that is changed in the middle of a fit counts from the next fit on."""
     log = []
 
@@ -137,7 +137,7 @@ def test_s81_the_order_is_settled_once_a_fit(make_learner):
     assert log == ["b", "a", "b", "a"]
 
 
-def test_s81_a_misspelt_event_is_reported():
+def test_a_misspelt_event_is_reported():
     """Calling an event that neither the loop nor any callback knows is an error."""
     run = Runner()
     with pytest.raises(
@@ -147,14 +147,14 @@ def test_s81_a_misspelt_event_is_reported():
     assert run("after_loss") is False
 
 
-def test_s81_none_goes_on_and_anything_true_skips():
+def test_none_goes_on_and_anything_true_skips():
     """A callback that returns nothing objects to nothing; any true answer does."""
     for answer, skips in ((None, False), (False, False), (True, True), ("enough", True)):
         run = Runner(Trace([], "begin_batch", lambda answer=answer: answer))
         assert run("begin_batch") is skips
 
 
-def test_s81_every_callback_hears_the_event_whatever_others_answer():
+def test_every_callback_hears_the_event_whatever_others_answer():
     """The second callback is called although the first answered True; a dispatcher that returns at
     the first true answer hides the event from it."""
     log = []
@@ -166,7 +166,7 @@ def test_s81_every_callback_hears_the_event_whatever_others_answer():
     assert log == []
 
 
-def test_s81_an_event_is_never_mistaken_for_a_field_of_the_runner():
+def test_an_event_is_never_mistaken_for_a_field_of_the_runner():
     """Only methods that a callback's class defines are events, not what it reads of the runner."""
     run = Runner(Callback())
     run.at_half = lambda: True  # type: ignore
@@ -200,13 +200,13 @@ LEFT = {  # what is left of a fit of one epoch, one batch in each pass, after a 
 
 
 @pytest.mark.parametrize("event", LEFT)
-def test_s82_a_true_answer_skips_what_follows_the_event(make_learner, event):
+def test_a_true_answer_skips_what_follows_the_event(make_learner, event):
     """A true answer at an event skips exactly what follows it: the rest of the batch, a pass, the
     further epochs or all but `after_fit`; at `after_batch` and `after_fit`, nothing."""
     assert logged(make_learner(1, 1), event) == ["begin_fit", *LEFT[event], "after_fit"]
 
 
-def test_s82_what_the_trace_does_not_show(make_learner):
+def test_a_true_answer_keeps_gradients_after_a_step_and_ends_the_fit_after_an_epoch(make_learner):
     """After a true answer at `after_step` the gradients stay, at `after_epoch` no epoch follows."""
     for event, kept in (("after_step", True), (None, False)):
         learn = make_learner(1, 1)
@@ -216,7 +216,7 @@ def test_s82_what_the_trace_does_not_show(make_learner):
         assert logged(make_learner(), event, epochs=3).count("begin_epoch") == epochs
 
 
-def test_s82_skipping_at_after_backward_accumulates(make_learner):
+def test_skipping_at_after_backward_accumulates(make_learner):
     """A true answer after backward leaves the gradients in place: with one in every two batches the
     step is made with the sum of both, by this answer alone."""
 
@@ -234,7 +234,7 @@ def test_s82_skipping_at_after_backward_accumulates(make_learner):
     assert not equal(weights(stepping), weights(by_hand))
 
 
-def test_s74_three_cancels_end_the_batch_the_epoch_or_the_fit(make_learner):
+def test_three_cancels_end_the_batch_the_epoch_or_the_fit(make_learner):
     """Raised in the same event, each cancel ends just what it names, and the closing event of that
     is heard."""
     ended = {}
@@ -248,7 +248,7 @@ def test_s74_three_cancels_end_the_batch_the_epoch_or_the_fit(make_learner):
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_s78_the_test_callback_ends_the_fit_after_exactly_ten_steps(make_learner, capsys, epochs):
+def test_the_test_callback_ends_the_fit_after_exactly_ten_steps(make_learner, capsys, epochs):
     """It prints 1 to 10, and the weights are those of ten steps. A true answer at `after_step`
     in its place ends nothing: it leaves out the clearing of the gradients."""
     learn, ten = make_learner(98), make_learner(98)
@@ -261,7 +261,7 @@ def test_s78_the_test_callback_ends_the_fit_after_exactly_ten_steps(make_learner
     assert log.count("after_step") == 98
 
 
-def test_s83_the_events_of_a_fit_in_order(make_learner):
+def test_a_fit_fires_its_events_in_order(make_learner):
     """Two training batches and one validation batch fire these events, the prediction's and the
     batch's end among them."""
     assert logged(make_learner()) == [
@@ -270,7 +270,7 @@ def test_s83_the_events_of_a_fit_in_order(make_learner):
     ]
 
 
-def test_s83_s4_after_fit_is_called_after_an_error(make_learner):
+def test_after_fit_is_called_after_an_error(make_learner):
     """When batch 3 raises, `after_fit` is called, the error reaches the caller with its own
     traceback, and the runner still holds the batch; its unfinished loss is not an older one."""
     log, learn = [], make_learner(5)
@@ -289,7 +289,7 @@ def test_s83_s4_after_fit_is_called_after_an_error(make_learner):
     assert run.loss is None
 
 
-def test_s4_an_error_in_the_model_leaves_the_batch_and_its_traceback(make_learner):
+def test_an_error_in_the_model_leaves_the_batch_and_its_traceback(make_learner):
     """A wrong shape in the model surfaces where it arose, with the batch at hand in the runner, and
     `after_fit` is called."""
     log, learn = [], make_learner(6)
@@ -304,7 +304,7 @@ def test_s4_an_error_in_the_model_leaves_the_batch_and_its_traceback(make_learne
     assert log[-1] == "after_fit"
 
 
-def test_s87_callbacks_and_factories_are_reachable_by_name(make_learner):
+def test_callbacks_and_factories_are_reachable_by_name(make_learner):
     """Factories are called and attached under the callback's name, and so are instances."""
     factory = partial(AvgStatsCallback, accuracy, report=quiet)
     for run in (Runner(cb_funcs=factory), Runner(cb_funcs=[factory]), Runner(factory())):
@@ -313,7 +313,7 @@ def test_s87_callbacks_and_factories_are_reachable_by_name(make_learner):
         assert isinstance(run.train_eval, TrainEvalCallback)
 
 
-def test_s87_a_name_that_is_taken_stays_what_it_is(make_learner):
+def test_a_name_that_is_taken_stays_what_it_is(make_learner):
     """Of two callbacks of one name the first is meant, and none hides the runner's own methods."""
 
     class FitCallback(Callback):
@@ -326,7 +326,7 @@ def test_s87_a_name_that_is_taken_stays_what_it_is(make_learner):
     assert second.train_stats.count == first.train_stats.count == 8
 
 
-def test_s88_a_given_list_of_callbacks_is_left_alone():
+def test_a_given_list_of_callbacks_is_left_alone():
     """A runner adds its own callback to a list of its own."""
     cbs = [Callback()]
     Runner(cbs)

@@ -35,14 +35,14 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-def test_s6_counts_are_what_autograd_sees(layer):
+def test_fans_are_what_autograd_sees(layer):
     """Of (grouped, strided, dilated, transposed) convolutions, fan_in is the number of inputs that
     one output sums over and fan_out the mean number of outputs that one input reaches: both equal
     what the layer does when all its weights are one."""
     assert fans_of(layer)[:2] == pytest.approx(seen_fans(layer, 4, 24))
 
 
-def test_s6_counts_of_the_first_convolution():
+def test_fans_of_the_lessons_first_convolution_and_first_linear_layer():
     """A weight of shape (32, 1, 5, 5) has a receptive field of 25 positions, fan_in 25 and fan_out
     800; a linear weight is stored as (out, in), so (50, 784) has fan_in 784 and fan_out 50."""
     assert fans(torch.empty(32, 1, 5, 5)) == Fans(25, 800, 25)
@@ -50,7 +50,7 @@ def test_s6_counts_of_the_first_convolution():
     assert fans(torch.empty(784, 50)) != Fans(784, 50, 1)
 
 
-def test_s6_grouped_convolutions_count_their_own_group():
+def test_grouped_convolutions_count_their_own_group():
     """With groups, an output sees ni / groups channels and an input reaches nf / groups. PyTorch's
     own count misses the second, which makes fan_out too large by the number of groups, and takes
     the two fans of transposed convolutions for each other."""

@@ -51,7 +51,7 @@ def loss_after(model, steps):
 
 
 @pytest.mark.parametrize(("n_layers", "exponent"), [(1, None), (2, -1 / 2), (3, -1 / 4)])
-def test_s110_the_rule_of_scaling(n_layers, exponent):
+def test_fixup_zeroes_the_last_layer_and_scales_the_others_by_depth(n_layers, exponent):
     """In a residual branch of m layers Fixup starts the last layer at zero and multiplies the
     standard deviation of the others by L^(-1/(2m-2)), with a minus, for L branches; a branch of one
     layer is only zeroed."""
@@ -73,7 +73,7 @@ def test_s110_the_rule_of_scaling(n_layers, exponent):
     assert all(bias.count_nonzero() == 0 for bias in biases)
 
 
-def test_s110_every_block_starts_as_identity():
+def test_every_block_starts_as_identity():
     """With the last layer of each branch at zero, a deep residual network hands on what came in; a
     standard start multiplies the variance by about three in every block instead."""
     model = net(10)
@@ -90,7 +90,7 @@ def test_s110_every_block_starts_as_identity():
 
 
 @pytest.mark.slow
-def test_s110_no_normalisation_is_needed():
+def test_no_normalisation_is_needed():
     """Fixup shows that very deep residual networks train *without* normalisation: five steps of
     gradient descent lower the loss by the same amount at 10, 50 and 200 blocks, to three digits.
     Zeroing the last layers without scaling the others trains 10 blocks, but not 50."""

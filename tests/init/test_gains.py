@@ -13,14 +13,14 @@ from lehr.init.gains import NONLINEARITIES
     ("a", "expected"),
     [(1, 1.0), (0, 1.414214), (0.01, 1.414143), (0.1, 1.407195), (math.sqrt(5), 0.577350)],
 )
-def test_s5_gain_of_a_leaky_rectifier(a, expected):
+def test_the_gain_of_a_leaky_rectifier_follows_from_its_slope(a, expected):
     """The gain is sqrt(2 / (1 + a²)), where a is the slope of the rectifier's output for
     negative inputs: 1.414214 for ReLU, 1.407195 for a leak of 0.1, 1 for no rectifier at all."""
     assert round(gain(a), 6) == expected
 
 
 @pytest.mark.parametrize("a", [0, 0.01, 0.1, 0.5, 1, 2, -1])
-def test_s5_the_gain_undoes_what_the_rectifier_takes(a):
+def test_the_gain_undoes_what_the_rectifier_takes(a):
     """Multiplied by its gain, a leaky rectifier of a standard normal number has second moment 1;
     with any other slope's gain it has not."""
     f = lambda z: F.leaky_relu(z, a)  # noqa: E731

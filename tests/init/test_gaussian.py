@@ -52,7 +52,7 @@ def selu_moments(mean, var):
 
 
 @pytest.mark.parametrize(("mean", "var"), [(0, 1), (0.1, 1.5), (-0.1, 0.8), (1, 3), (-1, 0.02)])
-def test_s16_the_map_of_mean_and_variance_has_a_closed_form(mean, var):
+def test_selus_map_of_mean_and_variance_has_a_closed_form(mean, var):
     """What SELU does to the mean and variance of a Gaussian input can be written down; numerical
     integration gives the same numbers, which is all that redoing the derivation for a changed
     activation takes."""

@@ -2,16 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lehr.init.layer_calls import call, first_output, in_call_order, in_training_mode
-
-
-def test_how_a_batch_becomes_arguments():
-    def f(a, b=2):
-        return a, b
-
-    assert call(f, 1) == (1, 2)
-    assert call(f, (1, 3)) == call(f, [1, 3]) == (1, 3)
-    assert call(f, {"b": 3, "a": 1}) == (1, 3)
+from lehr.init.layer_calls import first_output, in_call_order, in_training_mode
 
 
 def test_the_first_of_several_calls_counts_and_ends_the_run():

@@ -36,7 +36,7 @@ def outputs(model, batch):
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
-def test_s15_every_layer_gets_unit_variance(activation):
+def test_every_layer_gets_unit_variance(activation):
     """After lsuv(model, batch) the output of every one of 20 layers, before its activation, has
     mean 0 and deviation 1 on that batch, whatever the weights were; before, it had not."""
     model, batch = mlp(activation), torch.randn(512, 128, generator=seeded())
@@ -50,7 +50,7 @@ def test_s15_every_layer_gets_unit_variance(activation):
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
-def test_s108_one_rescaling_per_layer_is_enough(activation):
+def test_one_rescaling_per_layer_is_enough(activation):
     """With orthonormal weights to start from and the paper's tolerance of 0.1, the first layer of a
     network 20 layers deep needs no rescaling and every other exactly one."""
     batch = torch.randn(512, 128, generator=seeded())
@@ -59,7 +59,7 @@ def test_s108_one_rescaling_per_layer_is_enough(activation):
     assert all(layer.std == pytest.approx(1, abs=1e-3) for layer in report[1:])
 
 
-def test_s108_the_start_does_not_matter():
+def test_the_start_does_not_matter():
     """LSUV looks at nothing but what the batch does: started from weights a hundred times too small
     or too large, it ends at the same weights."""
     batch = torch.randn(512, 128, generator=seeded())
@@ -80,7 +80,7 @@ def test_s108_the_start_does_not_matter():
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-def test_s108_it_measures_before_the_activation():
+def test_lsuv_measures_before_the_activation():
     """Variance is measured on the linear response. A layer whose answer has been through tanh can
     never reach variance 1: lsuv stops after its limit of passes and says so."""
 
@@ -97,7 +97,7 @@ def test_s108_it_measures_before_the_activation():
     assert before.converged
 
 
-def test_s108_another_batch_differs_by_its_own_noise():
+def test_another_batch_differs_by_its_own_noise():
     """The deviation on data that lsuv has not seen is 1 only to within the sampling noise of both
     batches: a few percent here, so no tolerance below that means anything beyond the batch."""
     model = mlp(depth=10)
@@ -312,7 +312,7 @@ def test_the_report_is_a_value():
 
 
 @pytest.mark.slow
-def test_s108_lsuv_trains_where_the_default_start_does_not():
+def test_lsuv_trains_where_the_default_start_does_not():
     """A plain ReLU network of 15 layers on 512 handwritten digits, 100 steps of gradient descent:
     started by lsuv its loss falls below 0.1, while with PyTorch's default start it stays at that of
     a guess, 2.30."""

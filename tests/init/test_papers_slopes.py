@@ -16,7 +16,7 @@ import papers
 
 
 @pytest.mark.slow
-def test_s109_prelu_learns_a_slope_for_every_channel_unless_it_decays():
+def test_prelu_learns_a_slope_for_every_channel_unless_it_decays():
     """PReLU's slopes leave 0.25 and differ by channel after training; weight decay on them, which
     the paper advises against, pulls them to zero."""
     torch.manual_seed(0)
@@ -30,7 +30,7 @@ def test_s109_prelu_learns_a_slope_for_every_channel_unless_it_decays():
     assert all(layer.mean().abs() < 0.1 for layer in decayed)
 
 
-def test_s109_scaling_by_either_fan_differs_only_by_the_outer_widths():
+def test_scaling_by_either_fan_differs_only_by_the_outer_widths():
     """Down a stack of growing width, scaling by fan_out in place of fan_in changes the output's
     second moment by the ratio of the first width to the last, whatever lies between."""
     widths = [64, 512, 96, 512, 256]
@@ -51,7 +51,7 @@ def test_s109_scaling_by_either_fan_differs_only_by_the_outer_widths():
 
 
 @pytest.mark.slow
-def test_s109_at_22_layers_xavier_comes_later_than_kaiming():
+def test_at_22_layers_xavier_comes_later_than_kaiming():
     """In 22 plain ReLU layers Xavier's start leaves the plateau too, but steps after Kaiming's."""
     plateau = 0.9 * math.log(10)
 
@@ -63,7 +63,7 @@ def test_s109_at_22_layers_xavier_comes_later_than_kaiming():
     assert lowest(1.0, 330) < plateau < lowest(papers.SQRT5_GAIN, 330)
 
 
-def test_s106_relu_keeps_the_size_but_not_what_tells_samples_apart():
+def test_relu_keeps_the_size_but_not_what_tells_samples_apart():
     """A hundred ReLU layers with 2/n keep numbers finite while the samples become alike; SELU's
     stay apart."""
     torch.manual_seed(0)

@@ -52,7 +52,7 @@ def test_mean_and_deviation(fill, std):
     ],
     ids=["kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"],
 )
-def test_s5_the_same_draws_as_torch(ours, theirs):
+def test_kaiming_and_xavier_draw_the_same_numbers_as_torch(ours, theirs):
     """For plain layers, Kaiming and Xavier initialisation draw the numbers that PyTorch's functions
     draw from the same seed, to rounding; from another seed the numbers differ."""
     drawn = []
@@ -63,7 +63,7 @@ def test_s5_the_same_draws_as_torch(ours, theirs):
     assert not torch.allclose(drawn[0], drawn[2])
 
 
-def test_s5_the_bound_of_uniform_draws():
+def test_uniform_draws_reach_root_three_times_their_deviation():
     """Uniform Kaiming draws lie within √3 times the deviation of the normal ones, which gives them
     the same deviation; without the √3 they would have 0.58 of it."""
     torch.manual_seed(0)
@@ -76,7 +76,7 @@ def test_s5_the_bound_of_uniform_draws():
 
 
 @pytest.mark.parametrize("shape", [(1000, 1000), (1000, 40, 5, 5)])
-def test_s7_root_five_is_a_plain_uniform_draw(shape):
+def test_root_five_is_a_plain_uniform_draw(shape):
     """Kaiming's uniform draw with a = √5 is U(-1/√fan_in, 1/√fan_in), of deviation 1/√(3·fan_in):
     the bound times √fan_in and the deviation times √(3·fan_in) are both 1. ReLU would need a
     deviation √6 times as large."""
@@ -91,7 +91,7 @@ def test_s7_root_five_is_a_plain_uniform_draw(shape):
 
 
 @pytest.mark.parametrize("kind", [lambda: nn.Linear(300, 20), lambda: nn.Conv2d(12, 20, 5)])
-def test_s7_root_five_is_an_argument_that_torch_layers_pass(kind):
+def test_root_five_is_an_argument_that_torch_layers_pass(kind):
     """√5 is no part of Kaiming initialisation: it is the slope that PyTorch's Linear and Conv
     layers pass to it when they reset their parameters, and they still do."""
     torch.manual_seed(0)
@@ -103,7 +103,7 @@ def test_s7_root_five_is_an_argument_that_torch_layers_pass(kind):
     assert not torch.allclose(layer.weight, kaiming_uniform_(torch.empty_like(again)))
 
 
-def test_s9_kaiming_keeps_the_signal_through_thirty_layers():
+def test_kaiming_keeps_the_signal_through_thirty_layers():
     """With a = 0 the pre-activations of a ReLU network 512 wide have a deviation near √2 at every
     one of 30 layers; with a = √5 they have lost twelve orders of magnitude at the last."""
     for a, low, high in ((0.0, 1.1, 1.8), (math.sqrt(5), 1e-13, 1e-11)):
@@ -119,7 +119,7 @@ def test_s9_kaiming_keeps_the_signal_through_thirty_layers():
             assert all(low < std < high for std in stds), stds
 
 
-def test_s9_mean_and_deviation_after_the_first_rectifier():
+def test_kaiming_gives_the_exact_mean_and_deviation_after_the_first_rectifier():
     """Kaiming weights turn unit-variance inputs into rectified numbers of mean 1/√π = 0.564 and
     deviation √(1 - 1/π) = 0.826; weights made for a linear network (a = 1) give 0.707 of that."""
     torch.manual_seed(0)
@@ -162,7 +162,7 @@ def test_fan_out_keeps_the_gradient_of_a_grouped_strided_convolution():
     assert deviations == pytest.approx([1, 1 / math.sqrt(16 * 4)], rel=0.05)
 
 
-def test_s17_a_linear_weight_is_stored_output_first():
+def test_a_linear_weight_is_stored_output_first():
     """PyTorch stores the weight of a layer from 784 to 50 numbers as (50, 784) and computes
     x·Wᵀ + b; written by hand it is (784, 50) and x·W + b. Both give the same outputs to 1e-6."""
     torch.manual_seed(0)
@@ -175,7 +175,7 @@ def test_s17_a_linear_weight_is_stored_output_first():
         x @ layer.weight
 
 
-def test_s17_fans_follow_the_storage():
+def test_fans_follow_the_storage():
     """Which side is fan_in depends on the layout: for a weight written by hand as (784, 50), hand
     over its transpose, or the deviation is √(1/50) instead of √(1/784)."""
     torch.manual_seed(0)

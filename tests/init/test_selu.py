@@ -8,7 +8,7 @@ from torch import nn
 from lehr.init import ALPHA, SCALE, initialise, moments_after
 
 
-def test_s16_the_constants_solve_their_equations():
+def test_selus_constants_solve_their_equations():
     """SELU's α and λ are what makes mean 0 and variance 1 a fixed point: the closed form of α and λ
     gives the constants to the last digits, they are those in PyTorch, and with α changed by a
     thousandth the fixed point is gone."""
@@ -25,7 +25,7 @@ def test_s16_the_constants_solve_their_equations():
     assert changed != pytest.approx((0, 1), abs=1e-4)
 
 
-def test_s16_dropout_needs_no_new_derivation_but_its_own_form():
+def test_dropout_needs_no_new_derivation_but_its_own_form():
     """Plain dropout after SELU raises the variance, at rate 0.1 by a ninth, while alpha dropout
     keeps mean 0 and variance 1: it sets dropped numbers to -λα and maps the result by
     a = 0.9213 and b = 0.1620 (so they become α' = -1.7581 times 0.9213 plus 0.1620)."""
@@ -41,7 +41,7 @@ def test_s16_dropout_needs_no_new_derivation_but_its_own_form():
 
 
 @pytest.mark.parametrize(("how", "steady"), [("lecun", True), ("kaiming", False)])
-def test_s16_a_deep_selu_network_keeps_its_variance(how, steady):
+def test_a_deep_selu_network_keeps_its_variance(how, steady):
     """Fifty layers of SELU with weights of variance 1 / fan_in leave the variance near 1; with
     Kaiming's gain, made for ReLU, it grows many times over."""
     model = nn.Sequential(*(layer for _ in range(50) for layer in (nn.Linear(256, 256), nn.SELU())))

@@ -9,7 +9,8 @@ from torch import nn
 import lehr
 from lehr import DataBunch, Learner, audit
 from lehr.inspect import Audit
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 

@@ -310,7 +310,7 @@ class Lesson(nn.Sequential):
         super().__init__(*layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def test_s03_the_lessons_question_is_answered_without_being_told_where_to_look():
+def test_the_lessons_question_is_answered_without_being_told_where_to_look():
     """The audit of the four-convolution net names a = √5, and a repair brings the signal back."""
     stds = []
     images = torch.randn(100, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -328,7 +328,7 @@ def test_s03_the_lessons_question_is_answered_without_being_told_where_to_look()
 
 
 @pytest.mark.slow
-def test_s10_on_mnist_the_output_and_the_gradient_come_back(mnist_images):
+def test_on_mnist_the_output_and_the_gradient_come_back(mnist_images):
     """On MNIST the repair raises the output's deviation sixtyfold, the first gradient tenfold."""
     ratios = []
     for seed in range(5):

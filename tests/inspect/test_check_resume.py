@@ -8,7 +8,8 @@ import torch
 from lehr import Callback, DataBunch
 from lehr.callbacks import CSVLog, EarlyStopping, ParamScheduler
 from lehr.schedules import sched_cos
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 

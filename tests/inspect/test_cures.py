@@ -7,7 +7,9 @@ from torch import nn
 
 from lehr import audit, init
 from lehr.inspect.cures import CURES
-from lehr.state import ModelState, capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.entries import ModelState
+from lehr.state.snapshot import capture
 
 
 def conv4():

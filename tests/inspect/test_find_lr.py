@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from lehr import Callback, Phase
+from lehr import Callback
 from lehr.callbacks import ParamScheduler
 from lehr.inspect.find_lr import LRCurve, suggest
 from lehr.schedules import sched_exp, sched_lin
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 RATES = [10 ** (i / 20 - 6) for i in range(140)]
@@ -47,7 +48,7 @@ def test_the_losses_are_those_of_a_training_by_hand():
 
 
 class Raise(Callback):
-    phase = Phase.PREPARE
+    evaluates = True
     left = 17
 
     def begin_batch(self, run):
@@ -76,7 +77,7 @@ def test_it_leaves_no_trace_also_when_it_breaks(error):
 
 def test_ctrl_c_ends_it_and_is_passed_on():
     class Press(Callback):
-        phase = Phase.PREPARE
+        evaluates = True
 
         def begin_batch(self, run):
             if run.n_steps == 5:
@@ -109,7 +110,7 @@ def test_groups_keep_their_proportions():
     seen = []
 
     class Look(Callback):
-        phase = Phase.PREPARE
+        evaluates = True
 
         def after_pred(self, run):
             seen.append([group["lr"] for group in run.opt.param_groups])
@@ -136,7 +137,7 @@ def test_several_optimizers_rise_together():
 
 def test_schedules_of_the_learner_stay_out_and_other_preparing_callbacks_take_part():
     class Zero(Callback):
-        phase = Phase.PREPARE
+        evaluates = True
         batches = 0
 
         def begin_batch(self, run):

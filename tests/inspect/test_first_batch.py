@@ -1,7 +1,8 @@
 import torch
 
 from lehr.inspect.first_batch import first_batch
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 

@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from lehr.inspect.measure import measure
-from lehr.state import GradState, ModelState, ModeState, RandomState, capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.entries import GradState, ModelState, ModeState, RandomState
+from lehr.state.snapshot import capture
 
 
 def model():

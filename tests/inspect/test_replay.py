@@ -9,7 +9,8 @@ from torch import nn
 from lehr import Callback, Layer
 from lehr.callbacks import Checkpoint, CSVLog, ParamScheduler
 from lehr.schedules import sched_cos
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 

@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from lehr import Callback, DataBunch, Phase
+from lehr import Callback, DataBunch
 from lehr.inspect.summary import shapes
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 
@@ -90,7 +91,7 @@ def test_hooks_go_also_when_the_model_raises():
 
 def test_the_batch_is_prepared_as_in_training():
     class Twice(Callback):
-        phase = Phase.PREPARE
+        evaluates = True
 
         def begin_batch(self, run):
             run.xb = torch.cat([run.xb, run.xb], dim=1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy
 
-from lehr.metrics import Mean, Meter, accuracy
+from lehr.record.metrics import Mean, Meter, accuracy
 
 many = settings(max_examples=300, deadline=None)
 few = settings(max_examples=60, deadline=None)

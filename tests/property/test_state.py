@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lehr.probe import probe
-from lehr.state import capture, first_difference, restore
+from lehr.state.differences import first_difference
+from lehr.state.probe import probe
+from lehr.state.snapshot import capture, restore
 
 some = settings(max_examples=100, deadline=None)
 

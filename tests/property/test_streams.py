@@ -4,7 +4,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lehr.streams import Streams, forked, mix, rng_state, shuffled
+from lehr.state.streams import Streams, forked, mix, rng_state, shuffled
 
 some = settings(max_examples=100, deadline=None)
 

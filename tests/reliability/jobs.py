@@ -18,7 +18,7 @@ import lehr.callbacks
 from lehr import Callback, Layer, Learner, accuracy
 from lehr.data import DataBunch, DataLoader, Dataset
 from lehr.schedules import one_cycle, sched_cos
-from lehr.state import capture
+from lehr.state.snapshot import capture
 
 ITEMS, BATCH = 30, 4  # eight batches, the last of two items
 BATCHES = -(-ITEMS // BATCH)
@@ -111,7 +111,7 @@ class Stop(Callback):
 def shipped() -> dict[str, type[Callback]]:
     """Every callback that comes with lehr, by its class."""
     found = {}
-    for module in pkgutil.iter_modules(lehr.callbacks.__path__, "lehr.callbacks."):
+    for module in pkgutil.walk_packages(lehr.callbacks.__path__, "lehr.callbacks."):
         for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(kind, Callback) and kind.__module__ == module.name:
                 found[name] = kind

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from signal import SIGKILL
@@ -18,7 +18,7 @@ from signal import SIGKILL
 import torch
 from jobs import Job
 
-import lehr.callbacks.recorder as recorder
+import lehr.callbacks.measure.recorder as recorder
 from lehr import Callback
 from lehr.callbacks import Checkpoint
 
@@ -39,6 +39,9 @@ class Linger(Callback):
 def train(folder: Path, *, background: bool, workers: int, linger: float = 0.002) -> None:
     """Train to the end, from wherever it was left."""
     recorder.perf_counter = lambda: 0.0
+    if not any((folder / "saved").glob("step-*")):  # killed before there was anything to go on from
+        for log in folder.glob("log.*"):  # it is begun anew, and no log writes over another
+            log.unlink()
     job = Job(optimizer="adamw", validate_every="4 steps", workers=workers, item_seeds=workers > 0)
     learn = job.learner(folder)
     saver = Checkpoint(folder / "saved", every="3 steps", background=background)
@@ -52,17 +55,30 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         train(Path(folder, "run"), background=False, workers=0)  # loads the rest of torch
+    before = None
     for line in sys.stdin:
-        folder, *rest = line.split()
-        print(attempt(Path(folder), *rest), flush=True)
+        folder, *rest = line.rsplit(maxsplit=3)  # its path may have spaces
+        answer, child = attempt(Path(folder), *rest)
+        end_workers(before)  # until now they lived beside the training that goes on
+        before = child
+        print(answer, flush=True)
+    end_workers(before)
 
 
-def attempt(folder: Path, seconds: str, background: str, workers: str) -> str:
-    """One child, from its birth to its end."""
+def end_workers(child: int | None) -> None:
+    """A worker that was just being born when its training was killed never hears of it."""
+    if child is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(child, SIGKILL)
+
+
+def attempt(folder: Path, seconds: str, background: str, workers: str) -> tuple[str, int]:
+    """One child, from its birth to its end: how it ended, and its number."""
     child = os.fork()
     if not child:
         code = 1
         try:
+            os.setpgid(0, 0)  # a group of its own, with its workers
             output = os.open(folder.with_suffix(".txt"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
             os.dup2(output, 1)
             os.dup2(output, 2)
@@ -81,8 +97,8 @@ def attempt(folder: Path, seconds: str, background: str, workers: str) -> str:
     if not ended:
         os.kill(child, SIGKILL)
         os.waitpid(child, 0)
-        return "killed"
-    return "done" if status == 0 else "failed"
+        return "killed", child
+    return ("done" if status == 0 else "failed"), child
 
 
 if __name__ == "__main__":

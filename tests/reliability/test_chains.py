@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-import lehr.callbacks.recorder
-from lehr.log_file import LogFile
-from lehr.state import first_difference
+import lehr.callbacks.measure.recorder
+from lehr.record.log_file import LogFile
+from lehr.state.differences import first_difference
 
 from .jobs import BATCHES, OPTIMIZERS, VALIDATIONS, Job, Stop
 from .tier import count
@@ -18,7 +18,7 @@ LAST = 3 * BATCHES
 
 @pytest.fixture(autouse=True)
 def clock_that_stands_still(monkeypatch):
-    monkeypatch.setattr(lehr.callbacks.recorder, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
 
 
 def at(batch, event="after_batch"):

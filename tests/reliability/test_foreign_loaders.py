@@ -6,9 +6,10 @@ from torch import nn
 
 from lehr import Callback, DataBunch
 from lehr.callbacks import Checkpoint, ParamScheduler
-from lehr.checkpoint_folder import CheckpointFolder
 from lehr.schedules import sched_cos
-from lehr.state import capture, first_difference
+from lehr.state.differences import first_difference
+from lehr.state.disk.checkpoint_folder import CheckpointFolder
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lehr.checkpoint_folder import CheckpointFolder
-from lehr.state import first_difference
+from lehr.state.differences import first_difference
+from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
 from .tier import count
 

@@ -10,9 +10,9 @@ from dataclasses import fields
 
 import pytest
 
-import lehr.callbacks.recorder
+import lehr.callbacks.measure.recorder
 import lehr.resume
-from lehr.state import first_difference
+from lehr.state.differences import first_difference
 
 from .jobs import (
     BATCHES,
@@ -72,7 +72,7 @@ JOBS, SEEN = sample(count(60))
 @pytest.fixture(autouse=True)
 def clock_that_stands_still(monkeypatch):
     """The seconds in the rows, and in the files, are all zero then: the rest is compared whole."""
-    monkeypatch.setattr(lehr.callbacks.recorder, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
 
 
 @pytest.mark.parametrize("job", JOBS, ids=str)

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lehr import Callback, DataBunch, Phase, accuracy, state
+from lehr import Callback, DataBunch, accuracy
 from lehr.report import evaluate
 from lehr.report.evaluate import first_loader, probabilities
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 
@@ -59,7 +61,7 @@ def test_the_worst_mistakes_come_first_and_no_other_is_worse(k):
 
 
 def entries(learn):
-    return state.capture(learn.state_entries())
+    return capture(learn.state_entries())
 
 
 def foreign_data():
@@ -72,7 +74,7 @@ def foreign_data():
 class Counting(Callback):
     """Takes part in evaluations and remembers them in its state."""
 
-    phase = Phase.PREPARE
+    evaluates = True
 
     def __init__(self):
         self.batches = 0
@@ -97,17 +99,17 @@ def test_it_leaves_no_trace(foreign):
     callbacks, metrics, run = list(learn.callbacks), list(learn.metrics), learn.run
     before = entries(learn)
     assert evaluate(learn).items > 0
-    assert state.first_difference(before, entries(learn)) is None
+    assert first_difference(before, entries(learn)) is None
     assert (learn.callbacks, learn.metrics, learn.run) == (callbacks, metrics, run)
     learn.callbacks[0].batches += 1  # the control: the entries are seen to change
-    assert state.first_difference(before, entries(learn)) is not None
+    assert first_difference(before, entries(learn)) is not None
 
 
 def test_an_untrained_learner_without_a_seed():
     learn = tiny_learner(seed=None)
     before = entries(learn)
     assert evaluate(learn).items == 16
-    assert state.first_difference(before, entries(learn)) is None
+    assert first_difference(before, entries(learn)) is None
 
 
 def with_data(valid, c=2, **kwargs):

@@ -70,16 +70,18 @@ def test_without_single_predictions(tmp_path):
 
 
 JSON_FAULTS = [
-    (lambda c: c.pop("classes"), "there is no 'classes'"),
+    (lambda c: c.pop("classes"), "it must have the fields loss, classes, mistakes; missing: class"),
     (lambda c: c.update(classes=["a"]), r"confusion must be counts \(1, 1\) for 1 classes; got"),
-    (lambda c: c.update(classes=["a", 3, "c"]), "a class must be str; got 3"),
-    (lambda c: c.update(loss="low"), "loss must be float; got 'low'"),
-    (lambda c: c["mistakes"][0].update(truth=3), "truth must be a label below 3; got 3"),
-    (lambda c: c["mistakes"][0].update(index=True), "index must be int; got True"),
-    (lambda c: c["mistakes"][0].update(p_truth="?"), r"p_truth must be float; got '\?'"),
-    (lambda c: c["mistakes"][0].update(picture="picture.9"), "there is no 'picture.9'"),
+    (lambda c: c.update(classes=["a", 3, "c"]), r"classes\[1\] must be text; got 3"),
+    (lambda c: c.update(loss="low"), "loss must be a finite number or None; got 'low'"),
+    (lambda c: c.update(loss=10**400), "loss must be a finite number or None; got 1000"),
+    (lambda c: c["mistakes"][0].update(truth=3), r"mistakes\[0\].truth must be a label below 3; g"),
+    (lambda c: c["mistakes"][0].update(index=True), r"mistakes\[0\].index must be .*; got True"),
+    (lambda c: c["mistakes"][1].update(p_truth="?"), r"mistakes\[1\].p_truth must be .*; got '\?'"),
+    (lambda c: c["mistakes"][0].pop("text"), r"mistakes\[0\] must have the fields .*missing: text"),
+    (lambda c: c["mistakes"][0].update(picture="picture.9"), "there is no tensor 'picture.9', whi"),
     (lambda c: c["mistakes"][0].update(picture="confusion"), "confusion must be uint8"),
-    (lambda c: c["mistakes"].append("x"), "a mistake must be dict; got 'x'"),
+    (lambda c: c["mistakes"].append("x"), r"mistakes\[2\] must be a dict; got 'x'"),
 ]
 
 
@@ -98,6 +100,8 @@ def test_load_says_what_is_wrong(tmp_path, change, told):
     [
         (lambda t: t.update(confusion=t["confusion"].float()), "confusion must be counts"),
         (lambda t: t.update(confusion=-t["confusion"]), "confusion must be counts"),
+        (lambda t: t.update(confusion=t["confusion"] << 61), "confusion must be counts"),
+        (lambda t: t.pop("confusion"), "there is no tensor 'confusion'"),
         (lambda t: t.update(truth=t["truth"] + 2), "truth must be one label for each of 6 items"),
         (lambda t: t.update(predicted=t["predicted"][1:]), "predicted must be one label for"),
     ],
@@ -117,12 +121,14 @@ def test_load_of_broken_files(tmp_path):
     with pytest.raises(ValueError, match=r"safetensors cannot be read: .* to do without"):
         Evaluation.load(tmp_path)
     (tmp_path / "evaluation.json").write_text("[1")
-    with pytest.raises(ValueError, match=r"evaluation\.json is no JSON: .* Remove it"):
+    with pytest.raises(
+        ValueError, match=r"evaluation\.json cannot be read: it is no JSON .* Remove it"
+    ):
         Evaluation.load(tmp_path)
     (tmp_path / "evaluation.json").write_text("[1]")
     made_tensors = {"confusion": torch.zeros(1, 1, dtype=torch.int64)}
     save_file(made_tensors, tmp_path / "evaluation.safetensors")
-    with pytest.raises(ValueError, match="there is no 'classes'"):
+    with pytest.raises(ValueError, match=r"it must be a dict; got \[1\]\. Remove"):
         Evaluation.load(tmp_path)
     with pytest.raises(FileNotFoundError):
         Evaluation.load(tmp_path / "nowhere")

@@ -243,7 +243,7 @@ def test_preparation_is_folded_and_long_settings_are_cut(tmp_path):
 
 def test_a_command_as_a_list_is_quoted(tmp_path):
     page = text(kept(tmp_path / "x", settings={"command": ["lehr", "train", "my data"]}))
-    assert "<pre>lehr train &#x27;my data&#x27;</pre>" in page
+    assert "<pre>lehr train &#39;my data&#39;</pre>" in page
 
 
 def test_it_is_written_again_and_leaves_nothing_else(tmp_path):

@@ -91,6 +91,24 @@ def test_no_run_folder(tmp_path):
         RunRecord.read(tmp_path / "nowhere")
 
 
+def test_a_number_beyond_all_reason_is_none(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    lines = [f'{{"kind": "row", "epoch": 0, "loss": {n}}}\n' for n in ("1e999", "1" * 400, "-2")]
+    (tmp_path / "history.jsonl").write_text("".join(lines))
+    assert RunRecord.read(tmp_path).column("loss") == [None, None, -2]
+
+
+def test_files_have_a_largest_size(tmp_path, monkeypatch):
+    kept(tmp_path / "x", epochs=1)
+    monkeypatch.setattr("lehr.report.record._LARGEST", 10)
+    with pytest.raises(ValueError, match=r"config\.json is damaged: it holds more than 10 bytes"):
+        RunRecord.read(tmp_path / "x")
+    monkeypatch.undo()
+    monkeypatch.setattr("lehr.report.evaluation._LARGEST", 10)
+    with pytest.raises(ValueError, match=r"evaluation\.json cannot be read: it holds more than 10"):
+        RunRecord.read(tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
@@ -98,10 +116,39 @@ def test_no_run_folder(tmp_path):
         ("config.json", "[]", r"config\.json is damaged: it must hold a JSON object"),
         ("environment.json", "3", r"environment\.json is damaged"),
         ("history.jsonl", '{"kind": "meta"}\n{"kin', r"history\.jsonl, line 2, is damaged"),
-        ("history.jsonl", "[1]", r"history\.jsonl, line 1, is no part of a history"),
-        ("history.jsonl", '{"kind": "step"}', r"batch must be a number; got None"),
-        ("history.jsonl", '{"kind": "step", "batch": -1}', r"batch must be a number; got -1"),
-        ("evaluation.json", "{", r"evaluation\.json is no JSON"),
+        (
+            "history.jsonl",
+            "[1]",
+            r"history\.jsonl, line 1, is damaged: it is no part of a history\. Rest",
+        ),
+        (
+            "history.jsonl",
+            '{"kind": "step"}',
+            r"line 1, is damaged: batch must be a whole number .*; got None",
+        ),
+        (
+            "history.jsonl",
+            '{"kind": "step", "batch": -1}',
+            r"batch must be a whole number .*; got -1",
+        ),
+        (
+            "history.jsonl",
+            '{"kind": "step", "batch": 0, "loss": "x"}',
+            "'loss' must be .*; got 'x'",
+        ),
+        ("history.jsonl", '{"kind": "row", "seconds": []}', r"damaged: seconds must .*; got \[\]"),
+        ("history.jsonl", '{"kind": "row", "epoch": NaN}', r"line 1, is damaged: .* holds NaN"),
+        (
+            "config.json",
+            "[" * 100_000,
+            r"config\.json is damaged: its JSON text is nested too deep",
+        ),
+        (
+            "config.json",
+            '{"seed": 1, "seed": 2}',
+            r"config\.json is damaged: .* names 'seed' twice",
+        ),
+        ("evaluation.json", "{", r"evaluation\.json cannot be read: it is no JSON"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, content, told):

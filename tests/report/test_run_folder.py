@@ -456,6 +456,14 @@ def test_a_run_that_goes_on_leaves_what_one_without_a_stop_does(tmp_path, error)
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
 
 
+def test_settings_that_json_has_no_word_for_are_text(tmp_path):
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with folder.keep(learn, {"best": float("nan"), 3: (1, 2.5), "deep": {"a": [float("inf")]}}):
+        learn.fit(1)
+    settings = {"best": "nan", "3": [1, 2.5], "deep": {"a": ["inf"]}}
+    assert RunRecord.read(folder.path).settings == read(folder)["settings"] == settings
+
+
 def test_what_was_changed_for_going_on_is_told(tmp_path):
     folder, earlier = begun(tmp_path, ZeroDivisionError("mine"))
     with pytest.warns(UserWarning, match="not bit for bit exact: epochs 3 → 4"):

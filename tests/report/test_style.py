@@ -1,8 +1,9 @@
 import re
+from importlib.resources import files
 
 import pytest
 
-from lehr.report.style import CSS
+CSS = (files("lehr.report") / "templates" / "style.css").read_text(encoding="utf-8")
 
 
 def test_nothing_is_fetched():

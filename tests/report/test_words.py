@@ -59,3 +59,12 @@ def test_best():
 def test_moment():
     assert words.date("2024-12-24T18:05:00") == "24 December 2024, 18:05"
     assert words.moment(None) is None
+
+
+def test_what_is_written_is_read_as_it_is():
+    from lehr.base import strict_json
+
+    value = {"a": (1, math.inf), 2: {"b": None, "c": True}, "d": object, "e": "é"}
+    found = words.written(value)
+    assert found["a"] == [1, "inf"]
+    assert strict_json.parse(strict_json.dump(found)) == found

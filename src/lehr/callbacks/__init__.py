@@ -1,16 +1,16 @@
 """The callbacks that come with lehr, one class a file."""
 
-from lehr.callbacks.checkpoint import Checkpoint
-from lehr.callbacks.csv_log import CSVLog
-from lehr.callbacks.device import Device
-from lehr.callbacks.early_stopping import EarlyStopping
-from lehr.callbacks.jsonl_log import JSONLLog
-from lehr.callbacks.metrics import Metrics
-from lehr.callbacks.param_scheduler import ParamScheduler
-from lehr.callbacks.progress import Progress
-from lehr.callbacks.recorder import Recorder
-from lehr.callbacks.reduce_on_plateau import ReduceOnPlateau
-from lehr.callbacks.stop_on_non_finite import StopOnNonFinite
+from lehr.callbacks.data.device import Device
+from lehr.callbacks.decide.checkpoint import Checkpoint
+from lehr.callbacks.decide.early_stopping import EarlyStopping
+from lehr.callbacks.decide.stop_on_non_finite import StopOnNonFinite
+from lehr.callbacks.drive.param_scheduler import ParamScheduler
+from lehr.callbacks.drive.reduce_on_plateau import ReduceOnPlateau
+from lehr.callbacks.log.csv_log import CSVLog
+from lehr.callbacks.log.jsonl_log import JSONLLog
+from lehr.callbacks.log.progress import Progress
+from lehr.callbacks.measure.metrics import Metrics
+from lehr.callbacks.measure.recorder import Recorder
 
 __all__ = [
     "CSVLog",

@@ -3,8 +3,8 @@
 import zlib
 from pathlib import Path
 
-from lehr.data.catalog import SOURCES
-from lehr.data.folder import EXTENSIONS
+from lehr.data.images.folder import EXTENSIONS
+from lehr.data.published.catalog import SOURCES
 
 _BLOCK = 1 << 20
 

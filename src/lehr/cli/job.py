@@ -11,15 +11,16 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from lehr import Callback, DataBunch, Learner, accuracy, data, streams
+from lehr import Callback, DataBunch, Learner, accuracy, data
+from lehr.base.intervals import every as interval
 from lehr.callbacks import Device, EarlyStopping, ParamScheduler, StopOnNonFinite
 from lehr.cli.recipes import OPTIMIZERS, recipe_for
-from lehr.data.catalog import SOURCES, reader_for
+from lehr.data.published.catalog import SOURCES, reader_for
 from lehr.errors import did_you_mean, real_number
-from lehr.intervals import every as interval
 from lehr.models import MODELS, build, is_import_path
-from lehr.schedule_text import parse_schedule
 from lehr.schedules import Schedule
+from lehr.schedules.text import parse_schedule
+from lehr.state import streams
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.chart import chart
 from lehr.cli.job import open_job, prepare
 from lehr.cli.recipes import recipe_for
-from lehr.schedule_text import parse_schedule, schedule_names
+from lehr.schedules.text import parse_schedule, schedule_names
 
 Picture = Annotated[
     Path | None, Option(help="Also draw it into this file: .png, .svg or .pdf.", dir_okay=False)

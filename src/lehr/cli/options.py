@@ -7,9 +7,9 @@ from typing import Annotated
 from typer import Argument, Option
 
 from lehr.cli.recipes import OPTIMIZERS
-from lehr.data.catalog import SOURCES
+from lehr.data.published.catalog import SOURCES
 from lehr.models import MODELS
-from lehr.schedule_text import schedule_names
+from lehr.schedules.text import schedule_names
 
 
 def _paths(incomplete: str, *, folders_only: bool = False) -> Iterator[str]:

@@ -12,7 +12,7 @@ import torch
 from lehr.cli.data_sum import data_sum
 from lehr.cli.job import Job, check_device, open_job
 from lehr.cli.trained import allowed_model, stored_settings
-from lehr.data.catalog import SOURCES
+from lehr.data.published.catalog import SOURCES
 from lehr.report.record import read_environment
 
 

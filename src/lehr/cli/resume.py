@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from lehr.checkpoint_folder import CheckpointFolder
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.fitting import carry_out, checkpoints_of, has_checkpoints, resume_command
@@ -17,6 +16,7 @@ from lehr.cli.reopen import anew, reopen
 from lehr.cli.trained import stored_settings
 from lehr.report import RunFolder
 from lehr.report.record import read_config
+from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
 
 @app.command(epilog="Example: lehr resume runs/digits-20260101-120000")

@@ -1,21 +1,22 @@
 """A model and its preparation, back from a run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from lehr import DataBunch, Learner
+from lehr.base.stored import MOST, Count, Finite, Form
 from lehr.cli.job import known, learner
 from lehr.cli.recipes import OPTIMIZERS
 from lehr.data import preparation_from
 from lehr.data.preparation import Preparation
 from lehr.models import build, is_import_path
 from lehr.report.record import read_config
-from lehr.types import is_mapping
-from lehr.weights import load_weights
+from lehr.state.disk.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
         )
     preparation = preparation_from(stored)
     name = allowed_model(path, settings["model"], model)
+    _refuse_larger(name, preparation.item_shape, settings["outputs"], weights)
     built = build(name, preparation.item_shape, settings["outputs"])
     _load(built, weights)
     return Trained({**settings, "device": device}, preparation, built.eval())
@@ -83,20 +85,35 @@ def stored_settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: `lehr train` did not make it, or it names an optimizer that there is not.
     """
-    settings = config.get("settings")
-    if not is_mapping(settings) or any(name not in settings for name in _NEEDED):
+    settings: Any = config.get("settings")
+    try:
+        _Settings.read_among(settings, "settings", at="settings")
+    except ValueError as error:
         raise ValueError(
-            f"{path} was not made by lehr train: its config.json does not say which model was "
-            "trained how. Give a folder that lehr train made."
-        )
+            f"{path} was not made by lehr train, or was changed since: in config.json, {error}. "
+            "Give a folder that lehr train made."
+        ) from None
     known("optimizer", settings["opt"], OPTIMIZERS)
     return dict(settings)
 
 
-_NEEDED = (
-    *("model", "outputs", "opt", "weight_decay", "label_smoothing"),
-    *("data", "batch_size", "items"),
-)
+class _Settings(Form):
+    data: str
+    data_options: dict[str, Any]
+    model: str
+    outputs: Count
+    items: tuple[Count, Count]
+    batch_size: Count
+    epochs: Count
+    opt: str
+    lr: Finite | str | None
+    schedule: str
+    weight_decay: Finite
+    label_smoothing: Finite | None
+    patience: Count | None
+    device: str | None
+    seed: int
+    checkpoint_every: str = ""
 
 
 def allowed_model(path: Path, name: str, model: str | None) -> str:
@@ -118,6 +135,26 @@ def allowed_model(path: Path, name: str, model: str | None) -> str:
     if model is not None and not is_import_path(name):
         raise ValueError(f"{path} was trained with {name}, which needs no --model. Leave it out.")
     return model or name
+
+
+def _refuse_larger(name: str, shape: Sequence[int], outputs: int, weights: Path) -> None:
+    """Refuse a model that its weights cannot fill, before there is memory for it."""
+    if is_import_path(name):
+        return  # the user's own, and allowed by them
+    try:
+        with torch.device("meta"):
+            numbers = sum(p.numel() for p in build(name, shape, outputs).parameters())
+    except RuntimeError:  # torch cannot even count them
+        numbers = MOST
+    if numbers > max(weights.stat().st_size, _SMALL):
+        raise ValueError(
+            f"the weights in {weights} do not fit the model that config.json names: {name} for "
+            f"items of shape {tuple(shape)} and {outputs} outputs has {numbers:,} numbers, and the "
+            f"file {weights.stat().st_size:,} bytes. Was one of the two changed?"
+        )
+
+
+_SMALL = 1 << 24  # numbers that any machine has memory for
 
 
 def _load(model: nn.Module, path: Path) -> None:

@@ -17,7 +17,7 @@ from lehr.cli import options
 from lehr.cli.app import FAILURE, Debug, app, errors
 from lehr.cli.recipes import kind_of
 from lehr.cli.trained import Trained, open_trained
-from lehr.data.catalog import SOURCES
+from lehr.data.published.catalog import SOURCES
 from lehr.errors import did_you_mean
 
 Split = Literal["train", "valid", "test", "all"]
@@ -131,7 +131,7 @@ def _open(
             kept.pop(name, None)
         chosen |= kept
     elif trained.preparation.kind == "table":
-        chosen["target"] = settings["data_options"]["target"]
+        chosen["target"] = settings["data_options"].get("target")
     if split in ("test", "all"):
         chosen["split"] = split
     if skip_broken:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from lehr.data.loader import DataLoader
+from lehr.data.loading.loader import DataLoader
 from lehr.data.preparation import Preparation
 from lehr.data.show import show_batch
 from lehr.errors import positive_int

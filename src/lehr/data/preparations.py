@@ -17,7 +17,6 @@ def preparation_from(stored: Any) -> Preparation:
 
     Raises:
         ValueError: it is no dict, or of no kind that lehr knows, or a field in it is wrong.
-        TypeError: a field is of the wrong type.
 
     Example:
         >>> from lehr.data import digits
@@ -32,18 +31,20 @@ def preparation_from(stored: Any) -> Preparation:
         )
     kind = cast("Mapping[str, Any]", stored).get("kind")
     if kind == "image":
-        from lehr.data.image_preparation import ImagePreparation
+        from lehr.data.images.preparation import ImagePreparation
 
         return ImagePreparation.from_dict(stored)
     if kind == "table":
-        from lehr.data.table_preparation import TablePreparation
+        from lehr.data.tables.preparation import TablePreparation
 
         return TablePreparation.from_dict(stored)
     if kind == "array":
-        from lehr.data.array_preparation import ArrayPreparation
+        from lehr.data.array_sets.preparation import ArrayPreparation
 
         return ArrayPreparation.from_dict(stored)
+    from lehr.base.stored import shown
+
     raise ValueError(
-        f"there is no preparation of kind {kind!r}. {did_you_mean(str(kind), kinds)} "
+        f"there is no preparation of kind {shown(kind)}. {did_you_mean(str(kind)[:80], kinds)} "
         "Is the file of a newer version, or damaged?"
     )

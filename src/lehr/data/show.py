@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from lehr.batches import split_pair
-from lehr.data.feed import Feed
+from lehr.base.drawing import axes
+from lehr.base.nested import split_pair
+from lehr.data.loading.feed import Feed
+from lehr.data.loading.untouched import untouched
 from lehr.data.preparation import Preparation
-from lehr.data.untouched import untouched
-from lehr.drawing import axes
 from lehr.errors import positive_int
-from lehr.streams import peek_seed
+from lehr.state.streams import peek_seed
 from lehr.types import is_sequence
 
 

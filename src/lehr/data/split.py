@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from lehr.errors import did_you_mean
-from lehr.streams import shuffled
+from lehr.state.streams import shuffled
 
 
 def random_split(n: int, valid_share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,117 +1,155 @@
-"""Reads the fields of a stored preparation, trusting none of them."""
+"""What a stored preparation must look like; loads msgspec, so it is loaded where one is made."""
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
-_ADVICE = "Is this the file that lehr wrote? Work the preparation out again from the data."
+from msgspec import Meta
+
+from lehr.base.stored import Finite, Form, Positive, refuse_twins, shown
+from lehr.data.images.decode import MODES, RESIZES
+from lehr.data.images.fields import LARGEST_SIDE, one_of
+from lehr.data.tables.missing_values import check_policy
+
+TODO = "Is this the file that lehr wrote? Work the preparation out again from the data."
+"""What to do where one is damaged."""
+
+LARGEST_ITEM = 2**31
+"""The most numbers in an item: a model of a larger one would fill any memory."""
+
+_UP_TO = "a whole number from 1 to"
+_Size = Annotated[int, Meta(ge=1, le=LARGEST_ITEM, description=f"{_UP_TO} {LARGEST_ITEM}")]
+_Side = Annotated[int, Meta(ge=1, le=LARGEST_SIDE, description=f"{_UP_TO} {LARGEST_SIDE}")]
+_Name = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 
 
-def check_fields(what: str, stored: Any, names: Collection[str]) -> Mapping[str, Any]:
-    """``stored`` if it is a dict with exactly these names.
+class ArrayFields(Form):
+    """Those of `lehr.data.ArrayPreparation`."""
+
+    kind: Literal["array"]
+    classes: tuple[str, ...]
+    shape: Annotated[
+        tuple[_Size, ...],
+        Meta(min_length=1, max_length=3, description="a list of one to three whole numbers"),
+    ]
+    white: Positive
+    mean: tuple[Finite, ...]
+    std: tuple[Positive, ...]
+    low: Finite
+    high: Finite
+    target_mean: tuple[Finite, ...]
+    target_std: tuple[Positive, ...]
+
+    def __post_init__(self) -> None:
+        refuse_twins("classes", self.classes)
+        if math.prod(self.shape) > LARGEST_ITEM:
+            raise ValueError(
+                f"shape must be of {LARGEST_ITEM} numbers at most; got {list(self.shape)}"
+            )
+        channels = 1 if len(self.shape) == 2 else self.shape[0]
+        if not len(self.mean) == len(self.std) == channels:
+            raise ValueError(
+                f"mean and std must have {channels} numbers for items of shape "
+                f"{list(self.shape)}; got {len(self.mean)} and {len(self.std)}"
+            )
+        if not len(self.target_mean) == len(self.target_std) > 0:
+            raise ValueError(
+                "target_mean and target_std must have one number for each output; got "
+                f"{len(self.target_mean)} and {len(self.target_std)}"
+            )
+
+
+class TableFields(Form):
+    """Those of `lehr.data.TablePreparation`; its columns are read each by itself."""
+
+    kind: Literal["table"]
+    target: str
+    classes: tuple[str, ...]
+    columns: tuple[Any, ...]
+    missing: str
+    target_mean: Finite
+    target_std: Positive
+
+    def __post_init__(self) -> None:
+        refuse_twins("classes", self.classes)
+        check_policy(self.missing)
+
+
+class NumberFields(Form):
+    """Those of `lehr.data.table_columns.NumberColumn`."""
+
+    name: str
+    mean: Finite
+    std: Positive
+    fill: Finite
+
+
+class CategoryFields(Form):
+    """Those of `lehr.data.table_columns.CategoryColumn`."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        refuse_twins("values", self.values)
+
+
+class ImageFields(Form):
+    """Those of `lehr.data.ImagePreparation`."""
+
+    kind: Literal["image"]
+    classes: Annotated[tuple[_Name, ...], Meta(min_length=1, description="a list of names")]
+    mode: str
+    size: tuple[_Side, _Side]
+    resize: str
+    mean: tuple[Finite, ...]
+    std: tuple[Positive, ...]
+    flat: bool
+
+    def __post_init__(self) -> None:
+        refuse_twins("classes", self.classes)
+        one_of("resize", self.resize, RESIZES)
+        channels = MODES[one_of("mode", self.mode, MODES)]
+        for name in ("mean", "std"):
+            if len(numbers := getattr(self, name)) != channels:
+                raise ValueError(
+                    f"{name} must have one number a channel, {channels} for mode {self.mode}; got "
+                    f"{shown(list(numbers))}"
+                )
+
+
+def stored_fields(form: type[Form], stored: Any, what: str) -> dict[str, Any]:
+    """The fields of a preparation by name, without its kind, from what its ``to_dict`` made.
+
+    Raises:
+        ValueError: a field is missing, unknown, of another type or out of range.
+    """
+    found = form.read(stored, what, todo=TODO).to_dict()
+    return {name: value for name, value in found.items() if name != "kind"}
+
+
+def settle(preparation: Any, form: type[Form], **changed: Any) -> None:
+    """Check the fields of a preparation that is being made, and bring them into their own types.
 
     Args:
-        what: what messages call it.
-        stored: what came out of a file.
-        names: of the fields.
+        preparation: a frozen dataclass.
+        form: of its fields.
+        **changed: what fields are, instead of what was given for them.
 
     Raises:
-        ValueError: it is no dict, lacks a field or has another.
-
-    Example:
-        >>> check_fields("a point", {"x": 1, "y": 2}, ["x", "y"])["y"]
-        2
+        ValueError: a field is of another type or out of range.
     """
-    if not isinstance(stored, Mapping):
-        raise ValueError(f"{what} must be a dict; got {stored!r}. {_ADVICE}")
-    fields = cast("Mapping[str, Any]", stored)
-    if set(fields) != set(names):
-        raise ValueError(
-            f"{what} must have the fields {', '.join(names)}; got {', '.join(map(str, fields))}. "
-            f"{_ADVICE}"
-        )
-    return fields
+    own = cast("dict[str, Any]", vars(preparation))
+    given: dict[str, Any] = {"kind": preparation.kind, **own, **changed}
+    for name, value in given.items():
+        if isinstance(value, (set, frozenset)):  # which msgspec takes for a list
+            raise ValueError(f"{name} must be a list, in order; got {shown(value)}. {TODO}")
+    plain = {name: _plain(value) for name, value in given.items()}
+    for name, value in stored_fields(form, plain, type(preparation).__name__).items():
+        object.__setattr__(preparation, name, value)
 
 
-def text_field(stored: Mapping[str, Any], name: str) -> str:
-    """A field that is text.
-
-    Raises:
-        ValueError: it is something else.
-
-    Example:
-        >>> text_field({"target": "species"}, "target")
-        'species'
-    """
-    value = stored[name]
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be text; got {value!r}. {_ADVICE}")
-    return value
-
-
-def texts_field(stored: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A field that is a list of texts, no two alike.
-
-    Raises:
-        ValueError: it is something else.
-
-    Example:
-        >>> texts_field({"classes": ["cat", "dog"]}, "classes")
-        ('cat', 'dog')
-    """
-    values = list_field(stored, name)
-    if not all(isinstance(value, str) for value in values) or len(set(values)) < len(values):
-        raise ValueError(f"{name} must be a list of different texts; got {values!r}. {_ADVICE}")
-    return tuple(values)
-
-
-def list_field(stored: Mapping[str, Any], name: str) -> list[Any]:
-    """A field that is a list.
-
-    Raises:
-        ValueError: it is something else.
-
-    Example:
-        >>> list_field({"shape": [1, 8, 8]}, "shape")
-        [1, 8, 8]
-    """
-    value = stored[name]
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{name} must be a list; got {value!r}. {_ADVICE}")
-    return list(cast("list[Any]", value))
-
-
-def number_field(stored: Mapping[str, Any], name: str, *, positive: bool = False) -> float:
-    """A field that is a finite number.
-
-    Raises:
-        ValueError: it is something else, or must be positive and is not.
-
-    Example:
-        >>> number_field({"mean": 2}, "mean")
-        2.0
-    """
-    return _number(name, stored[name], positive)
-
-
-def numbers_field(
-    stored: Mapping[str, Any], name: str, *, positive: bool = False
-) -> tuple[float, ...]:
-    """A field that is a list of finite numbers.
-
-    Raises:
-        ValueError: as for `number_field`.
-
-    Example:
-        >>> numbers_field({"std": [1, 0.5]}, "std", positive=True)
-        (1.0, 0.5)
-    """
-    return tuple(_number(name, value, positive) for value in list_field(stored, name))
-
-
-def _number(name: str, value: Any, positive: bool) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or (positive and value <= 0):
-        allowed = "a finite number above 0" if positive else "a finite number"
-        raise ValueError(f"{name} must be {allowed}; got {value!r}. {_ADVICE}")
-    return float(value)
+def _plain(value: Any) -> Any:
+    """Without NumPy's floats, which are floats to Python but not to msgspec."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    return float(value) if isinstance(value, float) else value

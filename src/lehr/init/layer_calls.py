@@ -8,22 +8,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from lehr.types import Batch, is_mapping, is_sequence
+from lehr.base.modes import keep_modes
 
 Forward = Callable[[nn.Module, Any], object]
 """How a model is called with a batch."""
-
-
-def call(model: nn.Module, batch: Batch) -> object:
-    """``model(batch)``; a tuple or list is taken as positional arguments, a dict as named ones.
-
-    Example:
-        >>> call(nn.Bilinear(2, 3, 4), (torch.ones(5, 2), torch.ones(5, 3))).shape
-        torch.Size([5, 4])
-    """
-    if is_mapping(batch):
-        return model(**batch)
-    return model(*batch) if is_sequence(batch) else model(batch)
 
 
 @contextmanager
@@ -37,7 +25,7 @@ def in_training_mode(model: nn.Module) -> Generator[None]:
         >>> model.training, model.running_mean.tolist()
         (False, [0.0, 0.0])
     """
-    modes = [(module, module.training) for module in model.modules()]
+    put_back = keep_modes(model)
     buffers = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
@@ -48,25 +36,10 @@ def in_training_mode(model: nn.Module) -> Generator[None]:
             model.train()
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        put_back()
         for module, name, buffer, before in buffers:
             with torch.no_grad():
                 setattr(module, name, buffer.copy_(before))
-
-
-@contextmanager
-def random_state_kept() -> Generator[None]:
-    """Torch's default generators continue after it as if nothing had been drawn.
-
-    Example:
-        >>> with random_state_kept():
-        ...     first = torch.rand(())
-        >>> bool(torch.rand(()) == first)
-        True
-    """
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        yield
 
 
 def in_call_order(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> list[str]:

@@ -9,16 +9,16 @@ import torch
 from torch import Generator, nn
 from torch.nn.parameter import is_lazy
 
+from lehr.base.call import call
 from lehr.errors import positive_int, real_number
 from lehr.init.layer_calls import (
     Forward,
-    call,
     first_output,
     in_call_order,
     in_training_mode,
-    random_state_kept,
 )
 from lehr.init.orthogonal import orthogonal_
+from lehr.state.streams import forked
 from lehr.types import Batch
 
 Kinds = type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[nn.Module], bool]
@@ -136,7 +136,7 @@ def lsuv(
         _start_orthogonal(layers.values(), set(owner), generator)
 
     def run() -> None:
-        with random_state_kept():
+        with forked():
             (forward or call)(model, batch)
 
     report: list[LSUVLayer] = []

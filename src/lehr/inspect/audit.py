@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lehr import table
-from lehr.batches import map_tensors
+from lehr.base import table
+from lehr.base.html import fill, lines
+from lehr.base.nested import map_tensors
 from lehr.inspect.audit_plot import plot
 from lehr.inspect.cures import cure
 from lehr.inspect.first_batch import first_batch
@@ -89,7 +90,7 @@ class Audit:
         Returns:
             The figure.
         """
-        return plot(self, axes)
+        return plot(self.sites, self.before.sites if self.before else (), axes)
 
     def _rows(self) -> list[tuple[str, ...]]:
         grads = {weights.name: weights.grad_std for weights in self.weights}
@@ -114,8 +115,8 @@ class Audit:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        foot = "<br>".join(table.escaped([*self._verdict(), *self._change()]))
-        return table.markup(_HEAD, self._rows()) + f"<p>{foot}</p>"
+        rows, foot = table.markup(_HEAD, self._rows()), lines([*self._verdict(), *self._change()])
+        return fill("{{ rows }}<p>{{ foot }}</p>", rows=rows, foot=foot)
 
 
 def audit(

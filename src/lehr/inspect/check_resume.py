@@ -9,17 +9,19 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lehr.callback import Callback
-from lehr.callbacks.checkpoint import Checkpoint
-from lehr.entries import takes_part
+from lehr.callbacks.decide.checkpoint import Checkpoint
 from lehr.errors import ResumeWarning, positive_int
 from lehr.events import Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
-from lehr.state import AttributeState, Snapshot, capture, first_difference
+from lehr.loop.inventory import takes_part
+from lehr.state.differences import first_difference
+from lehr.state.entries import AttributeState
+from lehr.state.snapshot import Snapshot, capture
 from lehr.types import is_mapping, is_seekable, is_sequence
 
 if TYPE_CHECKING:
-    from lehr.run import Run
+    from lehr.loop.run import Run
 
 
 @dataclass(frozen=True)

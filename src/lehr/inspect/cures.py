@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Generator, nn
 
-from lehr.batches import split_pair
+from lehr.base.nested import split_pair
 from lehr.errors import did_you_mean
 from lehr.init import HOW, drawn_layers, fixup_, gain, gain_of, initialise, lsuv, zero_last_
 from lehr.inspect.sites import Site
 from lehr.inspect.verdicts import Finding
-from lehr.state import ModelState, modules
-from lehr.streams import forked
+from lehr.state.entries import ModelState, modules
+from lehr.state.streams import forked
+from lehr.state.wrappers import bare
 from lehr.types import is_mapping
-from lehr.wrappers import bare
 
 CURES = (*HOW, "lsuv", "fixup", "zero_last")
 _BESIDE = {"relu6": "relu", "threshold": "relu", "elu": "selu", "celu": "selu", "hardtanh": "tanh"}

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from lehr.callback import Callback
-from lehr.dispatch import in_layers, in_phases
 from lehr.events import ACTIONS, Event
+from lehr.loop.order import in_layers, in_phases
 
 _LOOP = """
 fit

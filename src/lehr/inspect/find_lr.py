@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lehr import drawing, optimizers
+from lehr.base import drawing
+from lehr.base.smoothing import smooth
 from lehr.callback import Callback
-from lehr.callbacks.param_scheduler import ParamScheduler
+from lehr.callbacks.drive.param_scheduler import ParamScheduler
 from lehr.errors import positive_int, real_number
 from lehr.events import CancelFit, Phase
 from lehr.learner import Learner
+from lehr.optim import optimizers
 from lehr.schedules import sched_exp
-from lehr.smoothing import smooth
 
 if TYPE_CHECKING:
-    from lehr.run import Run
+    from lehr.loop.run import Run
 
 _BEGIN = 10  # steps whose mean loss is that of the beginning
 _LATELY = 5  # steps whose median tells divergence: one bad batch does not
@@ -80,7 +81,7 @@ def find_lr(learn: Learner, start: float, end: float, steps: int) -> LRCurve:
         ParamScheduler(path, sched_exp(start * ratio, end * ratio), group=group)
         for path, group, ratio in _groups(learn.opt)
     ]
-    others = [cb for cb in learn.callbacks if isinstance(cb, ParamScheduler)]
+    others = [cb for cb in learn.callbacks if cb.drives]
     learn.rehearse(steps, [*drivers, watch], without=others)
     if not watch.losses:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lehr.data.feed import Feed
+from lehr.data.loading.feed import Feed
 from lehr.learner import Learner
 
 

@@ -2,18 +2,19 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lehr.batches import item_count, map_tensors, split_pair
+from lehr.base.call import call
+from lehr.base.nested import item_count, map_tensors, split_pair, tensors_in
 from lehr.inspect.sites import Site, Watch
-from lehr.streams import forked
-from lehr.types import LossFunc, is_mapping, is_sequence
-from lehr.wrappers import bare
+from lehr.state.streams import forked
+from lehr.state.wrappers import bare
+from lehr.types import LossFunc, is_mapping
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def measure(
     watch = Watch(model, items)
     with forked(seed), torch.enable_grad():
         with watch.watching():
-            pred = _predict(model, xb)
+            pred = call(model, xb)
         watch.output(pred)
         loss = None if loss_func is None or yb is None else loss_func(pred, yb)
         if loss is not None and loss.numel() != 1:
@@ -139,15 +140,9 @@ def _copied(model: nn.Module) -> nn.Module:
     return model
 
 
-def _predict(model: Callable[..., Any], xb: Any) -> Any:
-    if is_mapping(xb):
-        return model(**xb)
-    return model(*xb) if isinstance(xb, tuple) else model(xb)
-
-
 def _random_direction(pred: Any, seed: int) -> Tensor | None:
     """A scalar whose gradient is independent normal numbers at every output."""
-    outputs = [t for t in _tensors(pred) if t.is_floating_point() and t.requires_grad]
+    outputs = [t for t in tensors_in(pred) if t.is_floating_point() and t.requires_grad]
     if not outputs:
         return None
     generator = torch.Generator().manual_seed(seed)
@@ -156,14 +151,6 @@ def _random_direction(pred: Any, seed: int) -> Tensor | None:
         direction = torch.randn(output.shape, generator=generator).to(output)
         total = total + (output * direction).sum() / math.sqrt(max(1, output[0].numel()))
     return total
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif is_mapping(value) or is_sequence(value):
-        for inner in value.values() if is_mapping(value) else value:
-            yield from _tensors(inner)
 
 
 def _weights(model: nn.Module) -> Iterator[Weights]:

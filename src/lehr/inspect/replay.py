@@ -3,23 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from lehr.callback import Callback
-from lehr.entries import takes_part
 from lehr.errors import positive_int
 from lehr.events import CancelFit, Layer, Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
-from lehr.rests import Entry, Kept
+from lehr.loop.inventory import takes_part
+from lehr.loop.loop import Loop
+from lehr.loop.rests import Entry, Kept
+from lehr.loop.run import Run
 from lehr.resume import bring
-from lehr.run import Run
-from lehr.state import first_difference
-
-if TYPE_CHECKING:
-    from lehr.plan import Plan
+from lehr.state.differences import first_difference
 
 
 @dataclass
@@ -99,14 +97,13 @@ def replay_from(
     with learn.probe():  # the data are shared
         other, own = twin(learn, parts)
         found = Replay(step, kept.step, other)
-        plan: Plan = run._plan  # type: ignore[reportPrivateUsage]
         until = _Until(found)
-        again = Run(other, plan, [*own, *callbacks, until])
+        again = Run(other, run.plan, [*own, *callbacks, until])
         left_out = [f"callbacks.{cb.name}" for cb in run.callbacks if not takes_part(cb)]
         load = partial(bring, snapshot=kept.snapshot, onlookers=[*kept.onlookers, *left_out])
         again.enter(Entry(kept.stage, kept.epoch, load))
         try:
-            again.fit()
+            Loop(again).fit()
         except Exception as error:
             if again.n_steps != step:
                 raise

@@ -12,10 +12,11 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lehr.base.nested import tensors_in
 from lehr.init import Fans, fans
 from lehr.inspect.moments import Moments, dead_share, histogram, moments
-from lehr.state import modules
-from lehr.types import is_mapping, is_sequence
+from lehr.state.entries import modules
+from lehr.types import is_sequence
 
 Role = Literal["weight", "activation", "norm", "mixer", "output"]
 
@@ -295,11 +296,8 @@ def _flat(values: Any) -> Iterator[Any]:
 
 def _tensor(value: Any) -> Tensor | None:
     """The first floating-point tensor in a nesting."""
-    if isinstance(value, Tensor):
-        return value if value.is_floating_point() and value.ndim else None
-    inner: Any = value.values() if is_mapping(value) else value if is_sequence(value) else ()
-    found = (_tensor(one) for one in inner)
-    return next((one for one in found if one is not None), None)
+    found = (t for t in tensors_in(value) if t.is_floating_point() and t.ndim)
+    return next(found, None)
 
 
 def _slope(kind: str, args: Any, kwargs: Any) -> float:

@@ -7,11 +7,13 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from lehr import optimizers, table
+from lehr.base import table
+from lehr.base.html import fill, lines
 from lehr.inspect.first_batch import first_batch
 from lehr.learner import Learner
+from lehr.optim import optimizers
+from lehr.state.wrappers import bare
 from lehr.types import is_mapping, is_sequence
-from lehr.wrappers import bare
 
 _HEAD = ("layer", "type", "output", "parameters", "group")
 
@@ -81,8 +83,8 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        foot = "<br>".join(table.escaped(self._foot()))
-        return table.markup(_HEAD, self._rows()) + f"<small>{foot}</small>"
+        rows, foot = table.markup(_HEAD, self._rows()), lines(self._foot())
+        return fill("{{ rows }}<small>{{ foot }}</small>", rows=rows, foot=foot)
 
 
 def summary(learn: Learner) -> Summary:

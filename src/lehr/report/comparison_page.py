@@ -2,9 +2,10 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
-from lehr.monitor import more_is_better
+from markupsafe import Markup
+
+from lehr.record.monitor import more_is_better
 from lehr.report import classes
 from lehr.report.compare import (
     Comparison,
@@ -15,13 +16,13 @@ from lehr.report.compare import (
     where_they_part,
 )
 from lehr.report.curves import Panel, by_row, by_step, epochs_are_rows, figure, loss_panel
-from lehr.report.markup import Html, join, table, tag
-from lehr.report.outcome import Score, shown, verdict
+from lehr.report.evaluation import Evaluation
+from lehr.report.outcome import Score, Timing, shown, verdict
 from lehr.report.page import write_page
 from lehr.report.plots import Line
 from lehr.report.record import RunRecord
-from lehr.report.sheet import prose, section, sheet
-from lehr.report.words import best, date, duration, percent
+from lehr.report.render import marked, page
+from lehr.report.words import best, duration, percent
 
 
 def write_comparison(a: str | Path, b: str | Path, path: str | Path) -> Path:
@@ -59,75 +60,50 @@ def write_comparison(a: str | Path, b: str | Path, path: str | Path) -> Path:
 def comparison_page(found: Comparison) -> str:
     """The page of a comparison, as HTML text."""
     a, b = found.a, found.b
-    return sheet(
-        f"{a.name} and {b.name} – comparison",
-        _head(found),
-        section(
-            "What was different",
-            _differences(found.settings, "Settings that differ."),
-            _differences(found.environment, "Versions and hardware that differ."),
-        ),
-        section("Where they part", prose(where_they_part(found)), _only(found)),
-        section("What came of it", _scores(found), _curves(a, b)),
-        section("Classes", _classes(found)),
-        section("Time", _times(found)),
-        tag("footer", f"The first run is {a.path}, the second {b.path}."),
+    return page(
+        "comparison.html",
+        a=a,
+        b=b,
+        verdicts=[("a", a, verdict(a)), ("b", b, verdict(b))],
+        settings=_differences(found.settings),
+        environment=_differences(found.environment),
+        parting=where_they_part(found),
+        only=" ".join(_only(found)),
+        scores=_scores(found),
+        curves=_curves(a, b),
+        agreement=None if found.agreement is None else agreement_words(found.agreement),
+        matrices=_matrices(found),
+        recalls=_recalls(found),
+        times=_times(found),
     )
 
 
-def _head(found: Comparison) -> Html:
-    runs = [
-        tag(
-            "p",
-            tag("span", f"{letter}  ", class_="byline"),
-            tag("strong", run.name),
-            f", {run.title}, {date(run.config.get('started'))}. {verdict(run)}",
-        )
-        for letter, run in (("a", found.a), ("b", found.b))
-    ]
-    return tag(
-        "header",
-        tag("p", "Two trainings compared", class_="kicker"),
-        tag("h1", f"{found.a.name} and {found.b.name}"),
-        *runs,
-    )
+def _differences(pairs: tuple[Difference, ...]) -> list[tuple[str, str, str]]:
+    return [(pair.name, difference_words(pair.a), difference_words(pair.b)) for pair in pairs]
 
 
-def _differences(pairs: tuple[Difference, ...], caption: str) -> Html:
-    if not pairs:
-        return prose(f"{caption.removesuffix(' that differ.')}: no difference.")
-    rows = [[pair.name, difference_words(pair.a), difference_words(pair.b)] for pair in pairs]
-    return table(["", "a", "b"], [[*row] for row in rows], caption=caption, class_="book facts")
-
-
-def _only(found: Comparison) -> Html | None:
-    told = [
+def _only(found: Comparison) -> list[str]:
+    return [
         f"Only {letter} recorded {', '.join(names)}."
         for letter, names in (("a", found.only_a), ("b", found.only_b))
         if names
     ]
-    return prose(" ".join(told)) if told else None
 
 
-def _scores(found: Comparison) -> Html | None:
-    rows: list[list[Any]] = []
+def _scores(found: Comparison) -> list[list[str]]:
+    rows: list[list[str]] = []
     for a, b in found.scores:
         name = (a or b or Score("", None, None, None)).name
-        rows.append([name.replace("_", " "), *_pair(name, a and a.final, b and b.final)])
-        rows[-1] += _pair(name, a and a.best, b and b.best)
-    head = ["", "a", "b", "b − a", "best of a", "best of b", "b − a"]
-    caption = "At the end, and at the best; the better of two is bold."
-    return table(head, rows, caption=caption, class_="book numbers") if rows else None
+        ends = _pair(name, a and a.final, b and b.final)
+        rows.append([name.replace("_", " "), *ends, *_pair(name, a and a.best, b and b.best)])
+    return rows
 
 
-def _pair(name: str, a: float | None, b: float | None) -> list[Any]:
+def _pair(name: str, a: float | None, b: float | None) -> list[str]:
     rises = more_is_better(name)
     alike = a is None or b is None or math.isclose(a, b, rel_tol=1e-6)
     winner = None if rises is None or alike else best([a, b], rises)
-    cells: list[Any] = [
-        tag("span", shown(name, value), class_="best" if winner == i else None)
-        for i, value in enumerate((a, b))
-    ]
+    cells = [marked(shown(name, value), best=winner == i) for i, value in enumerate((a, b))]
     if a is None or b is None:
         return [*cells, "–"]
     in_points = shown(name, a).endswith("%") and shown(name, b).endswith("%")
@@ -135,7 +111,7 @@ def _pair(name: str, a: float | None, b: float | None) -> list[Any]:
     return [*cells, "0" if alike else apart.replace("-", "−")]
 
 
-def _curves(a: RunRecord, b: RunRecord) -> Html | None:
+def _curves(a: RunRecord, b: RunRecord) -> Markup | None:
     losses: list[Line] = []
     for color, letter, run in ((0, "a", a), (1, "b", b)):
         for line in loss_panel(run).lines:
@@ -159,51 +135,43 @@ def _curves(a: RunRecord, b: RunRecord) -> Html | None:
     return figure(panels, "Both runs: a in blue, b in red.", name="both", small=len(panels) > 4)
 
 
-def _classes(found: Comparison) -> Html | None:
-    matrices: list[Html] = []
+def _matrices(found: Comparison) -> list[tuple[str, Evaluation, Markup]]:
+    matrices: list[tuple[str, Evaluation, Markup]] = []
     for letter, run in (("a", found.a), ("b", found.b)):
         evaluation = run.evaluation
         drawn = None if evaluation is None else classes.matrix(evaluation)
         if evaluation is not None and drawn is not None:
-            title = f"{letter}: {percent(evaluation.accuracy)} of {evaluation.items:,} items"
-            matrices.append(tag("div", tag("h3", title), drawn))
-    caption = "Confusion matrices: true classes in rows, given classes in columns."
-    pictured = (
-        tag("figure", tag("div", *matrices, class_="pair"), tag("figcaption", caption))
-        if matrices
-        else None
-    )
-    said = None if found.agreement is None else prose(agreement_words(found.agreement))
-    return join(said, pictured, _recalls(found)) or None
+            matrices.append((letter, evaluation, drawn))
+    return matrices
 
 
-def _recalls(found: Comparison) -> Html | None:
+def _recalls(found: Comparison) -> list[tuple[str, str, str, str]]:
     a, b = found.a.evaluation, found.b.evaluation
     if a is None or b is None or a.classes != b.classes or len(a.classes) > classes.MOST_CELLS:
-        return None
+        return []
     pairs = zip(a.classes, a.recall(), b.recall(), strict=True)
-    rows = [[name, percent(x), percent(y), _points(x, y)] for name, x, y in pairs]
-    caption = "Recall of each class; the difference in percentage points."
-    return table(
-        ["class", "a", "b", "b − a"], [[*r] for r in rows], caption=caption, class_="book numbers"
-    )
+    return [(name, percent(x), percent(y), _points(x, y)) for name, x, y in pairs]
 
 
 def _points(a: float | None, b: float | None) -> str:
     return "–" if a is None or b is None else f"{100 * (b - a):+.1f}".replace("-", "−")
 
 
-def _times(found: Comparison) -> Html:
+def _times(found: Comparison) -> list[tuple[str, str, str]]:
     a, b = found.times
-    rows = [
-        ["from start to end", duration(a.wall), duration(b.wall)],
-        ["all epochs", *(duration(sum(t.epochs)) if t.epochs else "–" for t in (a, b))],
-        ["epochs", str(len(a.epochs)), str(len(b.epochs))],
-        ["training batches", f"{a.batches:,}", f"{b.batches:,}"],
-        ["batches per second", *(_rate(t.batches_per_second) for t in (a, b))],
+    return [
+        ("from start to end", duration(a.wall), duration(b.wall)),
+        ("all epochs", _spent(a), _spent(b)),
+        ("epochs", str(len(a.epochs)), str(len(b.epochs))),
+        ("training batches", f"{a.batches:,}", f"{b.batches:,}"),
+        ("batches per second", _rate(a), _rate(b)),
     ]
-    return table(["", "a", "b"], [[*row] for row in rows], caption="Time.", class_="book numbers")
 
 
-def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f}"
+def _spent(time: Timing) -> str:
+    return duration(sum(time.epochs) if time.epochs else None)
+
+
+def _rate(time: Timing) -> str:
+    rate = time.batches_per_second
+    return "–" if rate is None else f"{rate:,.1f}"

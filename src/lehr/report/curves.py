@@ -4,10 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lehr.report.markup import Html, join, tag
+from markupsafe import Markup
+
+from lehr.base.smoothing import smooth
 from lehr.report.plots import Line, plot
 from lehr.report.record import RunRecord
-from lehr.smoothing import smooth
+from lehr.report.render import part
 
 _LARGE, _SMALL = (4.3, 2.55), (3.3, 1.9)  # inches
 
@@ -112,45 +114,28 @@ def scheduled_panels(record: RunRecord) -> list[Panel]:
     ]
 
 
-def figure(panels: Sequence[Panel], caption: str, *, name: str, small: bool = False) -> Html | None:
+def figure(
+    panels: Sequence[Panel], caption: str, *, name: str, small: bool = False
+) -> Markup | None:
     """Panels side by side under one caption; None if there are none."""
     if not panels:
         return None
+    size = _SMALL if small else _LARGE
     drawn = [
-        tag(
-            "div",
-            tag("h3", panel.title),
-            plot(
-                panel.lines,
-                title=panel.title,
-                xlabel=panel.xlabel,
-                size=_SMALL if small else _LARGE,
-                name=f"{name}{number}",
-                log=panel.log,
-            ),
-            legend(panel),
-            class_="panel",
-        )
+        (panel.title, _plot(panel, size, name=f"{name}{number}"), legend(panel))
         for number, panel in enumerate(panels)
     ]
     few = len(panels) <= (2 if small else 1)
-    kind = "panels" + " small" * small + " few" * few
-    grid = tag("div", *drawn, class_=kind)
-    return tag("figure", grid, tag("figcaption", caption))
+    return part("curves.html", "figure", drawn, caption, "panels" + " small" * small + " few" * few)
 
 
-def legend(panel: Panel) -> Html | None:
+def _plot(panel: Panel, size: tuple[float, float], name: str) -> Markup:
+    title, xlabel, lines, log = panel
+    return plot(lines, title=title, xlabel=xlabel, size=size, name=name, log=log)
+
+
+def legend(panel: Panel) -> Markup | None:
     """Which colour is what; None for a single line that the panel's title names."""
-    lines = panel.lines
-    if [line.label for line in lines] == [panel.title]:
+    if [line.label for line in panel.lines] == [panel.title]:
         return None
-    keys = [
-        tag(
-            "li",
-            line.label,
-            class_="dashed" if line.dashed else None,
-            style=f"--key: var(--c{line.color % 6})" + ("; --faint: .45" * (line.kind == "raw")),
-        )
-        for line in lines
-    ]
-    return tag("ul", join(*keys), class_="keys")
+    return part("curves.html", "legend", panel.lines)

@@ -11,12 +11,12 @@ from torch import Tensor
 from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.learner import Learner
-from lehr.probe import probe
 from lehr.report.evaluation import Evaluation, Mistake
 from lehr.report.pictures import as_picture, describe
+from lehr.state.probe import probe
 
 if TYPE_CHECKING:
-    from lehr.run import Run
+    from lehr.loop.run import Run
 
 MOST_CLASSES = 2048
 """With more classes there is no evaluation: the matrix would not fit anywhere."""

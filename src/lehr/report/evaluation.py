@@ -1,7 +1,6 @@
 """What a trained classifier does on the validation set, as plain data that can be kept."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, final
@@ -9,7 +8,12 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from lehr.base import strict_json
+from lehr.base.stored import MOST, Finite, Form, Index
+from lehr.state.disk import tensor_file
+
 _JSON, _TENSORS = "evaluation.json", "evaluation.safetensors"
+_LARGEST = 1 << 26  # bytes of JSON; text takes much memory when parsed
 
 
 @final
@@ -131,27 +135,44 @@ class Evaluation:
             FileNotFoundError: one of the files is not there.
             ValueError: the files are damaged or do not fit each other.
         """
-        content, tensors = _read_json(Path(folder, _JSON)), _read_tensors(Path(folder, _TENSORS))
+        content = _read_json(Path(folder, _JSON))
+        tensors = _read_tensors(Path(folder, _TENSORS))
         try:
-            return _checked(content, tensors)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            why = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+            return _checked(_EvaluationFields.read(content, "it"), tensors)
+        except ValueError as error:
             raise ValueError(
-                f"the evaluation in {folder} is damaged: {why}. Remove {_JSON} to do without."
+                f"the evaluation in {folder} is damaged: {error}. Remove {_JSON} to do without."
             ) from error
 
 
 _TOLD = ("index", "truth", "predicted", "p_truth", "p_predicted", "text")
 
 
-def _checked(content: dict[str, Any], tensors: dict[str, Tensor]) -> Evaluation:
-    classes = tuple(_of(str, name, "a class") for name in content["classes"])
-    c = len(classes)
+class _MistakeFields(Form):
+    index: Index
+    truth: Index
+    predicted: Index
+    p_truth: Finite | None
+    p_predicted: Finite | None
+    text: str
+    picture: str | None = None
+
+
+class _EvaluationFields(Form):
+    loss: Finite | None
+    classes: tuple[str, ...]
+    mistakes: tuple[_MistakeFields, ...]
+
+
+def _checked(told: _EvaluationFields, tensors: dict[str, Tensor]) -> Evaluation:
+    c = len(told.classes)
+    _demand("confusion" in tensors, "there is no tensor 'confusion'")
     confusion = tensors["confusion"]
     _demand(
         confusion.dtype == torch.int64
         and confusion.shape == (c, c)
-        and bool((confusion >= 0).all()),
+        and bool((confusion >= 0).all())
+        and float(confusion.double().sum()) <= MOST,
         f"confusion must be counts {(c, c)} for {c} classes; got {tuple(confusion.shape)}",
     )
     items = int(confusion.sum())
@@ -162,37 +183,32 @@ def _checked(content: dict[str, Any], tensors: dict[str, Tensor]) -> Evaluation:
             or (labels.dtype == torch.int32 and labels.shape == (items,) and _within(labels, c)),
             f"{name} must be one label for each of {items} items",
         )
-    loss = content["loss"]
     return Evaluation(
-        loss=None if loss is None else _of(float, loss, "loss"),
+        loss=told.loss,
         confusion=confusion,
-        classes=classes,
-        mistakes=tuple(_mistake(told, tensors, c) for told in content["mistakes"]),
+        classes=told.classes,
+        mistakes=tuple(
+            _mistake(mistake, f"mistakes[{number}]", tensors, c)
+            for number, mistake in enumerate(told.mistakes)
+        ),
         truth=tensors.get("truth"),
         predicted=tensors.get("predicted"),
     )
 
 
-def _mistake(told: dict[str, Any], tensors: dict[str, Tensor], c: int) -> Mistake:
-    named = _of(dict, told, "a mistake").get("picture")
-    picture = None if named is None else tensors[named]
-    _demand(
-        picture is None
-        or (picture.dtype == torch.uint8 and picture.ndim == 3 and picture.shape[2] == 3),
-        f"{named} must be uint8 (height, width, 3)",
-    )
-    facts: dict[str, Any] = {name: _of(int, told[name], name) for name in _TOLD[:3]}
+def _mistake(told: _MistakeFields, at: str, tensors: dict[str, Tensor], c: int) -> Mistake:
     for name in ("truth", "predicted"):
-        _demand(0 <= facts[name] < c, f"{name} must be a label below {c}; got {facts[name]}")
-    for name in ("p_truth", "p_predicted"):
-        facts[name] = None if told[name] is None else _of(float, told[name], name)
-    return Mistake(**facts, picture=picture, text=_of(str, told["text"], "text"))
-
-
-def _of(kind: Callable[[Any], Any], value: Any, name: str) -> Any:
-    fits = type(value) is kind or (kind is float and type(value) is int)
-    _demand(fits, f"{name} must be {getattr(kind, '__name__', kind)}; got {value!r}")
-    return kind(value)
+        label: int = getattr(told, name)
+        _demand(label < c, f"{at}.{name} must be a label below {c}; got {label}")
+    fields = told.to_dict()
+    if (named := told.picture) is not None:
+        _demand(named in tensors, f"there is no tensor {named[:80]!r}, which {at} names")
+        picture = fields["picture"] = tensors[named]
+        _demand(
+            picture.dtype == torch.uint8 and picture.ndim == 3 and picture.shape[2] == 3,
+            f"{named[:80]} must be uint8 (height, width, 3)",
+        )
+    return Mistake(**fields)
 
 
 def _demand(holds: bool, message: str) -> None:
@@ -204,26 +220,21 @@ def _within(labels: Tensor, c: int) -> bool:
     return not len(labels) or (int(labels.min()) >= 0 and int(labels.max()) < c)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
+def _read_json(path: Path) -> Any:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        return strict_json.read(path, _LARGEST)
+    except ValueError as error:
         raise ValueError(
-            f"{path} is no JSON: {error}. Remove it to do without the evaluation."
+            f"{path} cannot be read: {error}. Remove it to do without the evaluation."
         ) from error
-    return content if isinstance(content, dict) else {"content": content}  # type: ignore[reportUnknownVariableType]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file  # type: ignore[reportUnknownVariableType]
-
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        return tensor_file.decode(bytearray(path.read_bytes()))
+    except ValueError as error:
         raise ValueError(
-            f"{path} cannot be read: {error}. Remove evaluation.json to do without."
+            f"{path} cannot be read: {error}. Remove {_JSON} to do without."
         ) from error
 
 

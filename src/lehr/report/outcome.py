@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from lehr.monitor import more_is_better
+from lehr.record.monitor import more_is_better
 from lehr.report.record import RunRecord
 from lehr.report.words import best, duration, moment, number, percent
 

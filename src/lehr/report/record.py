@@ -1,15 +1,18 @@
 """A run folder, read back."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast, final
 
+from lehr.base import strict_json
+from lehr.base.stored import Finite, Form, Index, read
 from lehr.report.evaluation import Evaluation
 
 PLAIN_COLUMNS = ("kind", "epoch", "step", "train_loss", "valid_loss", "seconds")
 """Columns of a row that are no metrics."""
+
+_LARGEST = 1 << 28  # bytes of JSON: the preparation of a million features, and then some
+_LARGEST_NUMBER = 1e308
 
 
 class Points(NamedTuple):
@@ -149,23 +152,23 @@ def read_environment(path: str | Path) -> dict[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return not abs(value) > _LARGEST_NUMBER  # nan is one, that of a loss that has gone wrong
 
 
 def _object(path: Path) -> dict[str, Any]:
-    found = _parsed(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    try:
+        found = strict_json.read(path, _LARGEST)
+    except ValueError as error:
+        raise _damaged(str(path), error) from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged: it must hold a JSON object. Train again.")
     return cast("dict[str, Any]", found)
 
 
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{where} is damaged: {error}. Restore the file, or train again."
-        ) from error
+def _damaged(where: str, error: ValueError) -> ValueError:
+    return ValueError(f"{where} is damaged: {error}. Restore the file, or train again.")
 
 
 def _history(path: Path, *, goes_on: bool) -> tuple[list[dict[str, Any]], dict[str, Points]]:
@@ -173,30 +176,38 @@ def _history(path: Path, *, goes_on: bool) -> tuple[list[dict[str, Any]], dict[s
     series: dict[str, Points] = {}
     if not path.is_file():
         return rows, series
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if goes_on:
-        text = text[: text.rfind("\n") + 1]  # the last line may be half written
-    lines = text.splitlines()
-    for number, line in enumerate(lines, 1):
-        parsed = _parsed(line, f"{path}, line {number},")
-        entry = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
-        kind = entry.get("kind")
-        if kind == "row":
-            rows.append({key: value for key, value in entry.items() if key != "kind"})
-        elif kind == "step":
-            _add_step(series, entry, f"{path}, line {number},")
-        elif kind is None:
-            raise ValueError(f"{path}, line {number}, is no part of a history. Train again.")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if goes_on and not line.endswith(b"\n"):
+                break  # half written
+            try:
+                _add(rows, series, strict_json.parse(line))
+            except ValueError as error:
+                raise _damaged(f"{path}, line {number},", error) from error
     return rows, series
 
 
-def _add_step(series: dict[str, Points], entry: Mapping[str, Any], where: str) -> None:
-    batch = entry.get("batch")
-    if type(batch) is not int or batch < 0:
-        raise ValueError(f"{where} is damaged: batch must be a number; got {batch!r}. Train again.")
-    for name, value in entry.items():
-        if name in ("kind", "batch"):
-            continue
-        points = series.setdefault(name, Points([], []))
-        points.batches.append(batch)
-        points.values.append(float(value) if _is_number(value) else float("nan"))
+class _RowFields(Form):
+    """Those that the recorder itself writes; the others are anybody's."""
+
+    epoch: Index | None = None
+    step: Index | None = None
+    seconds: Finite | None = None
+
+
+def _add(rows: list[dict[str, Any]], series: dict[str, Points], line: Any) -> None:
+    """Take in one line of a history; one of a kind that is not known here says nothing."""
+    entry = cast("dict[str, Any]", line) if isinstance(line, dict) else {}
+    kind = entry.pop("kind", None)
+    if kind is None:
+        raise ValueError("it is no part of a history")
+    if kind == "row":
+        _RowFields.read_among(entry, "it")
+        rows.append(entry)
+    elif kind == "step":
+        batch: int = read(Index, entry.pop("batch", None), "batch")
+        values: dict[str, float | None] = read(dict[str, Finite | None], entry, "it")
+        for name, value in values.items():
+            points = series.setdefault(name, Points([], []))
+            points.batches.append(batch)
+            points.values.append(float("nan") if value is None else value)

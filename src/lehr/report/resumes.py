@@ -1,11 +1,10 @@
 """What a run folder tells of the times that its run was gone on with."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any, cast
 
-from lehr.report.words import flat
+from lehr.report.words import flat, written
 
 
 def going_on(
@@ -69,4 +68,4 @@ def longer_commands(config: Mapping[str, Any], run: str) -> list[str]:
 def _decided(config: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides a run, as it is after a way through JSON."""
     settings = {"lehr": config.get("lehr"), **flat(config.get("settings") or {})}
-    return json.loads(json.dumps({**settings, **flat(environment)}, default=str))
+    return written({**settings, **flat(environment)})

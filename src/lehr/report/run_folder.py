@@ -1,6 +1,5 @@
 """The folder that holds everything one training leaves behind."""
 
-import json
 import os
 import platform
 import re
@@ -14,17 +13,19 @@ from typing import Any, final
 import torch
 from torch import nn
 
+from lehr.base import strict_json
+from lehr.base.files import replace_file
 from lehr.callbacks import CSVLog, JSONLLog
-from lehr.durable import replace_file
 from lehr.learner import Learner
+from lehr.loop.run import Run
 from lehr.report.evaluate import evaluate
 from lehr.report.evaluation import Evaluation
 from lehr.report.page import write_report
 from lehr.report.plots import spans_orders
 from lehr.report.record import read_config, read_environment
 from lehr.report.resumes import going_on
-from lehr.run import Run
-from lehr.weights import save_weights
+from lehr.report.words import written
+from lehr.state.disk.weights import save_weights
 
 _JSONL, _CSV = "history.jsonl", "history.csv"
 
@@ -199,8 +200,7 @@ class RunFolder:
             evaluation.save(self.path)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        text = json.dumps(content, indent=2, default=str) + "\n"
-        replace_file(self.path / name, text.encode("utf-8"))
+        replace_file(self.path / name, strict_json.dump(written(content), indent=2) + b"\n")
 
     def _write_weights(self, model: nn.Module) -> None:
         save_weights(model, self.path / "model.safetensors")

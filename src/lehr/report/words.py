@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from lehr.table import cell
+from lehr.base.table import cell
+from lehr.types import is_mapping, is_sequence
 
 
 def number(value: float | None) -> str:
@@ -93,6 +94,22 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def written(value: Any) -> Any:
+    """A value as it is after a way through a file: as JSON has it, else as text.
+
+    Example:
+        >>> written({"lr": 0.1, "betas": (0.9, float("nan")), "out": complex(1)})
+        {'lr': 0.1, 'betas': [0.9, 'nan'], 'out': '(1+0j)'}
+    """
+    if is_mapping(value):
+        return {str(name): written(inner) for name, inner in value.items()}
+    if is_sequence(value):
+        return [written(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def setting(value: Any) -> str:

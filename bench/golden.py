@@ -1,0 +1,83 @@
+"""Whether the code as it stands and the code of another commit train alike, to the last bit.
+
+    python bench/golden.py [COMMIT]   # HEAD, if none is given; or: make golden-against REV=...
+
+The trainings are those of tests/golden, as they are now. Each side runs in a process of its own,
+with one thread. What is compared: loss, learning rate and momentum of every step, every row of the
+history, and the final weights. The exit status is 1 if anything differs.
+"""
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+sys.path.insert(0, str(GOLDEN))
+
+from compare import first_difference  # noqa: E402
+
+
+def traces(source: Path, scratch: Path) -> dict[str, Any]:
+    """What every configuration leaves with the package in ``source``."""
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = {**os.environ, **one_thread, "PYTHONPATH": str(source)}
+    result = scratch / "result.json"
+    subprocess.run(
+        [sys.executable, "-P", "-B", "-c", RUN, str(GOLDEN), str(result)],
+        check=True,
+        env=environment,
+        cwd=scratch,
+    )
+    found = json.loads(result.read_text(encoding="utf-8"))
+    if Path(found["source"]) != source / "lehr":
+        sys.exit(f"{found['source']} was imported instead of {source / 'lehr'}.")
+    return found["traces"]
+
+
+RUN = """
+import runpy, sys
+folder, result = sys.argv[1:]
+sys.path.insert(0, folder)
+sys.argv = ["make.py", result]
+runpy.run_path(folder + "/make.py", run_name="__main__")
+"""
+
+
+def git(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("commit", nargs="?", default="HEAD")
+    commit = git("rev-parse", "--short", parser.parse_args().commit).decode().strip()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder).resolve()
+        with tarfile.open(fileobj=io.BytesIO(git("archive", commit, "src"))) as files:
+            files.extractall(scratch, filter="data")
+        theirs, ours = traces(scratch / "src", scratch), traces(ROOT / "src", scratch)
+    differ = []
+    for name in ours:
+        found = first_difference(theirs[name], ours[name])
+        if found:
+            differ.append(f"{name}, {found}")
+        elif "error" in ours[name]:
+            differ.append(f"{name} runs on neither side: {ours[name]['error']}")
+    print(f"{len(ours) - len(differ)} of {len(ours)} trainings have the same bits as at {commit}.")
+    if differ:
+        print(f"First value: {commit}; second: the code as it stands.", *differ, sep="\n")
+    sys.exit(bool(differ))
+
+
+if __name__ == "__main__":
+    main()

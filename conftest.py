@@ -1,0 +1,91 @@
+"""The same world for every test, whoever started the suite, and from where.
+
+The environment is that of a plain terminal program: a home folder of its own, no colours asked for
+or refused, one thread. Signals are neither ignored nor blocked. What the library must not depend
+on is left as the caller has it: time zone, language, folder for temporary files, standard input.
+"""
+
+import os
+import random
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+KEPT = {"PATH", "TMPDIR", "TEMP", "TMP", "TZ", "LANG", "LANGUAGE", "LEHR_DATA", "LEHR_NIGHTLY"}
+KEPT |= {"PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
+KEPT |= {"PYTHONUTF8", "PYTHONCOERCECLOCALE", "ATEN_CPU_CAPABILITY"}
+KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "CUDA_", "NVIDIA_", "PYTEST_", "COV_", "COVERAGE_")
+SIGNALS = {signal.SIGINT: signal.default_int_handler} | {
+    getattr(signal, name): signal.SIG_DFL
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGCHLD", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--shuffle-seed N``: files in another order, and the tests of each file, too."""
+    parser.addoption("--shuffle-seed", type=int, help="run the tests in the order of this seed")
+
+
+@pytest.hookimpl(trylast=True)  # when pytest has read what the caller wants of colours and width
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the environment in order: here, or in the process that starts this one."""
+    if not hasattr(config, "workerinput"):
+        before = dict(os.environ)
+        home = tempfile.mkdtemp(prefix="lehr-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+        config.add_cleanup(lambda: (os.environ.clear(), os.environ.update(before)))
+        os.environ.clear()
+        os.environ.update(clean_environment(before, home))
+
+    import matplotlib as mpl
+    import torch
+
+    mpl.use("Agg")  # no screen
+    torch.set_num_threads(1)  # tiny tensors are slower on two
+
+
+def clean_environment(caller: dict[str, str], home: str) -> dict[str, str]:
+    """What tests, and the programs that they start, find in the environment."""
+    kept = {k: v for k, v in caller.items() if k in KEPT or k.startswith(KEPT_BEGINNINGS)}
+    for name in {"LEHR_DATA", "PYTHONPATH", "TMPDIR"} & kept.keys():  # tests change the folder
+        paths = [str(Path(path).absolute()) for path in kept.pop(name).split(os.pathsep) if path]
+        if paths:
+            kept[name] = os.pathsep.join(paths)
+    own = {"HOME": home, "HYPOTHESIS_STORAGE_DIRECTORY": f"{home}/hypothesis"}
+    return {**kept, **own, "TERM": "xterm", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle, if asked to; tests of a file stay together, for they may share what is dear."""
+    seed = config.getoption("--shuffle-seed")
+    if seed is None:
+        return
+    files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
+    shuffled = random.Random(seed)
+    shuffled.shuffle(files)
+    for file in files:
+        shuffled.shuffle(file)
+    items[:] = [item for file in files for item in file]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals() -> Iterator[None]:
+    """Ctrl-C and its like as in a terminal; afterwards as the caller had them."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, ()) if os.name == "posix" else ()
+    for number, handler in SIGNALS.items():
+        if before[number] is signal.SIG_IGN:
+            signal.signal(number, handler)
+    yield
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, handler)
+    if mask:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,0 +1,123 @@
+"""Ctrl-C and SIGTERM as requests: the first asks, the second insists."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from lehr.base.notebook import is_interactive
+
+_REASONS: dict[int, str] = {
+    signal.SIGINT: "interrupted by Ctrl-C",
+    signal.SIGTERM: "asked to end by SIGTERM",
+}
+_IN_A_CHILD: dict[int, Any] = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_DFL}
+_ours: list[Any] = []  # the handlers of the scopes that are open
+
+
+@contextmanager
+def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
+    """A scope in which the first SIGINT or SIGTERM calls ``ask``.
+
+    The next of either kind is left to the handler before, which ends the process, or raises
+    KeyboardInterrupt. What is ignored stays ignored, and outside the main thread nothing is
+    installed. A process that is forked inside the scope (a loader's worker, say) is ended by
+    SIGTERM, and leaves Ctrl-C to this one.
+
+    Args:
+        ask: called with a reason, from the signal handler: it should set a flag and return.
+
+    Yields:
+        The signals received so far, as a list that grows.
+
+    Example:
+        >>> asked = []
+        >>> with on_interrupt(asked.append) as received:
+        ...     signal.raise_signal(signal.SIGINT)
+        >>> asked, len(received)
+        (['interrupted by Ctrl-C'], 1)
+    """
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in _REASONS}
+    process = os.getpid()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a child that had no time yet to get its own
+            signal.signal(number, _IN_A_CHILD[number])
+            signal.raise_signal(number)
+            return
+        received.append(number)
+        if len(received) == 1:
+            ask(_REASONS[number])
+        else:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+
+    _ours.append(handler)
+    try:
+        with _installed(signal.SIGINT, handler), _installed(signal.SIGTERM, handler):
+            yield received
+    finally:
+        _ours.remove(handler)
+
+
+@contextmanager
+def _installed(number: int, handler: Any) -> Generator[None]:
+    before = signal.getsignal(number)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or before in (signal.SIG_IGN, None):
+        yield
+        return
+    signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _in_child() -> None:
+    """Give a forked process handlers of its own in the place of ours."""
+    for number, action in _IN_A_CHILD.items():
+        if signal.getsignal(number) in _ours:
+            signal.signal(number, action)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+@contextmanager
+def interruptible(ask: Callable[[str], None]) -> Generator[None]:
+    """`on_interrupt` around work that ends early when asked, and then tells its caller.
+
+    A SIGTERM for which the program has a handler of its own is handed on to that one, when the work
+    is done and whatever became of it. If the work itself fails, its error is raised; a note tells
+    of a SIGTERM before.
+
+    Raises:
+        KeyboardInterrupt: there was a SIGINT, and nobody waits at a prompt for control to return.
+        SystemExit: there was a SIGTERM, and no handler for it; the exit status is 143.
+
+    Example:
+        >>> with interruptible(print):
+        ...     pass
+    """
+    received: list[int] = []
+    try:
+        with on_interrupt(ask) as received:
+            yield
+    except BaseException as error:
+        if received and received[0] == signal.SIGTERM:
+            error.add_note(f"This process was {_REASONS[signal.SIGTERM]} before.")
+            if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+                signal.raise_signal(signal.SIGTERM)
+        raise
+    if received and received[0] == signal.SIGTERM:
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            raise SystemExit(128 + signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    elif received and not is_interactive():
+        raise KeyboardInterrupt(_REASONS[signal.SIGINT])

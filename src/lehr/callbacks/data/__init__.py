@@ -1,0 +1,1 @@
+"""Callbacks that move or change batches."""

@@ -1,0 +1,162 @@
+"""Puts the model and every batch on one device."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lehr.base.nested import map_tensors, tensors_in
+from lehr.callback import Callback
+from lehr.events import Phase
+from lehr.optim import optimizers
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class Device(Callback):
+    """Trains, validates and predicts on a device: the accelerator, if there is one.
+
+    At the start of a fit, of `Learner.validate` and of `Learner.predict` the model goes there, with
+    the optimizers' state, a loss function that is a module, and metrics that are; all of it stays
+    there afterwards. Each batch's ``xb`` and ``yb`` follow, however nested; ``run.batch`` is left
+    as the loader gave it. Copies of pinned tensors, such as torch's loader makes when told
+    ``pin_memory=True``, to CUDA do not wait; others may. What is there already is not touched.
+
+    Args:
+        device: such as ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"cpu"``; None takes the accelerator
+            if there is one, else the CPU.
+
+    Raises:
+        TypeError: ``device`` is neither a string nor a ``torch.device``.
+        ValueError: no device is called so; or, at the start of a fit, there is none such here, or
+            the model is spread over several, or it cannot go there.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(1, callbacks=[Device("cpu")])
+        >>> next(run.model.parameters()).device
+        device(type='cpu')
+    """
+
+    phase = Phase.PREPARE
+    moves = ("model", "batches")
+    state = ()
+
+    def __init__(self, device: str | torch.device | None = None) -> None:
+        if not isinstance(device, (str, torch.device, type(None))):
+            raise TypeError(
+                f'device must be a name or a torch.device; got {device!r}. Write e.g. "cuda:0".'
+            )
+        try:
+            self.device = None if device is None else torch.device(device)
+        except RuntimeError as error:
+            raise _unknown(device) from error
+
+    def begin_fit(self, run: "Run") -> None:
+        """Move what lasts."""
+        self._to = _resolved(self.device)
+        modules = [run.model, *_helpers(run)]
+        for module in modules:
+            _check(module, self._to)
+        for module in modules:
+            if _devices(module) != [self._to]:
+                module.to(self._to)
+        for opt in optimizers.each(run.opt):
+            _move_state(opt, self._to)
+
+    def begin_batch(self, run: "Run") -> None:
+        """Move the batch."""
+        run.xb = _moved(run.xb, self._to)
+        run.yb = _moved(run.yb, self._to)
+
+    def __repr__(self) -> str:
+        return f"Device({'' if self.device is None else repr(str(self.device))})"
+
+
+def _resolved(device: torch.device | None) -> torch.device:
+    """The very device, with its number, after seeing that it works."""
+    if device is None:
+        here = torch.accelerator.is_available()
+        device = (torch.accelerator.current_accelerator() if here else None) or torch.device("cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise _unknown(device) from error
+
+
+def _unknown(device: object) -> ValueError:
+    names = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator()
+        names += [f"{kind.type}:{i}" for i in range(torch.accelerator.device_count()) if kind]
+    return ValueError(
+        f"device must be one that is here; got {str(device)!r}. Use one of: {', '.join(names)}, or "
+        "leave it out."
+    )
+
+
+def _helpers(run: "Run") -> Iterator[nn.Module]:
+    meters = [meter for callback in run.callbacks for meter in getattr(callback, "meters", ())]
+    for helper in (run.loss_func, *(meter.metric for meter in meters)):
+        if isinstance(helper, nn.Module):
+            yield helper
+
+
+def _devices(module: nn.Module) -> list[torch.device]:
+    """The devices that its parameters and buffers are on; of a metric's state nothing is seen."""
+    found = {tensor.device for tensor in (*module.parameters(), *module.buffers())}
+    return sorted(found, key=str)
+
+
+def _check(module: nn.Module, to: torch.device) -> None:
+    devices = _devices(module)
+    name = type(module).__name__
+    if len(devices) > 1:
+        raise ValueError(
+            f"{name} is spread over {len(devices)} devices: {', '.join(map(str, devices))}; Device "
+            "would gather it on one. Leave Device out, or move the model to one device first."
+        )
+    if devices and devices != [to]:
+        probe = nn.ParameterList([torch.empty(1, device=devices[0])])
+        before = probe[0]
+        try:
+            stays = probe.to(to)[0] is before
+        except NotImplementedError:  # from meta, where there are no values
+            stays = False
+        if not stays:
+            raise ValueError(
+                f"{name} cannot go from {devices[0]} to {to} in place: the optimizer would keep "
+                "the old parameters. Move the model there before you make the optimizer."
+            )
+
+
+def _move_state(opt: Any, to: torch.device) -> None:
+    """Move an optimizer's state to where its parameters are, but leave step counts on the host."""
+    for group in opt.param_groups:
+        on_host = {"step"} if not (group.get("capturable") or group.get("fused")) else set[str]()
+        for p in group["params"]:
+            if p in opt.state:
+                for name, value in opt.state[p].items():
+                    if name not in on_host:
+                        opt.state[p][name] = _moved(value, to)
+
+
+def _moved(value: Any, to: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return _move(value, to)
+    if hasattr(value, "to"):  # what knows how to move by itself: a packed sequence, a graph
+        return value.to(to)
+    is_there = all(tensor.device == to for tensor in tensors_in(value))
+    return value if is_there else map_tensors(partial(_move, to=to), value)
+
+
+def _move(tensor: Tensor, to: torch.device) -> Tensor:
+    if tensor.device == to:
+        return tensor
+    # Only into CUDA: anywhere else, the copy could be read before it is there. It takes pinned
+    # memory, too: from any other, CUDA has read the tensor before the call returns. To pin it here
+    # would be one more copy on the host, and no less waiting.
+    return tensor.to(to, non_blocking=tensor.device.type == "cpu" and to.type == "cuda")

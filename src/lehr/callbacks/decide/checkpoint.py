@@ -1,0 +1,260 @@
+"""Saves everything, so that the run can go on bit for bit from there."""
+
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Generator, Iterable, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lehr.base.intervals import every as interval
+from lehr.callback import Callback
+from lehr.errors import ResumeWarning, positive_int
+from lehr.events import Phase
+from lehr.loop.about import about
+from lehr.loop.inventory import takes_part
+from lehr.loop.rests import Kept, Rest
+from lehr.record.monitor import Mode, Monitor
+from lehr.state.snapshot import Snapshot, capture
+from lehr.types import is_sequence
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+    from lehr.state.disk.checkpoint_folder import Saved
+
+_FEW = 20  # items of a list that are looked at one by one
+
+
+class Checkpoint(Callback):
+    """Saves every state entry of the run to a folder, safely, and from time to time.
+
+    There is a checkpoint of the beginning, one whenever it is due, one when the run is stopped or
+    interrupted, and one of its end. Between training batches only: what is due inside an update
+    window is saved when the window closes. ``learn.fit(…, resume="auto")`` goes on from the newest.
+    A fit that is interrupted during a validation, or before the first batch of an epoch, is saved
+    as it was just before, so the resumed run repeats that validation; for that a copy of the state
+    is kept in memory meanwhile.
+
+    A callback that does more than look on, changes its attributes and declares no ``state`` is
+    named in a warning: nothing of them is saved.
+
+    Args:
+        folder: for the checkpoints of this run; made if need be.
+        every: ``"25 steps"``, ``"1 epoch"`` or ``"10 minutes"``.
+        keep: how many of the newest stay, at least 2; so do the run's first and the best.
+        monitor: a column of the history: a checkpoint is also saved when it is better than before,
+            and the best one stays.
+        mode: whether ``"min"`` or ``"max"`` is better; None takes what the name tells.
+        background: write in a thread: the step waits for the copy alone. One write is under way at
+            a time, and its error is raised at the next save or at the end of the fit.
+
+    Attributes:
+        newest: path of the last checkpoint that this object saved; None before the first.
+
+    Raises:
+        TypeError, ValueError: an argument cannot be used.
+        FileExistsError: at the start of a fit, if the folder holds another run's checkpoints.
+        OSError: something cannot be written; the older checkpoints are as they were.
+
+    Example:
+        >>> import tempfile
+        >>> from lehr.testing import tiny_learner
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = tiny_learner().fit(2, callbacks=[Checkpoint(folder, every="3 steps")])
+        ...     sorted(path.name for path in Path(folder).glob("step-*"))
+        ['step-00000000', 'step-00000003', 'step-00000006', 'step-00000008']
+    """
+
+    phase = Phase.DECIDE
+    replays = False
+    state = ("run_id", "best", "judged")
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every: str = "1 epoch",
+        keep: int = 3,
+        monitor: str | None = None,
+        mode: Mode | None = None,
+        background: bool = False,
+    ) -> None:
+        if not isinstance(folder, (str, os.PathLike)):
+            raise TypeError(
+                f"folder must be the path of a folder; got {folder!r}. "
+                'Write e.g. Checkpoint("checkpoints").'
+            )
+        self.folder = Path(folder)
+        self.every = interval(every, units=("steps", "epochs", "minutes", "seconds"))
+        self.keep = positive_int("keep", keep, least=2, example=3)
+        self.monitor = None if monitor is None else Monitor(monitor, mode)
+        self.background = background
+        self.newest: Path | None = None
+        self.run_id = ""
+        self._pending: Future[Saved] | None = None
+        self._own: set[str] = set()
+
+    @contextmanager
+    def around_fit(self, run: "Run") -> Generator[None]:
+        """Keep the folder to ourselves as long as the fit lasts."""
+        from lehr.state.disk.checkpoint_folder import CheckpointFolder
+
+        self._store = CheckpointFolder(self.folder)
+        if not run.resuming and (others := {s.run for s in self._store.all()} - self._own):
+            raise FileExistsError(
+                f"{self.folder} holds checkpoints of another run ({len(others)} in all). Go on "
+                'from them with fit(…, resume="auto"), or give another folder.'
+            )
+        self.run_id = uuid.uuid4().hex
+        self._store.open(self.run_id)
+        self._pending = None
+        self._held: tuple[Snapshot, dict[str, Any]] | None = None
+        self._last_step, self._last_time = -1, time.monotonic()
+        self._seen: dict[int, dict[str, Any]] | None = None
+        self._pool = ThreadPoolExecutor(1) if self.background else None
+        try:
+            yield
+            self._settle()
+        finally:
+            self._own.add(self.run_id)
+            if self._pool is not None:
+                self._pool.shutdown(wait=True)
+            self._store.close()
+
+    def begin_fit(self, run: "Run") -> None:
+        """Know of no value yet, and be there wherever the run rests."""
+        self.best, self.judged = None, 0
+        run.at_rest(self._visit)
+
+    def after_fit(self, run: "Run") -> None:
+        """Save what was kept before a validation, or an epoch, that was interrupted."""
+        if run.interrupted is not None and self._held is not None:
+            self._write(*self._held)
+
+    def nearest(self, run: "Run", step: int) -> Kept | None:
+        """The last state that this run kept before it made an optimizer step."""
+        from lehr.loop.kept import nearest_kept
+
+        self._settle()
+        return nearest_kept(self.folder, self.run_id, run.rewinds, step)
+
+    def _visit(self, run: "Run", rest: Rest) -> None:
+        self._settle(wait=False)
+        if self._seen is None:
+            self._seen = {id(cb): _undeclared(cb) for cb in run.callbacks if takes_part(cb)}
+        ending = run.stop_reason is not None or run.interrupted is not None
+        if self._improved(run) or ending or self._due(run, rest):
+            self._held = None
+            self._warn_of_undeclared(run.callbacks)
+            self._write(*self._taken(run, rest))
+            self._last_step, self._last_time = run.n_steps, time.monotonic()
+        elif rest.stage in ("epoch", "trained") or _validates_next(run, rest):
+            self._held = self._taken(run, rest)
+        else:
+            self._held = None
+
+    def _due(self, run: "Run", rest: Rest) -> bool:
+        number, unit = self.every
+        if rest.stage == "epoch":
+            at_the_end = rest.epoch == run.epochs or run.n_steps == run.steps
+            by_epochs = unit == "epochs" and rest.epoch % number == 0
+            if (self._last_step < 0 and not run.n_iter) or at_the_end or by_epochs:
+                return True
+        if unit == "steps":
+            return rest.stage == "batch" and run.stepped and run.n_steps % number == 0
+        seconds = {"seconds": 1, "minutes": 60}.get(unit)
+        return seconds is not None and time.monotonic() - self._last_time >= number * seconds
+
+    def _improved(self, run: "Run") -> bool:
+        if self.monitor is None:
+            return False
+        self.judged, values = self.monitor.judge(run, self.judged)
+        before = self.best
+        for _, value in values:
+            if self.monitor.better(value, self.best):
+                self.best = value
+        return self.best is not before
+
+    def _taken(self, run: "Run", rest: Rest) -> tuple[Snapshot, dict[str, Any]]:
+        from lehr.state.disk.environment import environment
+
+        said = about(run, rest) | {"run": self.run_id, "environment": environment()}
+        if self.monitor is not None and rest.stage in ("epoch", "validated"):
+            rows = run.history.rows[-1:]  # of these very weights, at such a rest
+            said["value"] = rows[0].get(self.monitor.name) if rows else None
+        return capture(run.state_entries()), said
+
+    def _warn_of_undeclared(self, callbacks: Iterable[Callback]) -> None:
+        seen = self._seen or {}
+        for callback in [callback for callback in callbacks if id(callback) in seen]:
+            before, now = seen[id(callback)], _undeclared(callback)
+            changed = sorted(name for name in now if before.get(name) != now[name])
+            if changed:
+                del seen[id(callback)]  # once is enough
+                kind, names = type(callback).__name__, ", ".join(changed)
+                listed = "".join(f'"{name}", ' for name in changed)
+                warnings.warn(
+                    f"{kind} changes {names} in the course of a fit, but declares no state: a "
+                    f"resumed run will begin without. Write state = ({listed.rstrip()}) in the "
+                    "class, or state = () if none of it must survive a stop.",
+                    ResumeWarning,
+                    stacklevel=2,
+                )
+
+    def _write(self, snapshot: Snapshot, about: dict[str, Any]) -> None:
+        self._settle()
+        if self._pool is not None:
+            self._pending = self._pool.submit(self._save, snapshot, about)
+        else:
+            self.newest = self._save(snapshot, about).path
+
+    def _save(self, snapshot: Snapshot, about: dict[str, Any]) -> "Saved":
+        from lehr.state.disk.checkpoint_folder import best
+
+        saved = self._store.save(snapshot, about)
+        of_this_run = [one for one in self._store.all() if one.run == saved.run]
+        top = best(of_this_run, self.monitor.mode or "min") if self.monitor else None
+        self._store.prune(self.keep, run=saved.run, protect=[top.path] if top else ())
+        return saved
+
+    def _settle(self, *, wait: bool = True) -> None:
+        """Take the result of a write in the background, or its error."""
+        pending = self._pending
+        if pending is not None and (wait or pending.done()):
+            self._pending = None
+            self.newest = pending.result().path
+
+    def __repr__(self) -> str:
+        number, unit = self.every
+        every = f"{number} {unit if number > 1 else unit[:-1]}"
+        return f"Checkpoint({str(self.folder)!r}, every={every!r}, keep={self.keep})"
+
+
+def _validates_next(run: "Run", rest: Rest) -> bool:
+    """Whether a validation in the middle of an epoch follows this rest."""
+    return rest.stage == "batch" and run.stepped and run.plan.validates_at(run.n_steps)
+
+
+def _undeclared(callback: Callback) -> dict[str, Any]:
+    """What can be told of the attributes of a callback that says nothing about its state."""
+    own = takewhile(lambda kind: kind is not Callback, type(callback).__mro__)
+    if any(name in vars(kind) for kind in own for name in ("state", "state_dict")):
+        return {}
+    return {name: _mark(value) for name, value in vars(callback).items()}
+
+
+def _mark(value: Any) -> Any:
+    """Something that is another when the value is, as far as a quick look tells."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    if isinstance(value, Tensor):
+        return id(value), value._version  # type: ignore[reportPrivateUsage]
+    if is_sequence(value) and len(value) <= _FEW:
+        return [_mark(inner) for inner in value]
+    return id(value), len(value) if isinstance(value, Sized) else None

@@ -1,0 +1,115 @@
+"""Notices a loss that is nan or infinite before it reaches the weights."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from torch import Tensor
+
+from lehr.callback import Callback
+from lehr.errors import positive_int
+from lehr.events import CancelFit, Phase
+from lehr.record.means import packed, stacked, unpacked
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class StopOnNonFinite(Callback):
+    """Ends the fit when the training loss is nan or infinite, before backward: the weights stay.
+
+    Reading the loss waits for an accelerator. With ``every=n`` it is read every n batches and at
+    the end of each training pass; the message still tells the first bad batch, but the weights may
+    have been spoilt since then. A batch without weight counts for nothing and is not looked at.
+
+    Args:
+        every: after how many batches the losses are read; at least 1.
+        action: ``"raise"`` ends the fit with an error, which leaves the batch in ``learn.run``;
+            ``"stop"`` ends it by a cancel, with the same words as ``run.stop_reason``.
+
+    Raises:
+        TypeError, ValueError: ``every`` is no whole number of at least 1, or ``action`` is neither
+            of the two.
+        FloatingPointError: in the fit, with ``action="raise"``.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> learn = tiny_learner(loss_func=lambda pred, yb: pred.sum() / 0)
+        >>> print(learn.fit(1, callbacks=[StopOnNonFinite(action="stop")]).stop_reason)
+        loss is ... at step 0 (epoch 0, batch 0). Lower lr, or clip the gradients; run.history
+        holds the last good steps.
+    """
+
+    phase = Phase.DECIDE
+    replays = False
+    state = ("unread",)
+
+    def __init__(self, *, every: int = 1, action: Literal["raise", "stop"] = "raise") -> None:
+        self.every = positive_int("every", every, example=1)
+        if action not in ("raise", "stop"):
+            raise ValueError(f'action must be "raise" or "stop"; got {action!r}. Choose one.')
+        self.action = action
+
+    def begin_fit(self, run: "Run") -> None:
+        """Have nothing to read yet."""
+        self._losses: list[Tensor] = []
+        self._where: list[tuple[int, int, int]] = []
+
+    @property
+    def unread(self) -> dict[str, Any]:
+        """The losses that were kept and not read yet, and where they were met."""
+        return {"losses": packed(self._losses), "where": list(self._where)}
+
+    @unread.setter
+    def unread(self, unread: Mapping[str, Any]) -> None:
+        self._losses = unpacked(unread["losses"])
+        self._where = [tuple(place) for place in unread["where"]]
+
+    def after_loss(self, run: "Run") -> None:
+        """Keep the loss, and read what was kept when it is time."""
+        if not run.training or not run.weight or run.loss.numel() != 1:
+            return  # a loss that is no number is refused by backward, in better words
+        self._losses.append(run.loss.detach().reshape(()))
+        self._where.append((run.n_steps, run.epoch, run.batch_index))
+        if len(self._losses) >= self.every:
+            self._check(run)
+
+    def after_train(self, run: "Run") -> None:
+        """Read the rest."""
+        self._check(run)
+
+    def after_fit(self, run: "Run") -> None:
+        """Read the rest of a pass that was cut short, unless the fit was ended for a bad loss."""
+        self._check(run, over=True)
+
+    def _check(self, run: "Run", *, over: bool = False) -> None:
+        losses, self._losses = self._losses, []
+        where, self._where = self._where, []
+        values = _read(losses) if losses else []
+        bad = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        if bad is None:
+            return
+        reason = _message(values[bad], *where[bad], later=len(values) - 1 - bad)
+        if self.action == "raise":
+            raise FloatingPointError(reason)
+        run.stop(reason)
+        if not over:
+            raise CancelFit(reason)
+
+    def __repr__(self) -> str:
+        return f"StopOnNonFinite(every={self.every}, action={self.action!r})"
+
+
+def _read(losses: list[Tensor]) -> list[float]:
+    if len(losses) == 1:
+        return [losses[0].item()]
+    return cast("list[float]", stacked(losses).tolist())  # one wait for the device
+
+
+def _message(value: float, step: int, epoch: int, batch: int, *, later: int) -> str:
+    found = f", found {later} batch{'es' * (later > 1)} later" if later else ""
+    history = "the weights may be spoilt" if later else "run.history holds the last good steps"
+    return (
+        f"loss {'was' if later else 'is'} {value} at step {step} (epoch {epoch}, batch {batch})"
+        f"{found}. Lower lr, or clip the gradients; {history}."
+    )

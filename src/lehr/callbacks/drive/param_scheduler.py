@@ -1,0 +1,113 @@
+"""Drives anything that is a number along a schedule."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lehr.callback import Callback
+from lehr.errors import real_number
+from lehr.events import Phase
+from lehr.optim.driven import Driven
+from lehr.optim.slots import Slots, rivals, shared_name
+from lehr.schedules.annealing import Schedule
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class ParamScheduler(Callback):
+    """Sets a hyper-parameter before every optimizer step to ``schedule(run.pos)``.
+
+    The position is the share of the run's steps that are done: the first step uses
+    ``schedule(0)``, the last of N ``schedule((N-1)/N)``. Within an update window nothing changes.
+    When the fit ends the old values are put back, so a schedule never outlives its fit; what was
+    set is in the history.
+
+    Args:
+        name: a hyper-parameter of the optimizer's groups (``"lr"``, ``"weight_decay"``,
+            ``"momentum"``, which is the first beta where there are betas), or the path of any
+            number: ``"model.2.p"``, ``"callbacks.mix_up.alpha"``, ``"opt.generator.lr"`` with
+            several optimizers.
+        schedule: a function from position in [0, 1] to a value. One of `lehr.schedules` is pure, so
+            its values are had up to 256 steps ahead; any other function is asked before each step.
+        group: number of the one parameter group to drive; None drives all.
+
+    Raises:
+        TypeError: ``schedule`` cannot be called.
+        ValueError: at the start of a fit, if nothing of that name is there, it is no number, or
+            another schedule drives it, be it by another name; at the first batch, if the length of
+            the fit is unknown.
+
+    Example:
+        >>> from lehr.schedules import sched_lin
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(1, callbacks=[ParamScheduler("lr", sched_lin(0.4, 0.0))])
+        >>> [round(lr, 2) for lr in run.history["lr"]]
+        [0.4, 0.3, 0.2, 0.1]
+    """
+
+    phase = Phase.PREPARE
+    evaluates = True  # a rehearsal trains as the fit would
+    state = ("driven",)  # what is set is a function of the position
+
+    def __init__(
+        self, name: str, schedule: Callable[[float], float], *, group: int | None = None
+    ) -> None:
+        self.slots = Slots(name, group)
+        self.slots.check("name")
+        self.drives = (self.slots,)
+        if not callable(schedule):
+            raise TypeError(
+                f"schedule must be a function of position; got {schedule!r}. "
+                f'Write e.g. ParamScheduler("{name}", sched_cos(0.1, 0.001)).'
+            )
+        self.param = name
+        self.schedule = schedule
+        self.group = group
+        label = self.slots.label
+        self._label = None if label == "lr" else label  # the recorder writes the column lr
+
+    def begin_fit(self, run: "Run") -> None:
+        """Find what to drive, and see that it is a number and no other schedule's."""
+        slots = self.slots.numbers(run, "follow a schedule")
+        others = [cb for cb in rivals(run, self) if isinstance(cb, ParamScheduler)]
+        if others:
+            raise ValueError(
+                f"{len(others) + 1} schedules drive {shared_name(self, others)}; the last would "
+                "win. Leave one, or give each a group of its own."
+            )
+        self.driven = Driven(slots, kept=self.slots.in_groups)
+        run.defer(self.driven.put_back)
+
+    def begin_train(self, run: "Run") -> None:
+        """Look the places up anew: loading a state replaces an optimizer's groups."""
+        self._setters = [slot.setter() for slot in self.slots.find(run)]
+        self._values: list[float] = []
+        self._first = run.n_steps
+        run.defer(self._setters.clear)
+
+    def begin_batch(self, run: "Run") -> None:
+        """Set the value, at the first batch of an update window."""
+        if not run.training or run.window.batches:
+            return
+        ahead = run.n_steps - self._first
+        if not 0 <= ahead < len(self._values):  # a run may go back to an earlier step
+            self._evaluate(run)
+            ahead = 0
+        value = self._values[ahead]
+        for set_to in self._setters:
+            set_to(value)
+        if self._label is not None:
+            run.log(self._label, value)
+
+    def _evaluate(self, run: "Run") -> None:
+        # A Schedule is pure, so many values can be had at once, where one by one would cost a step
+        # four times as much. Any other function may look at the clock.
+        many = 256 if isinstance(self.schedule, Schedule) else 1
+        _ = run.pos  # refuses where the length is unknown
+        planned, self._first = run.planned_steps or 1, run.n_steps
+        steps = range(self._first, min(self._first + many, planned))
+        self._values = [real_number("schedule(pos)", self.schedule(s / planned)) for s in steps]
+
+    def __repr__(self) -> str:
+        group = "" if self.group is None else f", group={self.group}"
+        return f"ParamScheduler({self.param!r}, {self.schedule!r}{group})"

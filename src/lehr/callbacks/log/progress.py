@@ -1,0 +1,259 @@
+"""A live table while fitting: in the terminal, in a notebook, or as plain lines."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from lehr.base import table
+from lehr.base.notebook import in_notebook
+from lehr.callback import Callback
+from lehr.events import Phase
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+from lehr.base.html import fill, lines
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from lehr.loop.run import Run
+
+_REFRESH_SECONDS = 0.5  # a refresh costs about a millisecond
+
+_BAR = (
+    '{% if total %}<progress max="{{ total }}" value="{{ done }}"></progress>{% endif %}'
+    " {{ status }}"
+)
+
+
+class Progress(Callback):
+    """Shows a row for every epoch or validation, and where the run stands in between.
+
+    In a terminal, finished rows are printed once and a bar with time left, items per second and
+    loss is redrawn at most twice a second; in a notebook the table updates in place; elsewhere
+    there are plain lines. The loss is read from its device only when it is shown.
+
+    Args:
+        mode: ``"terminal"``, ``"notebook"`` or ``"plain"``; ``"auto"`` looks where it is.
+        console: the ``rich`` console to draw on in a terminal; None makes one on standard output.
+
+    Raises:
+        ValueError: ``mode`` is none of these.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> _ = tiny_learner().fit(1, callbacks=[Progress("plain")])
+        1 epoch of 4 batches, seed 0
+        epoch  train_loss  valid_loss        time
+            0      0.7231      0.6961       ...s
+    """
+
+    phase = Phase.REPORT
+    state = ("shown",)
+
+    def __init__(
+        self,
+        mode: Literal["auto", "terminal", "notebook", "plain"] = "auto",
+        *,
+        console: Any = None,
+    ) -> None:
+        if mode not in ("auto", "terminal", "notebook", "plain"):
+            raise ValueError(
+                f"mode must be 'auto', 'terminal', 'notebook' or 'plain'; got {mode!r}. Leave it "
+                "out."
+            )
+        self.mode = mode
+        self.console = console
+
+    @contextmanager
+    def around_fit(self, run: "Run") -> Generator[None]:
+        """Open the view; it is closed however the fit ends."""
+        self.shown, self._resumed = 0, getattr(run, "resuming", False)
+        if run.epochs == 0:
+            self._view, self._next = _Plain(), float("inf")
+            yield
+            return
+        mode = _where() if self.mode == "auto" else self.mode
+        made = {"terminal": partial(_Terminal, self.console), "notebook": _Notebook}
+        self._view = view = made.get(mode, _Plain)()
+        self._iter, self._begin = 0, perf_counter()
+        self._next = self._begin + _REFRESH_SECONDS if view.live else float("inf")
+        if self._resumed:
+            self._next = 0.0  # the first batch tells where the run goes on
+        view.open(_plan(run), _total(run))
+        try:
+            yield
+        finally:
+            view.close()
+
+    def after_batch(self, run: "Run") -> None:
+        """Redraw, at most twice a second."""
+        if (now := perf_counter()) < self._next:
+            return
+        if self._resumed:
+            self._tell_resumed(run)
+        self._next = now + _REFRESH_SECONDS if self._view.live else float("inf")
+        loss = "" if run.loss is None else f"loss {float(run.mean_loss.detach()):.4f}"
+        items = (run.n_iter - self._iter) * (run.weight or 0)
+        rate = f"{items / (now - self._begin):,.0f} items/s" if run.training else ""
+        self._iter, self._begin = run.n_iter, now
+        half = "" if run.training else f" valid {run.batch_index + 1}/{run.num_batches or '?'}"
+        done = run.n_iter if run.steps is None else run.n_steps
+        self._view.update(f"epoch {run.epoch}{half}", done, f"{rate}  {loss}")
+
+    def after_validate(self, run: "Run") -> None:
+        """Show a row that ends in the middle of an epoch."""
+        self._show(run)
+
+    def after_epoch(self, run: "Run") -> None:
+        """Show the epoch's row."""
+        self._show(run)
+
+    def after_fit(self, run: "Run") -> None:
+        """Say why the run ended before its time."""
+        self._show(run)
+        if run.stop_reason is not None:
+            self._view.say(f"stopped: {run.stop_reason}")
+
+    def _tell_resumed(self, run: "Run") -> None:
+        self._resumed = False
+        before = run.n_steps - (run.training and run.stepped)
+        batch = f", batch {run.batch_index}" if run.training and run.batch is not None else ""
+        self._view.say(f"resumed at step {before} (epoch {run.epoch}{batch})")
+        self._iter = run.n_iter
+        self._view.start(run.n_iter if run.steps is None else run.n_steps)
+
+    def _show(self, run: "Run") -> None:
+        if self._resumed:
+            self._tell_resumed(run)
+        rows = run.history.finished(self.shown)
+        self.shown += len(rows)
+        for row in rows:
+            if "seconds" in row:  # else it was logged outside of epochs
+                self._view.row(row)
+
+
+def _plan(run: "Run") -> str:
+    batches = "" if run.num_batches is None else f" of {run.num_batches} batches"
+    if run.epochs is None:
+        return f"{run.steps} steps, epochs{batches or ' of unknown length'}, seed {run.seed}"
+    return f"{run.epochs} epoch{'s' * (run.epochs > 1)}{batches}, seed {run.seed}"
+
+
+def _total(run: "Run") -> int | None:
+    if run.epochs is None:
+        return run.steps
+    return None if run.num_batches is None else run.epochs * run.num_batches
+
+
+def _where() -> str:
+    if in_notebook():
+        return "notebook"
+    return "terminal" if sys.stdout.isatty() else "plain"
+
+
+class _Plain:
+    """Lines on standard output."""
+
+    live = False
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def open(self, plan: str, total: int | None) -> None:
+        self.say(plan)
+
+    def start(self, done: int) -> None: ...
+
+    def update(self, where: str, done: int, status: str) -> None: ...
+
+    def row(self, row: table.Row) -> None:
+        if not self.names:
+            self.names = table.columns(row)
+            self.say(table.header(self.names))
+        self.say(table.line(self.names, row))
+
+    def say(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def close(self) -> None: ...
+
+
+class _Terminal(_Plain):
+    """Rows printed once, above a bar."""
+
+    live = True
+
+    def __init__(self, console: Any) -> None:
+        super().__init__()
+        from rich import progress
+        from rich.console import Console
+
+        self.bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[status]}"),
+            console=console or Console(),
+            auto_refresh=False,
+            transient=True,
+        )
+
+    def open(self, plan: str, total: int | None) -> None:
+        self.say(plan)
+        self.bar.start()
+        self.task = self.bar.add_task("epoch 0", total=total, status="")
+
+    def start(self, done: int) -> None:
+        self.bar.reset(self.task, completed=done)  # what was done before tells no speed
+
+    def update(self, where: str, done: int, status: str) -> None:
+        self.bar.update(self.task, description=where, completed=done, status=status, refresh=True)
+
+    def say(self, text: str) -> None:
+        self.bar.console.print(text, highlight=False, markup=False)
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+class _Notebook(_Plain):
+    """A table that is redrawn in place."""
+
+    live = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[table.Row] = []
+        self.lines: list[str] = []
+
+    def open(self, plan: str, total: int | None) -> None:
+        from IPython.display import HTML, display  # type: ignore[reportUnknownVariableType]
+
+        self.total, self.html = total, HTML
+        self.lines.append(plan)
+        self.handle: Any = display(HTML(self._page()), display_id=True)
+
+    def update(self, where: str, done: int, status: str) -> None:
+        bar = fill(_BAR, total=self.total, done=done, status=f"{where} {status}")
+        self.handle.update(self.html(self._page(bar)))
+
+    def row(self, row: table.Row) -> None:
+        self.rows.append(row)
+        self.handle.update(self.html(self._page()))
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def close(self) -> None:
+        self.handle.update(self.html(self._page()))
+
+    def _page(self, bar: "Markup | None" = None) -> str:
+        rows = table.html(self.rows) if self.rows else None
+        said = lines(self.lines)
+        return fill("<small>{{ said }}</small>{{ rows }}{{ bar }}", said=said, rows=rows, bar=bar)

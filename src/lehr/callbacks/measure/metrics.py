@@ -1,0 +1,121 @@
+"""Metrics over the validation set, and over the training set if asked."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lehr.callback import Callback
+from lehr.events import Phase
+from lehr.record.history import column
+from lehr.record.metrics import meters
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class Metrics(Callback):
+    """Computes metrics over every validation pass; a Learner makes one of its ``metrics=``.
+
+    A function ``(pred, target) -> scalar`` is averaged by items; an object with ``update``,
+    ``compute`` and ``reset``, such as any of ``torchmetrics``, gathers in its own way. A metric of
+    a pass that was cut short is None.
+
+    Args:
+        metrics: functions or objects.
+        train: measure training passes as well, as ``train_<name>``: over the training items since
+            the row before, while the weights were changing, like ``train_loss``. It costs one more
+            reading of the predictions a batch.
+
+    Example:
+        >>> from lehr import accuracy
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(1, callbacks=[Metrics([accuracy], train=True)])
+        >>> 0 <= run.history["train_accuracy"][0] <= 1
+        True
+    """
+
+    phase = Phase.MEASURE
+    state = ("gathered",)
+
+    def __init__(self, metrics: Iterable[Any], *, train: bool = False) -> None:
+        self.meters = meters(metrics)
+        self.train = train
+        self._batches = 0  # that the meters hold of a training pass
+
+    @property
+    def gathered(self) -> dict[str, Any]:
+        """What was measured of a training pass and is in no row yet, by metric.
+
+        Raises:
+            TypeError: a metric is an object that does not let itself be kept.
+        """
+        if not self._batches:
+            return {}
+        states = {meter.names[0]: meter.state_dict() for meter in self.meters}
+        return {"batches": self._batches, "metrics": states}
+
+    @gathered.setter
+    def gathered(self, gathered: Mapping[str, Any]) -> None:
+        for meter in self.meters if gathered else ():
+            meter.load_state_dict(gathered["metrics"][meter.names[0]])
+        self._batches = gathered.get("batches", 0)
+
+    def begin_train(self, run: "Run") -> None:
+        """Have nothing yet."""
+        self._batches = 0
+        if self.train:
+            self._write_none(run, train=True)
+
+    def begin_validate(self, run: "Run") -> None:
+        """Start from nothing; in the middle of an epoch, write the training metrics so far."""
+        self._write_train(run)
+        self._reset()
+        self._write_none(run, train=False)
+
+    def after_batch(self, run: "Run") -> None:
+        """Count the batch, unless it was cancelled before its loss."""
+        if (run.training and not self.train) or run.loss is None or not run.weight:
+            return
+        if run.training:
+            if not self._batches:
+                self._reset()
+            self._batches += 1
+        with torch.no_grad():
+            for meter in self.meters:
+                meter.add(run.pred, run.yb, run.weight)
+
+    def after_train(self, run: "Run") -> None:
+        """Write the values."""
+        self._write_train(run)
+
+    def after_validate(self, run: "Run") -> None:
+        """Write the values."""
+        self._write(run, train=False)
+
+    def after_epoch(self, run: "Run") -> None:
+        """Leave out what a pass that was cut short had gathered."""
+        self._batches = 0
+
+    def _reset(self) -> None:
+        for meter in self.meters:
+            meter.reset()
+
+    def _write_none(self, run: "Run", *, train: bool) -> None:
+        for meter in self.meters:
+            for name in meter.names:  # stays None if the pass is cut short
+                run.history.log_row(_column(name, run, train=train), None)
+
+    def _write_train(self, run: "Run") -> None:
+        if self._batches:
+            self._write(run, train=True)
+            self._batches = 0
+
+    def _write(self, run: "Run", *, train: bool) -> None:
+        for meter in self.meters:
+            for name, value in meter.values().items():
+                run.history.log_row(_column(name, run, train=train), value)
+
+
+def _column(name: str, run: "Run", *, train: bool) -> str:
+    return f"train_{name}" if train else column(name, run.valid_name)

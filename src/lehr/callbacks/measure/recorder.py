@@ -1,0 +1,243 @@
+"""Records every run: loss and learning rate by batch, losses and seconds by epoch."""
+
+from collections.abc import Mapping, Sequence
+from math import nan
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lehr.base import drawing
+from lehr.callback import Callback
+from lehr.errors import did_you_mean
+from lehr.events import Phase
+from lehr.optim import optimizers
+from lehr.record.history import column
+from lehr.record.means import Mean, packed, stacked, unpacked
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class Recorder(Callback):
+    """Writes `run.history` and draws it. A Learner always has one, at `run.recorder`.
+
+    By training batch: ``loss`` and ``lr`` (of the last parameter group). By epoch or validation:
+    ``epoch``, ``step``, ``train_loss`` (the mean over the training items since the row before,
+    while the weights were changing), ``valid_loss``, ``seconds``. Losses are weighted by items. A
+    pass that was cut short has the loss None. Nothing here waits for a device; memory is bounded.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(2)
+        >>> run.history["epoch"], len(run.recorder.losses), len(run.recorder.lrs)
+        ([0, 1], 8, 8)
+    """
+
+    phase = Phase.MEASURE
+    state = ("unfinished",)
+
+    def begin_fit(self, run: "Run") -> None:
+        """Take the run's history as the place to write to."""
+        run.recorder = self
+        self.history = run.history
+        self.history.meta.update(seed=run.seed)
+        self._train, self._valid, self._in_train = Mean(), Mean(), False
+        self._start = perf_counter()
+        self._gathered: list[tuple[int, Tensor, float, Any]] = []
+        self._written = 0  # how many of them are in the history
+        self._validated: list[tuple[int, float | None]] = []
+        self.history.before_read.append(self._write_gathered)
+        run.defer(self._end)
+
+    def _end(self) -> None:
+        self._fold()
+        self._start = nan  # between fits, no time is counted
+        self.history.before_read.remove(self._write_gathered)
+
+    def begin_epoch(self, run: "Run") -> None:
+        """Start a row."""
+        self._start = perf_counter()
+        valid = dict.fromkeys(column("valid_loss", name) for name in run.valid_names)
+        self.history.open_row(epoch=run.epoch, step=run.n_steps, train_loss=None, **valid)
+
+    def begin_train(self, run: "Run") -> None:
+        """Forget the losses of the epoch before."""
+        self._fold()
+        self._train, self._in_train = Mean(), True
+
+    def after_batch(self, run: "Run") -> None:
+        """Keep the loss of the batch, unless it was cancelled before there was one."""
+        loss = run.loss
+        if loss is None:
+            return
+        loss = (loss if run.window.loss_is_mean else run.mean_loss).detach()
+        if not run.training:
+            self._valid.add(loss, run.weight)
+            return
+        opt = run.opt if isinstance(run.opt, Optimizer) else optimizers.each(run.opt)[-1]
+        lr = opt.param_groups[-1].get("lr")
+        if isinstance(lr, Tensor):
+            lr = lr.clone()
+        self._gathered.append((run.n_iter - 1, loss, run.weight, lr))
+        if len(self._gathered) == 256:
+            self._fold()
+
+    def _write_gathered(self) -> None:
+        if self._written < len(self._gathered):
+            batches, losses, _, lrs = zip(*self._gathered[self._written :], strict=True)
+            self._write(batches, stacked(_scalars(losses)), lrs)
+            self._written = len(self._gathered)
+
+    def _write(self, batches: Sequence[int], losses: Tensor, lrs: Sequence[Any]) -> None:
+        if batches:
+            self.history.log_steps("loss", batches, losses)
+        known = [(batch, lr) for batch, lr in zip(batches, lrs, strict=True) if lr is not None]
+        if known:
+            self.history.log_steps("lr", *zip(*known, strict=True))
+
+    def _fold(self) -> None:
+        # Many at a time: the device is asked for less, and the step keeps its place in the cache.
+        # The mean's bits hang on what is summed together, so no reader may choose the moment.
+        if not self._gathered:
+            return
+        batches, losses, weights, lrs = zip(*self._gathered, strict=True)
+        values, new = stacked(_scalars(losses)), self._written
+        self._write(batches[new:], values[new:], lrs[new:])
+        self._train.add_all(values, weights)
+        self._gathered, self._written = [], 0
+
+    @property
+    def unfinished(self) -> dict[str, Any]:
+        """What is in no row or series of the history yet, and the seconds that the row has taken.
+
+        A run that goes on from it writes the same numbers; its clock goes on, too.
+        """
+        columns = list(zip(*self._gathered, strict=True)) or [(), (), (), ()]
+        batches, losses, weights, lrs = columns
+        return {
+            "in_train": self._in_train,
+            "seconds": perf_counter() - self._start,
+            "train": self._train.state_dict(),
+            "validated": list(self._validated),
+            "batches": list(batches),
+            "losses": packed(_scalars(losses)),
+            "weights": packed(weights),
+            "lrs": packed(lrs),
+            "written": self._written,
+        }
+
+    @unfinished.setter
+    def unfinished(self, unfinished: Mapping[str, Any]) -> None:
+        self._in_train, self._written = unfinished["in_train"], unfinished["written"]
+        self._start = perf_counter() - unfinished["seconds"]
+        self._train = Mean()
+        self._train.load_state_dict(unfinished["train"])
+        self._validated = [tuple(point) for point in unfinished["validated"]]
+        columns = [unpacked(unfinished[name]) for name in ("losses", "weights", "lrs")]
+        self._gathered = list(zip(unfinished["batches"], *columns, strict=True))
+
+    def after_train(self, run: "Run") -> None:
+        """Write the training loss."""
+        self._in_train = False
+        self._write_train(run)
+
+    def _write_train(self, run: "Run") -> None:
+        self._fold()
+        if self._train.weight:
+            self.history.log_row("epoch", run.epoch)
+            self.history.log_row("step", run.n_steps)
+            self.history.log_row("train_loss", self._train.value)
+
+    def begin_validate(self, run: "Run") -> None:
+        """Count from nothing; in the middle of an epoch, write the training loss so far."""
+        self._valid = Mean()
+        if self._in_train:
+            self._write_train(run)
+            self._train = Mean()
+
+    def after_validate(self, run: "Run") -> None:
+        """Write the validation loss; in the middle of an epoch, the row ends with it."""
+        self.history.log_row(column("valid_loss", run.valid_name), self._valid.value)
+        if run.valid_name == run.valid_names[0]:
+            self._validated.append((run.n_iter, self._valid.value))
+        if self._in_train and run.valid_name == run.valid_names[-1]:
+            self.history.log_row("seconds", perf_counter() - self._start)
+            run.defer(self.history.close_row)
+
+    def after_epoch(self, run: "Run") -> None:
+        """Write how long it took, validation included."""
+        self._in_train = False
+        self._write_time(run)
+
+    def after_fit(self, run: "Run") -> None:
+        """Complete the row of an epoch that was cut short."""
+        self._write_time(run)
+
+    def _write_time(self, run: "Run") -> None:
+        if self.history.row_is_open:
+            self.history.log_row("step", run.n_steps)
+            self.history.log_row("seconds", perf_counter() - self._start)
+            run.defer(self.history.close_row)
+
+    @property
+    def losses(self) -> list[float]:
+        """The training loss of every batch."""
+        return self._values("loss")
+
+    @property
+    def lrs(self) -> list[float]:
+        """The learning rate that every training batch used."""
+        return self._values("lr")
+
+    def _values(self, name: str) -> list[float]:
+        series = self.history.series.get(name)
+        return [] if series is None else series.values
+
+    def plot_loss(self, ax: Any = None) -> Any:
+        """Draw the training loss by batch, and the validation loss where it was taken.
+
+        Args:
+            ax: matplotlib axes to draw on; None makes new ones.
+
+        Returns:
+            The matplotlib figure.
+        """
+        figure = self.plot("loss", ax=ax)
+        known = [(batch, loss) for batch, loss in self._validated if loss is not None]
+        if known:
+            ax = figure.axes[0] if ax is None else ax
+            ax.plot(*zip(*known, strict=True), "o-", markersize=4)
+            ax.legend(["training", "validation"])
+        return figure
+
+    def plot_lr(self, ax: Any = None) -> Any:
+        """Draw the learning rate by batch; returns the matplotlib figure."""
+        return self.plot("lr", ax=ax)
+
+    def plot(self, name: str, ax: Any = None) -> Any:
+        """Draw any recorded series by training batch.
+
+        Args:
+            name: of a series of the history, for example ``"momentum"`` if it was scheduled.
+            ax: matplotlib axes to draw on; None makes new ones.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            KeyError: nothing of that name was recorded by batch.
+        """
+        series = self.history.series
+        if name not in series:
+            hint = did_you_mean(name, series) if series else "Nothing was recorded yet."
+            raise KeyError(f"the recorder has no series {name!r}. {hint}")
+        ax = drawing.axes(ax)
+        ax.plot(series[name].batches, series[name].values, linewidth=1)
+        ax.set(xlabel="training batch", ylabel=name)
+        return ax.figure
+
+
+def _scalars(losses: Sequence[Tensor]) -> list[Tensor]:
+    return [loss.reshape(()) if loss.ndim else loss for loss in losses]

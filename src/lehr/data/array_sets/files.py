@@ -1,0 +1,110 @@
+"""Reads NumPy's files of arrays; nothing in them is executed."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from lehr.data.loading.dataset import as_tensor
+from lehr.errors import did_you_mean
+
+_DAMAGE = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError)
+
+
+def read_npz(path: str | Path) -> dict[str, Any]:
+    """Every array in an .npz file, by name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no .npz file, is damaged, or holds Python objects.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(Path(folder, "a.npz"), x=np.zeros((2, 3)))
+        ...     read_npz(Path(folder, "a.npz"))["x"].shape
+        (2, 3)
+    """
+    loaded = _load(Path(path))
+    if not isinstance(loaded, dict):
+        raise ValueError(
+            f"{path} must be an .npz file with arrays x and y; it holds a single array without a "
+            "name. Write one with numpy.savez(path, x=x, y=y)."
+        )
+    return cast("dict[str, Any]", loaded)
+
+
+def read_items(path: str | Path) -> Tensor:
+    """The array of an .npy file, or the array x of an .npz file, as a tensor.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is neither, is damaged, holds Python objects or text, or has no x.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(Path(folder, "a.npy"), np.zeros((2, 3)))
+        ...     read_items(Path(folder, "a.npy")).shape
+        torch.Size([2, 3])
+    """
+    loaded = _load(Path(path))
+    if isinstance(loaded, dict):
+        arrays = cast("dict[str, Any]", loaded)
+        if "x" not in arrays:
+            raise ValueError(f"{path} must have an array x. {did_you_mean('x', arrays)}")
+        loaded = arrays["x"]
+    return to_tensor(f"the array of {path}", loaded)
+
+
+def to_tensor(name: str, values: Any) -> Tensor:
+    """``values`` as a tensor of numbers in the computer's memory, without a graph.
+
+    Raises:
+        TypeError: it holds something else than real numbers.
+
+    Example:
+        >>> to_tensor("x", [[1, 2]]).shape
+        torch.Size([1, 2])
+    """
+    to_numpy = getattr(values, "to_numpy", None)  # pandas and its like
+    try:
+        tensor = as_tensor(values if to_numpy is None else to_numpy()).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise TypeError(
+            f"{name} must be a tensor or array of numbers, all items of one shape; got {kind}: "
+            f"{error}. Text labels become numbers by names, y = numpy.unique(y, "
+            "return_inverse=True), with classes=names."
+        ) from error
+    if tensor.is_complex():
+        raise TypeError(f"{name} must hold real numbers; got {tensor.dtype}. Give its parts.")
+    unsigned = (torch.uint16, torch.uint32, torch.uint64)  # torch computes little with these
+    return tensor.long() if tensor.dtype in unsigned else tensor
+
+
+def _load(path: Path) -> Any:
+    """One array, or a dict of them."""
+    import numpy as np
+
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise FileNotFoundError(f"{path} must be a file of arrays; it {what}. Check the path.")
+    try:
+        with path.open("rb") as file:  # numpy leaves a damaged file open
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                return loaded
+            with loaded:
+                return {name: cast(Any, loaded[name]) for name in loaded.files}
+    except _DAMAGE as error:
+        raise ValueError(
+            f"{path} must be a whole .npy or .npz file of numbers or text; reading it says: "
+            f"{type(error).__name__}: {error}. Write it again with numpy.save or numpy.savez; "
+            "arrays of Python objects are not read."
+        ) from error

@@ -1,0 +1,1 @@
+"""Folders and zips of images."""

@@ -1,0 +1,186 @@
+"""How images are brought into a model: mode, size, scale."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lehr.data.images.decode import MODES, decode
+from lehr.data.images.fields import written_out
+from lehr.errors import positive_int
+
+
+@dataclass(frozen=True)
+class ImagePreparation:
+    """Images of one mode and size, on one scale; the same for training, evaluation and prediction.
+
+    A pixel ``p`` of 0 to 255 becomes ``(p / 255 - mean) / std``, with the numbers of its channel.
+
+    Args:
+        classes: the names of the classes, by label.
+        mode: ``"L"`` (grey, one channel) or ``"RGB"`` (three).
+        size: height and width.
+        resize: ``"crop"`` cuts an image of another shape in the middle, ``"squish"`` changes its
+            shape.
+        mean: of each channel, where black is 0 and white 1; by default 0.
+        std: standard deviation of each channel, above 0; by default 1.
+        flat: inputs of shape ``(channels * height * width,)``.
+
+    Raises:
+        ValueError: a field is of another type or out of range, or does not fit another field.
+        TypeError: ``size`` is no int and no pair of them, or ``mean`` or ``std`` no number.
+
+    Example:
+        >>> preparation = ImagePreparation(("cat", "dog"), "L", (1, 3), mean=(0.5,), std=(0.5,))
+        >>> preparation(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8))
+        tensor([[[[-1.0000, -0.6000,  1.0000]]]])
+        >>> ImagePreparation.from_dict(preparation.to_dict()) == preparation
+        True
+    """
+
+    kind: ClassVar[str] = "image"
+
+    classes: tuple[str, ...]
+    mode: str
+    size: tuple[int, int]
+    resize: str = "crop"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    flat: bool = False
+
+    def __post_init__(self) -> None:
+        from lehr.data.stored_fields import ImageFields, settle
+
+        settle(self, ImageFields, **written_out(self))
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return MODES[self.mode]
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """``(channels, height, width)``, or their product if flat."""
+        height, width = self.size
+        full = (self.channels, height, width)
+        return (self.channels * height * width,) if self.flat else full
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as strings, numbers and lists, and the kind."""
+        return {
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "mode": self.mode,
+            "size": list(self.size),
+            "resize": self.resize,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "flat": self.flat,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "ImagePreparation":
+        """The preparation that `to_dict` wrote down; trusts nothing in it.
+
+        Raises:
+            ValueError: a field is missing, unknown, of another type or out of range.
+        """
+        from lehr.data.stored_fields import ImageFields, stored_fields
+
+        return cls(**stored_fields(ImageFields, values, "a preparation of images"))
+
+    def __call__(self, pixels: Tensor, white: int = 255) -> Tensor:
+        """Pixels on the scale of the model.
+
+        Args:
+            pixels: uint8 ``(n, channels, height, width)``.
+            white: the number of a white pixel.
+
+        Returns:
+            float32 of the same shape, or ``(n, channels * height * width)`` if flat.
+
+        Raises:
+            ValueError: the pixels are of another type, mode or size.
+        """
+        wanted = (self.channels, *self.size)
+        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != wanted:
+            raise ValueError(
+                f"pixels must be uint8 of shape (n, {', '.join(map(str, wanted))}); got "
+                f"{pixels.dtype} of shape {tuple(pixels.shape)}. Bring them to the mode and size "
+                "of the preparation, e.g. with lehr.data.images.decode.decode."
+            )
+        x = pixels.float()
+        if any(self.mean) or any(value != 1 for value in self.std):
+            mean = x.new_tensor(self.mean).view(-1, 1, 1) * white
+            x.sub_(mean).div_(x.new_tensor(self.std).view(-1, 1, 1) * white)
+        else:
+            x.div_(white)
+        return x.flatten(1) if self.flat else x
+
+    def batches(
+        self, files: Sequence[Path], batch_size: int = 64
+    ) -> Iterator[tuple[list[str], Tensor]]:
+        """Image files, decoded and prepared as in training: their paths, and ``xb`` of as many.
+
+        Raises:
+            FileNotFoundError: a file is not there.
+            BrokenImage: a file cannot be decoded.
+        """
+        batch_size = positive_int("batch_size", batch_size)
+        for first in range(0, len(files), batch_size):
+            chosen = [Path(file) for file in files[first : first + batch_size]]
+            pixels = [decode(file, self.mode, self.size, self.resize) for file in chosen]
+            yield [str(file) for file in chosen], self(torch.stack(pixels))
+
+    def answers(self, pred: Tensor) -> Tensor:
+        """The predictions as they are: they are of classes."""
+        return pred
+
+    def picture(self, x: Tensor) -> Tensor:
+        """One prepared input as uint8 ``(height, width, 3)``."""
+        x = x.detach().cpu().float().reshape(self.channels, *self.size)
+        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
+        pixels = (x * std + mean).clamp(0, 1).mul(255).round().to(torch.uint8)
+        return pixels.expand(3, *self.size).permute(1, 2, 0).contiguous()
+
+    def describe(self, x: Tensor) -> str:
+        """The size, and how bright it is: 0 is black, 1 is white.
+
+        Example:
+            >>> ImagePreparation(("a",), "L", (2, 3)).describe(torch.ones(1, 2, 3))
+            'grey image of 2×3, brightness 1.00'
+        """
+        colour = "grey" if self.mode == "L" else "colour"
+        brightness = self.picture(x).float().mean() / 255
+        return f"{colour} image of {self.size[0]}×{self.size[1]}, brightness {brightness:.2f}"
+
+
+def statistics(pixels: Tensor, white: int = 255) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, where white is 1; exact, from counts.
+
+    The deviation is that of a sample, with ``n - 1``, as for numbers (see
+    `lehr.data.array_sets.scale`). A channel that is the same everywhere has the deviation 1, so
+    that nothing is divided by 0.
+
+    Args:
+        pixels: uint8 ``(n, channels, height, width)``.
+        white: the number of a white pixel.
+
+    Example:
+        >>> statistics(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
+        ((0.5,), (0.7071067811865476,))
+    """
+    counts = torch.zeros(pixels.shape[1], 256, dtype=torch.float64)
+    for start in range(0, len(pixels), 4096):
+        part = pixels[start : start + 4096]
+        for channel in range(pixels.shape[1]):
+            counts[channel] += torch.bincount(part[:, channel].flatten(), minlength=256)
+    values = torch.arange(256, dtype=torch.float64) / white
+    n = counts.sum(1, keepdim=True)
+    mean = (counts * values).sum(1, keepdim=True) / n
+    variance = (counts * (values - mean) ** 2).sum(1) / (n[:, 0] - 1).clamp(min=1)
+    std = torch.where((counts > 0).sum(1) > 1, variance.sqrt(), 1.0)
+    return tuple(map(float, mean[:, 0])), tuple(map(float, std))

@@ -1,0 +1,1 @@
+"""From items to batches: order, reading, collation, workers, loaders."""

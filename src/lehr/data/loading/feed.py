@@ -1,0 +1,195 @@
+"""Any iterable of batches, seen by the loop as one thing."""
+
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from copy import deepcopy
+from itertools import islice
+from typing import Any, cast
+
+from lehr.data.loading.sampler import check_start
+from lehr.state.entries import loader_entries
+from lehr.state.streams import Streams, forked
+from lehr.types import Batch, Stateful, is_seekable
+
+_OWN = ""  # the entry of a loader that has a state of its own
+
+
+class Feed:
+    """Turns a loader, whoever wrote it, into numbered epochs that know their last batch.
+
+    Three kinds are told apart. A loader with ``batches(seed, epoch, start)`` is asked for just
+    what is needed. A list of batches is sliced. Anything else is opened anew every epoch and read
+    from its beginning; opening it and its first batch happen with the global generators keyed by
+    (seed, epoch) and put back afterwards, for even an unshuffled torch loader draws from them.
+    Such a loader that has ``state_dict`` and ``load_state_dict`` is taken to go on, when it is next
+    opened, where the state says that was loaded: at the batch after those that it had yielded.
+
+    Args:
+        loader: any re-iterable of batches, or a function that makes a fresh iterator.
+        name: what messages call it.
+
+    Raises:
+        TypeError: it cannot be iterated, or only once.
+
+    Example:
+        >>> feed = Feed(lambda: iter("abc"))
+        >>> feed.len_or_none, list(feed.epoch(seed=0, epoch=0))
+        (None, [('a', False), ('b', False), ('c', True)])
+    """
+
+    def __init__(self, loader: Any, name: str = "loader") -> None:
+        cls = cast(Any, type(loader))
+        kind: str = cls.__name__
+        if hasattr(cls, "__next__"):
+            raise TypeError(
+                f"{name} must be readable once an epoch; got {kind}, which can be read only once. "
+                "Pass a function that makes a fresh one, e.g. lambda: batches()."
+            )
+        readable = hasattr(cls, "__iter__")
+        if isinstance(loader, (Mapping, str)) or not (readable or callable(loader)):
+            raise TypeError(
+                f"{name} must be an iterable of batches; got {kind}. Pass a DataLoader (a dataset "
+                "needs one), a list of batches, or a function that makes an iterator of them."
+            )
+        self.loader: Any = loader
+        self.name = name
+        self._calls = not readable
+        self.seekable = is_seekable(loader) or isinstance(loader, (list, tuple))
+        """Whether entering an epoch at any batch is exact and costs nothing."""
+        self.rereads = not (self.seekable or isinstance(loader, Stateful))
+        """Whether an epoch that is entered in the middle is read from its beginning."""
+        self._held: dict[str, Any] = {}
+
+    def entries(self, name: str) -> dict[str, Stateful]:
+        """The loader's state entries, such that an epoch can be entered where it is.
+
+        Within an epoch that is not always their state of the moment: of a generator it is the one
+        that the epoch was opened with, and of a loader that was read one batch ahead the one
+        before that.
+
+        Args:
+            name: of the loader, for theirs.
+
+        Example:
+            >>> import torch
+            >>> loader = torch.utils.data.DataLoader([1, 2], generator=torch.Generator())
+            >>> list(Feed(loader).entries("train_dl"))
+            ['train_dl.generator']
+        """
+        found = loader_entries(_OWN, self.loader).items()
+        return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in found}
+
+    @property
+    def len_or_none(self) -> int | None:
+        """Batches in an epoch; None if nobody can tell beforehand."""
+        try:
+            return len(self.loader)
+        except (TypeError, NotImplementedError):
+            return None
+
+    def epoch(self, seed: int, epoch: int, start: int = 0) -> Generator[tuple[Batch, bool]]:
+        """The batches of an epoch, each with whether it is the last.
+
+        With a ``start``, a loader that has a state of its own must have been given the one that it
+        had there. Any other that cannot be entered in the middle is read from its beginning, and
+        the first batches are thrown away: right if it yields the same batches again, but as slow as
+        reading them.
+
+        Args:
+            seed: the training's seed.
+            epoch: lifetime number of the epoch, from 0.
+            start: number of the first batch wanted.
+
+        Raises:
+            ValueError: the loader has no batches, fewer than ``start``, or more than its length.
+        """
+        n = self.len_or_none
+        if n == 0:
+            raise ValueError(self._no_batches("its length is 0"))
+        if n is not None:
+            check_start(start, n)
+        held = self._held = dict[str, Any]()  # this epoch's alone: one left early ends at any time
+        batches = self._batches(seed, epoch, start, held)
+        return self._look_ahead(batches, held) if n is None else self._count(batches, start, n)
+
+    def _batches(self, seed: int, epoch: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
+        if is_seekable(self.loader):
+            return self.loader.batches(seed, epoch, start)
+        if isinstance(self.loader, (list, tuple)):
+            return islice(cast(Iterable[Batch], self.loader), start, None)
+        return self._read(Streams(seed).key("loader", epoch), start, held)
+
+    def _read(self, key: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
+        """A foreign loader from batch ``start`` on, its opening kept from the global generators."""
+        entries = loader_entries(_OWN, self.loader)
+        again = 0 if _OWN in entries else start
+        with forked(key):
+            if _OWN not in entries:
+                held |= {name: generator.state_dict() for name, generator in entries.items()}
+            batches: Iterator[Batch] = iter(self.loader() if self._calls else self.loader)
+            first = [] if start else list(islice(batches, 1))
+            skipped = sum(1 for _ in islice(batches, again))
+        if skipped < again:
+            raise ValueError(
+                f"start must be at most the number of batches; got {start}, but {self.name} ended "
+                f"after {skipped}. Is this the data that was stopped?"
+            )
+        if start == 0 and not first and self.len_or_none is None:
+            raise ValueError(self._no_batches("it ended before its first batch"))
+        try:
+            yield from first
+            first.clear()  # else the generator would keep that batch for the whole epoch
+            yield from batches
+        finally:
+            held.clear()
+
+    def _count(self, batches: Iterator[Batch], start: int, n: int) -> Generator[tuple[Batch, bool]]:
+        number = start - 1
+        for number, batch in enumerate(batches, start):
+            if number >= n:
+                raise ValueError(
+                    f"{self.name} says that it has {n} batches, but yields more. "
+                    "Correct its __len__; the end of an epoch is planned with it."
+                )
+            yield batch, number == n - 1
+        if number < n - 1:
+            warnings.warn(
+                f"{self.name} says that it has {n} batches, but ended after {number + 1}. "
+                "Correct its __len__; schedules are planned with it.",
+                stacklevel=2,
+            )
+
+    def _look_ahead(
+        self, batches: Iterator[Batch], held: dict[str, Any]
+    ) -> Generator[tuple[Batch, bool]]:
+        none: Any = object()
+        own = loader_entries(_OWN, self.loader).get(_OWN)
+        try:
+            batch = next(batches, none)
+            while batch is not none:
+                before = {} if own is None else {_OWN: deepcopy(own.state_dict())}
+                following = next(batches, none)
+                held |= before
+                yield batch, following is none
+                batch = following
+        finally:
+            held.clear()
+
+    def _no_batches(self, why: str) -> str:
+        return (
+            f"{self.name} has no batches: {why}. Check its data; with drop_last=True a data set "
+            "smaller than batch_size has none. A function must make a fresh iterator every time."
+        )
+
+
+class _Part:
+    """A state entry of a loader whose epoch is under way."""
+
+    def __init__(self, entry: Stateful, key: str, held: Mapping[str, Any]) -> None:
+        self.entry, self.key, self.held = entry, key, held
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return self.held[self.key] if self.key in self.held else self.entry.state_dict()
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        self.entry.load_state_dict(state_dict)

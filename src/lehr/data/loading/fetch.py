@@ -1,0 +1,106 @@
+"""How the items of a batch are read: together where the data allow it, else one by one."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset, TensorDataset
+
+from lehr.data.loading.collation import collate
+from lehr.data.loading.dataset import Dataset
+from lehr.state.streams import Streams, forked, seed_globals
+
+Gather = Callable[[Tensor], Any]
+"""``indices -> batch``: every item of a batch in one call."""
+
+
+class Request(NamedTuple):
+    """One batch to read, small enough to be sent to another process."""
+
+    indices: list[int]
+    seed: int
+    epoch: int
+    number: int
+
+
+def defined_in(dataset: Any, name: str) -> int:
+    """How far up the dataset's classes ``name`` is defined: 0 for its own class, -1 for nowhere."""
+    for height, cls in enumerate(type(dataset).__mro__):
+        if name in vars(cls):
+            return height
+    return -1
+
+
+def gather_in_memory(dataset: Any) -> Gather | None:
+    """The gather of a dataset of tensors, whose batches are a function of the indices alone.
+
+    A subclass with a ``__getitem__`` of its own has none: its items are what that method says.
+
+    Example:
+        >>> gather = gather_in_memory(Subset(TensorDataset(torch.arange(10)), [5, 6, 7]))
+        >>> gather(torch.tensor([2, 0]))
+        (tensor([7, 5]),)
+    """
+    of = cast(Any, type(dataset))
+    if issubclass(of, Dataset):
+        plain = of.__getitem__ is Dataset.__getitem__ and of.gather is Dataset.gather
+        return dataset.gather if plain else None
+    if issubclass(of, TensorDataset) and of.__getitem__ is TensorDataset.__getitem__:
+        tensors: tuple[Tensor, ...] = dataset.tensors
+        return lambda indices: tuple(t.index_select(0, indices.to(t.device)) for t in tensors)
+    if of is Subset and (inner := gather_in_memory(dataset.dataset)) is not None:
+        chosen = torch.tensor(list(dataset.indices), dtype=torch.int64)
+        return lambda indices: inner(chosen[indices])
+    return None
+
+
+class Fetch:
+    """Reads batches; the same code here and in a worker process, so the same bits.
+
+    Reading that may be random (a dataset that augments) happens with the global generators keyed by
+    (seed, epoch, batch) and put back afterwards: a batch does not depend on the batches before it,
+    on the number of workers, nor on what the training drew. With ``item_seeds`` they are keyed by
+    (seed, epoch, index) before each item, so that an item does not depend on its batch either.
+
+    Args:
+        dataset: has ``__len__`` and ``__getitem__``; perhaps ``gather``, or torch's
+            ``__getitems__``.
+        collate_fn: list of items -> batch; None for `collate`, or for gather where there is one.
+        item_seeds: see above.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        *,
+        item_seeds: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.collate_fn = collate_fn or collate
+        self.item_seeds = item_seeds
+        together = collate_fn is None and not item_seeds
+        height = defined_in(dataset, "gather")
+        # A __getitem__ written later than gather is the newer word on what an item is.
+        self.gathers = together and 0 <= height <= defined_in(dataset, "__getitem__")
+
+    def __call__(self, request: Request) -> Any:
+        """The batch asked for."""
+        streams = Streams(request.seed)
+        with forked(streams.key("items", request.epoch, request.number)):
+            if self.gathers:
+                return self.dataset.gather(torch.tensor(request.indices))
+            return self.collate_fn(self._items(request, streams))
+
+    def _items(self, request: Request, streams: Streams) -> list[Any]:
+        dataset = self.dataset
+        if self.item_seeds:
+            items: list[Any] = []
+            for index in request.indices:
+                seed_globals(streams.key("item", request.epoch, index))
+                items.append(dataset[index])
+            return items
+        if hasattr(dataset, "__getitems__"):  # torch's own protocol for reading many
+            return cast(list[Any], dataset.__getitems__(request.indices))
+        return [dataset[index] for index in request.indices]

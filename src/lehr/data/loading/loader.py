@@ -1,0 +1,149 @@
+"""Batches whose content is a function of (seed, epoch, batch number)."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.utils.data import IterableDataset
+
+from lehr.data.loading.fetch import Fetch, Request, gather_in_memory
+from lehr.data.loading.order import decide_order
+from lehr.data.loading.workers import Workers
+from lehr.state.streams import draw_seed
+
+
+class DataLoader:
+    """Yields the batches of a dataset; any epoch can be entered at any batch, at no cost.
+
+    Data in memory (`Dataset`, torch's ``TensorDataset`` and ``Subset`` of one) are read a batch at
+    a time; so is a dataset with a ``gather(indices)`` method. All others are read item by item and
+    collated. Iterating by hand moves on to the next epoch with every pass.
+
+    Args:
+        dataset: has ``__len__`` and ``__getitem__``.
+        batch_size: items in a batch; None means the sampler's, or 64.
+        shuffle: a new order every epoch.
+        drop_last: leave out a last batch that is not full.
+        sampler: decides the order instead: a `Sampler` (or anything with ``batches(seed, epoch,
+            start)`` and a length, yielding index tensors), or a sized iterable of single indices.
+        collate_fn: list of items -> batch; read item by item then. Default: `collate`.
+        seed: decides order and randomness, whoever asks; by default the training's seed does.
+        num_workers: processes that read ahead; the batches are the same with any number. Data in
+            memory are faster without.
+        item_seeds: key the global generators by (seed, epoch, index) before each item, so that
+            random augmentation of an item depends neither on its batch nor on the order.
+
+    Raises:
+        TypeError: the dataset cannot be indexed or has no length, or a number is no int.
+        ValueError: the dataset is empty, a number is out of range, or ``sampler`` comes with
+            ``shuffle``, or with another ``batch_size`` or ``drop_last`` than its own.
+
+    Example:
+        >>> import torch
+        >>> from lehr.data import Dataset
+        >>> dl = DataLoader(Dataset(torch.arange(5.0), torch.arange(5)), batch_size=2)
+        >>> len(dl), [yb.tolist() for xb, yb in dl]
+        (3, [[0, 1], [2, 3], [4]])
+        >>> [yb.tolist() for xb, yb in dl.batches(seed=42, epoch=0, start=2)]
+        [[4]]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = None,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        sampler: Any = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        seed: int | None = None,
+        num_workers: int = 0,
+        item_seeds: bool = False,
+    ) -> None:
+        _check_dataset(dataset)
+        if num_workers != 0:
+            _check_workers(num_workers)
+        self.dataset = dataset
+        self.sampler = decide_order(dataset, batch_size, shuffle, drop_last, sampler)
+        self.batch_size: int | None = getattr(self.sampler, "batch_size", None)
+        self.seed = seed
+        self.num_workers = num_workers
+        self._fetch = Fetch(dataset, collate_fn, item_seeds=item_seeds)
+        together = collate_fn is None and not item_seeds
+        self._gather = gather_in_memory(dataset) if together else None
+        self._workers = Workers(self._fetch, num_workers) if num_workers else None
+        self._needs_seed = shuffle or sampler is not None or self._gather is None
+        self._pass_seed = seed
+        self._passes = 0
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._pass_seed is None:
+            self._pass_seed = draw_seed() if self._needs_seed else 0
+        self._passes += 1
+        return self.batches(self._pass_seed, self._passes - 1)
+
+    def state_dict(self) -> dict[str, int | None]:
+        """How often the loader was iterated by hand, and with which seed; a fit needs neither."""
+        return {"passes": self._passes, "pass_seed": self._pass_seed}
+
+    def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
+        """Go on from there."""
+        self._passes = state_dict["passes"] or 0
+        self._pass_seed = state_dict["pass_seed"]
+
+    def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch from number ``start`` on; those before are never read.
+
+        Args:
+            seed: the training's seed; a ``seed`` given to the loader itself wins.
+            epoch: lifetime number of the epoch, from 0.
+            start: number of the first batch wanted.
+
+        Raises:
+            ValueError: ``start`` is beyond the end.
+        """
+        seed = seed if self.seed is None else self.seed
+        chosen = self.sampler.batches(seed, epoch, start)
+        gather = self._gather
+        if gather is not None and self._workers is None:
+            return map(gather, chosen)
+        requests = (
+            Request(indices.tolist(), seed, epoch, number)
+            for number, indices in enumerate(chosen, start)
+        )
+        if self._workers is not None:
+            return self._workers.answers(requests)
+        return (self._fetch(request) for request in requests)
+
+    def __repr__(self) -> str:
+        return f"DataLoader({len(self)} batches of {self.batch_size} from {self.dataset!r})"
+
+
+def _check_dataset(dataset: Any) -> None:
+    iterable_only = issubclass(type(dataset), IterableDataset)
+    for method in ("__len__", "__getitem__"):
+        if iterable_only or not hasattr(dataset, method):
+            lacks = "can only be iterated" if iterable_only else f"has no {method}"
+            raise TypeError(
+                f"dataset must have __len__ and __getitem__; got {type(dataset).__name__}, which "
+                f"{lacks}. Pass an iterable of batches to DataBunch directly."
+            )
+    if len(dataset) == 0:
+        raise ValueError(
+            "dataset must hold at least one item; got none. Check the path or the filter it was "
+            "made with."
+        )
+
+
+def _check_workers(num_workers: object) -> None:
+    if not isinstance(num_workers, int) or isinstance(num_workers, bool):
+        raise TypeError(
+            f"num_workers must be an int; got {num_workers!r}. Give 0 to read in this process."
+        )
+    if num_workers < 0:
+        raise ValueError(
+            f"num_workers must be at least 0; got {num_workers}. Give 0 to read in this process."
+        )

@@ -1,0 +1,103 @@
+"""Processes that read batches ahead: torch's worker machinery with our order on top."""
+
+import signal
+import traceback
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader as TorchLoader
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler as TorchSampler
+
+from lehr.data.loading.fetch import Fetch, Request
+
+
+class _Served(TorchDataset[Any]):
+    """What a worker process holds: a request in, a batch out."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self.fetch = fetch
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.fetch(index)
+
+
+class _Orders(TorchSampler[Request]):
+    """Hands this pass's requests to the torch loader, which outlives the pass."""
+
+    requests: Iterable[Request] = ()
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+
+def _stop(loader: TorchLoader[Any]) -> None:
+    """End the processes now; left to the garbage collector, torch waits for them for seconds."""
+    iterator = getattr(loader, "_iterator", None)
+    getattr(iterator, "_shutdown_workers", lambda: None)()
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process; whether and when to end is for the training to decide.
+
+    SIGTERM ends the worker: torch has a handler of its own for that, which is not to be replaced.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+class Workers:
+    """Answers requests in order, from processes that are kept from pass to pass.
+
+    Args:
+        fetch: reads a batch; sent to every process.
+        count: number of processes.
+    """
+
+    def __init__(self, fetch: Fetch, count: int) -> None:
+        self._fetch = fetch
+        self._count = count
+        self._idle: TorchLoader[Any] | None = None
+
+    def answers(self, requests: Iterable[Request]) -> Generator[Any]:
+        """The batches asked for, read a few ahead.
+
+        May be left early, and started again before the last pass is over: that one keeps its
+        processes to itself, and the new pass gets others. An error ends the processes it came from.
+        """
+        loader = self._start() if self._idle is None else self._idle
+        self._idle = None
+        cast(_Orders, loader.sampler).requests = requests
+        try:
+            yield from loader
+        except Exception as error:
+            _stop(loader)
+            # A frame of torch's holds the error that holds the frame; both would hold the loader.
+            traceback.clear_frames(error.__traceback__)
+            raise
+        except GeneratorExit:
+            self._idle = loader
+            raise
+        self._idle = loader
+
+    def close(self) -> None:
+        """End the processes that wait for a next pass; such a pass would start others."""
+        if self._idle is not None:
+            _stop(self._idle)
+            self._idle = None
+
+    def _start(self) -> TorchLoader[Any]:
+        return TorchLoader(
+            _Served(self._fetch),
+            batch_size=None,  # a request already is a whole batch
+            sampler=_Orders(),
+            collate_fn=_unchanged,
+            num_workers=self._count,
+            worker_init_fn=_leave_interrupts,
+            persistent_workers=True,
+            generator=torch.Generator().manual_seed(0),  # else it draws from the global one
+        )

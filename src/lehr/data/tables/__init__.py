@@ -1,0 +1,1 @@
+"""Tables: CSV files, columns of numbers and words, targets."""

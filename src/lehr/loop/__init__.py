@@ -1,0 +1,1 @@
+"""One training: the run, the loop, and what they stand on."""

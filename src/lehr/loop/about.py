@@ -1,0 +1,50 @@
+"""What words and numbers tell of a run: for a checkpoint's manifest, and to compare two runs."""
+
+import re
+from typing import Any
+
+from lehr.loop import inventory
+from lehr.loop.order import in_phases
+from lehr.loop.rests import Rest
+
+
+def about(run: Any, rest: Rest) -> dict[str, Any]:
+    """What a checkpoint's manifest tells of a run that rests here."""
+    return {
+        "step": run.n_steps,
+        "epoch": run.epoch,
+        "batch": run.batch_index,
+        "stage": rest.stage,
+        "at_epoch": rest.epoch,
+        "began_at": run.learn.steps_done,
+        "rewinds": len(run.rewinds),
+        "seed": run.seed,
+        "onlookers": [
+            name
+            for name, callback in inventory.of_callbacks(run.callbacks).items()
+            if not inventory.takes_part(callback)
+        ],
+        "settings": settings(run),
+    }
+
+
+def settings(run: Any) -> dict[str, Any]:
+    """What the course of a run depends on, as far as words and numbers tell it.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> settings(tiny_learner().fit(2))["epochs"]
+        2
+    """
+    return {
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "steps": run.steps,
+        "batches": run.train_batches,
+        "optimizer": type(run.opt).__name__,
+        "callbacks": [
+            re.sub(r" at 0x[0-9a-f]+", "", repr(callback))
+            for callback in in_phases(run.callbacks)
+            if inventory.takes_part(callback)
+        ],
+    }

@@ -1,0 +1,86 @@
+"""Is a callback one that the loop can call? Asked when it is attached."""
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from lehr.callback import Callback
+from lehr.errors import did_you_mean, nearest
+from lehr.events import ACTIONS, EVENTS
+
+METHODS = (*EVENTS, *ACTIONS, "around_fit")
+
+
+def check(callback: object) -> None:
+    """Refuse a callback with a method that would never be called, or called wrongly.
+
+    Raises:
+        TypeError: it is no `Callback` instance, or a method does not take what it would be given.
+        AttributeError: a method looks like an event or action but is none.
+
+    Example:
+        >>> class Typo(Callback):
+        ...     def after_backwards(self, run): ...
+        >>> check(Typo())
+        Traceback (most recent call last):
+        AttributeError: Typo.after_backwards would never be called: it is no event or action. Did
+        you mean after_backward? All of them are in lehr.events.
+    """
+    if not isinstance(callback, Callback):
+        made = f"Write {callback.__name__}()" if isinstance(callback, type) else "Inherit from it"
+        raise TypeError(
+            f"callbacks must be instances of lehr.Callback; got {callback!r}. {made}, or take it "
+            "out."
+        )
+    kind = type(callback)
+    for name in METHODS:
+        if hasattr(callback, name):
+            _check_method(callback, name)
+    for name in dir(kind):
+        if name.startswith("_") or name in METHODS or hasattr(Callback, name):
+            continue
+        method: Any = inspect.getattr_static(kind, name)
+        if inspect.isfunction(method) and (meant := _meant(name, method)):
+            raise AttributeError(
+                f"{kind.__name__}.{name} would never be called: it is no event or action. {meant} "
+                "All of them are in lehr.events."
+            )
+
+
+def _meant(name: str, method: Callable[..., Any]) -> str | None:
+    """What a method was probably meant to be, if it looks like an event or an action."""
+    foreign = re.fullmatch(r"(on|before|begin|after)_(\w+?)(_start|_begin|_end)?", name)
+    if foreign:
+        first, core, last = foreign.groups()
+        begins = last in ("_start", "_begin") or (first in ("before", "begin") and not last)
+        known = [n for n in (f"{'begin' if begins else 'after'}_{core}", core) if n in METHODS]
+        return f"Did you mean {known[0]}?" if known else did_you_mean(name, METHODS)
+    takes = [*inspect.signature(method).parameters]
+    if "proceed" in takes:
+        return did_you_mean(name, ACTIONS)
+    guess = nearest(name, METHODS, likeness=0.88)
+    return f"Did you mean {guess}?" if guess and takes[1:2] == ["run"] and len(name) > 5 else None
+
+
+def _check_method(callback: Callback, name: str) -> None:
+    kind, method = type(callback).__name__, getattr(callback, name)
+    what, given = ("an action", ("run", "proceed")) if name in ACTIONS else ("an event", ("run",))
+    if not callable(method):
+        raise TypeError(
+            f"{kind}.{name} is {method!r}, but {name} is the name of {what} and must be a method. "
+            "Give the attribute another name."
+        )
+    if inspect.iscoroutinefunction(method):
+        raise TypeError(
+            f"{kind}.{name} is a coroutine, and the loop waits for none. Write def, not async def."
+        )
+    try:
+        inspect.signature(method).bind(*given)
+    except TypeError as error:
+        written = inspect.signature(getattr(type(callback), name, method))
+        arguments = ", ".join(("self", *given))
+        raise TypeError(
+            f"{kind}.{name} has the signature {written}; {what} is called with ({arguments}). "
+            f"Write def {name}({arguments})."
+        ) from error

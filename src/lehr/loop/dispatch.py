@@ -1,0 +1,97 @@
+"""Compiled dispatch: every event becomes a tuple of bound methods, every action one callable.
+
+An event that nobody hears is an empty tuple; an action that nobody wraps is the loop's own method.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lehr.callback import Callback
+from lehr.events import ACTIONS, EVENTS, Cancel
+from lehr.loop.order import in_layers, in_phases
+
+Listener = Callable[[Any], None]
+Verb = Callable[[], None]
+
+
+class Listeners:
+    """For each event, the bound methods that hear it, in order."""
+
+    __slots__ = EVENTS
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, event: str) -> tuple[Listener, ...]: ...
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        ordered = in_phases(callbacks)
+        for event in EVENTS:
+            setattr(self, event, tuple(getattr(cb, event) for cb in ordered if hasattr(cb, event)))
+
+
+class Actions:
+    """For each action, one composed callable: outermost wrapper first, the loop's verb last."""
+
+    __slots__ = ACTIONS
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, action: str) -> Verb: ...
+
+    def __init__(self, callbacks: Iterable[Callback], run: Any, verbs: Mapping[str, Verb]) -> None:
+        ordered = in_layers(callbacks)
+        for action in ACTIONS:
+            composed = verbs[action]
+            for callback in reversed(ordered):
+                if hasattr(callback, action):
+                    composed = partial(getattr(callback, action), run, composed)
+            setattr(self, action, composed)
+
+
+def fire(listeners: Sequence[Listener], run: Any) -> None:
+    """Let every listener hear the event; the widest cancel they raised takes effect then."""
+    cancel: Cancel | None = None
+    for listener in listeners:
+        try:
+            if listener(run) is not None:
+                raise _returned(listener)
+        except Cancel as request:
+            if cancel is None or request.width > cancel.width:
+                cancel = request
+    if cancel is not None:
+        try:
+            raise cancel
+        finally:
+            del cancel  # its traceback holds this frame: a cycle would keep the Learner alive
+
+
+@contextmanager
+def around(callbacks: Iterable[Callback], run: Any) -> Generator[None]:
+    """The scope of every `around_fit`, opened in phase order; none of them can swallow an error."""
+    error: BaseException | None = None
+    with ExitStack() as stack:
+        for callback in in_phases(callbacks):
+            if hasattr(callback, "around_fit"):
+                stack.enter_context(callback.around_fit(run))  # type: ignore[reportAttributeAccessIssue]
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+    if error is not None:
+        raise error
+
+
+def _returned(listener: Listener) -> TypeError:
+    """The error of a listener that means something by what it returns."""
+    owner = getattr(listener, "__self__", None)
+    name = getattr(listener, "__name__", "the listener")
+    who = name if owner is None else f"{type(owner).__name__}.{name}"
+    return TypeError(
+        f"{who} returned a value, which nobody would look at: an event returns nothing. To end the "
+        "batch, epoch or fit, raise CancelBatch, CancelEpoch or CancelFit; to skip or replace what "
+        "the loop does, define an action, e.g. def step(self, run, proceed), and do not call "
+        "proceed()."
+    )

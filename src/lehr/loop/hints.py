@@ -1,0 +1,145 @@
+"""What probably went wrong, for the errors that torch words from the inside."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lehr.base.nested import tensors_in
+
+
+def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]:
+    """Sentences about a step that failed: what arrived, what is allowed, what to do.
+
+    Args:
+        model: the model of the step.
+        xb: its input, any nesting of tensors.
+        yb: its target.
+        pred: its prediction, None if it was not reached.
+        loss: its loss, None if it was not reached.
+
+    Returns:
+        As many sentences as there are findings; none if nothing looks wrong.
+
+    Example:
+        >>> hints(nn.Linear(2, 3), None, torch.tensor([3]), torch.zeros(1, 3), None)
+        ['yb holds labels from 3 to 3, pred has 3 classes: labels must lie in 0 to 2. Check the
+        labels, or give the model more outputs.']
+    """
+    found = _devices(model, xb, yb)
+    if pred is None and loss is None:
+        return [*found, *_input(model, xb)]
+    if loss is not None:
+        return [*found, *_loss(loss)]
+    if isinstance(pred, Tensor) and isinstance(yb, Tensor):
+        found += _target(pred, yb)
+    return found
+
+
+def _devices(model: nn.Module, xb: Any, yb: Any) -> list[str]:
+    own = {str(p.device) for p in model.parameters()}
+    others = {str(t.device) for t in tensors_in((xb, yb))}
+    if not own or own == others or not others:
+        return []
+    return [
+        f"The model is on {', '.join(sorted(own))}, the batch on {', '.join(sorted(others))}: "
+        "they must be on one device. Move the model with model.to(device) and each batch in a "
+        "begin_batch callback."
+    ]
+
+
+def _input(model: nn.Module, xb: Any) -> list[str]:
+    own = {p.dtype for p in model.parameters()}
+    if len(own) == 1 and isinstance(xb, Tensor) and xb.is_floating_point() and xb.dtype not in own:
+        (dtype,) = own
+        return [f"xb is {xb.dtype}, the model's parameters are {dtype}. Use xb.to({dtype})."]
+    if isinstance(xb, Tensor) and xb.dtype == torch.uint8:
+        return [
+            "xb is torch.uint8, as images often are; most models want numbers: xb.float() / 255."
+        ]
+    return []
+
+
+def warn_of_broadcast(pred: Any, yb: Any) -> None:
+    """Warn where a loss between numbers would compare everything with everything.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_broadcast(torch.zeros(8, 1), torch.zeros(8))
+        >>> "pred.squeeze(1)" in str(caught[0].message)
+        True
+    """
+    both = isinstance(pred, Tensor) and isinstance(yb, Tensor) and yb.is_floating_point()
+    if not both or sorted((pred.ndim, yb.ndim)) != [1, 2] or not len(pred) == len(yb) > 1:
+        return
+    wide = pred if pred.ndim == 2 else yb
+    if wide.shape[1] == 1:
+        warnings.warn(
+            f"pred has shape {tuple(pred.shape)}, yb {tuple(yb.shape)}: most losses would "
+            f"broadcast them to ({len(wide)}, {len(wide)}). "
+            f"Use {'pred' if wide is pred else 'yb'}.squeeze(1).",
+            stacklevel=2,
+        )
+
+
+def _loss(loss: Any) -> list[str]:
+    if not isinstance(loss, Tensor):
+        return [
+            f"loss_func returned {type(loss).__name__}, not a tensor: without a graph nothing can "
+            "be learnt. Compute the loss with torch operations and return the tensor."
+        ]
+    if loss.numel() != 1:
+        return [
+            f"loss_func returned a tensor of shape {tuple(loss.shape)}; it must be one number. "
+            "Reduce it, e.g. with .mean() or reduction='mean'."
+        ]
+    if not loss.requires_grad:
+        return [
+            "loss_func returned a tensor without a graph: no parameter can learn from it. Do not "
+            "detach it or build it from .item(), and check that the model's parameters require "
+            "gradients."
+        ]
+    return []
+
+
+def _target(pred: Tensor, yb: Tensor) -> list[str]:
+    shapes = f"pred has shape {tuple(pred.shape)}, yb {tuple(yb.shape)}"
+    if pred.ndim and yb.ndim and len(pred) != len(yb):
+        return [f"{shapes}: they differ in the number of items. Check the model's last layers."]
+    if pred.ndim == 2 and yb.ndim == 2 and yb.shape[1] == 1 and pred.shape[1] != 1:
+        return [f"{shapes}: class labels must have shape (batch,). Use yb.squeeze(1)."]
+    if pred.ndim == 2 and yb.ndim == 1 and pred.shape[1] == 1:
+        return [
+            f"{shapes}: a loss between numbers needs equal shapes. Use pred.squeeze(1), or "
+            "yb.unsqueeze(1), and the same dtype."
+        ]
+    if pred.ndim == 2 and yb.ndim == 1:
+        return _labels(pred.shape[1], yb)
+    if pred.shape != yb.shape and yb.is_floating_point():
+        return [f"{shapes}: a loss between numbers needs equal shapes. Reshape one of them."]
+    if pred.dtype != yb.dtype and pred.shape == yb.shape:
+        return [f"pred is {pred.dtype}, yb {yb.dtype}: make them alike, e.g. yb.to(pred.dtype)."]
+    return []
+
+
+def _labels(classes: int, yb: Tensor) -> list[str]:
+    if yb.is_floating_point():
+        return [
+            f"yb is {yb.dtype} of shape {tuple(yb.shape)}, pred has {classes} columns: class "
+            "labels must be torch.int64 (use yb.long()); numbers need equal shapes."
+        ]
+    if yb.dtype not in (torch.int64, torch.uint8):
+        return [f"yb is {yb.dtype}; class labels must be torch.int64. Use yb.long()."]
+    if not yb.is_cpu:
+        return []  # after an error on a device its memory cannot be read
+    known = yb[yb.long() != -100]  # cross_entropy's ignore_index
+    if known.numel() and not 0 <= int(known.min()) <= int(known.max()) < classes:
+        return [
+            f"yb holds labels from {int(known.min())} to {int(known.max())}, pred has {classes} "
+            f"classes: labels must lie in 0 to {classes - 1}. Check the labels, or give the model "
+            "more outputs."
+        ]
+    return []

@@ -1,0 +1,83 @@
+"""Which state entries there are: those of a Learner and of a run, by name."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lehr.data.loading.feed import Feed
+from lehr.events import Phase
+from lehr.loop.position import COUNTERS
+from lehr.optim import optimizers
+from lehr.state.entries import AttributeState, ModelState, ModeState, RandomState
+from lehr.types import Stateful
+
+
+def of_training(
+    model: Any, opt: Any, loss_func: Any, train: Feed, valid: Mapping[str, Feed]
+) -> dict[str, Stateful]:
+    """What every training has: model, modes, global generators, optimizers, and stateful parts."""
+    found: dict[str, Stateful] = {
+        "model": ModelState(model),
+        "modes": ModeState(model),
+        "random": RandomState(),
+    }
+    opts = optimizers.by_name(opt).items()
+    others: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in opts}
+    others["loss_func"] = loss_func
+    found |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}
+    found |= train.entries("train_dl")
+    for name, feed in valid.items():
+        found |= feed.entries(f"valid_dl.{name}".rstrip("."))
+    return found
+
+
+def of_run(run: Any) -> dict[str, Stateful]:
+    """See `lehr.loop.run.Run.state_entries`."""
+    return {
+        **of_training(run.model, run.opt, run.loss_func, run.plan.train, run.plan.valid),
+        "run": AttributeState(run, COUNTERS),
+        "streams": run.streams,
+        "history": run.history,
+        **of_callbacks(run.callbacks),
+    }
+
+
+def takes_part(callback: Any) -> bool:
+    """Whether the course of a run may depend on a callback, rather than only the other way.
+
+    Example:
+        >>> from lehr.callbacks import CSVLog, EarlyStopping
+        >>> takes_part(EarlyStopping("valid_loss")), takes_part(CSVLog("log.csv"))
+        (True, False)
+    """
+    return callback.replays and callback.phase != Phase.REPORT
+
+
+def evaluates(callback: Any) -> bool:
+    """Whether a callback takes part where the model is only looked at: validate, predict, probes.
+
+    Example:
+        >>> from lehr.callbacks import CSVLog, Device
+        >>> evaluates(Device("cpu")), evaluates(CSVLog("log.csv"))
+        (True, False)
+    """
+    if callback.evaluates is not None:
+        return callback.evaluates
+    wraps = any(hasattr(callback, action) for action in ("predict", "compute_loss", "one_batch"))
+    return wraps or bool(callback.moves)
+
+
+def of_callbacks(callbacks: Iterable[Any]) -> dict[str, Stateful]:
+    """Each callback under its name; the second of a name with its number.
+
+    Example:
+        >>> from lehr.callback import Callback
+        >>> list(of_callbacks([Callback(), Callback()]))
+        ['callbacks.callback', 'callbacks.callback#2']
+    """
+    found: dict[str, Stateful] = {}
+    for callback in callbacks:
+        name, number = f"callbacks.{callback.name}", 2
+        while name in found:
+            name, number = f"callbacks.{callback.name}#{number}", number + 1
+        found[name] = callback
+    return found

@@ -1,0 +1,235 @@
+"""The loop: read `Loop.fit`, `Loop._pass` and `Loop.one_batch`, in this order.
+
+``on`` holds the listeners of each event, ``do`` the actions as callbacks wrapped them. What an
+action does where nobody wraps it is in `lehr.loop.step`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import final
+
+import torch
+
+from lehr.base.modes import keep_modes
+from lehr.data.loading.feed import Feed
+from lehr.events import CancelBatch, CancelEpoch, CancelFit
+from lehr.loop.dispatch import Actions, Listener, Listeners, fire
+from lehr.loop.hints import warn_of_broadcast
+from lehr.loop.opening import opened
+from lehr.loop.rests import GoBack
+from lehr.loop.run import Run
+from lehr.optim import optimizers
+from lehr.state import streams
+
+
+@final
+class Loop:
+    """Lets a run train, or validate, from `begin_fit` to `after_fit`."""
+
+    __slots__ = ("do", "on", "plan", "run")
+    on: Listeners
+    do: Actions
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.plan = run, run.plan
+
+    def fit(self) -> None:
+        """Train for the planned epochs or steps, validating as planned."""
+        run, rests = self.run, self.run.rests
+        with opened(self) as on:
+            optimizers.clear_gradients(run.opt)
+            fire(on.begin_fit, run)
+            for epoch in self._epochs():
+                run.epoch, steps = epoch, run.n_steps
+                try:
+                    with run.scopes.open():
+                        try:
+                            run.epoch_start = run.n_iter
+                            fire(on.begin_epoch, run)
+                            if not rests.arrive(run, "trained"):
+                                with run.scopes.open():
+                                    run.defer(self._abandon_window)
+                                    if not run.model.training:
+                                        run.model.train()
+                                    self._pass(self.plan.train, on.begin_train, on.after_train)
+                                rests.visit(run, "trained", epoch)
+                            if self.plan.validates_after(epoch, run.n_steps):
+                                self._validate()
+                        except CancelEpoch:
+                            rests.require_loaded()
+                            run.training, run.in_batch = True, False
+                        with suppress(CancelEpoch):  # it is over anyway
+                            fire(on.after_epoch, run)
+                    rests.visit(run, "epoch", epoch + 1)
+                    self._heed_stop()
+                    self.plan.require_progress(run.n_steps, run.n_steps - steps)
+                except GoBack:
+                    continue  # in the epoch where the run is entered once more
+
+    def _epochs(self) -> Iterator[int]:
+        """The numbers of the epochs, as long as the run is not over; it may be entered in any."""
+        run, rests, epoch = self.run, self.run.rests, 0
+        if rests.entry is None:
+            rests.visit(run, "epoch", epoch)
+        while True:
+            if rests.entry is not None:
+                epoch = rests.entry.epoch
+            if rests.arrive(run, "epoch"):
+                self._heed_stop()
+            if self.plan.is_over(epoch, run.n_steps):
+                return
+            yield epoch
+            epoch += 1
+
+    def validate(self) -> None:
+        """One pass over each validation loader."""
+        with opened(self) as on:
+            fire(on.begin_fit, self.run)
+            self._validate()
+
+    def _validate(self) -> None:
+        run, on, before = self.run, self.on, (self.run.batch_index, self.run.num_batches)
+        key = run.streams.key("valid", self.plan.first_epoch + run.epoch)
+        for name, feed in self.plan.valid.items():
+            run.valid_name = name
+            with run.scopes.open(), torch.no_grad(), streams.forked(key):
+                run.defer(keep_modes(run.model))
+                run.model.eval()
+                run.training = False
+                self._pass(feed, on.begin_validate, on.after_validate)
+        run.training = True
+        run.batch_index, run.num_batches = before
+
+    def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
+        run, on, do, undos = self.run, self.on, self.do, self.run.scopes.undos
+        training, epoch = run.training, self.plan.first_epoch + run.epoch
+        rekey = streams.rekeying(run.streams.key("batch", epoch))
+        run.num_batches = feed.len_or_none
+        fire(begin, run)
+        arrived = run.rests.arrive(run, "batch", "validated") if training else None
+        start = run.batch_index + 1 if arrived else 0
+        run.batch_index = start - 1
+        over = self._settle(arrived) if arrived else self._heed_stop()
+        batches = feed.epoch(run.seed, epoch, start)
+        for index in () if over else count(start):
+            run.batch = None
+            if training:  # what is drawn from here on is a function of (seed, epoch, batch)
+                rekey(index)
+            if (item := next(batches, None)) is None:
+                break
+            run.batch, run.last_batch = item
+            run.batch_index = index
+            run.pred = run.loss = run.weight = None
+            run.stepped, run.closes, run.in_batch = False, True, True
+            mark, window, steps = len(undos), run.window.batches, run.n_steps
+            if not window:
+                run.window_start = steps
+            try:
+                run.xb, run.yb = self.plan.split_batch(run.batch)
+                try:
+                    do.one_batch()
+                    if run.stepped and run.n_steps == steps:  # somebody replaced the whole batch
+                        run.n_steps += 1
+                        fire(on.after_step, run)
+                except CancelBatch:
+                    if run.window.batches != window:  # backward had begun
+                        self._drop_window()
+                run.n_iter += training
+                if on.after_batch:
+                    try:
+                        fire(on.after_batch, run)
+                    except CancelBatch:
+                        self._drop_window()
+            finally:
+                if len(undos) > mark:
+                    run.scopes.unwind(mark)
+            run.in_batch = False
+            if not run.window.batches and self._settle():
+                break
+        if run.window.batches:
+            self._flush_window()
+        fire(after, run)
+
+    def one_batch(self) -> None:
+        """Everything between reading a batch and `after_batch`: what the action does by itself."""
+        run, on, do, window = self.run, self.on, self.do, self.run.window
+        if on.begin_batch:
+            fire(on.begin_batch, run)
+        if run.weight is None:
+            run.weight = self.plan.weight(run)
+        if window.keeps and run.training:
+            window.mark(run)
+        do.predict()
+        if on.after_pred:
+            fire(on.after_pred, run)
+        do.compute_loss()
+        if on.after_loss:
+            fire(on.after_loss, run)
+        if not run.training:
+            return
+        run.closes = run.closes or run.last_batch
+        if not run.n_iter:
+            warn_of_broadcast(run.pred, run.yb)
+        window.add(run)
+        if run.weight:  # without weight nothing is contributed, never nan * 0
+            do.backward()
+        if on.after_backward:
+            fire(on.after_backward, run)
+        if run.closes:
+            self._close_window()
+
+    # The update window: the batches between two optimizer steps ----------------------------------
+
+    def _close_window(self) -> None:
+        run, do = self.run, self.do
+        if run.window.weight:
+            run.window.finish(run)
+            do.finish_grad()
+            do.step()
+            if run.stepped:
+                run.n_steps += 1
+                if self.on.after_step:
+                    fire(self.on.after_step, run)
+        do.zero_grad()
+        run.window.clear()
+
+    def _flush_window(self) -> None:
+        """Close a window whose last batch should have done so, and was cancelled."""
+        self.run.in_batch = True
+        with suppress(CancelBatch):
+            self._close_window()
+        self._drop_window()
+        self.run.in_batch = False
+
+    def _drop_window(self) -> None:
+        if self.run.window.batches:
+            self.do.zero_grad()
+            self.run.window.clear()
+
+    def _abandon_window(self) -> None:
+        if self.run.window.batches:  # the pass ended in the middle of one
+            self.run.window.clear()
+            optimizers.clear_gradients(self.run.opt)
+
+    # Between batches -----------------------------------------------------------------------------
+
+    def _settle(self, arrived: str | None = None) -> bool:
+        """What is done between batches whose window is closed; whether the pass ends here."""
+        run = self.run
+        if run.training:
+            between = self.plan.steps_between_validations
+            if run.rests.visitors and arrived is None:
+                run.rests.visit(run, "batch", run.epoch)
+            due = between and run.stepped and arrived != "validated"
+            if due and run.n_steps % between == 0:
+                self._validate()
+                run.rests.visit(run, "validated", run.epoch)
+        if run.stop_reason is not None or run.interrupted is not None:
+            self._heed_stop()
+        return run.training and run.n_steps == run.steps
+
+    def _heed_stop(self) -> None:
+        reason = self.run.stop_reason or self.run.interrupted
+        if reason is not None and not self.run.window.batches:
+            raise CancelFit(reason)

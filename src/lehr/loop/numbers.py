@@ -1,0 +1,31 @@
+"""A number that a callback publishes, on its way to the right place of the history."""
+
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+from lehr.base.nested import describe
+from lehr.record.history import column
+from lehr.types import RECORDED
+
+
+def publish(run: Any, name: str, value: float | Tensor) -> None:
+    """See `lehr.loop.run.Run.log`."""
+    if run.replaying:
+        return  # regrad counts nothing
+    if name in RECORDED:
+        raise ValueError(f"run.log cannot write {name!r}: the recorder does. Choose another name.")
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.detach().clone().reshape(())
+    elif not isinstance(value, Real):
+        raise TypeError(
+            f"run.log({name!r}, …) takes one number; got {describe(value)}. "
+            "Reduce it first, e.g. with .mean()."
+        )
+    if not run.in_batch:
+        run.history.log_row(name, value)
+    elif run.training:
+        run.history.log_step(name, value, batch=run.epoch_start + run.batch_index)
+    else:
+        run.history.log_mean(column(f"valid_{name}", run.valid_name), value, run.weight or 0)

@@ -1,0 +1,50 @@
+"""From before `begin_fit` to after `after_fit`, whatever happens in between."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from lehr.base.modes import keep_modes
+from lehr.events import Cancel, CancelFit
+from lehr.loop import blame
+from lehr.loop.dispatch import Actions, Listeners, around, fire
+from lehr.loop.step.eager import EagerStep
+from lehr.state import streams
+
+
+@contextmanager
+def opened(loop: Any) -> Generator[Listeners]:
+    """A scope in which a loop has its tables: who hears each event, and what each action does.
+
+    When it ends, modes, torch's generators and whatever was deferred are as before; a cancel that
+    has a meaning has become the run's ``stop_reason``; and an error has a note that says where it
+    happened.
+    """
+    run = loop.run
+    loop.on = Listeners(run.callbacks)
+    verbs = EagerStep(run).verbs() | {"one_batch": loop.one_batch}
+    loop.do = Actions(run.callbacks, run, verbs)
+    run.loop = loop
+    try:
+        with run.scopes.open():
+            run.defer(keep_modes(run.model))
+            run.defer(partial(streams.set_default_state, streams.default_state()))
+            with around(run.callbacks, run):
+                try:
+                    yield loop.on
+                except CancelFit as cancel:
+                    run.rests.require_loaded()
+                    run.training, run.in_batch = True, False
+                    run.stop(cancel.reason or "cancelled")
+                fire(loop.on.after_fit, run)
+    except Cancel as cancel:
+        raise blame.misplaced(cancel, run) from cancel
+    except Exception as error:
+        blame.annotate(error, run)
+        raise
+    finally:
+        # The tables hold bound methods: nothing may keep a Learner alive.
+        run.loop = None
+        del loop.on, loop.do
+    run.batch = run.xb = run.yb = run.pred = run.loss = None  # frees the last graph

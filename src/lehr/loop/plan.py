@@ -1,0 +1,127 @@
+"""What a run is asked to do, settled before it starts."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lehr.base.intervals import EVERY_EPOCH, Every
+from lehr.data.loading.feed import Feed
+from lehr.types import SplitBatch, is_mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The length of a run, its data, and how a batch is read. Made by the Learner's methods."""
+
+    data: Any
+    """the DataBunch"""
+    train: Feed
+    """the training batches"""
+    valid: Mapping[str, Feed]
+    """the validation batches by loader name; a single loader's name is empty"""
+    epochs: int | None = None
+    """how many epochs, or None if ``steps`` rules"""
+    steps: int | None = None
+    """how many optimizer steps, or None if ``epochs`` rules"""
+    steps_per_epoch: int | None = None
+    """optimizer steps in an epoch, as far as it is known"""
+    validate_every: Every = EVERY_EPOCH
+    """when to validate; always at the end of the run as well"""
+    seed: int
+    """of all streams"""
+    first_epoch: int = 0
+    """how many epochs the Learner had seen before; streams count from there"""
+    split_batch: SplitBatch
+    """``batch -> (xb, yb)``"""
+    weight: Callable[[Any], float]
+    """``run -> number of items`` that the loss stands for"""
+    loss_is_mean: bool = True
+    """whether the loss function returns a mean over those items or their sum"""
+
+    @property
+    def steps_between_validations(self) -> int:
+        """Steps from one validation to the next where they are counted in steps, else 0."""
+        by_steps = self.valid and self.validate_every.unit == "steps"
+        return self.validate_every.number if by_steps else 0
+
+    def validates_after(self, epoch: int, n_steps: int) -> bool:
+        """Whether to validate at the end of this epoch; always at the end of the run."""
+        between = self.steps_between_validations
+        if not self.valid or (between and n_steps and n_steps % between == 0):
+            return False  # there is nothing to validate on, or it was done at the last step
+        over = (
+            n_steps >= self.steps
+            if self.epochs is None and self.steps
+            else epoch + 1 == self.epochs
+        )
+        return over or (not between and (epoch + 1) % self.validate_every.number == 0)
+
+    def is_over(self, epoch: int, n_steps: int) -> bool:
+        """Whether a run that has come to the beginning of this epoch has nothing left to do."""
+        if self.epochs is not None:
+            return epoch >= self.epochs
+        return self.steps is not None and n_steps >= self.steps
+
+    def require_progress(self, n_steps: int, progress: int) -> None:
+        """See that a run measured in steps comes to its end.
+
+        Args:
+            n_steps: optimizer steps done.
+            progress: how many of them this epoch made.
+
+        Raises:
+            RuntimeError: this epoch made none, so that the run would never end.
+        """
+        if self.steps is not None and not progress and n_steps < self.steps:
+            raise RuntimeError(
+                f"a whole epoch passed without one optimizer step, so fit(steps={self.steps}) "
+                "would never end. Look for what skips every step, or give epochs instead."
+            )
+
+    def validates_at(self, n_steps: int) -> bool:
+        """Whether to validate in the middle of an epoch, after this step."""
+        between = self.steps_between_validations
+        return bool(between) and n_steps % between == 0
+
+
+class OnePass:
+    """Data for one pass over a loader, whichever half a run reads."""
+
+    def __init__(self, loader: Any) -> None:
+        self.train_dl = self.valid_dl = loader
+
+
+def feeds(data: Any) -> tuple[Feed, dict[str, Feed]]:
+    """The training feed and the validation feeds by name; a single one's name is empty.
+
+    Raises:
+        TypeError: a loader cannot be read.
+
+    Example:
+        >>> feeds(OnePass([1, 2]))[1][""].len_or_none
+        2
+    """
+    train, valid = ("data", "data") if isinstance(data, OnePass) else ("train_dl", "valid_dl")
+    single: dict[str, Any] = {} if data.valid_dl is None else {"": data.valid_dl}
+    loaders = data.valid_dl if is_mapping(data.valid_dl) else single
+    return Feed(data.train_dl, train), {
+        name: Feed(loader, f"{valid} {name}".rstrip()) for name, loader in loaders.items()
+    }
+
+
+def steps_in(batches: int | None, callbacks: Iterable[Any]) -> int | None:
+    """Optimizer steps in an epoch of so many batches, as far as that can be known.
+
+    Raises:
+        ValueError: two callbacks say how many batches make a step.
+
+    Example:
+        >>> steps_in(10, []), steps_in(None, [])
+        (10, None)
+    """
+    said = [callback for callback in callbacks if callback.batches_per_step != 1]
+    if len(said) > 1:
+        names = " and ".join(type(callback).__name__ for callback in said)
+        raise ValueError(f"{names} all say how many batches make a step. Attach one of them.")
+    each = said[0].batches_per_step if said else 1
+    return None if batches is None or each is None else -(-batches // each)

@@ -1,0 +1,243 @@
+"""Run: what callbacks may read, write and ask. The loop itself is in `lehr.loop.loop`."""
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor, nn
+
+from lehr.base import table
+from lehr.base.html import fill
+from lehr.callback import Callback
+from lehr.loop import inventory
+from lehr.loop.numbers import publish
+from lehr.loop.plan import Plan
+from lehr.loop.position import Position
+from lehr.loop.rests import Entry, Rests, Visitor
+from lehr.loop.scopes import Scopes
+from lehr.loop.window import Window
+from lehr.optim import optimizers
+from lehr.record.history import History
+from lehr.state import streams
+from lehr.types import Stateful
+
+if TYPE_CHECKING:
+    from lehr.inspect.replay import Replay
+    from lehr.learner import Learner
+
+
+@final
+class Run(Position):
+    """One training of a Learner, born in `Learner.fit`.
+
+    Its fields are slotted: a misspelt assignment is an error. Counters and flags are described in
+    `lehr.loop.position.Position`.
+
+    Attributes:
+        model, opt, loss_func, data: the Learner's; assigning here lasts for this run.
+        batch, xb, yb, pred, loss: this batch, its input and target, their prediction and loss.
+        weight: the number of items that ``loss`` stands for; known from `after_pred` on.
+        window, closes: the update window; whether this batch closes it (set it in `begin_batch`).
+        history, recorder: what was recorded, and the callback that draws it.
+        callbacks, seed: everyone attached; the seed of all streams.
+        plan, streams, scopes, rests: what the run is asked to do, its random streams, its
+            clean-ups, and the places where it can be entered.
+        loop: what lets the run train, while it does.
+    """
+
+    __slots__ = (
+        *("model", "opt", "loss_func", "data", "batch", "xb", "yb", "pred", "loss", "weight"),
+        *("window", "closes", "history", "recorder", "callbacks", "seed"),
+        *("plan", "streams", "scopes", "rests", "loop", "_learn", "__weakref__"),
+    )
+    batch: Any
+    xb: Any
+    yb: Any
+    pred: Any
+    loss: Any
+    weight: Any
+    recorder: Any
+    loop: Any
+
+    def __init__(self, learn: "Learner", plan: Plan, callbacks: Sequence[Callback]) -> None:
+        super().__init__(
+            epochs=plan.epochs,
+            steps=plan.steps,
+            steps_per_epoch=plan.steps_per_epoch,
+            train_batches=plan.train.len_or_none,
+        )
+        self.model, self.opt, self.loss_func = learn.model, learn.opt, learn.loss_func
+        self.data, self.plan, self.seed = plan.data, plan, plan.seed
+        self.batch = self.xb = self.yb = self.pred = self.loss = self.weight = None
+        keeps = any(callback.regrads for callback in callbacks)
+        self.window, self.closes = Window(keeps=keeps, loss_is_mean=plan.loss_is_mean), True
+        self.history, self.recorder, self.callbacks = History(), None, tuple(callbacks)
+        self.streams, self.scopes, self.rests = streams.Streams(plan.seed), Scopes(), Rests()
+        self.loop = None
+        self._learn = weakref.ref(learn)
+
+    @property
+    def learn(self) -> "Learner":
+        """The Learner. A run does not keep it alive."""
+        if (learn := self._learn()) is None:
+            raise ReferenceError(
+                "run.learn is gone: nothing holds that Learner any more. Keep a name for it, e.g. "
+                "learn = Learner(…); run = learn.fit(1)."
+            )
+        return learn
+
+    # To read -------------------------------------------------------------------------------------
+
+    @property
+    def valid_names(self) -> list[str]:
+        """The names of the validation loaders; a single one's name is empty."""
+        return list(self.plan.valid)
+
+    @property
+    def mean_loss(self) -> Tensor:
+        """The loss as a mean over the batch's items, whatever the loss function returns."""
+        return self.loss if self.plan.loss_is_mean else self.loss / self.weight
+
+    @property
+    def resuming(self) -> bool:
+        """Whether the run enters where another was left, and has not loaded its state yet."""
+        return self.rests.entry is not None
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that the optimizers hold, each once."""
+        return optimizers.held_parameters(self.opt)
+
+    def state_entries(self) -> dict[str, Stateful]:
+        """Everything that can change while this run trains, by name, each with its ``state_dict``.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> run = tiny_learner().fit(1)
+            >>> list(run.state_entries())[:4]
+            ['model', 'modes', 'random', 'opt']
+        """
+        return inventory.of_run(self)
+
+    # To ask --------------------------------------------------------------------------------------
+
+    def log(self, name: str, value: float | Tensor) -> None:
+        """Publish a number.
+
+        In a training batch it joins the series ``name``; in a validation batch it is averaged, by
+        items, into the column ``valid_name``; elsewhere it goes into the current row. A tensor
+        stays on its device until somebody reads the history.
+
+        Raises:
+            TypeError: ``value`` is no number.
+            ValueError: ``name`` is a column of the recorder's.
+        """
+        publish(self, name, value)
+
+    def stop(self, reason: str) -> None:
+        """End the run when the window closes, or between validation batches; never raises."""
+        self.stop_reason = self.stop_reason or reason
+
+    def interrupt(self, reason: str) -> None:
+        """End the run as `stop` does, but as one that is to go on: a resumed run does not end."""
+        self.interrupted = self.interrupted or reason
+
+    def defer(self, undo: Callable[[], Any]) -> None:
+        """Call ``undo`` when the innermost scope (fit, epoch, pass, batch) ends, in any way."""
+        self.scopes.defer(undo)
+
+    def stream(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """The random generator ``name``: what it draws depends on seed, name and position alone.
+
+        The position is the epoch, the batch and the pass. A name belongs to one callback: two that
+        draw from one stream share its numbers.
+        """
+        here = self.batch_index if self.in_batch else -1
+        half = -1 if self.training else streams.name_key(self.valid_name)
+        return self.streams.at(name, self.plan.first_epoch + self.epoch, here, half, device=device)
+
+    def random_state(self) -> tuple[Any, Any]:
+        """What a prediction may draw from: torch's default generators and the streams."""
+        return streams.default_state(), self.streams.state_dict()
+
+    def set_random_state(self, state: tuple[Any, Any]) -> None:
+        """Put both back to what `random_state` returned."""
+        streams.set_default_state(state[0])
+        self.streams.load_state_dict(state[1])
+
+    def regrad(self) -> Tensor:
+        """Take the open window's gradient anew, at the weights as they are now.
+
+        Clears the gradients, replays the window's batches with the same random numbers through
+        predict, compute_loss and backward, and finishes the gradient. No event is fired and nothing
+        is counted. Closures (LBFGS) and methods that look twice (SAM) are built on it.
+
+        Returns:
+            The window's mean loss, detached.
+
+        Raises:
+            RuntimeError: no batch was kept, because no callback declares ``regrads = True``.
+        """
+        return self.window.regrad(self)
+
+    # The past ------------------------------------------------------------------------------------
+
+    def at_rest(self, visit: Visitor) -> None:
+        """Call ``visit(run, rest)`` wherever the run rests, as long as it goes on.
+
+        There, between training batches whose window is closed, before and after a validation in
+        the middle of an epoch, before the one at its end, and between epochs, all of a run's state
+        is in its `state_entries`: no gradient, no batch, no half-done pass.
+        """
+        self.rests.visitors.append(visit)
+
+    def enter(self, entry: Entry) -> None:
+        """Begin, when the run is started, where ``entry`` says."""
+        self.rests.entry = entry
+
+    def go_back(self, entry: Entry) -> None:
+        """Leave everything as it is and enter the run once more, where ``entry`` says.
+
+        To be called at rest. The begin events down to there are heard again.
+        """
+        self.rests.go_back(self, entry)
+
+    def replay(self, step: int, callbacks: Iterable[Callback] = ()) -> "Replay":
+        """Make a past optimizer step again, bit for bit, and see all of it.
+
+        Copies of the Learner and the callbacks go back to the nearest state that a `Checkpoint` of
+        this run kept, and train from there. This run and its Learner stay as they are.
+
+        Args:
+            step: its number, from 0: the one that was made when ``run.n_steps`` was ``step``.
+            callbacks: attached to the copy, to look at what happens from that state on.
+
+        Raises:
+            TypeError, ValueError: there is no such step, or no state from before it.
+
+        Example:
+            >>> import tempfile
+            >>> from lehr.callbacks import Checkpoint
+            >>> from lehr.testing import tiny_learner
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     learn = tiny_learner()
+            ...     replay = learn.fit(2, callbacks=[Checkpoint(folder)]).replay(5)
+            >>> replay.losses == learn.run.history["loss"][5:6], sorted(replay.grads)[:1]
+            (True, ['0.bias'])
+        """
+        from lehr.inspect.replay import replay_of
+
+        return replay_of(self, step, list(callbacks))
+
+    def __repr__(self) -> str:
+        row = self.history.rows[-1] if len(self.history) else {}
+        told = [f"{name} {table.cell(name, row[name])}" for name in table.columns(row)[1:]]
+        done = f"epoch {row['epoch']}" if "epoch" in row else "no epoch"
+        stopped = [] if self.stop_reason is None else [f"stopped: {self.stop_reason}"]
+        return f"Run({', '.join([done, f'{self.n_steps} steps', *told, *stopped])})"
+
+    def _repr_html_(self) -> str:
+        stopped = "" if self.stop_reason is None else f"; stopped: {self.stop_reason}"
+        head = f"{self.n_steps} steps, seed {self.seed}{stopped}"
+        rows = table.html(self.history.rows)
+        return fill("<small>{{ head }}</small>{{ rows }}", head=head, rows=rows)

@@ -1,0 +1,72 @@
+"""Scopes that unwind: what was swapped, hooked or patched is put back, however the scope ended."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Scopes:
+    """A stack of clean-ups, divided into nested scopes.
+
+    Example:
+        >>> scopes = Scopes()
+        >>> with scopes.open():
+        ...     scopes.defer(lambda: print("first in, last out"))
+        ...     scopes.defer(lambda: print("last in, first out"))
+        last in, first out
+        first in, last out
+    """
+
+    __slots__ = ("depth", "undos")
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.undos: list[Callable[[], Any]] = []
+
+    def defer(self, undo: Callable[[], Any]) -> None:
+        """Call ``undo`` when the innermost open scope ends."""
+        if not callable(undo):
+            raise TypeError(
+                f"defer takes a function without arguments; got {undo!r}. "
+                "Pass the function itself, e.g. run.defer(handle.remove)."
+            )
+        if not self.depth:
+            raise RuntimeError(
+                "defer was called where no scope is open: nothing would ever call the function. "
+                "Call run.defer while the run is under way."
+            )
+        self.undos.append(undo)
+
+    @contextmanager
+    def open(self) -> Generator[None]:
+        """A scope. It swallows no exception."""
+        mark = len(self.undos)
+        self.depth += 1
+        try:
+            yield
+        finally:
+            try:
+                self.unwind(mark)
+            finally:
+                self.depth -= 1
+
+    def unwind(self, mark: int) -> None:
+        """Run everything deferred since there were ``mark`` clean-ups, last in first out.
+
+        One that fails does not keep the others from running; the first failure is raised in the
+        end, with the error that was under way, if any, as its context.
+        """
+        failure: BaseException | None = None
+        while len(self.undos) > mark:
+            try:
+                self.undos.pop()()
+            except BaseException as error:
+                if failure is None:
+                    failure = error
+                else:
+                    failure.add_note(f"Another clean-up failed as well: {error!r}.")
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame

@@ -1,0 +1,1 @@
+"""What a batch of training does where nobody wraps an action."""

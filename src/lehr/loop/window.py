@@ -1,0 +1,107 @@
+"""The update window: the training batches between two optimizer steps."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+_FIELDS = ("batch", "xb", "yb", "weight", "pred", "loss")
+
+
+@final
+class Window:
+    """What the open window has gathered: the gradient of the one big batch that its batches make.
+
+    Each batch adds its `share` to the gradients, and `finish` makes them those of the mean loss. A
+    window of one batch takes the mean loss itself, so it costs nothing and equals the plain loop
+    bit for bit; otherwise the shares are sums over items, to be divided by the total weight.
+
+    Args:
+        keeps: whether batches are kept for `replay`.
+        loss_is_mean: whether the loss function returns a mean over the batch's items or their sum.
+    """
+
+    __slots__ = ("_kept", "_random", "batches", "keeps", "loss_is_mean", "sums", "weight")
+
+    def __init__(self, *, keeps: bool, loss_is_mean: bool) -> None:
+        self.keeps, self.loss_is_mean = keeps, loss_is_mean
+        self.batches, self.weight, self.sums = 0, 0.0, False
+        self._kept: list[tuple[list[Any], Any]] = []
+        self._random: Any = None
+
+    def clear(self) -> None:
+        """Forget everything gathered."""
+        self.batches, self.weight, self.sums = 0, 0.0, False
+        self._kept.clear()
+
+    def mark(self, run: Any) -> None:
+        """Remember the random state that the batch's prediction is about to draw from."""
+        self._random = run.random_state()
+
+    def add(self, run: Any) -> None:
+        """Count a batch whose gradient is about to be taken.
+
+        Raises:
+            ValueError: its weight is negative or nan.
+        """
+        if not run.weight >= 0:
+            raise ValueError(
+                f"run.weight must be a number of items, 0 or more; got {run.weight}. "
+                "Correct the Learner's weight=."
+            )
+        self.batches += 1
+        self.weight += run.weight
+        if self.keeps:
+            self._kept.append(([getattr(run, name) for name in _FIELDS[:4]], self._random))
+
+    def share(self, run: Any) -> Tensor:
+        """What this batch adds to the loss of the window."""
+        if self.batches > 1 or not run.closes:
+            self.sums = True
+        if not self.sums:
+            return run.loss if self.loss_is_mean else run.mean_loss
+        return run.loss * run.weight if self.loss_is_mean else run.loss
+
+    def finish(self, run: Any) -> None:
+        """Make the gradients those of the window's mean loss."""
+        if self.sums:
+            with torch.no_grad():
+                for p in run.trained_parameters():
+                    if p.grad is not None:
+                        p.grad.div_(self.weight)
+
+    def regrad(self, run: Any) -> Tensor:
+        """See `lehr.loop.run.Run.regrad`."""
+        if not self._kept:
+            raise RuntimeError(
+                "run.regrad() has no batches to replay. Set regrads = True on the callback that "
+                "calls it, and call it while an update window is open, e.g. in the step action."
+            )
+        run.replaying = True
+        try:
+            run.loop.do.zero_grad()
+            loss = self._replay(run)
+            self.finish(run)
+            run.loop.do.finish_grad()
+        finally:
+            run.replaying = False
+        return loss
+
+    def _replay(self, run: Any) -> Tensor:
+        """Run the kept batches through the actions again; returns the window's mean loss."""
+        before, random_state = [getattr(run, name) for name in _FIELDS], run.random_state()
+        total = torch.zeros((), dtype=torch.float64)
+        with torch.enable_grad():
+            for kept, at_prediction in self._kept:
+                for name, value in zip(_FIELDS, kept, strict=False):
+                    setattr(run, name, value)
+                run.set_random_state(at_prediction)
+                run.loop.do.predict()
+                run.loop.do.compute_loss()
+                if run.weight:
+                    run.loop.do.backward()
+                    total = total.to(run.loss) + run.mean_loss.detach() * run.weight
+        run.set_random_state(random_state)
+        for name, value in zip(_FIELDS, before, strict=True):
+            setattr(run, name, value)
+        return total / self.weight

@@ -1,0 +1,1 @@
+"""What a run leaves behind: history, metrics, what is monitored, logs."""

@@ -1,0 +1,126 @@
+"""Schedules from text: the expressions that print them, read back without running any code."""
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from lehr.errors import did_you_mean
+from lehr.schedules import Schedule, shapes
+
+_MOST_CHARACTERS = 1000  # keeps the nesting far below what Python's parser and stack can take
+_LARGEST = sys.float_info.max
+
+
+def parse_schedule(text: str, peak: float | None = None) -> Schedule:
+    """The schedule that an expression describes; a schedule's repr comes back as its equal.
+
+    The text is read, not run: it may hold calls of the factories of `lehr.schedules`, with numbers,
+    lists and further calls as arguments, and nothing else.
+
+    Args:
+        text: such as ``"one_cycle(0.5, pct_start=0.3)"``; or, if ``peak`` is given, the bare name
+            of one of `schedule_names`.
+        peak: what a bare name is called with; None refuses bare names.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        TypeError: ``text`` is no text, or an argument in it has the wrong kind.
+        ValueError: it is no such expression, or a number in it is out of its range.
+
+    Example:
+        >>> f = parse_schedule("combine_scheds([0.3, 0.7], [sched_cos(0, 1), sched_cos(1, 0)])")
+        >>> f(0.3), parse_schedule(repr(f)) == f
+        (1.0, True)
+        >>> parse_schedule("one_cycle", peak=0.5)
+        one_cycle(0.5)
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"schedule must be text; got {text!r}. Give e.g. 'one_cycle(0.5)'.")
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(
+            f"schedule must have at most {_MOST_CHARACTERS} characters; got {len(text)}. "
+            "Write it in Python instead, for ParamScheduler."
+        )
+    text = text.strip()
+    if peak is not None and text in schedule_names():
+        text = f"{text}({peak!r})"
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        why = error.msg if isinstance(error, SyntaxError) else "it is no Python text"
+        raise ValueError(
+            f"schedule must be an expression such as one_cycle(0.5); got {text!r}: {why}."
+        ) from None
+    if isinstance(tree, ast.Name):
+        takes = ", ".join(inspect.signature(_factory(tree.id)).parameters)
+        raise ValueError(
+            f"schedule {text!r} needs its arguments: it takes ({takes}). Write them, as in "
+            "one_cycle(0.5)."
+        )
+    result = _value(tree, text)
+    if not isinstance(result, Schedule):
+        several = isinstance(tree, ast.Call)
+        todo = "Give them to combine_scheds." if several else "Write e.g. constant(0.1)."
+        raise ValueError(f"schedule must be one schedule; got {text!r}. {todo}")
+    return result
+
+
+def schedule_names() -> list[str]:
+    """Every factory that needs one number, so that its name alone can be used with a ``peak``.
+
+    Example:
+        >>> schedule_names()
+        ['constant', 'one_cycle', 'warmup_cosine', 'warmup_linear']
+    """
+    return [name for name, factory in _factories().items() if _needs(factory) == ["float"]]
+
+
+def _needs(factory: Callable[..., Any]) -> list[str]:
+    """The annotations of the arguments without default, as text."""
+    needed = [p for p in inspect.signature(factory).parameters.values() if p.default is p.empty]
+    return [getattr(p.annotation, "__name__", str(p.annotation)) for p in needed]
+
+
+def _factories() -> dict[str, Callable[..., Any]]:
+    """What an expression may call: public functions there that return one schedule or several."""
+    return {
+        name: found
+        for name, found in vars(shapes).items()
+        if inspect.isfunction(found)
+        and not name.startswith("_")
+        and inspect.signature(found).return_annotation in (Schedule, list[Schedule])
+    }
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    known = _factories()
+    if name not in known:
+        raise ValueError(f"there is no schedule {name!r}. {did_you_mean(name, known)}")
+    return known[name]
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    match node:
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
+            factory = _factory(name)
+            named = {k.arg: _value(k.value, text) for k in keywords if k.arg is not None}
+            if len(named) == len(keywords):  # else there is a **
+                return factory(*(_value(arg, text) for arg in args), **named)
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_value(item, text) for item in items]
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as number):
+            return -_value(number, text)
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            if abs(number) > _LARGEST:
+                raise ValueError(f"a schedule's numbers must be finite; got {text!r}. Correct it.")
+            return number
+        case _:
+            pass
+    raise ValueError(
+        "schedule may hold calls of lehr.schedules, numbers and lists, no other code; got "
+        f"{ast.get_source_segment(text, node)!r}. Write e.g. one_cycle(0.5, pct_start=0.3)."
+    )

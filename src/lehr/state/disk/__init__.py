@@ -1,0 +1,1 @@
+"""States and weights on the disk: safetensors and JSON, no pickle."""

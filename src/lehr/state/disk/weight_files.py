@@ -1,0 +1,141 @@
+"""Files of weights, whoever wrote them: read without running anything that is in them."""
+
+import re
+import reprlib
+import warnings
+import zlib
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from lehr.state.disk import checkpoint, tensor_file
+from lehr.types import is_mapping
+
+_FILE = "model.safetensors"
+_UNDER = ("state_dict", "model", "model_state_dict")
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """The tensors in a file or folder by name, on the CPU; beside them what else a state holds.
+
+    Args:
+        path: a safetensors file, one of ``torch.save`` with a ``state_dict`` in it, or a folder
+            with the file ``model.safetensors``. If that is a checkpoint, its checksum must hold.
+
+    Raises:
+        ValueError: it is damaged, holds no weights, or would run code.
+        OSError: it is not there, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "old.pt")
+        ...     torch.save({"epoch": 3, "model": {"bias": torch.zeros(2)}}, path)
+        ...     read_weights(path)
+        {'bias': tensor([0., 0.])}
+    """
+    if path.is_dir():
+        return _from_folder(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there. Give a file of weights, or a checkpoint.")
+    if not path.is_file():
+        raise ValueError(f"{path} is no plain file. Give a file of weights, or a checkpoint.")
+    data = _contents(path)
+    if not data:
+        raise _damaged(path, "it is empty")
+    if data.startswith(b"{", 8):  # where the header of a safetensors file begins
+        return _decoded(path, data)
+    del data
+    return _state_dict(path, _unpickled(path))
+
+
+def _contents(path: Path) -> bytearray:
+    data = bytearray(path.stat().st_size)
+    with path.open("rb", buffering=0) as file:
+        view = memoryview(data)
+        while view and (count := file.readinto(view)):
+            view = view[count:]
+    if view:
+        raise _damaged(path, f"it ends {len(view)} bytes early")
+    return data
+
+
+def _decoded(path: Path, data: bytearray) -> dict[str, Any]:
+    try:
+        return dict(tensor_file.decode(data))
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path} is damaged: {reason}. Restore it from a copy, or make it anew.")
+
+
+def _from_folder(folder: Path) -> dict[str, Any]:
+    path = folder / _FILE
+    if not path.is_file():
+        inner = sorted(one.parent.name for one in folder.glob(f"*/{_FILE}"))
+        told = f"Give one of the folders in it, e.g. {folder / inner[-1]}" if inner else ""
+        raise ValueError(
+            f"{folder} is a folder without {_FILE}, so it is no checkpoint. "
+            f"{told or 'Give a file of weights, or a checkpoint'}."
+        )
+    data = _contents(path)
+    if (folder / checkpoint.MANIFEST).exists():
+        vouched = checkpoint.read_manifest(folder)["files"][_FILE]
+        if vouched != {"size": len(data), "crc32": f"{zlib.crc32(data):08x}"}:
+            raise _damaged(path, f"it is not what {checkpoint.MANIFEST} vouches for")
+    return _decoded(path, data)
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch warns of, it refuses as well
+            return torch.load(file, map_location="cpu", weights_only=True)  # of a path: by ending
+    except UnpicklingError as error:
+        if named := re.search(r"GLOBAL (\S+) (was not|whose)", str(error)):
+            raise ValueError(
+                f"{path} is refused: it is a pickle that asks for {named[1]}, and loading such a "
+                "file can run any code. If you trust whoever made it, load it with "
+                "torch.load(…, weights_only=False), and save the model's state_dict() by itself."
+            ) from error
+        raise _unknown(path) from error
+    except Exception as error:  # what damaged bytes lead to
+        if "TorchScript" in str(error):
+            raise ValueError(
+                f"{path} is refused: it is a TorchScript program, not weights alone. Load it with "
+                "torch.jit.load, and save its state_dict() by itself."
+            ) from error
+        if isinstance(error, OSError):
+            raise
+        raise _unknown(path) from error
+
+
+def _unknown(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} cannot be read: it is no safetensors file and no whole file of torch.save. Is it "
+        "damaged, or something else?"
+    )
+
+
+def _state_dict(path: Path, found: Any) -> dict[str, Any]:
+    """The state_dict that ``found`` is, or that it holds."""
+    under = [name for name in _UNDER if is_mapping(found) and is_mapping(found.get(name))]
+    if len(under) > 1:
+        raise ValueError(
+            f"{path} holds more than one model: under {' and '.join(map(repr, under))}. Save the "
+            "one that is meant by itself."
+        )
+    state = found[under[0]] if under else found
+    names = cast("list[Any]", list(state)) if is_mapping(state) else []
+    tensors = is_mapping(state) and any(isinstance(x, Tensor) for x in state.values())
+    if not tensors or not all(isinstance(name, str) for name in names):
+        holds = f"the keys {reprlib.repr(names)}" if names else f"a {type(state).__name__}"
+        raise ValueError(
+            f"{path} holds no weights by name, but {holds}. Give a file with a state_dict."
+        )
+    return dict(state)

@@ -1,0 +1,263 @@
+"""Weights alone: a model's tensors in a file for any tool, and the files of other tools read."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from lehr.base import files
+from lehr.errors import nearest
+from lehr.state.differences import first_difference
+from lehr.state.disk import tensor_file
+from lehr.state.disk.plain import DTYPES
+from lehr.state.disk.weight_files import read_weights
+from lehr.state.entries import ModelState
+from lehr.state.snapshot import restore
+
+SUFFIX = ".safetensors"
+_SHOWN = 5
+_DTYPES = frozenset(DTYPES.values())
+
+
+@dataclass(frozen=True, repr=False)
+class Differences:
+    """How the tensors of a file differ from those of a model; false if they do not.
+
+    Printed, it is a readable list, with the nearest names.
+
+    Attributes:
+        missing: names of the model that the file does not have.
+        unexpected: names in the file that the model does not have.
+        unlike: by name, what cannot be copied: the shape and dtype in the file and in the model.
+
+    Example:
+        >>> Differences(missing=("fc.weight",), unexpected=("fc.weigth",))
+        missing in the file (1): fc.weight
+        not in the model (1): fc.weigth (fc.weight?)
+        >>> Differences()
+        no differences
+    """
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    unlike: tuple[tuple[str, str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.unlike)
+
+    def __repr__(self) -> str:
+        told = {
+            "missing in the file": self.missing,
+            "not in the model": [self._guessed(name) for name in self.unexpected[:_SHOWN]]
+            + list(self.unexpected[_SHOWN:]),
+            "that do not fit": [
+                f"{name} is {theirs} in the file and {ours} in the model"
+                for name, theirs, ours in self.unlike
+            ],
+        }
+        lines = [f"{what} ({len(items)}): {_short(items)}" for what, items in told.items() if items]
+        return "\n".join(lines) or "no differences"
+
+    def _guessed(self, name: str) -> str:
+        guess = nearest(name, self.missing)
+        return f"{name} ({guess}?)" if guess else name
+
+
+def _short(items: Iterable[str]) -> str:
+    items = list(items)
+    more = [f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
+    return ", ".join(items[:_SHOWN] + more)
+
+
+def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write a model's parameters and buffers to a safetensors file, under the bare model's names.
+
+    What wraps the model or its parts leaves no trace in the names. Weights that are tied are
+    written under each of their names. A file that is there is replaced at once: whatever ends the
+    process, the old or the new one is there, whole.
+
+    Args:
+        model: any module; what it keeps out of its own ``state_dict`` is not written.
+        path: of the file; it ends in ``.safetensors``.
+
+    Raises:
+        TypeError: the model's state holds something that is no dense tensor with values.
+        ValueError: the path has another ending.
+        OSError: the folder is not there, or cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> layer, other = nn.Linear(2, 1), nn.Linear(2, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(layer, Path(folder, "layer.safetensors"))
+        ...     differences = load_weights(other, Path(folder, "layer.safetensors"))
+        >>> differences, torch.equal(layer.weight, other.weight)
+        (no differences, True)
+    """
+    path = _checked_path(path)
+    if path.suffix != SUFFIX:
+        better = path.with_suffix(SUFFIX) if path.name else f"weights{SUFFIX}"
+        raise ValueError(
+            f"path must end in {SUFFIX}, the format that is written; got {str(path)!r}. "
+            f"Write e.g. {str(better)!r}."
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder. Give the name of a file.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path} cannot be written: there is no folder {path.parent}. Make it first."
+        )
+    own = ModelState(model).state_dict().items()
+    tensors = {name: _writable(name, x) for name, x in own if not name.startswith("#")}
+    files.replace_file(path, b"".join(tensor_file.encode(tensors)))
+
+
+def _checked_path(path: Any) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"path must be the path of a file; got {path!r}. Write e.g. 'weights{SUFFIX}'."
+        )
+    return Path(cast("str | os.PathLike[str]", path))
+
+
+def _writable(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        found, todo = type(value).__name__, "Save a Checkpoint, which holds more"
+    elif is_lazy(value):
+        found, todo = "a parameter without a shape yet", "Predict one batch first"
+    elif value.device.type == "meta":
+        found, todo = "a tensor without values (on the meta device)", "Give it values first"
+    elif value.layout is not torch.strided or value.is_quantized or value.dtype not in _DTYPES:
+        kind = value.dtype if value.layout is torch.strided else value.layout
+        found, todo = f"a tensor of {kind}", "Convert it first"
+    else:
+        return value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    raise TypeError(
+        f"the weights cannot be saved: {name} is {found}; a {SUFFIX} file holds dense tensors with "
+        f"values. {todo}."
+    )
+
+
+def load_weights(
+    model: nn.Module, path: str | os.PathLike[str], *, strict: bool = True
+) -> Differences:
+    """Copy the tensors of a file into a model, in place; all of them or none.
+
+    The content decides what the file is, whatever its ending: safetensors, a ``state_dict`` that
+    ``torch.save`` wrote, or one that lies under ``state_dict``, ``model`` or ``model_state_dict``
+    in such a file. Of a folder that lehr wrote, a checkpoint or a run folder, the weights are
+    taken. A prefix ``module.`` or ``_orig_mod.`` that all names have is left out. No file is
+    trusted: one that would run code is refused.
+
+    Values are copied into the dtype that the model has. Integers do not take real numbers, nor real
+    numbers complex ones. Weights that the model ties may be there under one of their names alone.
+
+    Args:
+        model: any module, wrapped or not.
+        path: of the file or folder.
+        strict: refuse names and shapes that differ; else load what fits and return what does not.
+
+    Returns:
+        The differences: none, if ``strict``.
+
+    Raises:
+        ValueError: the weights do not fit and ``strict`` is given; the file is damaged, is no file
+            of weights, or would run code; the model has no memory to copy to. The model is as it
+            was.
+        OSError: the file is not there, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"weight": torch.ones(1, 2)}, Path(folder, "old.pt"))
+        ...     layer = nn.Linear(2, 1)
+        ...     print(load_weights(layer, Path(folder, "old.pt"), strict=False))
+        missing in the file (1): bias
+        >>> layer.weight.tolist()
+        [[1.0, 1.0]]
+    """
+    path = _checked_path(path)
+    state = ModelState(model)
+    own = state.state_dict()
+    _check_memory(own)
+    found = _plain_names(read_weights(path), own)
+    differences = _differences(found, own)
+    if strict and differences:
+        raise ValueError(
+            f"the weights in {path} do not fit the model; nothing was changed.\n{differences}\n"
+            "Give strict=False to load what fits."
+        )
+    apart = {*differences.unexpected, *(name for name, _, _ in differences.unlike)}
+    fitting = {name: value for name, value in found.items() if name not in apart}
+    restore({"model": state}, {"model": {**own, **fitting, **_by_ties(fitting, own)}})
+    return differences
+
+
+def _check_memory(own: Mapping[str, Any]) -> None:
+    for name, value in own.items():
+        if is_lazy(value):
+            raise ValueError(f"{name} of the model has no shape yet. Predict one batch first.")
+        if isinstance(value, Tensor) and value.device.type == "meta":
+            raise ValueError(
+                f"{name} of the model is on the meta device, which keeps no values. Call "
+                'model.to_empty(device="cpu") first.'
+            )
+
+
+def _plain_names(found: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``found`` without the prefixes that wrappers make."""
+    for prefix in ("_orig_mod.", "module.", "_orig_mod."):
+        same = all(name.startswith(prefix) for name in own)  # the model's own part of that name
+        if not same and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): value for name, value in found.items()}
+    return found
+
+
+def _by_ties(found: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``found`` lacks, but has under another name that the model ties to it."""
+    places = {_place(own[name]): value for name, value in found.items() if name in own}
+    absent = {name: _place(own[name]) for name in own if name not in found}
+    return {name: places[place] for name, place in absent.items() if place in places}
+
+
+def _place(value: Any) -> Any:
+    """Where in memory a tensor is; of a value that has no place, what it is."""
+    if not isinstance(value, Tensor) or not value.numel():
+        return id(value)
+    return value.device, value.data_ptr(), value.shape, value.stride(), value.dtype
+
+
+def _differences(found: Mapping[str, Any], own: Mapping[str, Any]) -> Differences:
+    ties = _by_ties(found, own)
+    missing = [name for name in own if name not in found and name not in ties]
+    unlike: list[tuple[str, str, str]] = []
+    at: dict[Any, str] = {}
+    for name in (name for name in own if name in found):
+        new, old = found[name], own[name]
+        twin = at.setdefault(_place(old), name)
+        if not _fits(new, old):
+            unlike.append((name, _described(new), _described(old)))
+        elif twin != name and first_difference(new, found[twin]):
+            unlike.append((name, f"not equal to {twin}", "tied to it"))
+    return Differences(
+        missing=tuple(name for name in missing if not name.startswith("#")),
+        unexpected=tuple(name for name in found if name not in own),
+        unlike=tuple(unlike),
+    )
+
+
+def _fits(new: Any, old: Any) -> bool:
+    if not isinstance(new, Tensor) or not isinstance(old, Tensor):
+        return type(new) is type(old)
+    return new.shape == old.shape and torch.can_cast(new.dtype, old.dtype)
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"

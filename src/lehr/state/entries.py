@@ -1,0 +1,171 @@
+"""The entries that every training has: what has no ``state_dict`` that says all of it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from lehr.state import streams
+from lehr.state.wrappers import bare, bare_names
+from lehr.types import Stateful
+
+
+class ModelState:
+    """Parameters and buffers of a model under the keys of the bare model, whatever wraps it.
+
+    Wrappers of its parts are seen through as well. Buffers that the model keeps out of its own
+    ``state_dict`` are part of it too.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = bare(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The model's own ``state_dict`` and, under ``#name``, its non-persistent buffers."""
+        name_of, state = bare_names(self.model), self.model.state_dict()
+        own = {name_of(path): value for path, value in state.items()}
+        buffers = [(path, b) for path, b in self.model.named_buffers() if path not in state]
+        return {**own, **{f"#{name_of(path)}": b for path, b in buffers}}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy the values in place; the parameters stay the same objects."""
+        name_of = bare_names(self.model)
+        paths = {name_of(path): path for path in self.model.state_dict()}
+        own = {paths.get(k, k): value for k, value in state_dict.items() if not k.startswith("#")}
+        self.model.load_state_dict(own)
+        with torch.no_grad():
+            for path, buffer in list(self.model.named_buffers()):
+                saved = state_dict.get(f"#{name_of(path)}")
+                if saved is None:
+                    continue
+                if (saved.shape, saved.dtype) == (buffer.shape, buffer.dtype):
+                    buffer.copy_(saved)
+                else:  # a cache that has grown, say
+                    owner, _, leaf = path.rpartition(".")
+                    setattr(self.model.get_submodule(owner), leaf, saved.to(buffer.device))
+
+
+def modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every sub-module with its name, the model itself first."""
+    return list(cast("Iterator[tuple[str, nn.Module]]", model.named_modules()))
+
+
+class ModeState:
+    """Each sub-module's ``training`` flag and each parameter's ``requires_grad``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = bare(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Flags by module and parameter name."""
+        name_of = bare_names(self.model)
+        parameters = self.model.named_parameters()
+        return {
+            "training": {name_of(path): module.training for path, module in modules(self.model)},
+            "requires_grad": {name_of(path): p.requires_grad for path, p in parameters},
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Set every flag on its own: ``model.train()`` would set them all alike.
+
+        The wrapper of a part gets the flag of what it wraps.
+        """
+        name_of = bare_names(self.model)
+        for path, module in modules(self.model):
+            module.training = state_dict["training"][name_of(path)]
+        for path, p in self.model.named_parameters():
+            p.requires_grad_(state_dict["requires_grad"][name_of(path)])
+
+
+class GradState:
+    """The gradients that parameters hold at the moment."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = bare(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Gradient or None by parameter name."""
+        name_of = bare_names(self.model)
+        return {name_of(path): p.grad for path, p in self.model.named_parameters()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Give every parameter its gradient back, on the device where the parameter is now."""
+        name_of = bare_names(self.model)
+        for path, p in self.model.named_parameters():
+            saved = state_dict[name_of(path)]
+            p.grad = None if saved is None else saved.to(p.device)
+
+
+class RandomState:
+    """The global random generators: torch's, each CUDA device's, NumPy's and Python's."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `lehr.state.streams.rng_state` returns."""
+        return streams.rng_state()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Put the generators back."""
+        streams.set_rng_state(dict(state_dict))
+
+
+class AttributeState:
+    """Some attributes of an object, by name.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> AttributeState(SimpleNamespace(steps=3), ("steps",)).state_dict()
+        {'steps': 3}
+    """
+
+    def __init__(self, owner: Any, names: tuple[str, ...]) -> None:
+        self.owner, self.names = owner, names
+
+    def state_dict(self) -> dict[str, Any]:
+        """The values, without the underscore of a private name."""
+        return {name.lstrip("_"): getattr(self.owner, name) for name in self.names}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Set every attribute."""
+        for name in self.names:
+            setattr(self.owner, name, state_dict[name.lstrip("_")])
+
+
+class GeneratorState:
+    """One ``torch.Generator`` that belongs to somebody else, a foreign loader for example."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's bytes."""
+        return {"state": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Put the generator back."""
+        self.generator.set_state(state_dict["state"])
+
+
+def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
+    """The state entries of somebody else's loader: its own state, or the generators it draws from.
+
+    In a fit, the batches of lehr's own loaders are a function of (seed, epoch, position); their
+    state is only how often they were iterated by hand.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> loader = DataLoader([1, 2], generator=torch.Generator())
+        >>> list(loader_entries("train_dl", loader))
+        ['train_dl.generator']
+    """
+    if isinstance(loader, Stateful):
+        return {name: loader}
+    found: dict[str, Stateful] = {}
+    for path in ("generator", "sampler.generator", "batch_sampler.sampler.generator"):
+        part: Any = loader
+        for attribute in path.split("."):
+            part = getattr(part, attribute, None)
+        known = [cast("GeneratorState", entry).generator for entry in found.values()]
+        if isinstance(part, torch.Generator) and part not in known:
+            found[f"{name}.{path}"] = GeneratorState(part)
+    return found

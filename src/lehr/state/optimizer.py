@@ -1,0 +1,71 @@
+"""An optimizer's state, put back without a change of its tensors' identity or dtype."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lehr.state.differences import first_difference
+from lehr.types import is_mapping, is_sequence
+
+
+def load_in_place(opt: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load a state into an optimizer, which keeps its groups and the tensors in them.
+
+    Whoever else holds an ``lr`` in a tensor still does. The state has the dtypes that were saved,
+    also where torch would cast them to the parameter's.
+
+    Example:
+        >>> opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=torch.tensor(0.1))
+        >>> saved, lr = opt.state_dict(), opt.param_groups[0]["lr"]
+        >>> load_in_place(opt, saved); opt.param_groups[0]["lr"] is lr
+        True
+    """
+    groups = list(opt.param_groups)
+    opt.load_state_dict(dict(saved))  # which makes new groups, with new tensors
+    _undo_casts(opt.state_dict(), saved)
+    written: set[int] = set()
+    for group, loaded in zip(groups, list(opt.param_groups), strict=True):
+        values = {key: _into(group.get(key), value, written) for key, value in loaded.items()}
+        if group is not loaded:
+            group.clear()
+            group.update(values)
+    opt.param_groups[:] = groups
+
+
+def _undo_casts(loaded: Any, saved: Any) -> Any:
+    """``loaded`` in the dtypes of ``saved``, and on its own devices; containers stay the same."""
+    if is_mapping(loaded) and is_mapping(saved):
+        for key in loaded.keys() & saved.keys():
+            if (value := _undo_casts(loaded[key], saved[key])) is not loaded[key]:
+                cast("dict[str, Any]", loaded)[key] = value
+        return loaded
+    if is_sequence(loaded) and is_sequence(saved) and len(loaded) == len(saved):
+        values = [_undo_casts(a, b) for a, b in zip(loaded, saved, strict=True)]
+        if isinstance(loaded, tuple):
+            return tuple(values)
+        loaded[:] = values
+        return loaded
+    if isinstance(loaded, Tensor) and isinstance(saved, Tensor):
+        return loaded if loaded.dtype == saved.dtype else saved.to(loaded.device)
+    return saved if isinstance(saved, str) else loaded  # torch loads a generator's repr for it
+
+
+def _into(old: Any, new: Any, written: set[int]) -> Any:
+    """``new``, in the tensors of ``old`` where they fit."""
+    if old is new:
+        return new
+    if is_sequence(new) and is_sequence(old) and isinstance(new, tuple) and len(old) == len(new):
+        return tuple(_into(a, b, written) for a, b in zip(old, new, strict=True))
+    if not isinstance(new, Tensor) or not isinstance(old, Tensor):
+        return new
+    if old.shape != new.shape or old.dtype != new.dtype:
+        return new
+    if id(old) in written:  # shared: one tensor cannot hold two values
+        return old if first_difference(old, new) is None else new
+    with torch.no_grad():
+        old.copy_(new)
+    written.add(id(old))
+    return old

@@ -1,0 +1,120 @@
+"""Named state entries: everything that can change, captured, compared and put back by name.
+
+An *entry* is any object with ``state_dict`` and ``load_state_dict``. A *snapshot* maps entry names
+to their states as plain containers of tensors, numbers and strings, independent of the live
+objects; so it can be held in memory, compared, or written to disk without pickle.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lehr.state.optimizer import load_in_place
+from lehr.types import Stateful, is_mapping, is_sequence
+
+Entries = Mapping[str, Stateful]
+Snapshot = dict[str, Any]
+
+
+def capture(entries: Entries) -> Snapshot:
+    """The state of every entry, copied so that nothing of it is shared with the live objects.
+
+    Example:
+        >>> import torch
+        >>> from lehr.state.differences import first_difference
+        >>> layer = torch.nn.Linear(1, 1)
+        >>> snapshot = capture({"model": layer})
+        >>> with torch.no_grad():
+        ...     _ = layer.bias.add_(1)
+        >>> first_difference(snapshot, capture({"model": layer}))
+        'model.bias: 1 of 1 values differ, by up to 1'
+    """
+    return {name: _copied(entry.state_dict(), name) for name, entry in entries.items()}
+
+
+def restore(entries: Entries, snapshot: Snapshot) -> None:
+    """Put every entry back to what `capture` saw, or none of them.
+
+    What an entry was is captured first: if one cannot be loaded, all are put back to that. An
+    optimizer keeps its groups, and the tensors in them: whoever else holds an ``lr`` still does.
+    Its state has the dtypes that were saved, also where torch would cast them to the parameter's.
+
+    Raises:
+        KeyError: an entry is missing from the snapshot, or the snapshot holds one more; nothing is
+            changed then.
+        Exception: whatever an entry raised; a note says which, and what became of the others.
+    """
+    _check_names(entries, snapshot)
+    before = _as_they_are(entries)
+    name = ""
+    try:
+        for name, entry in entries.items():
+            _load(entry, _copied(snapshot[name], name))
+    except BaseException as error:
+        lost = ", ".join(_put_back(entries, before))
+        error.add_note(
+            f"state entry {name!r} could not be loaded; "
+            f"all entries are as they were before{lost and f', except {lost}'}."
+        )
+        raise
+
+
+def _check_names(entries: Entries, snapshot: Snapshot) -> None:
+    absent = {
+        "the snapshot": sorted(entries.keys() - snapshot.keys()),
+        "these objects": sorted(snapshot.keys() - entries.keys()),
+    }
+    told = [
+        f"state {'entry' if len(names) == 1 else 'entries'} {', '.join(map(repr, names))} "
+        f"{'is' if len(names) == 1 else 'are'} missing from {where}"
+        for where, names in absent.items()
+        if names
+    ]
+    if told:
+        raise KeyError(f"{' and '.join(told)}; nothing was restored.")
+
+
+def _as_they_are(entries: Entries) -> Snapshot:
+    """What can be captured of the entries: a probe may have left anything in them."""
+    found: Snapshot = {}
+    for name, entry in entries.items():
+        with suppress(Exception):
+            found |= capture({name: entry})
+    return found
+
+
+def _put_back(entries: Entries, before: Snapshot) -> list[str]:
+    """Load what was; the names of those that could not be."""
+    lost = [name for name in entries if name not in before]
+    for name, state in before.items():
+        try:
+            _load(entries[name], state)
+        except Exception:
+            lost.append(name)
+    return lost
+
+
+def _load(entry: Stateful, saved: Snapshot) -> None:
+    if isinstance(entry, Optimizer):
+        load_in_place(entry, saved)
+    else:
+        entry.load_state_dict(saved)
+
+
+def _copied(value: Any, path: str) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if is_mapping(value):
+        return {key: _copied(inner, f"{path}.{key}") for key, inner in value.items()}
+    if is_sequence(value):
+        copies = [_copied(inner, f"{path}[{i}]") for i, inner in enumerate(value)]
+        return tuple(copies) if isinstance(value, tuple) else copies
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(
+        f"state entry {path} is {type(value).__name__}; a state holds tensors, numbers, strings, "
+        "None, and lists, tuples or dicts of them. Convert it in state_dict."
+    )

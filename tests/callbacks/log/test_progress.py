@@ -1,0 +1,175 @@
+"""Progress shows every row once, in a terminal, in a notebook and as plain lines."""
+
+import io
+import re
+import sys
+import time
+import types
+
+import pytest
+from rich.console import Console
+
+from lehr import Callback, CancelFit, DataBunch, accuracy
+from lehr.callbacks import Progress
+from lehr.callbacks.log import progress
+from lehr.testing import tiny_learner
+
+
+def fit(callbacks=(), **kwargs):
+    arguments = {"metrics": [accuracy], **kwargs}
+    return tiny_learner(callbacks, **arguments)
+
+
+def test_plain_lines(capsys):
+    fit([Progress("plain")]).fit(3)
+    plan, header, *rows = capsys.readouterr().out.splitlines()
+    assert plan == "3 epochs of 4 batches, seed 0"
+    assert header.split() == ["epoch", "train_loss", "valid_loss", "accuracy", "time"]
+    assert [row.split()[0] for row in rows] == ["0", "1", "2"]
+    assert len({len(line) for line in [header, *rows]}) == 1  # aligned
+
+
+def test_a_learner_shows_progress_unless_told_not_to(capsys):
+    fit(progress=True).fit(1)
+    assert "train_loss" in capsys.readouterr().out
+    fit(progress=False).fit(1)
+    assert capsys.readouterr().out == ""
+
+
+def test_ones_own_progress_replaces_the_default(capsys):
+    fit([Progress("plain")], progress=True).fit(1)
+    assert capsys.readouterr().out.count("train_loss") == 1
+
+
+def test_length_in_steps_and_unknown_length(capsys):
+    fit([Progress("plain")]).fit(steps=6)
+    assert capsys.readouterr().out.startswith("6 steps, epochs of 4 batches, seed 0")
+    batch = next(tiny_learner().data.train_dl.batches(0, 0))
+    fit([Progress("plain")], data=DataBunch(lambda: iter([batch])), metrics=[]).fit(1)
+    assert capsys.readouterr().out.startswith("1 epoch, seed 0")
+
+
+def test_validation_in_the_middle_of_an_epoch_has_a_row(capsys):
+    fit([Progress("plain")]).fit(1, validate_every="2 steps")
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert len(rows) == 2
+
+
+def test_what_is_logged_outside_of_epochs_is_no_row_of_the_table(capsys):
+    class Before(Callback):
+        def begin_fit(self, run):
+            run.log("items", 32)
+
+    fit([Progress("plain"), Before()]).fit(2)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["0", "1"]
+
+
+def test_a_missing_number_is_a_dash_and_the_reason_is_told(capsys):
+    class End(Callback):
+        def after_batch(self, run):
+            if not run.training:
+                raise CancelFit("seen enough")
+
+    fit([Progress("plain"), End()]).fit(2)
+    assert capsys.readouterr().out.splitlines()[-1] == "stopped: seen enough"
+
+
+def terminal(monkeypatch, seconds=0.0):
+    monkeypatch.setattr(progress, "_REFRESH_SECONDS", seconds)
+    return Console(file=io.StringIO(), force_terminal=True, width=110, color_system=None)
+
+
+def text(console):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", console.file.getvalue())
+
+
+def test_the_terminal_prints_finished_rows_once_above_a_bar(monkeypatch):
+    console = terminal(monkeypatch)
+    fit([Progress("terminal", console=console)]).fit(2)
+    shown = text(console)
+    assert len(re.findall(r"  0  +\d\.\d{4} +\d\.\d{4} +\d\.\d{4}", shown)) == 1
+    assert shown.count("train_loss") == 1
+    assert re.search(r"epoch 0 .*25%.*items/s  loss \d\.\d{4}", shown)
+    assert "valid 1/1" in shown
+    assert "100%" in shown
+
+
+def test_the_terminal_is_redrawn_at_most_twice_a_second(monkeypatch):
+    console = terminal(monkeypatch, seconds=0.5)
+    updates = []
+    original = progress._Terminal.update
+    monkeypatch.setattr(
+        progress._Terminal, "update", lambda *args: updates.append(args) or original(*args)
+    )
+    began = time.perf_counter()
+    fit([Progress("terminal", console=console)], items=400).fit(2)
+    assert len(updates) <= 2 * (time.perf_counter() - began)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_the_terminal_is_given_back_however_the_fit_ends(monkeypatch, error):
+    console = terminal(monkeypatch)
+
+    class Boom(Callback):
+        def after_step(self, run):
+            raise error
+
+    bar = Progress("terminal", console=console)
+    with pytest.raises(error):
+        fit([bar, Boom()]).fit(1)
+    assert not bar._view.bar.live.is_started
+    assert console.file.getvalue().rstrip().endswith(("\x1b[2K", "\x1b[?25h\x1b[1A\x1b[2K"))
+
+
+def test_the_notebook_table_is_redrawn_in_place(monkeypatch):
+    monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.0)
+    pages = []
+
+    class Handle:
+        def update(self, page):
+            pages.append(page.data)
+
+    def display(page, display_id):
+        assert display_id is True
+        pages.append(page.data)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    fit([Progress("notebook")]).fit(2)
+    assert any("<progress max=" in page and "items/s" in page for page in pages)
+    assert pages[-1].count("<tr>") == 3
+    assert "<progress" not in pages[-1]
+    assert "2 epochs of 4 batches, seed 0" in pages[-1]
+
+
+def test_the_notebook_shows_words_as_they_are_and_runs_none(monkeypatch):
+    pages = []
+    handle = types.SimpleNamespace(update=lambda page: pages.append(page.data))
+    monkeypatch.setattr("IPython.display.display", lambda page, display_id: handle)
+
+    class Stop(Callback):
+        def after_batch(self, run):
+            run.stop("loss < 1 <script>alert(1)</script>")
+
+    fit([Progress("notebook"), Stop()]).fit(2)
+    assert "stopped: loss &lt; 1 &lt;script&gt;" in pages[-1]
+    assert "<br>stopped" in pages[-1]  # the control: our own marks are none of the words
+    assert "<script" not in pages[-1]
+
+
+def test_where_it_is_decides(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(isatty=lambda: True))
+    assert progress._where() == "terminal"
+    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(isatty=lambda: False))
+    assert progress._where() == "plain"
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    fake = types.SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", fake)
+    assert progress._where() == "notebook"
+    shell.config = {}
+    assert progress._where() == "plain"
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match=r"mode must be 'auto', .*; got 'html'. Leave it out"):
+        Progress("html")

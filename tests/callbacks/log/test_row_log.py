@@ -1,0 +1,135 @@
+"""Every finished row is handed to a file, once."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lehr import Callback
+from lehr.callbacks.log.row_log import RowLog
+from lehr.events import Phase
+from lehr.record.history import History
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture, restore
+from lehr.testing import tiny_learner
+
+
+class Rows(RowLog, Callback):
+    """Notes what it is handed."""
+
+    phase = Phase.REPORT
+    state = ("written",)
+
+    def begin_fit(self, run):
+        super().begin_fit(run)
+        self.seen = []
+
+    def write_rows(self, run, rows):
+        self.seen.append([(row.get("epoch"), row.get("late")) for row in rows])
+        self.file.write("row\n" * len(rows))
+
+
+class Late(Callback):
+    phase = Phase.REPORT
+
+    def after_epoch(self, run):
+        run.log("late", run.epoch + 0.5)
+
+    def after_fit(self, run):
+        run.log("late", 9)
+
+
+def test_every_finished_row_is_handed_over_once_with_what_came_late(tmp_path):
+    rows = Rows(tmp_path / "log")
+    learn = tiny_learner([rows, Late()])
+    learn.fit(2)
+    assert rows.seen == [[(0, 0.5)], [(1, 1.5)], [(None, 9)]]
+    assert rows.file.read() == "row\n" * 3
+    learn.fit(1)  # counts anew, and goes on in the same file
+    assert rows.seen == [[(0, 0.5)], [(None, 9)]]
+    assert rows.file.read() == "row\n" * 5
+    learn.fit(1, validate_every="3 steps")  # a row in the middle of the epoch is one, too
+    assert [len(some) for some in rows.seen] == [1, 1, 1]
+
+
+def test_without_the_other_half_it_speaks(tmp_path):
+    class Half(RowLog, Callback):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Half has no write_rows, .*Define write_rows"):
+        tiny_learner([Half(tmp_path / "log")]).fit(1)
+
+
+def test_it_is_named_after_its_class(tmp_path):
+    assert repr(Rows("runs/log")) == "Rows('runs/log')"
+    with pytest.raises(FileNotFoundError, match="Rows cannot write"):
+        tiny_learner([Rows(tmp_path / "gone" / "log")]).fit(1)
+
+
+class Play:
+    """A run of a log, told by hand: a row for every digit, in a process of its own."""
+
+    def __init__(self, path, kind=Rows, resuming=False):
+        self.log, self.undos = kind(path), []
+        self.run = SimpleNamespace(
+            history=History(), resuming=resuming, defer=self.undos.append, n_iter=0, training=True
+        )
+        self.entries = {"history": self.run.history, "log": self.log}
+        self.log.begin_fit(self.run)
+
+    def play(self, rows):
+        for row in rows:
+            self.run.history.open_row(epoch=int(row), seconds=0.5)
+            self.log.after_epoch(self.run)
+            self.undos.pop()()
+        return self
+
+    def resume(self, snapshot):
+        restore(self.entries, snapshot)
+        self.run.resuming = False
+        return self
+
+
+@pytest.mark.parametrize("stop", range(4))
+@pytest.mark.parametrize("lost", range(3))
+def test_every_row_is_there_once_over_any_number_of_resumes(tmp_path, stop, lost):
+    path = tmp_path / "log"
+    first = Play(path).play("0123"[:stop])
+    snapshot = capture(first.entries)
+    first.play("0123"[stop : stop + lost])  # and then it is killed
+    second = Play(path, resuming=True).resume(snapshot)
+    assert first_difference(snapshot, capture(second.entries)) is None
+    second.play("0123"[stop:])
+    assert path.read_text() == "row\n" * 4
+    second.resume(snapshot).play("0123"[stop:])  # back in the same process
+    assert path.read_text() == "row\n" * 4
+    seen = [pair for part in second.log.seen for pair in part]
+    assert seen[: 4 - stop] == [(row, None) for row in range(stop, 4)]
+
+
+def test_a_log_that_joins_a_resumed_run_begins_its_file(tmp_path):
+    first = Play(tmp_path / "log").play("01")
+    history = capture({"history": first.run.history})
+    late = Play(tmp_path / "late", resuming=True)
+    late.run.history.load_state_dict(history["history"])
+    late.run.resuming = False
+    late.play("23")
+    assert (tmp_path / "late").read_text() == "row\n" * 4
+    (tmp_path / "mine").write_text("mine")
+    late = Play(tmp_path / "mine", resuming=True)
+    late.run.resuming = False
+    with pytest.raises(FileExistsError, match="Rows does not overwrite"):
+        late.play("2")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_probe_leaves_no_lines(tmp_path):
+    rows = Rows(tmp_path / "log")
+    learn = tiny_learner([rows])
+    learn.fit(1)
+    with learn.probe():
+        learn.fit(2)
+        assert rows.file.read() == "row\n" * 3
+    assert rows.file.read() == "row\n"
+    rows.file.path.unlink()
+    with learn.probe():
+        pass

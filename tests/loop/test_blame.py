@@ -1,0 +1,115 @@
+"""What errors say."""
+
+from types import FunctionType
+
+import pytest
+import torch
+
+from lehr import Callback
+from lehr.events import CancelBatch, CancelEpoch, CancelFit, Layer
+from lehr.loop.blame import where
+from lehr.testing import tiny_learner
+
+
+def watch(self, run):
+    pass
+
+
+def act(self, run, proceed):
+    proceed()
+
+
+def with_method(name, method=watch, **attributes):
+    """A callback with one method."""
+    return type("Mine", (Callback,), {name: method, **attributes})()
+
+
+def notes(raised):
+    return "\n".join(raised.value.__notes__)
+
+
+def named(function, name):
+    """The function as if it had been written with that name."""
+    code = function.__code__.replace(co_name=name)
+    return FunctionType(code, globals(), name, closure=function.__closure__)
+
+
+def broken(name):
+    """A callback whose method fails."""
+
+    def fail(self, run, *proceed):
+        raise ZeroDivisionError("mine")
+
+    return type("Broken", (Callback,), {name: named(fail, name)})()
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("begin_fit", "Broken.begin_fit"),
+        ("begin_batch", "Broken.begin_batch"),
+        ("after_epoch", "Broken.after_epoch"),
+        ("predict", "Broken.predict"),
+        ("step", "Broken.step"),
+    ],
+)
+def test_an_error_names_callback_and_event_or_action(name, place):
+    with pytest.raises(ZeroDivisionError, match="mine") as raised:
+        tiny_learner([broken(name)]).fit(1)
+    assert notes(raised).startswith(f"In {place}, epoch 0, training batch ")
+
+
+def test_an_error_below_wrappers_names_the_whole_chain():
+    outer = with_method("compute_loss", named(act, "compute_loss"), layer=Layer.WINDOW)
+    with pytest.raises(ZeroDivisionError) as raised:
+        tiny_learner([broken("compute_loss"), outer]).fit(1)
+    assert notes(raised).startswith("In Mine.compute_loss > Broken.compute_loss, epoch 0, ")
+
+
+def test_an_error_of_the_loss_names_the_action_the_batch_and_the_hint():
+    learn = tiny_learner(loss_func=lambda pred, yb: torch.nn.functional.cross_entropy(pred, yb + 1))
+    with pytest.raises(IndexError) as raised:
+        learn.fit(1)
+    text = notes(raised)
+    assert text.startswith("In compute_loss, epoch 0, training batch 0. xb: (8, 3) float32 cpu; yb")
+    assert text.endswith("pred: (8, 2) float32 cpu.")
+    learn = tiny_learner(loss_func=lambda pred, yb: pred.detach().sum())
+    with pytest.raises(RuntimeError) as raised:
+        learn.fit(1)
+    assert "In backward, " in notes(raised)
+    assert "loss_func returned a tensor without a graph" in notes(raised)
+
+
+def test_an_error_that_has_nothing_to_do_with_the_batch_gets_no_hint():
+    learn = tiny_learner([broken("after_batch")])
+    with pytest.raises(ZeroDivisionError) as raised:
+        learn.fit(1)
+    assert len(raised.value.__notes__) == 1
+
+
+def test_where_no_callback_and_no_action_is_at_work_it_is_the_loop():
+    with pytest.raises(ZeroDivisionError) as raised:
+        1 / 0
+    assert where(raised.tb, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "why", "do"),
+    [
+        ("begin_fit", CancelBatch, "no batch is running", "Raise it inside a batch, or raise "),
+        ("begin_epoch", CancelBatch, "no batch is running", "Raise it inside a batch, or raise "),
+        ("begin_fit", CancelEpoch, "no epoch is running", "or raise CancelFit here"),
+        ("after_fit", CancelFit, "the fit is over", "Take it out; run.stop"),
+        ("after_fit", CancelBatch, "the fit is over", "Take it out; run.stop"),
+    ],
+)
+def test_a_cancel_where_it_has_no_meaning_is_an_error_that_says_so(name, kind, why, do):
+    def cancel(self, run):
+        raise kind("enough")
+
+    with pytest.raises(RuntimeError) as raised:
+        tiny_learner([with_method(name, named(cancel, name))]).fit(1)
+    text = str(raised.value)
+    assert text.startswith(f"{kind.__name__} was raised in Mine.{name}, where {why}: it has no ")
+    assert do in text
+    assert isinstance(raised.value.__cause__, kind)

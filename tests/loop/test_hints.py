@@ -1,0 +1,253 @@
+"""One test for each sentence; where torch itself refuses the step, it is asked to."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lehr.loop.hints import hints, warn_of_broadcast
+
+MODEL = nn.Linear(2, 3)
+XB, PRED = torch.zeros(4, 2), torch.zeros(4, 3)
+META = torch.device("meta")
+
+
+def for_target(pred, yb):
+    """The one hint about a prediction and a target."""
+    (hint,) = hints(MODEL, XB, yb, pred, None)
+    return hint
+
+
+def for_loss(loss):
+    """The one hint about a loss."""
+    (hint,) = hints(MODEL, XB, torch.zeros(4).long(), PRED, loss)
+    return hint
+
+
+# Devices ----------------------------------------------------------------------------------------
+
+
+def test_a_batch_on_another_device_than_the_model():
+    xb = XB.to(META)
+    with pytest.raises(RuntimeError, match="device"):
+        MODEL(xb)
+    assert hints(MODEL, xb, None, None, None) == [
+        "The model is on cpu, the batch on meta: they must be on one device. Move the model with "
+        "model.to(device) and each batch in a begin_batch callback."
+    ]
+
+
+def test_a_model_on_another_device_than_the_batch():
+    model = nn.Linear(2, 3, device=META)
+    with pytest.raises(RuntimeError, match="device"):
+        model(XB)
+    (hint,) = hints(model, {"x": [XB]}, (XB, None), None, None)
+    assert hint.startswith("The model is on meta, the batch on cpu: ")
+
+
+def test_a_model_and_a_batch_that_are_each_on_two_devices():
+    model = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1, device=META)])
+    (hint,) = hints(model, XB, None, None, None)
+    assert hint.startswith("The model is on cpu, meta, the batch on cpu: ")
+    (hint,) = hints(MODEL, XB, torch.zeros(4, device=META), None, None)
+    assert hint.startswith("The model is on cpu, the batch on cpu, meta: ")
+
+
+def test_a_wrong_device_is_named_beside_a_wrong_loss():
+    found = hints(MODEL, XB.to(META), None, None, 0.5)
+    assert [hint[:12] for hint in found] == ["The model is", "loss_func re"]
+
+
+# Losses -----------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_a_number():
+    loss = F.mse_loss(MODEL(XB), PRED).item()
+    with pytest.raises(AttributeError, match="backward"):
+        loss.backward()
+    assert for_loss(loss) == (
+        "loss_func returned float, not a tensor: without a graph nothing can be learnt. Compute "
+        "the loss with torch operations and return the tensor."
+    )
+
+
+def test_a_loss_that_is_no_single_number():
+    loss = F.mse_loss(MODEL(XB), PRED, reduction="none")
+    with pytest.raises(RuntimeError, match="scalar"):
+        loss.backward()
+    assert for_loss(loss) == (
+        "loss_func returned a tensor of shape (4, 3); it must be one number. Reduce it, e.g. with "
+        ".mean() or reduction='mean'."
+    )
+
+
+def test_a_loss_without_a_graph():
+    loss = F.mse_loss(MODEL(XB).detach(), PRED)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        loss.backward()
+    assert for_loss(loss) == (
+        "loss_func returned a tensor without a graph: no parameter can learn from it. Do not "
+        "detach it or build it from .item(), and check that the model's parameters require "
+        "gradients."
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_loss_that_can_be_learnt_from_needs_no_hint(shape):
+    loss = F.mse_loss(MODEL(XB), PRED).reshape(shape)
+    loss.backward()
+    assert hints(MODEL, XB, PRED, PRED, loss) == []
+
+
+# Predictions and targets ------------------------------------------------------------------------
+
+
+def test_predictions_and_targets_of_different_length():
+    yb = torch.zeros(5).long()
+    with pytest.raises(ValueError, match="batch_size"):
+        F.cross_entropy(PRED, yb)
+    assert for_target(PRED, yb) == (
+        "pred has shape (4, 3), yb (5,): they differ in the number of items. Check the model's "
+        "last layers."
+    )
+
+
+def test_labels_with_a_dimension_too_many():
+    yb = torch.zeros(4, 1).long()
+    with pytest.raises(RuntimeError, match="target"):
+        F.cross_entropy(PRED, yb)
+    assert for_target(PRED, yb) == (
+        "pred has shape (4, 3), yb (4, 1): class labels must have shape (batch,). Use "
+        "yb.squeeze(1)."
+    )
+    F.cross_entropy(PRED, yb.squeeze(1))  # as the hint says
+    assert hints(MODEL, XB, yb.squeeze(1), PRED, None) == []
+
+
+@pytest.mark.parametrize(("labels", "low", "high"), [([0, 1, 2, 3], 0, 3), ([-1, 0, 1, 2], -1, 2)])
+def test_labels_out_of_range(labels, low, high):
+    yb = torch.tensor(labels)
+    with pytest.raises(IndexError, match="out of bounds"):
+        F.cross_entropy(PRED, yb)
+    assert for_target(PRED, yb) == (
+        f"yb holds labels from {low} to {high}, pred has 3 classes: labels must lie in 0 to 2. "
+        "Check the labels, or give the model more outputs."
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.bool])
+def test_labels_of_another_type(dtype):
+    yb = torch.tensor([0, 1, 0, 1]).to(dtype)
+    with pytest.raises(RuntimeError, match="type"):
+        F.cross_entropy(PRED, yb)
+    assert (
+        for_target(PRED, yb) == f"yb is {dtype}; class labels must be torch.int64. Use yb.long()."
+    )
+    F.cross_entropy(PRED, yb.long())  # as the hint says
+    assert hints(MODEL, XB, yb.long(), PRED, None) == []
+
+
+def test_numbers_of_another_shape():
+    pred, yb = torch.full((4, 3), 0.5), torch.zeros(4, 2)
+    with pytest.raises(ValueError, match="size"):
+        F.binary_cross_entropy(pred, yb)
+    assert for_target(pred, yb) == (
+        "pred has shape (4, 3), yb (4, 2): a loss between numbers needs equal shapes. Reshape one "
+        "of them."
+    )
+
+
+def test_numbers_of_another_type():
+    pred, yb = torch.zeros(4), torch.zeros(4).long()
+    with pytest.raises(RuntimeError, match="type"):
+        F.binary_cross_entropy_with_logits(pred, yb)
+    assert for_target(pred, yb) == (
+        "pred is torch.float32, yb torch.int64: make them alike, e.g. yb.to(pred.dtype)."
+    )
+    F.binary_cross_entropy_with_logits(pred, yb.to(pred.dtype))  # as the hint says
+    assert hints(MODEL, XB, yb.to(pred.dtype), pred, None) == []
+
+
+def test_numbers_of_another_precision():
+    pred, yb = torch.zeros(4, 1), torch.zeros(4, 1).double()
+    assert for_target(pred, yb).startswith("pred is torch.float32, yb torch.float64: make them")
+    assert hints(MODEL, XB, yb, pred.double(), None) == []
+
+
+# Nothing wrong ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pred", "yb"),
+    [
+        (PRED, torch.tensor([0, 1, 2, 0])),
+        (PRED, torch.tensor([0, 1, 2, 0], dtype=torch.uint8)),
+        (PRED, PRED),
+        (torch.zeros(4), torch.zeros(4)),
+        (torch.zeros(2, 3, 5, 5), torch.zeros(2, 5, 5).long()),
+        (torch.zeros(0, 3), torch.zeros(0).long()),
+        (torch.zeros(()), torch.zeros(())),
+        (PRED, None),
+        (None, torch.zeros(9)),
+        ({"logits": PRED}, torch.zeros(9)),
+    ],
+)
+def test_what_looks_right_needs_no_hint(pred, yb):
+    assert hints(MODEL, XB, yb, pred, None) == []
+
+
+def test_a_model_without_parameters_and_a_batch_without_tensors_are_on_no_device():
+    assert hints(nn.Flatten(), XB.to(META), None, None, None) == []
+    assert hints(MODEL, "text", None, None, None) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_one_output_against_a_row_of_targets(dtype):
+    pred, yb = torch.zeros(4, 1), torch.zeros(4, dtype=dtype)
+    with pytest.raises(ValueError, match="size"):
+        F.binary_cross_entropy_with_logits(pred, yb.float())
+    hint = for_target(pred, yb)
+    assert "Use pred.squeeze(1), or yb.unsqueeze(1), and the same dtype." in hint
+
+
+def test_the_label_that_is_ignored_is_in_range():
+    yb = torch.tensor([0, -100, 1])
+    assert hints(MODEL, XB, yb, torch.zeros(3, 2), None) == []
+    assert "labels must lie in 0 to 1" in for_target(torch.zeros(3, 2), yb + 1)
+
+
+def test_numbers_where_labels_or_other_numbers_are_wanted():
+    yb = torch.zeros(4)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        (torch.zeros(4, 3) - yb).square().mean()
+    hint = for_target(torch.zeros(4, 3), yb)
+    assert "class labels must be torch.int64 (use yb.long()); numbers need equal shapes" in hint
+
+
+@pytest.mark.parametrize(
+    ("xb", "text"),
+    [
+        (torch.zeros(4, 2, dtype=torch.float64), "xb is torch.float64, the model's parameters are"),
+        (torch.zeros(4, 2, dtype=torch.uint8), "xb is torch.uint8, as images often are"),
+    ],
+)
+def test_an_input_of_another_type_than_the_model(xb, text):
+    with pytest.raises(RuntimeError, match="dtype"):
+        MODEL(xb)
+    (hint,) = hints(MODEL, xb, None, None, None)
+    assert hint.startswith(text)
+
+
+def test_labels_on_another_device_are_not_read():
+    yb = torch.zeros(3, dtype=torch.int64, device="meta")
+    assert hints(nn.Sequential(), None, yb, torch.zeros(3, 2, device="meta"), None) == []
+
+
+def test_a_silent_broadcast_is_warned_of():
+    for pred, yb in ((torch.zeros(8, 1), torch.zeros(8)), (torch.zeros(8), torch.zeros(8, 1))):
+        with pytest.warns(UserWarning, match=r"would broadcast them to \(8, 8\). Use (pred|yb).sq"):
+            warn_of_broadcast(pred, yb)
+    warn_of_broadcast(torch.zeros(8, 1), torch.zeros(8, 1))
+    warn_of_broadcast(torch.zeros(8, 3), torch.zeros(8))
+    warn_of_broadcast(torch.zeros(8, 1), torch.zeros(8, dtype=torch.int64))
+    warn_of_broadcast(None, None)

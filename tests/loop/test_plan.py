@@ -1,0 +1,107 @@
+"""When a run validates, and when it is over."""
+
+import dataclasses
+
+import pytest
+
+from lehr.base.intervals import every
+from lehr.base.nested import split_pair
+from lehr.data.loading.feed import Feed
+from lehr.loop.plan import Plan
+
+
+def plan(validate_every="1 epoch", *, valid=True, **length):
+    feeds = {"": Feed([1])} if valid else {}
+    return Plan(
+        data=None,
+        seed=0,
+        train=Feed([1, 2, 3]),
+        valid=feeds,
+        validate_every=every(validate_every),
+        split_batch=split_pair,
+        weight=len,
+        **length,
+    )
+
+
+def moments(plan, steps_per_epoch):
+    """(epoch, step) of every validation, as the loop asks for them."""
+    found, epoch, n_steps = [], 0, 0
+    while not plan.is_over(epoch, n_steps):
+        begun = n_steps
+        for _ in range(steps_per_epoch):
+            n_steps += 1
+            between = plan.steps_between_validations
+            if between and n_steps % between == 0:
+                found.append((epoch, n_steps))
+            if n_steps == plan.steps:
+                break
+        if plan.validates_after(epoch, n_steps):
+            found.append((epoch, n_steps))
+        plan.require_progress(n_steps, n_steps - begun)
+        epoch += 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("interval", "length", "expected"),
+    [
+        ("1 epoch", {"epochs": 3}, [(0, 4), (1, 8), (2, 12)]),
+        ("2 epochs", {"epochs": 4}, [(1, 8), (3, 16)]),
+        ("2 epochs", {"epochs": 3}, [(1, 8), (2, 12)]),
+        ("9 epochs", {"epochs": 2}, [(1, 8)]),
+        ("3 steps", {"epochs": 2}, [(0, 3), (1, 6), (1, 8)]),
+        ("4 steps", {"epochs": 2}, [(0, 4), (1, 8)]),
+        ("99 steps", {"epochs": 1}, [(0, 4)]),
+        ("1 step", {"epochs": 1}, [(0, 1), (0, 2), (0, 3), (0, 4)]),
+        ("1 epoch", {"steps": 6}, [(0, 4), (1, 6)]),
+        ("1 epoch", {"steps": 8}, [(0, 4), (1, 8)]),
+        ("2 epochs", {"steps": 6}, [(1, 6)]),
+        ("5 steps", {"steps": 6}, [(1, 5), (1, 6)]),
+        ("3 steps", {"steps": 6}, [(0, 3), (1, 6)]),
+    ],
+)
+def test_a_run_validates_as_asked_and_once_at_its_end(interval, length, expected):
+    assert moments(plan(interval, **length), 4) == expected
+
+
+def test_an_interval_in_steps_says_nothing_about_epochs():
+    assert plan("2 steps", epochs=9).validates_after(1, 7) is False  # some steps were skipped
+    assert plan("2 epochs", epochs=9).validates_after(1, 7) is True
+
+
+@pytest.mark.parametrize("interval", ["1 epoch", "1 step"])
+def test_without_a_validation_loader_nothing_is_validated(interval):
+    assert moments(plan(interval, epochs=2, valid=False), 4) == []
+    assert moments(plan(interval, epochs=2), 4) != []
+
+
+def test_a_run_of_epochs_is_never_over_by_its_steps():
+    assert plan(epochs=1).is_over(0, 10**9) is False
+    assert plan(epochs=1).is_over(1, 0) is True
+
+
+@pytest.mark.parametrize(("n_steps", "over"), [(1, False), (5, False), (6, True), (7, True)])
+def test_a_run_of_steps_is_over_when_it_has_made_them(n_steps, over):
+    assert plan(steps=6).is_over(0, n_steps) is over
+
+
+def test_an_epoch_without_a_step_would_never_end():
+    match = (
+        r"^a whole epoch passed without one optimizer step, so fit\(steps=6\) would never end\. "
+        r"Look for what skips every step, or give epochs instead\.$"
+    )
+    with pytest.raises(RuntimeError, match=match):
+        plan(steps=6).require_progress(5, 0)
+    plan(steps=6).require_progress(6, 0)  # stopped just there
+
+
+def test_a_plan_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan(epochs=1).epochs = 2
+
+
+def test_a_run_that_makes_no_step_still_validates_at_its_end():
+    planned = plan("4 steps", epochs=2, steps_per_epoch=4)
+    assert planned.steps_between_validations == 4
+    assert planned.validates_after(1, 0)

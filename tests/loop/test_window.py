@@ -1,0 +1,66 @@
+"""The arithmetic of the update window, away from the loop."""
+
+import pytest
+import torch
+
+from lehr.loop.window import Window
+
+
+class FakeRun:
+    batch = xb = yb = pred = None
+
+    def __init__(self, params, loss_is_mean=True):
+        self.params, self.closes, self.loss_is_mean = params, True, loss_is_mean
+
+    @property
+    def mean_loss(self):
+        return self.loss if self.loss_is_mean else self.loss / self.weight
+
+    def trained_parameters(self):
+        return self.params
+
+
+def gradient(window, parts, closes=True):
+    """The gradient of sum(w * x_i) / items, gathered part by part."""
+    w = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    run = FakeRun([w], window.loss_is_mean)
+    for i, part in enumerate(parts):
+        run.closes = closes and i == len(parts) - 1
+        run.weight = len(part)
+        total = (w * part).sum()
+        run.loss = total / len(part) if window.loss_is_mean else total
+        window.add(run)
+        window.share(run).backward()
+    window.finish(run)
+    return w.grad.item()
+
+
+@pytest.mark.parametrize("loss_is_mean", [True, False])
+def test_parts_of_unequal_size_give_the_gradient_of_the_whole(loss_is_mean):
+    whole = torch.arange(10, dtype=torch.float64)
+    for parts in ([whole], whole.split(5), whole.split(3), [whole[:1], whole[1:]]):
+        window = Window(keeps=False, loss_is_mean=loss_is_mean)
+        assert gradient(window, parts) == pytest.approx(4.5, abs=1e-12)
+        window.clear()  # the batch that should have closed it never came
+        assert gradient(window, parts, closes=False) == pytest.approx(4.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("weight", [-3, float("nan")])
+def test_a_weight_is_a_number_of_items(weight):
+    run = FakeRun([])
+    run.weight = weight
+    with pytest.raises(ValueError, match=r"run.weight must be a number of items, 0 or more; got"):
+        Window(keeps=False, loss_is_mean=True).add(run)
+
+
+def test_replaying_without_batches_is_an_error():
+    window = Window(keeps=True, loss_is_mean=True)
+    with pytest.raises(RuntimeError, match=r"has no batches to replay. Set regrads = True"):
+        window.regrad(None)
+
+
+def test_clear_forgets():
+    window = Window(keeps=True, loss_is_mean=True)
+    window.batches, window.weight = 3, 12.0
+    window.clear()
+    assert (window.batches, window.weight) == (0, 0.0)

@@ -1,0 +1,207 @@
+"""The three kinds of metrics, each over one pass."""
+
+import re
+
+import pytest
+import torch
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassPrecision
+
+from lehr.record.metrics import Meter, MetricObject, accuracy, meters
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
+
+PRED = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
+TARGET = torch.tensor([0, 1, 1, 2])
+
+
+# accuracy ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [([0, 1, 2, 0], 1.0), ([0, 1, 1, 2], 0.5), ([1, 2, 0, 1], 0.0)]
+)
+def test_accuracy_is_the_share_of_hits(target, expected):
+    assert accuracy(PRED, torch.tensor(target)).item() == expected
+
+
+def test_accuracy_of_pixels_counts_every_pixel():
+    pred = PRED.t().reshape(1, 3, 2, 2)  # batch, classes, height, width
+    assert accuracy(pred, TARGET.reshape(1, 2, 2)).item() == 0.5
+
+
+def test_ties_go_to_the_first_class():
+    assert accuracy(torch.ones(2, 3), torch.tensor([0, 1])).item() == 0.5
+
+
+def test_accuracy_of_no_items_is_nan():
+    assert accuracy(torch.zeros(0, 3), torch.zeros(0).long()).isnan()
+
+
+# Meter ------------------------------------------------------------------------------------------
+
+
+def top_two(pred, target):
+    return (pred.topk(2).indices == target[:, None]).any(1).float().mean()
+
+
+def filled(metric, *, parts=((0, 3), (3, 4))):
+    meter = Meter(metric)
+    for start, end in parts:
+        meter.add(PRED[start:end], TARGET[start:end], end - start)
+    return meter
+
+
+def test_a_function_is_averaged_by_items_under_its_own_name():
+    assert filled(top_two).names == ["top_two"]
+    assert filled(top_two).values() == {"top_two": 0.75}
+    meter = Meter(top_two)
+    meter.add(PRED[:3], TARGET[:3], 1)  # weighed alike, batches of 3 and 1 would give another value
+    meter.add(PRED[3:], TARGET[3:], 1)
+    assert meter.values()["top_two"] != 0.75
+
+
+def test_a_function_may_return_a_number():
+    def half(pred, target):
+        return 0.5
+
+    assert filled(half).values() == {"half": 0.5}
+
+
+def test_a_callable_object_is_named_after_its_class():
+    class TopTwo:
+        def __call__(self, pred, target):
+            return top_two(pred, target)
+
+    assert filled(TopTwo()).values() == {"top_two": 0.75}
+
+
+def test_a_torchmetrics_object_gathers_by_itself():
+    metric = MulticlassAccuracy(3, average="macro")  # the mean over classes is no mean over batches
+    meter = filled(metric)
+    assert isinstance(metric, MetricObject)
+    assert meter.names == ["multiclass_accuracy"]
+    assert meter.values() == {"multiclass_accuracy": pytest.approx((1 + 1 / 2 + 0) / 3)}
+    one_by_one = filled(metric, parts=[(i, i + 1) for i in range(4)])
+    assert one_by_one.values() == pytest.approx(meter.values())
+
+
+def test_a_collection_has_several_names():
+    chosen = {"acc": MulticlassAccuracy(3, average="micro"), "Prec": MulticlassPrecision(3)}
+    meter = filled(MetricCollection(chosen))
+    assert sorted(meter.names) == ["acc", "prec"]
+    assert sorted(meter.values()) == ["acc", "prec"]
+    assert meter.values()["acc"] == 0.5
+    assert meter.values()["prec"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+
+
+def test_a_collection_keeps_its_prefix():
+    meter = filled(MetricCollection([MulticlassAccuracy(3)], prefix="my_"))
+    assert meter.names == ["my_multiclass_accuracy"]
+    assert meter.values().keys() == {*meter.names}
+
+
+@pytest.mark.parametrize("make", [lambda: top_two, lambda: MulticlassAccuracy(3, average="micro")])
+def test_a_reset_forgets_everything(make):
+    meter = filled(make())
+    before = meter.values()
+    meter.reset()
+    meter.add(PRED[3:], TARGET[3:], 1)
+    assert [*meter.values().values()] == [0.0]
+    assert before != meter.values()
+
+
+def test_a_new_meter_forgets_what_its_object_had_gathered():
+    metric = MulticlassAccuracy(3, average="micro")
+    metric.update(PRED, torch.tensor([0, 1, 2, 0]))
+    assert filled(metric).values() == {"multiclass_accuracy": 0.5}
+
+
+def test_a_function_that_counted_nothing_has_no_value():
+    assert Meter(accuracy).values() == {"accuracy": None}
+    meter = Meter(accuracy)
+    meter.add(torch.zeros(0, 3), torch.zeros(0).long(), 0)
+    assert meter.values() == {"accuracy": None}
+
+
+class NotAnObject:
+    def __call__(self, pred, target):
+        return 0.0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", 3, None, NotAnObject])
+def test_what_is_neither_is_refused(metric):
+    match = (
+        r"^a metric must be a function \(pred, target\) -> tensor or a torchmetrics object; got "
+        + re.escape(repr(metric))
+    )
+    with pytest.raises(TypeError, match=match + r"\. Pass e\.g\. metrics=\[accuracy\], or call"):
+        Meter(metric)
+
+
+def test_every_metric_has_its_meter():
+    assert [m.names for m in meters([accuracy, top_two])] == [["accuracy"], ["top_two"]]
+    assert meters([]) == []
+
+
+def test_metrics_of_one_name_are_refused():
+    collection = MetricCollection({"accuracy": MulticlassAccuracy(3)})
+    match = r"^metrics must have different names; got \['accuracy', 'accuracy'\]\. Set __name__ of "
+    for pair in ([accuracy, accuracy], [accuracy, collection]):
+        with pytest.raises(ValueError, match=match):
+            meters(pair)
+
+
+def test_one_that_is_no_metric_is_refused_among_others():
+    with pytest.raises(TypeError, match="a metric must be a function"):
+        meters([accuracy, 3])
+
+
+def test_a_class_is_no_metric():
+    with pytest.raises(TypeError, match=r"a metric must be .*call the class to make an object"):
+        Meter(MulticlassAccuracy)
+
+
+def test_a_metric_is_one_number():
+    meter = Meter(MulticlassAccuracy(3, average=None))
+    meter.add(torch.eye(3), torch.arange(3), 3)
+    with pytest.raises(ValueError, match=r"'multiclass_accuracy' gave a tensor of shape \(3,\)"):
+        meter.values()
+
+
+@pytest.mark.parametrize("name", ["epoch", "valid_loss", "loss"])
+def test_a_metric_cannot_take_a_name_of_the_recorders(name):
+    def metric(pred, target):
+        return pred.mean()
+
+    metric.__name__ = name
+    with pytest.raises(ValueError, match=f"a metric cannot be named '{name}'"):
+        meters([metric])
+
+
+# State ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda: top_two, lambda: MulticlassAccuracy(3, average="micro")])
+def test_a_meter_goes_on_as_if_it_had_never_been_kept(make):
+    whole, first, second = filled(make()), filled(make(), parts=[(0, 3)]), filled(make())
+    state = capture({"it": first})["it"]
+    second.load_state_dict(state)
+    assert first_difference(state, capture({"it": second})["it"]) is None
+    assert second.values() != whole.values()  # the control
+    second.add(PRED[3:], TARGET[3:], 1)
+    assert second.values() == whole.values()
+
+
+def test_an_object_that_does_not_let_itself_be_kept_says_so():
+    class TopTwo:
+        def update(self, pred, target): ...
+        def compute(self): ...
+        def reset(self): ...
+
+    match = r"^what the metric 'top_two' has gathered cannot be kept: TopTwo has no state_dict"
+    meter = Meter(TopTwo())
+    with pytest.raises(TypeError, match=match + r" and load_state_dict\. Give it both, or measure"):
+        meter.state_dict()
+    with pytest.raises(TypeError, match=match):
+        meter.load_state_dict({})

@@ -1,0 +1,135 @@
+"""Which value is better, and which rows are judged when."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lehr.record.history import History
+from lehr.record.monitor import Monitor, more_is_better
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("value", "than", "mode", "delta", "better"),
+    [
+        (0.5, None, "min", 0.0, True),
+        (NAN, None, "min", 0.0, False),
+        (NAN, 0.5, "min", 0.0, False),
+        (NAN, 0.5, "max", 0.0, False),
+        (0.4, 0.5, "min", 0.0, True),
+        (0.4, 0.5, "max", 0.0, False),
+        (0.5, 0.5, "min", 0.0, False),
+        (0.5, 0.5, "max", 0.0, False),
+        (0.25, 0.5, "min", 0.25, False),  # by exactly min_delta is not more than that
+        (0.24, 0.5, "min", 0.25, True),
+        (0.75, 0.5, "max", 0.25, False),
+        (0.76, 0.5, "max", 0.25, True),
+        (INF, INF, "min", 0.0, False),
+        (1.0, INF, "min", 0.5, True),
+    ],
+)
+def test_better(value, than, mode, delta, better):
+    assert Monitor("x", mode, delta).better(value, than) is better
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("valid_loss", "min"),
+        ("clean/valid_loss", "min"),
+        ("train_accuracy", "max"),
+        ("valid_error", "min"),
+        ("f1", "max"),
+    ],
+)
+def test_the_mode_of_common_names_is_known(name, mode):
+    assert Monitor(name).mode == mode
+    assert Monitor(name, "max").mode == "max"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("valid_loss", False),
+        ("clean/accuracy", True),
+        ("binary_f1_score", True),
+        ("mean_squared_error", False),
+        ("perplexity", False),
+        ("learning", None),
+        ("accuracy, weights that were kept", True),
+        ("brier_score", None),
+        ("accuracy_loss", None),
+        ("accuracy/size", None),
+        ("glossy", None),
+    ],
+)
+def test_more_is_better(name, answer):
+    assert more_is_better(name) is answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        (("size",), ValueError, "mode must be given for monitor='size'.* Write mode=\"min\" or"),
+        (("f1", "low"), ValueError, 'mode must be "min" or "max"; got \'low\'. Choose'),
+        (("valid_loss", None, -0.1), ValueError, "min_delta must be 0 or more; got -0.1"),
+        (("valid_loss", None, NAN), ValueError, "min_delta must be finite; got nan"),
+        (("valid_loss", None, "1"), TypeError, "min_delta must be a real number; got '1'"),
+        ((None,), TypeError, "monitor must be the name of a column; got None. Write"),
+    ],
+)
+def test_wrong_arguments_speak(arguments, error, text):
+    with pytest.raises(error, match=text):
+        Monitor(*arguments)
+
+
+def run(*rows, valid_names=("",)):
+    history = History()
+    for row in rows:
+        history.open_row(**row)
+    return SimpleNamespace(history=history, epoch=9, valid_names=list(valid_names))
+
+
+def test_every_finished_row_is_judged_once_and_none_is_left_out():
+    state = run(
+        dict(epoch=0, valid_loss=0.5, seconds=1),
+        dict(epoch=1, valid_loss=None, seconds=1),
+        dict(valid_loss=NAN, seconds=1),
+        dict(epoch=3, valid_loss=0.25),
+    )
+    seen, values = Monitor("valid_loss").judge(state, 0)
+    assert seen == 3
+    assert values[0] == (0, 0.5)
+    assert values[1][0] == 9
+    assert values[1][1] != values[1][1]
+    assert Monitor("valid_loss").judge(state, seen) == (3, [])
+    state.history.log_row("seconds", 1)
+    assert Monitor("valid_loss").judge(state, seen) == (4, [(3, 0.25)])
+
+
+def test_an_unknown_column_is_an_error_once_the_run_has_validated():
+    monitor = Monitor("acuracy", "max")
+    early = run(dict(epoch=0, valid_loss=None, seconds=1))
+    assert monitor.judge(early, 0) == (1, [])
+    text = r"monitor='acuracy' is no column of the history after the first validation. Did you mean"
+    state = run(dict(epoch=0, valid_loss=0.5, accuracy=0.5, seconds=1))
+    with pytest.raises(ValueError, match=rf"{text} accuracy\?"):
+        monitor.judge(state, 0)
+    several = run(dict(**{"a/valid_loss": 1.0}, seconds=1), valid_names=("a", "b"))
+    with pytest.raises(ValueError, match="Use one of: a/valid_loss"):
+        Monitor("xyz", "min").judge(several, 0)
+
+
+def test_without_validation_it_is_an_error_at_once():
+    state = run(dict(epoch=0, train_loss=0.5, seconds=1), valid_names=())
+    with pytest.raises(ValueError, match=r"there is no validation loader. Use one of: train_loss"):
+        Monitor("valid_loss").judge(state, 0)
+    assert Monitor("train_loss").judge(state, 0) == (1, [(0, 0.5)])
+
+
+def test_a_column_seen_before_may_be_missing_from_a_row():
+    state = run(
+        dict(epoch=0, valid_loss=0.5, f1=0.5, seconds=1), dict(epoch=1, valid_loss=0.4, seconds=1)
+    )
+    assert Monitor("f1", "max").judge(state, 1) == (2, [])

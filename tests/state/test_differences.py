@@ -1,0 +1,75 @@
+"""Where two snapshots differ, bit for bit."""
+
+import copy
+
+import pytest
+import torch
+
+from lehr.state.differences import first_difference
+
+NAN = float("nan")
+LONG = 2**40
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "difference"),
+    [
+        (0.1, 0.2, "x: 0.1 against 0.2"),
+        (1, 1.0, "x: 1 against 1.0"),
+        (1, True, "x: 1 against True"),
+        (None, 0, "x: None against 0"),
+        ("a", "b", "x: 'a' against 'b'"),
+        (NAN, 0.0, "x: nan against 0.0"),
+        ([1, 2], [1, 3], "x[1]: 2 against 3"),
+        ([1, 2], [1], "x: 2 items against 1"),
+        ({"y": 1}, {}, "x.y: only in the first"),
+        ({}, {"y": 1}, "x.y: only in the second"),
+        ({"y": [{"z": 1}]}, {"y": [{"z": 2}]}, "x.y[0].z: 1 against 2"),
+        ({}, [], "x: {} against []"),
+        ({0: 1}, {0: 2}, "x.0: 1 against 2"),
+        (torch.zeros(2), torch.zeros(3), "x: (2,) float32 against (3,) float32"),
+        (torch.zeros(1), torch.zeros(1).double(), "x: (1,) float32 against (1,) float64"),
+        (torch.zeros(3), torch.tensor([0, 2.0, -3]), "x: 2 of 3 values differ, by up to 3"),
+        (torch.tensor(1), torch.tensor(LONG + 1), f"x: 1 of 1 values differ, by up to {LONG:g}"),
+        (torch.tensor([True, True]), torch.tensor([True, False]), "x: 1 of 2 values differ, by "),
+        (torch.tensor(0.0), torch.tensor(-0.0), "x: "),
+        (torch.tensor(NAN), torch.tensor(0.0), "x: 1 of 1 values differ, by up to nan"),
+        (torch.zeros(1).bfloat16(), torch.ones(1).bfloat16(), "x: 1 of 1 values differ, by up to"),
+        (torch.zeros(1), [0.0], "x: tensor([0.]) against [0.0]"),
+    ],
+)
+def test_the_first_difference_is_named_and_nothing_differs_from_its_copy(a, b, difference):
+    assert first_difference({"x": a}, {"x": b}).startswith(difference)
+    assert first_difference({"x": a}, {"x": copy.deepcopy(a)}) is None
+    assert first_difference({"x": b}, {"x": copy.deepcopy(b)}) is None
+
+
+def test_of_several_differences_the_first_is_named():
+    assert first_difference({"a": 1, "b": 2, "c": 3}, {"c": 4, "b": 5, "a": 1}).startswith("b:")
+
+
+def test_order_of_keys_strides_and_graphs_are_no_difference():
+    t = torch.arange(6.0).reshape(2, 3)
+    a = {"x": t.t().contiguous().t(), "y": 1}
+    b = {"y": 1, "x": t.clone().requires_grad_()}
+    assert a["x"].stride() != b["x"].stride()
+    assert first_difference(a, b) is None
+    assert first_difference({"x": torch.zeros(0, 3)}, {"x": torch.zeros(0, 3)}) is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "text"),
+    [
+        (
+            torch.tensor([float("nan"), 1]),
+            torch.tensor([float("nan"), 2]),
+            "1 of 2 values differ, by",
+        ),
+        (torch.tensor([0.0]), torch.tensor([-0.0]), "1 of 1 values differ, in their bits alone"),
+        (torch.tensor([2**53]), torch.tensor([2**53 + 1]), "1 of 1 values differ, by up to 1"),
+        (torch.tensor([1j]), torch.tensor([2j]), "1 of 1 values differ, by up to 1"),
+        (torch.tensor([True]), torch.tensor([False]), "1 of 1 values differ, by up to 1"),
+    ],
+)
+def test_the_size_of_a_difference_is_told_right(a, b, text):
+    assert text in first_difference({"x": a}, {"x": b})
