@@ -39,9 +39,6 @@ class Linger(Callback):
 def train(folder: Path, *, background: bool, workers: int, linger: float = 0.002) -> None:
     """Train to the end, from wherever it was left."""
     recorder.perf_counter = lambda: 0.0
-    if not any((folder / "saved").glob("step-*")):  # killed before there was anything to go on from
-        for log in folder.glob("log.*"):  # it is begun anew, and no log writes over another
-            log.unlink()
     job = Job(optimizer="adamw", validate_every="4 steps", workers=workers, item_seeds=workers > 0)
     learn = job.learner(folder)
     saver = Checkpoint(folder / "saved", every="3 steps", background=background)

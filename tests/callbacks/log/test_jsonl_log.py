@@ -1,12 +1,13 @@
 """JSONLLog leaves everything that the history holds, in the history's own format."""
 
 import json
+import os
 import shutil
 
 import pytest
 
 from lehr import Callback, accuracy
-from lehr.callbacks import Checkpoint, JSONLLog
+from lehr.callbacks import Checkpoint, CSVLog, JSONLLog
 from lehr.state.disk.checkpoint import read
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.testing import tiny_learner
@@ -71,7 +72,7 @@ def test_everything_is_there_when_its_epoch_is_over(tmp_path):
     path = tmp_path / "log.jsonl"
     watch = Watch(path)
     tiny_learner([JSONLLog(path), watch], items=16).fit(2)
-    assert watch.seen == ["m", "m", "mssr", "mssr"]
+    assert watch.seen == ["", "", "mssr", "mssr"]
 
 
 def test_after_an_error_the_batches_up_to_it_are_there(tmp_path):
@@ -261,3 +262,24 @@ def test_a_log_is_gone_on_with_over_a_resume(tmp_path):
     assert found[0] == {"kind": "meta", "mine": 1}
     assert [line["batch"] for line in found if line["kind"] == "step"] == list(range(16))
     assert [line["kind"] for line in found].count("meta") == 2
+
+
+class Dies(Callback):
+    """Ends its process, once everybody else has begun."""
+
+    after = ("JSONLLog", "CSVLog")
+
+    def begin_fit(self, run):
+        os._exit(1)
+
+
+@pytest.mark.parametrize("kind", [JSONLLog, CSVLog])
+def test_a_run_that_is_killed_before_it_has_saved_anything_can_be_begun_again(tmp_path, kind):
+    path, folder = tmp_path / "log", tmp_path / "saved"
+    child = os.fork()
+    if child == 0:
+        tiny_learner([kind(path), Checkpoint(folder), Dies()]).fit(1, resume="auto")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert path.read_bytes() == b""
+    tiny_learner([kind(path), Checkpoint(folder)]).fit(1, resume="auto")
+    assert path.read_text()

@@ -61,12 +61,16 @@ class JSONLLog(RowLog, Callback):
         run.history.taps.append(self._tap)
         run.defer(partial(run.history.taps.remove, self._tap))
         self._wait(run)
-        run.defer(partial(self._write_steps, run))  # what is left, also after an error
+        run.defer(partial(self._write_steps, run, last=True))  # also after an error
 
     def begin(self, run: "Run") -> None:
-        """Write the meta data."""
+        """See that the file can be gone on with; the meta data come with the first other line.
+
+        By then a `Checkpoint` has saved the beginning. A run that is killed earlier leaves a file
+        with nothing in it, so that it can be begun again.
+        """
         self._check()
-        self.file.write(json_line("meta", run.history.meta))
+        self._meta_due = True
 
     def after_batch(self, run: "Run") -> None:
         """Write what was logged by the batches before, every 5 seconds."""
@@ -75,7 +79,8 @@ class JSONLLog(RowLog, Callback):
 
     def mark(self) -> dict[str, Any]:
         """What `cut` needs to know: besides the file, what was logged and is not in it yet."""
-        return {**super().mark(), "unwritten": self._tap.state_dict()}
+        own = {"unwritten": self._tap.state_dict(), "meta_due": self._meta_due}
+        return {**super().mark(), **own}
 
     def cut(self, mark: Mapping[str, Any]) -> None:
         """Let go of what was written after `mark` was called.
@@ -83,7 +88,9 @@ class JSONLLog(RowLog, Callback):
         Raises:
             ValueError: the file is not the one that was written then.
         """
-        super().cut({name: value for name, value in mark.items() if name != "unwritten"})
+        own = ("unwritten", "meta_due")
+        super().cut({name: value for name, value in mark.items() if name not in own})
+        self._meta_due = mark["meta_due"]
         self._tap = getattr(self, "_tap", None) or Tap()
         self._tap.load_state_dict(mark["unwritten"])
 
@@ -91,11 +98,15 @@ class JSONLLog(RowLog, Callback):
         """Add what was logged by batch since the rows before, and the rows."""
         self._write_steps(run, "".join(json_line("row", row) for row in rows))
 
-    def _write_steps(self, run: "Run", more: str = "", before: int = sys.maxsize) -> None:
+    def _write_steps(
+        self, run: "Run", more: str = "", before: int = sys.maxsize, *, last: bool = False
+    ) -> None:
         if not self._is_ready(run):
             return
         run.history.gather()
         text = "".join(json_line("step", step) for step in self._tap.take(before)) + more
+        if self._meta_due and (text or last):
+            text, self._meta_due = json_line("meta", run.history.meta) + text, False
         if text:
             self.file.write(text)
         self._wait(run)
