@@ -527,21 +527,22 @@ def test_a_rehearsal_trains_and_leaves_no_trace():
     assert "valid_loss" not in run.history.names
 
 
-def test_a_rehearsal_takes_only_those_who_prepare_and_those_it_is_given():
-    class Prepare(Callback):
+def test_a_rehearsal_takes_only_those_who_evaluate_and_those_it_is_given():
+    heard = []
+
+    class Evaluates(Callback):
         evaluates = True
-        heard = 0
 
         def begin_batch(self, run):
-            self.heard += 1
+            heard.append(self)
 
-    class Decide(Prepare):
+    class Only(Evaluates):
         evaluates = False
 
-    prepare, left_out, decide, given = Prepare(), Prepare(), Decide(), Decide()
-    learn = tiny_learner([prepare, left_out, decide])
+    mine, left_out, only, given = Evaluates(), Evaluates(), Only(), Only()
+    learn = tiny_learner([mine, left_out, only])
     learn.rehearse(3, [given], without=[left_out])
-    assert [cb.heard for cb in (prepare, left_out, decide, given)] == [3, 0, 0, 3]
+    assert [heard.count(cb) for cb in (mine, left_out, only, given)] == [3, 0, 0, 3]
 
 
 def test_ctrl_c_while_a_rehearsal_puts_things_back_loses_nothing(monkeypatch):

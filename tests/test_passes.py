@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from lehr import Callback, CancelFit
+from lehr.callbacks import ParamScheduler
+from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
 
 
@@ -37,3 +40,53 @@ def test_what_does_not_fit_is_refused_unless_asked_for(tmp_path):
     assert not learn.model[0].bias.equal(torch.ones(4))
     assert len(learn.load(tmp_path / "some.pt", strict=False).missing) == 3
     assert learn.model[0].bias.equal(torch.ones(4))
+
+
+class Count(Callback):
+    moves = ("batches",)
+    state = ("n",)
+
+    def begin_fit(self, run):
+        self.n = 0
+
+    def begin_batch(self, run):
+        self.n += run.training
+
+
+PASSES = {
+    "validate": lambda learn: learn.validate(),
+    "predict": lambda learn: learn.predict(torch.zeros(2, 3)),
+    "rehearse": lambda learn: learn.rehearse(2),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_leaves_the_state_of_those_who_take_part_also_within_a_fit(name):
+    class Looks(Callback):
+        def after_batch(self, run):
+            if run.training and run.n_iter == 6:
+                PASSES[name](run.learn)
+
+    count, schedule = Count(), ParamScheduler("lr", sched_lin(0.4, 0.0))
+    learn = tiny_learner([count, schedule])
+    straight = learn.fit(3).recorder.lrs
+    assert count.n == 12
+    PASSES[name](learn)
+    assert count.n == 12
+    count, schedule = Count(), ParamScheduler("lr", sched_lin(0.4, 0.0))
+    learn = tiny_learner([count, schedule, Looks()])
+    assert learn.fit(3).recorder.lrs == straight
+    assert count.n == 12
+    assert learn.opt.param_groups[0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize("name", ["validate", "predict"])
+def test_a_pass_that_is_cut_short_before_its_first_batch_says_so(name):
+    class Cancels(Callback):
+        evaluates = True
+
+        def begin_validate(self, run):
+            raise CancelFit("enough")
+
+    with pytest.raises(ValueError, match="cut short before its first"):
+        PASSES[name](tiny_learner([Cancels()]))

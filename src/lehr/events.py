@@ -42,7 +42,7 @@ class Action(Enum):
 
 
 class Phase(IntEnum):
-    """The order in which callbacks hear an event; list order decides within a phase."""
+    """The order in which callbacks hear an event; within a phase `lehr.loop.order` decides."""
 
     PREPARE = 1
     """device, batch transforms, schedules"""

@@ -14,6 +14,7 @@ from lehr.callback import Callback
 from lehr.loop import arguments, inventory
 from lehr.loop.check import check
 from lehr.loop.loop import Loop
+from lehr.loop.order import check_names
 from lehr.loop.plan import Plan, feeds, steps_in
 from lehr.loop.run import Run
 from lehr.record.metrics import meters
@@ -174,12 +175,13 @@ class Learner:
     def validate(self, data: Any = None, callbacks: Iterable[Callback] = ()) -> Scores:
         """Loss and metrics over the validation set.
 
-        Only callbacks that prepare batches or set the precision take part, so nothing is logged,
-        saved or stopped; random state and modes are as before afterwards.
+        Of those attached to the Learner, only callbacks that change what the model sees or says
+        take part (see ``evaluates`` of `lehr.Callback`), so nothing is logged, saved or stopped.
+        Random state, modes and the state of these callbacks are as before afterwards.
 
         Args:
             data: any iterable of batches to use instead of the validation loader.
-            callbacks: attached for this pass only, whatever their phase.
+            callbacks: attached for this pass only, whatever they declare.
 
         Returns:
             ``valid_loss`` and each metric, by name; None for a loss without items.
@@ -199,7 +201,7 @@ class Learner:
     def predict(self, data: Any) -> Any:
         """What the model makes of a batch of inputs, or of every batch of a loader.
 
-        Evaluation mode, no gradients, and the callbacks that prepare batches or set the precision.
+        Evaluation mode, no gradients, and the callbacks that take part in `validate`.
 
         Args:
             data: a tensor of inputs ``(batch, ...)``, or a dict of them; or any iterable of batches
@@ -255,7 +257,7 @@ class Learner:
     ) -> Run:
         """Train for some steps without validation, then put everything back, as `probe` does.
 
-        Only callbacks that prepare batches or set the precision take part, and those given.
+        Only the callbacks that take part in `validate` do here, and those given.
 
         Args:
             steps: optimizer steps; at least 1.
@@ -467,6 +469,7 @@ class Learner:
         for kind, wanted in ((Recorder, True), (Progress, self.progress)):
             if wanted and not any(isinstance(callback, kind) for callback in attached):
                 defaults.append(kind())
+        check_names([*defaults, *attached])
         return [*defaults, *attached]
 
     def checked(self, callbacks: Iterable[Callback]) -> list[Callback]:

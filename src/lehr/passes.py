@@ -1,6 +1,7 @@
 """The passes of a Learner that are no fit: validate, predict, rehearse."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,11 @@ from lehr.callbacks.measure.recorder import Recorder
 from lehr.data.bunch import DataBunch
 from lehr.learner import Learner
 from lehr.loop import arguments
-from lehr.loop.inventory import evaluates
+from lehr.loop.inventory import evaluates, of_callbacks
 from lehr.loop.loop import Loop
 from lehr.loop.plan import OnePass
 from lehr.loop.run import Run
+from lehr.state.snapshot import capture, restore
 from lehr.types import Scores, is_mapping
 
 
@@ -29,9 +31,12 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
         raise ValueError(
             "there is no validation loader; data.valid_dl is None. Use validate(loader)."
         )
-    defaults = [Recorder(), Metrics(learn.metrics)]
-    run = Run(learn, plan, [*_evaluators(learn), *defaults, *learn.checked(callbacks)])
-    Loop(run).validate()
+    evaluators, defaults = _evaluators(learn), [Recorder(), Metrics(learn.metrics)]
+    run = Run(learn, plan, [*evaluators, *defaults, *learn.checked(callbacks)])
+    with _undisturbed(evaluators):
+        Loop(run).validate()
+    if not run.history.rows:
+        raise ValueError(f"validate was cut short before its first batch: {run.stop_reason}.")
     row = run.history.rows[-1]
     return {k: v for k, v in row.items() if k not in ("epoch", "step", "seconds")}
 
@@ -43,8 +48,9 @@ def predict(learn: Learner, data: Any) -> Any:
     plan = learn.planned(OnePass([(data, None)] if one_batch else data))
     if one_batch:
         plan = replace(plan, split_batch=split_pair)
-    gather = Predictions(instead_of_loss=True)
-    Loop(Run(learn, plan, [*_evaluators(learn), gather])).validate()
+    evaluators, gather = _evaluators(learn), Predictions(instead_of_loss=True)
+    with _undisturbed(evaluators):
+        Loop(Run(learn, plan, [*evaluators, gather])).validate()
     return gather.joined()
 
 
@@ -54,10 +60,11 @@ def rehearse(
     """See `lehr.Learner.rehearse`."""
     length = arguments.check_length(None, steps, None)
     apart = {id(callback) for callback in without}
-    everybody = [callback for callback in _evaluators(learn) if id(callback) not in apart]
-    everybody += [Recorder(), *learn.checked(callbacks)]
+    evaluators = [callback for callback in _evaluators(learn) if id(callback) not in apart]
+    everybody = [*evaluators, Recorder(), *learn.checked(callbacks)]
     run: Run | None = None
-    with interruptible(lambda reason: run.stop(reason) if run else None), learn.probe():
+    asked = interruptible(lambda reason: run.stop(reason) if run else None)
+    with asked, learn.probe(), _undisturbed(evaluators):
         data = DataBunch(learn.data.train_dl)
         run = Run(learn, learn.planned(data, everybody, seed=learn.seed, **length), everybody)
         Loop(run).fit()
@@ -67,3 +74,22 @@ def rehearse(
 def _evaluators(learn: Learner) -> list[Callback]:
     """Those attached without whom the model would not see or say what it does in training."""
     return [callback for callback in learn.checked(learn.callbacks) if evaluates(callback)]
+
+
+@contextmanager
+def _undisturbed(callbacks: Iterable[Callback]) -> Generator[None]:
+    """A scope after which these callbacks are as they were: a pass makes them begin, and they may
+    be in the middle of a fit.
+
+    All attributes are the same objects again, and what is declared as state has the same values.
+    """
+    entries = of_callbacks(callbacks)
+    held = [(callback, dict(vars(callback))) for callback in callbacks]
+    before = capture(entries)
+    try:
+        yield
+    finally:
+        for callback, attributes in held:
+            vars(callback).clear()
+            vars(callback).update(attributes)
+        restore(entries, before)

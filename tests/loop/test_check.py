@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from lehr import Callback
+from lehr.callbacks import Recorder
 from lehr.events import ACTIONS, EVENTS
 from lehr.loop.check import check
 from lehr.testing import EventLog, tiny_learner
@@ -184,3 +185,32 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
         tiny_learner([with_method("after_los")])
     with pytest.raises(AttributeError, match="after_los would never be called"):
         tiny_learner().fit(1, callbacks=[with_method("after_los")])
+
+
+@pytest.mark.parametrize(
+    ("declared", "error", "text"),
+    [
+        ({"before": "Recorder"}, TypeError, r"Mine\.before must be a tuple of names; got 'Recor"),
+        ({"after": (Recorder,)}, TypeError, r"Mine\.after must be a tuple of names"),
+        (
+            {"state": "steps"},
+            TypeError,
+            r"Mine\.state must be .*; got 'steps'",
+        ),
+        ({"moves": "batches"}, TypeError, r"Mine\.moves must be a tuple of names"),
+        ({"moves": ("batch",)}, ValueError, r"Mine\.moves names 'batch'\. Did you mean batches"),
+        ({"phase": "prepare"}, TypeError, r"Mine\.phase must be one of lehr\.Phase; got 'prepare'"),
+        ({"layer": 9}, TypeError, r"Mine\.layer must be one of lehr\.Layer; got 9"),
+        (
+            {"evaluates": "yes"},
+            TypeError,
+            r"Mine\.evaluates must be True, .*; got 'yes'",
+        ),
+        ({"batches_per_step": 0}, ValueError, r"Mine\.batches_per_step must be at least 1; got 0"),
+        ({"batches_per_step": 2.5}, TypeError, r"Mine\.batches_per_step must be an int"),
+    ],
+)
+def test_what_a_callback_says_of_itself_is_checked(declared, error, text):
+    with pytest.raises(error, match=text):
+        tiny_learner([with_method("after_loss", **declared)])
+    tiny_learner([with_method("after_loss", batches_per_step=None, moves=["batches"])])

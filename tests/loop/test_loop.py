@@ -1111,3 +1111,25 @@ def test_fits_leave_no_garbage():
         assert len(gc.get_objects()) - before < 50  # a cycle a fit would make thousands
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("length", [{"epochs": 1}, {"steps": 2}])
+def test_a_validation_that_falls_due_as_a_cancelled_window_is_closed_takes_place(length):
+    class Pairs(Callback):
+        def begin_batch(self, run):
+            run.closes = run.batch_index % 2 == 1
+
+    class CancelLast(Callback):
+        def after_backward(self, run):
+            if run.batch_index == 3:
+                raise CancelBatch
+
+    class CancelEarly(Callback):
+        def begin_batch(self, run):
+            if run.training and run.batch_index == 3:
+                raise CancelBatch
+
+    for callback in (CancelLast(), CancelEarly()):
+        run = tiny_learner([Pairs(), callback]).fit(**length, validate_every="2 steps")
+        assert run.history.rows[-1]["valid_loss"] is not None
+        assert run.validated_at == run.n_steps

@@ -12,8 +12,9 @@ import pytest
 import lehr.callbacks
 from lehr import Callback
 from lehr.callbacks import Checkpoint, Metrics, ParamScheduler, Progress, Recorder
+from lehr.callbacks.measure.predictions import Predictions
 from lehr.events import ACTIONS, Layer, Phase
-from lehr.loop.order import HEARING, WRAPPING, in_layers, in_phases
+from lehr.loop.order import HEARING, WRAPPING, check_names, in_layers, in_phases
 from lehr.schedules import constant
 from lehr.testing import tiny_learner
 
@@ -55,8 +56,17 @@ def test_a_subclass_stands_where_its_parent_does():
     assert kinds(in_phases([own, Recorder(), mine])) == ["ZMine", "Recorder", "Own"]
 
 
+def nothing(self, run, *proceed):
+    for go_on in proceed:
+        go_on()
+
+
 def named(name, **attributes):
-    return type(name, (Callback,), attributes)()
+    """A callback that hears an event and wraps an action, unless it says what it does."""
+    does = {"after_batch": nothing, "step": nothing}
+    return type(
+        name, (Callback,), {**(does if "after_batch" not in attributes else {}), **attributes}
+    )()
 
 
 @pytest.mark.parametrize("order", [in_phases, in_layers])
@@ -92,8 +102,30 @@ def test_a_contradiction_is_an_error():
 
 def test_a_name_that_is_nobodys_is_an_error():
     with pytest.raises(ValueError, match=r"Mine\.after names 'Recoder', .* Did you mean Recorder"):
-        in_phases([named("Mine", after=("Recoder",))])
-    assert kinds(in_phases([named("Mine", after=("Recorder",))])) == ["Mine"]  # it is not there
+        tiny_learner().fit(1, callbacks=[named("Mine", after=("Recoder",), after_batch=nothing)])
+    with pytest.raises(ValueError, match="names 'Callback'"):
+        check_names([named("Mine", after=("Callback",))])
+
+
+def test_whoever_is_named_need_not_take_part_everywhere():
+    other = named("Other", after_batch=nothing)
+    mine = named("Mine", after=("Other",), evaluates=True, after_batch=nothing)
+    learn = tiny_learner([other, mine])
+    learn.fit(1)
+    learn.validate()
+    learn.find_lr(steps=10)
+
+
+def test_only_the_kind_of_order_in_which_one_has_a_place_is_heeded():
+    mine = named("Mine", after=("Recorder",), before=("Predictions",), after_batch=nothing)
+    both = [Predictions(), Recorder(), mine]
+    assert kinds(in_phases(both)) == ["Recorder", "Mine", "Predictions"]
+    assert mine in in_layers(both)
+
+
+def test_two_of_a_class_do_not_wait_for_one_another():
+    kind = type("Child", (Recorder,), {"after": ("Recorder",), "__module__": "mine"})
+    assert kinds(in_phases([kind(), kind(), Recorder()])) == ["Recorder", "Child", "Child"]
 
 
 def test_a_contradiction_is_said_before_anything_has_moved():

@@ -124,3 +124,16 @@ def test_a_cancel_on_the_way_to_where_a_run_is_entered_is_an_error(event, cancel
 
 def test_a_rest_is_a_place():
     assert Rest("batch", 2) == ("batch", 2)
+
+
+def test_a_run_may_be_entered_anew_from_its_very_first_rest():
+    class Back(Visits):
+        def visit(self, run, rest):
+            super().visit(run, rest)
+            if len(self.places) == 1:
+                kept = self.states["epoch", 0]
+                run.go_back(Entry("epoch", 0, lambda run: bring(run, kept, [])))
+
+    run = tiny_learner().fit(1, callbacks=[Back()])
+    assert run.rewinds == [(0, 0)]
+    assert run.n_steps == 4

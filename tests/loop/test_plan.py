@@ -26,7 +26,7 @@ def plan(validate_every="1 epoch", *, valid=True, **length):
 
 def moments(plan, steps_per_epoch):
     """(epoch, step) of every validation, as the loop asks for them."""
-    found, epoch, n_steps = [], 0, 0
+    found, epoch, n_steps, at = [], 0, 0, -1
     while not plan.is_over(epoch, n_steps):
         begun = n_steps
         for _ in range(steps_per_epoch):
@@ -34,9 +34,10 @@ def moments(plan, steps_per_epoch):
             between = plan.steps_between_validations
             if between and n_steps % between == 0:
                 found.append((epoch, n_steps))
+                at = n_steps
             if n_steps == plan.steps:
                 break
-        if plan.validates_after(epoch, n_steps):
+        if plan.validates_after(epoch, n_steps, at):
             found.append((epoch, n_steps))
         plan.require_progress(n_steps, n_steps - begun)
         epoch += 1

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from lehr.callback import Callback
-from lehr.errors import did_you_mean, nearest
-from lehr.events import ACTIONS, EVENTS
+from lehr.errors import did_you_mean, nearest, positive_int
+from lehr.events import ACTIONS, EVENTS, Layer, Phase
+from lehr.types import is_sequence
 
 METHODS = (*EVENTS, *ACTIONS, "around_fit")
+_MOVED = ("model", "batches")
+_EXAMPLES = {"state": "steps", "before": "Recorder", "after": "Recorder", "moves": "batches"}
 
 
 def check(callback: object) -> None:
@@ -34,6 +37,7 @@ def check(callback: object) -> None:
             "out."
         )
     kind = type(callback)
+    _check_declarations(callback)
     for name in METHODS:
         if hasattr(callback, name):
             _check_method(callback, name)
@@ -46,6 +50,33 @@ def check(callback: object) -> None:
                 f"{kind.__name__}.{name} would never be called: it is no event or action. {meant} "
                 "All of them are in lehr.events."
             )
+
+
+def _check_declarations(callback: Callback) -> None:
+    """See that what a callback says of itself can be read as it is meant."""
+    kind = type(callback).__name__
+    for name in ("state", "before", "after", "moves"):
+        value: Any = getattr(callback, name)
+        if not is_sequence(value) or not all(isinstance(item, str) for item in value):
+            raise TypeError(
+                f"{kind}.{name} must be a tuple of names; got {value!r}. "
+                f'Write e.g. {name} = ("{_EXAMPLES[name]}",).'
+            )
+    if unknown := [what for what in callback.moves if what not in _MOVED]:
+        raise ValueError(f"{kind}.moves names {unknown[0]!r}. {did_you_mean(unknown[0], _MOVED)}")
+    for name, allowed in (("phase", Phase), ("layer", Layer)):
+        if (value := getattr(callback, name)) not in list(allowed):
+            raise TypeError(
+                f"{kind}.{name} must be one of lehr.{allowed.__name__}; got {value!r}. "
+                f"Write e.g. {name} = {allowed.__name__}.{next(iter(allowed)).name}."
+            )
+    if callback.evaluates not in (True, False, None):
+        raise TypeError(
+            f"{kind}.evaluates must be True, False or None; got {callback.evaluates!r}. None "
+            "leaves it to what the callback moves and wraps."
+        )
+    if callback.batches_per_step is not None:
+        positive_int(f"{kind}.batches_per_step", callback.batches_per_step, example=4)
 
 
 def _meant(name: str, method: Callable[..., Any]) -> str | None:

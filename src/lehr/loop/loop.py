@@ -54,7 +54,7 @@ class Loop:
                                         run.model.train()
                                     self._pass(self.plan.train, on.begin_train, on.after_train)
                                 rests.visit(run, "trained", epoch)
-                            if self.plan.validates_after(epoch, run.n_steps):
+                            if self.plan.validates_after(epoch, run.n_steps, run.validated_at):
                                 self._validate()
                         except CancelEpoch:
                             rests.require_loaded()
@@ -71,7 +71,8 @@ class Loop:
         """The numbers of the epochs, as long as the run is not over; it may be entered in any."""
         run, rests, epoch = self.run, self.run.rests, 0
         if rests.entry is None:
-            rests.visit(run, "epoch", epoch)
+            with suppress(GoBack):
+                rests.visit(run, "epoch", epoch)
         while True:
             if rests.entry is not None:
                 epoch = rests.entry.epoch
@@ -98,7 +99,7 @@ class Loop:
                 run.model.eval()
                 run.training = False
                 self._pass(feed, on.begin_validate, on.after_validate)
-        run.training = True
+        run.training, run.validated_at = True, run.n_steps
         run.batch_index, run.num_batches = before
 
     def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
@@ -218,11 +219,10 @@ class Loop:
         """What is done between batches whose window is closed; whether the pass ends here."""
         run = self.run
         if run.training:
-            between = self.plan.steps_between_validations
             if run.rests.visitors and arrived is None:
                 run.rests.visit(run, "batch", run.epoch)
-            due = between and run.stepped and arrived != "validated"
-            if due and run.n_steps % between == 0:
+            due = run.stepped and arrived != "validated" and self.plan.validates_at(run.n_steps)
+            if due:
                 self._validate()
                 run.rests.visit(run, "validated", run.epoch)
         if run.stop_reason is not None or run.interrupted is not None:

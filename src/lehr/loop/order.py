@@ -10,7 +10,7 @@ from typing import Any
 
 from lehr.callback import Callback
 from lehr.errors import did_you_mean
-from lehr.events import Layer, Phase
+from lehr.events import ACTIONS, EVENTS, Layer, Phase
 
 HEARING: Mapping[Phase, Sequence[str]] = {
     Phase.PREPARE: ("Device", "ParamScheduler"),
@@ -35,27 +35,28 @@ def in_phases(callbacks: Iterable[Callback]) -> list[Callback]:
     """The callbacks in the order in which they hear an event.
 
     Raises:
-        ValueError: a ``before`` or ``after`` names nobody, or cannot be heeded.
+        ValueError: a ``before`` or ``after`` cannot be heeded.
 
     Example:
         >>> from lehr.callbacks import Progress, Recorder
         >>> class Mine(Callback):
         ...     before = ("Recorder",)
+        ...     def after_batch(self, run): ...
         >>> [type(callback).__name__ for callback in in_phases([Progress(), Recorder(), Mine()])]
         ['Mine', 'Recorder', 'Progress']
     """
     places = _places(HEARING, WRAPPING)
-    return _heeded(sorted(callbacks, key=lambda cb: (cb.phase, _place(cb, places))))
+    return _heeded(sorted(callbacks, key=lambda cb: (cb.phase, _place(cb, places))), EVENTS)
 
 
 def in_layers(callbacks: Iterable[Callback]) -> list[Callback]:
     """The callbacks in the order in which they wrap an action, outermost first.
 
     Raises:
-        ValueError: a ``before`` or ``after`` names nobody, or cannot be heeded.
+        ValueError: a ``before`` or ``after`` cannot be heeded.
     """
     places = _places(WRAPPING, HEARING)
-    return _heeded(sorted(callbacks, key=lambda cb: (cb.layer, _place(cb, places))))
+    return _heeded(sorted(callbacks, key=lambda cb: (cb.layer, _place(cb, places))), ACTIONS)
 
 
 def _places(*tables: Mapping[Any, Sequence[str]]) -> dict[str, int]:
@@ -70,35 +71,39 @@ def _place(callback: Callback, places: Mapping[str, int]) -> int:
     return next((places[name] for name in ours if name in places), len(places))
 
 
-def _heeded(ordered: list[Callback]) -> list[Callback]:
-    """The order, with everybody who says ``before`` or ``after`` moved to where they want to be."""
-    waiting = [callback for callback in ordered if callback.before or callback.after]
+def _heeded(ordered: list[Callback], names: Sequence[str]) -> list[Callback]:
+    """The order, with everybody who says ``before`` or ``after`` moved to where they want to be.
+
+    Only who has a method of one of these names is asked, and is meant.
+    """
+    waiting = [cb for cb in ordered if (cb.before or cb.after) and _has(cb, names)]
     if not waiting:
         return ordered
-    for callback in waiting:
-        _check_names(callback, ordered)
-    result = list(ordered)
     placed = [callback for callback in ordered if callback not in waiting]
     while waiting:
         ready = [cb for cb in waiting if not any(_meant(cb, other) for other in waiting)]
         if not ready:
-            names = ", ".join(type(callback).__name__ for callback in waiting)
+            kinds = ", ".join(type(callback).__name__ for callback in waiting)
             raise ValueError(
-                f"before and after of {names} contradict one another: each waits for another. "
+                f"before and after of {kinds} contradict one another: each waits for another. "
                 "Take one of them out."
             )
         for callback in ready:
             waiting.remove(callback)
-            placed = _inserted(callback, placed, result)
+            placed = _inserted(callback, placed, ordered, names)
     return placed
 
 
 def _inserted(
-    callback: Callback, placed: Sequence[Callback], ordered: Sequence[Callback]
+    callback: Callback,
+    placed: Sequence[Callback],
+    ordered: Sequence[Callback],
+    names: Sequence[str],
 ) -> list[Callback]:
     """``placed`` with the callback in it, as near as may be to where it stood."""
-    later = [i for i, other in enumerate(placed) if _is_named(other, callback.before)]
-    earlier = [i for i, other in enumerate(placed) if _is_named(other, callback.after)]
+    asked = [(i, other) for i, other in enumerate(placed) if _has(other, names)]
+    later = [i for i, other in asked if _is_named(other, callback.before)]
+    earlier = [i for i, other in asked if _is_named(other, callback.after)]
     lowest, highest = max(earlier, default=-1) + 1, min(later, default=len(placed))
     if lowest > highest:
         raise ValueError(
@@ -111,21 +116,43 @@ def _inserted(
     return [*placed[:at], callback, *placed[at:]]
 
 
+def _has(callback: Callback, names: Sequence[str]) -> bool:
+    return any(hasattr(callback, name) for name in names)
+
+
 def _meant(callback: Callback, other: Callback) -> bool:
-    return other is not callback and _is_named(other, (*callback.before, *callback.after))
+    alike = type(other) is type(callback)
+    return not alike and _is_named(other, (*callback.before, *callback.after))
 
 
 def _is_named(callback: Callback, names: Sequence[str]) -> bool:
     return any(kind.__name__ in names for kind in type(callback).__mro__)
 
 
-def _check_names(callback: Callback, everybody: Iterable[Callback]) -> None:
+def check_names(callbacks: Sequence[Callback]) -> None:
+    """See that every ``before`` and ``after`` names a callback of lehr's, or one that is there.
+
+    Raises:
+        ValueError: one names nobody.
+
+    Example:
+        >>> class Mine(Callback):
+        ...     before = ("Recoder",)
+        >>> check_names([Mine()])
+        Traceback (most recent call last):
+        ValueError: Mine.before names 'Recoder', which is no callback of lehr's and none that is
+        attached. Did you mean Recorder?
+    """
     known = {name for row in (*HEARING.values(), *WRAPPING.values()) for name in row}
-    known |= {kind.__name__ for other in everybody for kind in type(other).__mro__}
-    for attribute in ("before", "after"):
-        for name in getattr(callback, attribute):
-            if name not in known:
-                raise ValueError(
-                    f"{type(callback).__name__}.{attribute} names {name!r}, which is no callback "
-                    f"of lehr's and none that is attached. {did_you_mean(name, sorted(known))}"
-                )
+    kinds = [kind for callback in callbacks for kind in type(callback).__mro__]
+    known |= {kind.__name__ for kind in kinds if kind not in (Callback, object)}
+    for callback in callbacks:
+        for attribute in ("before", "after"):
+            for name in getattr(callback, attribute):
+                if name not in known:
+                    shown = sorted(name for name in known if name[0] != "_")
+                    raise ValueError(
+                        f"{type(callback).__name__}.{attribute} names {name!r}, which is no "
+                        "callback of lehr's and none that is attached. "
+                        f"{did_you_mean(name, shown)}"
+                    )

@@ -44,11 +44,19 @@ class Plan:
         by_steps = self.valid and self.validate_every.unit == "steps"
         return self.validate_every.number if by_steps else 0
 
-    def validates_after(self, epoch: int, n_steps: int) -> bool:
-        """Whether to validate at the end of this epoch; always at the end of the run."""
+    def validates_after(self, epoch: int, n_steps: int, validated_at: int = -1) -> bool:
+        """Whether to validate at the end of this epoch; always at the end of the run.
+
+        Args:
+            epoch: its number.
+            n_steps: optimizer steps done.
+            validated_at: how many there were at the last validation.
+        """
         between = self.steps_between_validations
-        if not self.valid or (between and n_steps and n_steps % between == 0):
+        if not self.valid or (between and n_steps == validated_at):
             return False  # there is nothing to validate on, or it was done at the last step
+        if n_steps and self.validates_at(n_steps):
+            return True  # the last step was made as the epoch ended, outside of a batch
         over = (
             n_steps >= self.steps
             if self.epochs is None and self.steps

@@ -4,7 +4,7 @@ from typing import Any
 
 COUNTERS = (
     *("epoch", "batch_index", "n_iter", "n_steps", "stepped", "stop_reason"),
-    *("epoch_start", "window_start", "rewinds"),
+    *("epoch_start", "window_start", "validated_at", "rewinds"),
 )
 """Those that must survive a stop."""
 
@@ -22,6 +22,7 @@ class Position:
         last_batch: whether the loader has said that this batch is the last of its pass.
         epoch_start, window_start: ``n_iter`` when the epoch, and ``n_steps`` when the update
             window began.
+        validated_at: ``n_steps`` at the last whole validation; -1 before the first.
         train_batches: how many training batches an epoch has, if known.
         valid_name: which validation loader this is, if they have names.
         replaying: whether `Run.regrad` is taking the window's gradient anew.
@@ -33,8 +34,8 @@ class Position:
     __slots__ = (
         *("epoch", "epochs", "steps", "steps_per_epoch", "batch_index", "num_batches"),
         *("n_iter", "n_steps", "training", "stepped", "in_batch", "last_batch"),
-        *("epoch_start", "window_start", "train_batches", "valid_name", "replaying"),
-        *("stop_reason", "interrupted", "rewinds"),
+        *("epoch_start", "window_start", "validated_at", "train_batches", "valid_name"),
+        *("replaying", "stop_reason", "interrupted", "rewinds"),
     )
 
     def __init__(
@@ -49,6 +50,7 @@ class Position:
         self.train_batches = self.num_batches = train_batches
         self.epoch = self.batch_index = self.n_iter = self.n_steps = 0
         self.epoch_start = self.window_start = 0
+        self.validated_at = -1
         self.training, self.stepped = True, False
         self.in_batch = self.last_batch = self.replaying = False
         self.valid_name = ""
@@ -71,8 +73,9 @@ class Position:
         """
         if not (planned := self.planned_steps):
             raise ValueError(
-                "run.pos needs the length of the run, but the training loader has no len(). "
-                "Give fit(…, steps_per_epoch=…) or fit(steps=…)."
+                "run.pos needs the length of the run, but the training loader has no len(), or a "
+                "callback cannot say how many batches make a step. Give fit(…, steps_per_epoch=…) "
+                "or fit(steps=…)."
             )
         done = self.window_start if self.in_batch else self.n_steps
         if done >= planned and self.in_batch and self.training:

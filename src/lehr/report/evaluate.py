@@ -28,7 +28,7 @@ MOST_LABELS = 1 << 20
 def evaluate(learn: Learner, *, k: int = 24) -> Evaluation | None:
     """What the model of a Learner does on its (first) validation loader, if it is a classifier.
 
-    One pass, in which only callbacks that prepare batches or set the precision take part. Every
+    One pass, in which only the callbacks that take part in `Learner.validate` do. Every
     state entry of the Learner is afterwards what it was, bit for bit. Memory holds the matrix, a
     label and a prediction for each item, and ``k`` inputs, however large the set. Items whose
     label is none of the classes (an ``ignore_index``) are left out.

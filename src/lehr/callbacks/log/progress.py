@@ -8,13 +8,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from lehr.base import table
+from lehr.base.html import fill, lines
 from lehr.base.notebook import in_notebook
 from lehr.callback import Callback
 from lehr.events import Phase
-
-if TYPE_CHECKING:
-    from lehr.loop.run import Run
-from lehr.base.html import fill, lines
 
 if TYPE_CHECKING:
     from markupsafe import Markup

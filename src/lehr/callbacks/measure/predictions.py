@@ -49,5 +49,14 @@ class Predictions(Callback):
             proceed()
 
     def joined(self) -> Any:
-        """All predictions, batch after batch: ``(items, ...)`` in the model's own nesting."""
+        """All predictions, batch after batch: ``(items, ...)`` in the model's own nesting.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not self._batches:
+            raise ValueError(
+                "there are no predictions: the pass was cut short before its first, or has not "
+                "taken place."
+            )
         return join(self._batches)
