@@ -8,17 +8,16 @@ history, and the final weights. The exit status is 1 if anything differs.
 """
 
 import argparse
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from other_commit import ROOT, source_at
+
 GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(GOLDEN))
 
@@ -51,21 +50,15 @@ runpy.run_path(folder + "/make.py", run_name="__main__")
 """
 
 
-def git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("commit", nargs="?", default="HEAD")
-    commit = git("rev-parse", "--short", parser.parse_args().commit).decode().strip()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder).resolve()
-        with tarfile.open(fileobj=io.BytesIO(git("archive", commit, "src"))) as files:
-            files.extractall(scratch, filter="data")
-        theirs, ours = traces(scratch / "src", scratch), traces(ROOT / "src", scratch)
+        commit, source = source_at(parser.parse_args().commit, scratch)
+        theirs, ours = traces(source, scratch), traces(ROOT / "src", scratch)
     differ = []
     for name in ours:
         found = first_difference(theirs[name], ours[name])

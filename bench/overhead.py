@@ -10,9 +10,11 @@ to bench/results/overhead_<hardware>_<date>.json.
 
 import argparse
 import io
+import json
 import random
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 
 import results
@@ -21,6 +23,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import nn
 
+import lehr
 from lehr import Callback, DataBunch, Learner
 from lehr.callbacks import ParamScheduler, Progress
 from lehr.data import DataLoader, Dataset
@@ -79,6 +82,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--items", type=int, default=50_048)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", action="store_true", help="print JSON, and write no file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     x, y = torch.randn(options.items, 784), torch.randint(10, (options.items,))
@@ -111,11 +115,16 @@ def main() -> None:
             "quartiles": [round(low, 4), round(high, 4)],
             "microseconds_a_step": round(statistics.median(times) / steps * 1e6, 1),
         }
+        if options.json:
+            continue
         print(
             f"{name:<44} {middle:6.3f} ×  [{low:.3f}, {high:.3f}]",
             f"{rows[name]['microseconds_a_step']} µs a step",
         )
-    results.write("overhead", rows, vars(options))
+    if options.json:
+        print(json.dumps({"source": str(Path(lehr.__file__).parent), "rows": rows}))
+    else:
+        results.write("overhead", rows, vars(options))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lehr.base import strict_json
+from lehr.base.files import replace_file
 from lehr.base.stored import MOST, Finite, Form, Index
 from lehr.state.disk import tensor_file
 
@@ -102,8 +103,8 @@ class Evaluation:
         return sorted(counted, key=lambda error: -error[2])[:k]
 
     def save(self, folder: str | Path) -> None:
-        """Write ``evaluation.json`` and ``evaluation.safetensors`` into a folder."""
-        from safetensors.torch import save_file  # type: ignore[reportUnknownVariableType]
+        """Write ``evaluation.json`` and ``evaluation.safetensors`` into a folder, each whole."""
+        from safetensors.torch import save  # type: ignore[reportUnknownVariableType]
 
         tensors = {"confusion": self.confusion.contiguous()}
         for name in ("truth", "predicted"):
@@ -117,9 +118,9 @@ class Evaluation:
                 tensors[f"picture.{number}"] = mistake.picture.contiguous()
             mistakes.append(told)
         content = {"loss": self.loss, "classes": list(self.classes), "mistakes": mistakes}
-        save_file(tensors, Path(folder, _TENSORS))
+        replace_file(Path(folder, _TENSORS), save(tensors))
         text = json.dumps(content, indent=1, allow_nan=False)
-        Path(folder, _JSON).write_text(text + "\n", encoding="utf-8")
+        replace_file(Path(folder, _JSON), f"{text}\n".encode())
 
     @staticmethod
     def remove(folder: str | Path) -> None:

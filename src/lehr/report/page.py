@@ -1,12 +1,12 @@
 """``report.html``: one run, on one page, in one file."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any, cast
 
 from markupsafe import Markup
 
+from lehr.base.files import replace_file
 from lehr.base.table import cell, columns
 from lehr.record.monitor import more_is_better
 from lehr.report import classes
@@ -48,12 +48,7 @@ def write_report(path: str | Path) -> Path:
 
 def write_page(target: Path, text: str) -> None:
     """Write a page so that a reader never meets half of it."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    replace_file(target, text.encode("utf-8"))
 
 
 def report(record: RunRecord) -> str:
