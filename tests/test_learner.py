@@ -564,6 +564,7 @@ def test_ctrl_c_while_a_rehearsal_puts_things_back_loses_nothing(monkeypatch):
 def test_callbacks_of_one_validation_hear_it_whatever_their_phase():
     class Count(Callback):
         phase = Phase.REPORT
+        replays = False
         batches = 0
 
         def after_batch(self, run):

@@ -25,6 +25,7 @@ class InterruptAt(Callback):
     """Asks the run to end in the n-th training batch."""
 
     phase = Phase.REPORT
+    replays = False
 
     def __init__(self, n):
         self.n = n
@@ -101,6 +102,7 @@ def test_a_change_of_one_bit_would_be_seen(tmp_path, straight):
 
     class Nudge(Callback):
         phase = Phase.REPORT
+        replays = False
 
         def begin_train(self, run):
             with torch.no_grad():
@@ -254,6 +256,7 @@ def test_state_that_has_no_owner_or_an_owner_without_state_is_named(tmp_path, mi
 def test_who_only_looks_on_may_come_and_go(tmp_path, straight):
     class Onlooker(Callback):
         phase = Phase.REPORT
+        replays = False
         state = ("seen",)
 
         def begin_fit(self, run):

@@ -32,7 +32,10 @@ class Callback:
             if that cannot be known beforehand.
         state: names of the attributes that must survive a stop. Empty says: nothing must. One that
             has a ``state_dict`` of its own, a module say, is saved by it and loaded in place.
-        replays: whether this callback takes part when past steps are run again to be looked at.
+        replays: whether the course of a run may depend on this callback. One that only looks on, as
+            a log does, says False: it is left out when past steps are run again, and when a resumed
+            run is compared with the one that was stopped.
+        modules: modules of its own, such as a teacher, that go to the device of the model.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
 
     Example:
@@ -56,6 +59,7 @@ class Callback:
     regrads: ClassVar[bool] = False
     replays: ClassVar[bool] = True
     drives: Sequence[Any] = ()
+    modules: Sequence[Any] = ()
     batches_per_step: int | None = 1
 
     @property

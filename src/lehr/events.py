@@ -28,7 +28,7 @@ class Event(Enum):
 
 
 class Action(Enum):
-    """A verb of the loop that callbacks may wrap or replace: ``def name(self, run, proceed)``."""
+    """What the loop does, and callbacks may wrap or replace: ``def name(self, run, proceed)``."""
 
     one_batch = "everything between `begin_batch` and `after_batch`, both passes"
     predict = "sets `run.pred` from `run.xb`"

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from lehr.callback import Callback
 from lehr.errors import ResumeWarning
-from lehr.loop.about import settings
-from lehr.loop.inventory import of_callbacks, takes_part
+from lehr.loop.inventory import of_callbacks
 from lehr.loop.rests import Entry
+from lehr.loop.settings import settings
 from lehr.state.disk import checkpoint
 from lehr.state.disk.checkpoint import Checkpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
@@ -186,7 +186,7 @@ def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> N
     come = [name for name in entries if name.startswith("callbacks.") and name not in saved]
     for name in come:
         callback: Any = entries[name]
-        if not takes_part(callback) or not callback.state_dict():
+        if not callback.replays or not callback.state_dict():
             del entries[name]
     restore(entries, saved)
 

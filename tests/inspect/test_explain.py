@@ -30,8 +30,8 @@ def line(text: str, name: str) -> list[str]:
 
 def test_it_names_listeners_and_wrappers_in_their_order():
     text = tiny_learner([Clip(), Noise()]).explain()
-    assert line(text, "finish_grad") == ["Noise", ">", "Clip", ">", "verb"]
-    assert line(text, "backward") == ["verb"]
+    assert line(text, "finish_grad") == ["Noise", ">", "Clip", ">", "loop"]
+    assert line(text, "backward") == ["loop"]
     assert line(text, "after_loss") == ["Noise"]
     assert line(text, "after_pred") == []
     assert line(text, "after_batch") == ["Recorder"]
@@ -47,5 +47,5 @@ def test_the_order_shown_is_the_order_that_runs():
 
 def test_the_callbacks_of_a_fit_can_be_shown_with_it():
     learn = tiny_learner([Noise()])
-    assert line(learn.explain(), "finish_grad") == ["Noise", ">", "verb"]
-    assert line(learn.explain([Clip()]), "finish_grad") == ["Noise", ">", "Clip", ">", "verb"]
+    assert line(learn.explain(), "finish_grad") == ["Noise", ">", "loop"]
+    assert line(learn.explain([Clip()]), "finish_grad") == ["Noise", ">", "Clip", ">", "loop"]

@@ -4,6 +4,7 @@ import re
 from contextlib import contextmanager
 
 import pytest
+from torch import nn
 
 from lehr import Callback
 from lehr.callbacks import Recorder
@@ -206,6 +207,9 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
             TypeError,
             r"Mine\.evaluates must be True, .*; got 'yes'",
         ),
+        ({"modules": nn.Linear(1, 1)}, TypeError, r"Mine\.modules must be a list of modules; got"),
+        ({"modules": [3]}, TypeError, r"Mine\.modules must be a list of modules; got \[3\]"),
+        ({"replays": "no"}, TypeError, r"Mine\.replays must be True or False; got 'no'"),
         ({"batches_per_step": 0}, ValueError, r"Mine\.batches_per_step must be at least 1; got 0"),
         ({"batches_per_step": 2.5}, TypeError, r"Mine\.batches_per_step must be an int"),
     ],

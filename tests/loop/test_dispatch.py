@@ -34,9 +34,9 @@ def test_each_event_has_the_methods_that_hear_it_and_silence_is_empty():
 
 
 def test_an_action_that_nobody_wraps_is_the_verb_itself():
-    verbs = {action: object() for action in ACTIONS}
-    actions = Actions([with_method("after_loss")], None, verbs)
-    assert all(getattr(actions, action) is verbs[action] for action in ACTIONS)
+    own = {action: object() for action in ACTIONS}
+    actions = Actions([with_method("after_loss")], None, own)
+    assert all(getattr(actions, action) is own[action] for action in ACTIONS)
 
 
 def wrapper(name, log, layer=Layer.TRANSFORM, times=1):
@@ -53,9 +53,9 @@ def wrapper(name, log, layer=Layer.TRANSFORM, times=1):
 def test_wrappers_stand_around_the_verb_outermost_first(times):
     log = []
     callbacks = [wrapper("inner", log, Layer.CLIP, times), wrapper("outer", log, Layer.WINDOW)]
-    verbs = {action: lambda: log.append("verb") for action in ACTIONS}
-    Actions(callbacks, None, verbs).step()
-    assert log == ["outer in", "inner in", *["verb"] * times, "inner out", "outer out"]
+    own = {action: lambda: log.append("loop") for action in ACTIONS}
+    Actions(callbacks, None, own).step()
+    assert log == ["outer in", "inner in", *["loop"] * times, "inner out", "outer out"]
 
 
 def test_wrappers_are_given_the_run():

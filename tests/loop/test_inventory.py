@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lehr import Callback, Phase
+from lehr import Callback
 from lehr.data import DataBunch, DataLoader
 from lehr.loop import inventory
 from lehr.loop.plan import feeds
@@ -40,17 +40,6 @@ def test_namesakes_are_numbered_even_if_a_name_looks_like_a_number():
     found = inventory.of_callbacks(three)
     assert list(found) == ["callbacks.callback#2", "callbacks.callback", "callbacks.callback#3"]
     assert list(found.values()) == three
-
-
-def test_whoever_reports_or_does_not_replay_only_looks_on():
-    class Reports(Callback):
-        phase = Phase.REPORT
-
-    class Aside(Callback):
-        replays = False
-
-    found = [inventory.takes_part(kind()) for kind in (Callback, Reports, Aside)]
-    assert found == [True, False, False]
 
 
 def test_a_validation_loader_has_its_state_and_so_has_each_of_several():

@@ -31,8 +31,7 @@ def moments(plan, steps_per_epoch):
         begun = n_steps
         for _ in range(steps_per_epoch):
             n_steps += 1
-            between = plan.steps_between_validations
-            if between and n_steps % between == 0:
+            if plan.validates_at(n_steps):
                 found.append((epoch, n_steps))
                 at = n_steps
             if n_steps == plan.steps:
@@ -104,5 +103,5 @@ def test_a_plan_does_not_change():
 
 def test_a_run_that_makes_no_step_still_validates_at_its_end():
     planned = plan("4 steps", epochs=2, steps_per_epoch=4)
-    assert planned.steps_between_validations == 4
+    assert [step for step in range(1, 9) if planned.validates_at(step)] == [4, 8]
     assert planned.validates_after(1, 0)

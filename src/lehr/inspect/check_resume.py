@@ -14,7 +14,6 @@ from lehr.errors import ResumeWarning, positive_int
 from lehr.events import Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
-from lehr.loop.inventory import takes_part
 from lehr.state.differences import first_difference
 from lehr.state.entries import AttributeState
 from lehr.state.snapshot import Snapshot, capture
@@ -67,8 +66,8 @@ def check_resume(
     positive_int("epochs", epochs, example=2)
     positive_int("batches", batches, example=6)
     data = _shortened(learn.data, batches)
-    parts = [callback for callback in callbacks if takes_part(callback)]
-    onlookers = [callback.name for callback in callbacks if not takes_part(callback)]
+    parts = [callback for callback in callbacks if callback.replays]
+    onlookers = [callback.name for callback in callbacks if not callback.replays]
 
     def fit(*more: Callback, resume: bool = False) -> Snapshot:
         other, own = twin(learn, parts, data)
@@ -97,7 +96,7 @@ def _outcome(run: "Run", callbacks: list[Callback]) -> Snapshot:
     names = {id(cb): name for name, cb in run.state_entries().items()}
     found = _timeless(capture(run.state_entries()))
     for callback in run.callbacks:
-        if not takes_part(callback):
+        if not callback.replays:
             del found[names[id(callback)]]
     for callback in callbacks:
         for name in vars(callback):
@@ -125,6 +124,7 @@ class _Watch(Callback):
     """Finds out where a run can be stopped."""
 
     phase = Phase.REPORT
+    replays = False
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -165,6 +165,7 @@ class _StopAt(Callback):
     """Interrupts the run at the n-th event of a kind."""
 
     phase = Phase.REPORT
+    replays = False
 
     def __init__(self, event: str, number: int) -> None:
         self.event, self.left = event, number

@@ -40,7 +40,7 @@ def explain(callbacks: Iterable[Callback]) -> str:
     """Draw the loop with everybody who hears an event or wraps an action, in the order they will.
 
     An event is followed by its listeners; an action by its wrappers, outermost first, and by
-    ``verb``, what the loop itself does there. A line without names costs nothing.
+    ``loop``, what the loop does there by itself. A line without names costs nothing.
 
     Args:
         callbacks: everybody attached.
@@ -65,7 +65,7 @@ def _line(line: str, callbacks: Sequence[Callback]) -> str:
     indent, name = line[: len(line) - len(text)], text[1:]
     if name in ACTIONS:
         who = [type(cb).__name__ for cb in in_layers(callbacks) if hasattr(cb, name)]
-        shown = " > ".join([*who, "verb"]) if who else "verb"
+        shown = " > ".join([*who, "loop"])
         return f"{indent}{name + '()':<{26 - len(indent)}}{shown}"
     who = [type(cb).__name__ for cb in in_phases(callbacks) if hasattr(cb, Event[name].name)]
     return f"{indent}{name:<{26 - len(indent)}}{', '.join(who)}"

@@ -12,7 +12,6 @@ from lehr.errors import positive_int
 from lehr.events import CancelFit, Layer, Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
-from lehr.loop.inventory import takes_part
 from lehr.loop.loop import Loop
 from lehr.loop.rests import Entry, Kept
 from lehr.loop.run import Run
@@ -93,13 +92,13 @@ def replay_from(
         step: number of the step.
         callbacks: attached besides.
     """
-    parts = [callback for callback in run.callbacks if takes_part(callback)]
+    parts = [callback for callback in run.callbacks if callback.replays]
     with learn.probe():  # the data are shared
         other, own = twin(learn, parts)
         found = Replay(step, kept.step, other)
         until = _Until(found)
         again = Run(other, run.plan, [*own, *callbacks, until])
-        left_out = [f"callbacks.{cb.name}" for cb in run.callbacks if not takes_part(cb)]
+        left_out = [f"callbacks.{cb.name}" for cb in run.callbacks if not cb.replays]
         load = partial(bring, snapshot=kept.snapshot, onlookers=[*kept.onlookers, *left_out])
         again.enter(Entry(kept.stage, kept.epoch, load))
         try:
@@ -135,6 +134,7 @@ class _Until(Callback):
     """Keeps what belongs to the wanted step, and ends the run when it was made."""
 
     phase = Phase.REPORT
+    replays = False
     layer = Layer.CLIP
 
     def __init__(self, found: Replay) -> None:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from lehr.callback import Callback
 from lehr.errors import did_you_mean, nearest, positive_int
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
@@ -70,10 +72,21 @@ def _check_declarations(callback: Callback) -> None:
                 f"{kind}.{name} must be one of lehr.{allowed.__name__}; got {value!r}. "
                 f"Write e.g. {name} = {allowed.__name__}.{next(iter(allowed)).name}."
             )
+    modules: Any = callback.modules
+    if not is_sequence(modules) or not all(isinstance(module, nn.Module) for module in modules):
+        raise TypeError(
+            f"{kind}.modules must be a list of modules; got {modules!r}. "
+            "Write e.g. self.modules = [self.teacher]."
+        )
     if callback.evaluates not in (True, False, None):
         raise TypeError(
             f"{kind}.evaluates must be True, False or None; got {callback.evaluates!r}. None "
             "leaves it to what the callback moves and wraps."
+        )
+    if callback.replays not in (True, False):
+        raise TypeError(
+            f"{kind}.replays must be True or False; got {callback.replays!r}. Say whether the "
+            "course of a run may depend on the callback."
         )
     if callback.batches_per_step is not None:
         positive_int(f"{kind}.batches_per_step", callback.batches_per_step, example=4)

@@ -13,7 +13,7 @@ from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.order import in_layers, in_phases
 
 Listener = Callable[[Any], None]
-Verb = Callable[[], None]
+Act = Callable[[], None]
 
 
 class Listeners:
@@ -32,18 +32,18 @@ class Listeners:
 
 
 class Actions:
-    """For each action, one composed callable: outermost wrapper first, the loop's verb last."""
+    """For each action, one composed callable: outermost wrapper first, the loop's own last."""
 
     __slots__ = ACTIONS
 
     if TYPE_CHECKING:
 
-        def __getattr__(self, action: str) -> Verb: ...
+        def __getattr__(self, action: str) -> Act: ...
 
-    def __init__(self, callbacks: Iterable[Callback], run: Any, verbs: Mapping[str, Verb]) -> None:
+    def __init__(self, callbacks: Iterable[Callback], run: Any, own: Mapping[str, Act]) -> None:
         ordered = in_layers(callbacks)
         for action in ACTIONS:
-            composed = verbs[action]
+            composed = own[action]
             for callback in reversed(ordered):
                 if hasattr(callback, action):
                     composed = partial(getattr(callback, action), run, composed)

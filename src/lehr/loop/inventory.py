@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
-from lehr.events import Phase
 from lehr.loop.position import COUNTERS
 from lehr.optim import optimizers
 from lehr.state.entries import AttributeState, ModelState, ModeState, RandomState
@@ -41,17 +41,6 @@ def of_run(run: Any) -> dict[str, Stateful]:
     }
 
 
-def takes_part(callback: Any) -> bool:
-    """Whether the course of a run may depend on a callback, rather than only the other way.
-
-    Example:
-        >>> from lehr.callbacks import CSVLog, EarlyStopping
-        >>> takes_part(EarlyStopping("valid_loss")), takes_part(CSVLog("log.csv"))
-        (True, False)
-    """
-    return callback.replays and callback.phase != Phase.REPORT
-
-
 def evaluates(callback: Any) -> bool:
     """Whether a callback takes part where the model is only looked at: validate, predict, probes.
 
@@ -66,7 +55,7 @@ def evaluates(callback: Any) -> bool:
     return wraps or bool(callback.moves)
 
 
-def of_callbacks(callbacks: Iterable[Any]) -> dict[str, Stateful]:
+def of_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:
     """Each callback under its name; the second of a name with its number.
 
     Example:
@@ -74,10 +63,10 @@ def of_callbacks(callbacks: Iterable[Any]) -> dict[str, Stateful]:
         >>> list(of_callbacks([Callback(), Callback()]))
         ['callbacks.callback', 'callbacks.callback#2']
     """
-    found: dict[str, Stateful] = {}
+    named: dict[str, Callback] = {}
     for callback in callbacks:
         name, number = f"callbacks.{callback.name}", 2
-        while name in found:
+        while name in named:
             name, number = f"callbacks.{callback.name}#{number}", number + 1
-        found[name] = callback
-    return found
+        named[name] = callback
+    return named

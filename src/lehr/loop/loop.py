@@ -103,7 +103,7 @@ class Loop:
         run.batch_index, run.num_batches = before
 
     def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
-        run, on, do, undos = self.run, self.on, self.do, self.run.scopes.undos
+        run, on, do, window = self.run, self.on, self.do, self.run.window
         training, epoch = run.training, self.plan.first_epoch + run.epoch
         rekey = streams.rekeying(run.streams.key("batch", epoch))
         run.num_batches = feed.len_or_none
@@ -123,8 +123,8 @@ class Loop:
             run.batch_index = index
             run.pred = run.loss = run.weight = None
             run.stepped, run.closes, run.in_batch = False, True, True
-            mark, window, steps = len(undos), run.window.batches, run.n_steps
-            if not window:
+            mark, gathered, steps = len(run.scopes.undos), window.batches, run.n_steps
+            if not gathered:
                 run.window_start = steps
             try:
                 run.xb, run.yb = self.plan.split_batch(run.batch)
@@ -134,7 +134,7 @@ class Loop:
                         run.n_steps += 1
                         fire(on.after_step, run)
                 except CancelBatch:
-                    if run.window.batches != window:  # backward had begun
+                    if window.batches != gathered:  # backward had begun
                         self._drop_window()
                 run.n_iter += training
                 if on.after_batch:
@@ -143,12 +143,12 @@ class Loop:
                     except CancelBatch:
                         self._drop_window()
             finally:
-                if len(undos) > mark:
+                if len(run.scopes.undos) > mark:
                     run.scopes.unwind(mark)
             run.in_batch = False
-            if not run.window.batches and self._settle():
+            if not window.batches and self._settle():
                 break
-        if run.window.batches:
+        if window.batches:
             self._flush_window()
         fire(after, run)
 
@@ -183,9 +183,9 @@ class Loop:
     # The update window: the batches between two optimizer steps ----------------------------------
 
     def _close_window(self) -> None:
-        run, do = self.run, self.do
-        if run.window.weight:
-            run.window.finish(run)
+        run, do, window = self.run, self.do, self.run.window
+        if window.weight:
+            window.finish(run)
             do.finish_grad()
             do.step()
             if run.stepped:
@@ -193,7 +193,7 @@ class Loop:
                 if self.on.after_step:
                     fire(self.on.after_step, run)
         do.zero_grad()
-        run.window.clear()
+        window.clear()
 
     def _flush_window(self) -> None:
         """Close a window whose last batch should have done so, and was cancelled."""

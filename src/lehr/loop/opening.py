@@ -23,8 +23,8 @@ def opened(loop: Any) -> Generator[Listeners]:
     """
     run = loop.run
     loop.on = Listeners(run.callbacks)
-    verbs = EagerStep(run).verbs() | {"one_batch": loop.one_batch}
-    loop.do = Actions(run.callbacks, run, verbs)
+    own = EagerStep(run).actions() | {"one_batch": loop.one_batch}
+    loop.do = Actions(run.callbacks, run, own)
     run.loop = loop
     try:
         with run.scopes.open():

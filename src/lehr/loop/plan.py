@@ -38,12 +38,6 @@ class Plan:
     loss_is_mean: bool = True
     """whether the loss function returns a mean over those items or their sum"""
 
-    @property
-    def steps_between_validations(self) -> int:
-        """Steps from one validation to the next where they are counted in steps, else 0."""
-        by_steps = self.valid and self.validate_every.unit == "steps"
-        return self.validate_every.number if by_steps else 0
-
     def validates_after(self, epoch: int, n_steps: int, validated_at: int = -1) -> bool:
         """Whether to validate at the end of this epoch; always at the end of the run.
 
@@ -52,8 +46,8 @@ class Plan:
             n_steps: optimizer steps done.
             validated_at: how many there were at the last validation.
         """
-        between = self.steps_between_validations
-        if not self.valid or (between and n_steps == validated_at):
+        by_steps = self.validate_every.unit == "steps"
+        if not self.valid or (by_steps and n_steps == validated_at):
             return False  # there is nothing to validate on, or it was done at the last step
         if n_steps and self.validates_at(n_steps):
             return True  # the last step was made as the epoch ended, outside of a batch
@@ -62,7 +56,7 @@ class Plan:
             if self.epochs is None and self.steps
             else epoch + 1 == self.epochs
         )
-        return over or (not between and (epoch + 1) % self.validate_every.number == 0)
+        return over or (not by_steps and (epoch + 1) % self.validate_every.number == 0)
 
     def is_over(self, epoch: int, n_steps: int) -> bool:
         """Whether a run that has come to the beginning of this epoch has nothing left to do."""
@@ -88,8 +82,8 @@ class Plan:
 
     def validates_at(self, n_steps: int) -> bool:
         """Whether to validate in the middle of an epoch, after this step."""
-        between = self.steps_between_validations
-        return bool(between) and n_steps % between == 0
+        every = self.validate_every
+        return every.unit == "steps" and n_steps % every.number == 0 and bool(self.valid)
 
 
 class OnePass:

@@ -3,8 +3,16 @@
 from typing import Any
 
 COUNTERS = (
-    *("epoch", "batch_index", "n_iter", "n_steps", "stepped", "stop_reason"),
-    *("epoch_start", "window_start", "validated_at", "rewinds"),
+    "epoch",
+    "batch_index",
+    "n_iter",
+    "n_steps",
+    "stepped",
+    "stop_reason",
+    "epoch_start",
+    "window_start",
+    "validated_at",
+    "rewinds",
 )
 """Those that must survive a stop."""
 
@@ -32,10 +40,18 @@ class Position:
     """
 
     __slots__ = (
-        *("epoch", "epochs", "steps", "steps_per_epoch", "batch_index", "num_batches"),
-        *("n_iter", "n_steps", "training", "stepped", "in_batch", "last_batch"),
-        *("epoch_start", "window_start", "validated_at", "train_batches", "valid_name"),
-        *("replaying", "stop_reason", "interrupted", "rewinds"),
+        *COUNTERS,
+        "epochs",
+        "steps",
+        "steps_per_epoch",
+        "num_batches",
+        "train_batches",
+        "training",
+        "in_batch",
+        "last_batch",
+        "valid_name",
+        "replaying",
+        "interrupted",
     )
 
     def __init__(

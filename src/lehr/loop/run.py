@@ -11,9 +11,9 @@ from lehr.base import table
 from lehr.base.html import fill
 from lehr.callback import Callback
 from lehr.loop import inventory
-from lehr.loop.numbers import publish
 from lehr.loop.plan import Plan
 from lehr.loop.position import Position
+from lehr.loop.publish import publish
 from lehr.loop.rests import Entry, Rests, Visitor
 from lehr.loop.scopes import Scopes
 from lehr.loop.window import Window
@@ -47,9 +47,29 @@ class Run(Position):
     """
 
     __slots__ = (
-        *("model", "opt", "loss_func", "data", "batch", "xb", "yb", "pred", "loss", "weight"),
-        *("window", "closes", "history", "recorder", "callbacks", "seed"),
-        *("plan", "streams", "scopes", "rests", "loop", "_learn", "__weakref__"),
+        "__weakref__",
+        "_learn",
+        "batch",
+        "callbacks",
+        "closes",
+        "data",
+        "history",
+        "loop",
+        "loss",
+        "loss_func",
+        "model",
+        "opt",
+        "plan",
+        "pred",
+        "recorder",
+        "rests",
+        "scopes",
+        "seed",
+        "streams",
+        "weight",
+        "window",
+        "xb",
+        "yb",
     )
     batch: Any
     xb: Any

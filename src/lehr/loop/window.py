@@ -32,7 +32,8 @@ class Window:
     def clear(self) -> None:
         """Forget everything gathered."""
         self.batches, self.weight, self.sums = 0, 0.0, False
-        self._kept.clear()
+        if self.keeps:
+            self._kept.clear()
 
     def mark(self, run: Any) -> None:
         """Remember the random state that the batch's prediction is about to draw from."""
@@ -51,16 +52,16 @@ class Window:
             )
         self.batches += 1
         self.weight += run.weight
+        if self.batches > 1 or not run.closes:
+            self.sums = True
         if self.keeps:
             self._kept.append(([getattr(run, name) for name in _FIELDS[:4]], self._random))
 
     def share(self, run: Any) -> Tensor:
         """What this batch adds to the loss of the window."""
-        if self.batches > 1 or not run.closes:
-            self.sums = True
-        if not self.sums:
-            return run.loss if self.loss_is_mean else run.mean_loss
-        return run.loss * run.weight if self.loss_is_mean else run.loss
+        if self.sums:
+            return run.loss * run.weight if self.loss_is_mean else run.loss
+        return run.loss if self.loss_is_mean else run.mean_loss
 
     def finish(self, run: Any) -> None:
         """Make the gradients those of the window's mean loss."""

@@ -167,6 +167,18 @@ def test_a_loss_function_and_metrics_that_are_modules_go_there_too():
     assert seen == [(metric, CPU)]  # the loss is there; of a metric's state nothing can be seen
 
 
+def test_the_modules_of_a_callback_go_where_the_model_goes():
+    class Distils(Callback):
+        def __init__(self, *, tells):
+            self.teacher = nn.Identity()  # of a module without parameters nothing can be seen
+            self.teacher.to = lambda to: moved.append((tells, to))
+            self.modules = [self.teacher] if tells else []
+
+    moved = []
+    tiny_learner([Device("cpu"), Distils(tells=True), Distils(tells=False)]).fit(0)
+    assert moved == [(True, CPU)]
+
+
 def test_a_model_on_several_devices_is_refused():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2, device="meta"))
     learn = tiny_learner([Device("cpu")], model=model)

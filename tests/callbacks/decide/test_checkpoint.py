@@ -25,6 +25,7 @@ class InterruptAt(Callback):
     """Asks the run to end in the n-th training batch."""
 
     phase = Phase.REPORT
+    replays = False
 
     def __init__(self, n, event="after_batch"):
         self.n, self.event = n, event

@@ -17,6 +17,7 @@ class Rows(RowLog, Callback):
     """Notes what it is handed."""
 
     phase = Phase.REPORT
+    replays = False
     state = ("written",)
 
     def begin_fit(self, run):
@@ -30,6 +31,7 @@ class Rows(RowLog, Callback):
 
 class Late(Callback):
     phase = Phase.REPORT
+    replays = False
 
     def after_epoch(self, run):
         run.log("late", run.epoch + 0.5)

@@ -22,8 +22,8 @@ def parts():
 
 
 def test_there_is_a_verb_for_each_action_but_the_whole_batch(parts):
-    assert {*parts[2].verbs(), "one_batch"} == {*ACTIONS}
-    assert "one_batch" not in parts[2].verbs()
+    assert {*parts[2].actions(), "one_batch"} == {*ACTIONS}
+    assert "one_batch" not in parts[2].actions()
 
 
 def test_it_is_the_five_lines(parts):

@@ -20,10 +20,11 @@ class Device(Callback):
     """Trains, validates and predicts on a device: the accelerator, if there is one.
 
     At the start of a fit, of `Learner.validate` and of `Learner.predict` the model goes there, with
-    the optimizers' state, a loss function that is a module, and metrics that are; all of it stays
-    there afterwards. Each batch's ``xb`` and ``yb`` follow, however nested; ``run.batch`` is left
-    as the loader gave it. Copies of pinned tensors, such as torch's loader makes when told
-    ``pin_memory=True``, to CUDA do not wait; others may. What is there already is not touched.
+    the optimizers' state, a loss function that is a module, and the ``modules`` of callbacks, such
+    as metrics; all of it stays there afterwards. Each batch's ``xb`` and ``yb`` follow, however
+    nested; ``run.batch`` is left as the loader gave it. Copies of pinned tensors, such as torch's
+    loader makes with ``pin_memory=True``, to CUDA do not wait; others may. What is there already is
+    not touched.
 
     Args:
         device: such as ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"cpu"``; None takes the accelerator
@@ -99,10 +100,10 @@ def _unknown(device: object) -> ValueError:
 
 
 def _helpers(run: "Run") -> Iterator[nn.Module]:
-    meters = [meter for callback in run.callbacks for meter in getattr(callback, "meters", ())]
-    for helper in (run.loss_func, *(meter.metric for meter in meters)):
-        if isinstance(helper, nn.Module):
-            yield helper
+    if isinstance(run.loss_func, nn.Module):
+        yield run.loss_func
+    for callback in run.callbacks:
+        yield from callback.modules
 
 
 def _devices(module: nn.Module) -> list[torch.device]:

@@ -17,9 +17,8 @@ from lehr.base.intervals import every as interval
 from lehr.callback import Callback
 from lehr.errors import ResumeWarning, positive_int
 from lehr.events import Phase
-from lehr.loop.about import about
-from lehr.loop.inventory import takes_part
 from lehr.loop.rests import Kept, Rest
+from lehr.loop.settings import manifest
 from lehr.record.monitor import Mode, Monitor
 from lehr.state.snapshot import Snapshot, capture
 from lehr.types import is_sequence
@@ -139,7 +138,7 @@ class Checkpoint(Callback):
 
     def nearest(self, run: "Run", step: int) -> Kept | None:
         """The last state that this run kept before it made an optimizer step."""
-        from lehr.loop.kept import nearest_kept
+        from lehr.loop.checkpoints import nearest_kept
 
         self._settle()
         return nearest_kept(self.folder, self.run_id, run.rewinds, step)
@@ -147,7 +146,7 @@ class Checkpoint(Callback):
     def _visit(self, run: "Run", rest: Rest) -> None:
         self._settle(wait=False)
         if self._seen is None:
-            self._seen = {id(cb): _undeclared(cb) for cb in run.callbacks if takes_part(cb)}
+            self._seen = {id(cb): _undeclared(cb) for cb in run.callbacks if cb.replays}
         ending = run.stop_reason is not None or run.interrupted is not None
         if self._improved(run) or ending or self._due(run, rest):
             self._held = None
@@ -184,7 +183,7 @@ class Checkpoint(Callback):
     def _taken(self, run: "Run", rest: Rest) -> tuple[Snapshot, dict[str, Any]]:
         from lehr.state.disk.environment import environment
 
-        said = about(run, rest) | {"run": self.run_id, "environment": environment()}
+        said = manifest(run, rest) | {"run": self.run_id, "environment": environment()}
         if self.monitor is not None and rest.stage in ("epoch", "validated"):
             rows = run.history.rows[-1:]  # of these very weights, at such a rest
             said["value"] = rows[0].get(self.monitor.name) if rows else None

@@ -45,6 +45,7 @@ class CSVLog(RowLog, Callback):
     """
 
     phase = Phase.REPORT
+    replays = False
     state = ("written",)
 
     def begin_fit(self, run: "Run") -> None:

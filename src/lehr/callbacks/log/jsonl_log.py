@@ -52,6 +52,7 @@ class JSONLLog(RowLog, Callback):
     """
 
     phase = Phase.REPORT
+    replays = False
     state = ("written",)
 
     def begin_fit(self, run: "Run") -> None:

@@ -49,6 +49,7 @@ class Progress(Callback):
     """
 
     phase = Phase.REPORT
+    replays = False
     state = ("shown",)
 
     def __init__(

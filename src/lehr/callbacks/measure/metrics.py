@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from lehr.callback import Callback
 from lehr.events import Phase
@@ -40,6 +41,7 @@ class Metrics(Callback):
 
     def __init__(self, metrics: Iterable[Any], *, train: bool = False) -> None:
         self.meters = meters(metrics)
+        self.modules = [m.metric for m in self.meters if isinstance(m.metric, nn.Module)]
         self.train = train
         self._batches = 0  # that the meters hold of a training pass
 

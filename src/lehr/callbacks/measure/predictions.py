@@ -27,6 +27,7 @@ class Predictions(Callback):
     """
 
     phase = Phase.REPORT
+    replays = False
     layer = Layer.CAPTURE
     state = ()
 

@@ -30,7 +30,7 @@ class EagerStep:
     def __init__(self, run: Run) -> None:
         self.run = run
 
-    def verbs(self) -> dict[str, Callable[[], None]]:
+    def actions(self) -> dict[str, Callable[[], None]]:
         """The methods by the name of their action; `one_batch` is the loop's own."""
         return {action: getattr(self, action) for action in ACTIONS if action != "one_batch"}
 

@@ -25,8 +25,10 @@ def nearest_kept(
         in_its_past = all(saved.step <= to for _, to in later)
         return saved.run == run and saved.step <= step and in_its_past
 
-    found, _ = CheckpointFolder(folder).newest(accept=accept)
-    if found is None:
+    nearest, _ = CheckpointFolder(folder).newest(accept=accept)
+    if nearest is None:
         return None
-    said = found.manifest
-    return Kept(said["step"], said["stage"], said["at_epoch"], found.snapshot, said["onlookers"])
+    about = nearest.manifest
+    return Kept(
+        about["step"], about["stage"], about["at_epoch"], nearest.snapshot, about["onlookers"]
+    )

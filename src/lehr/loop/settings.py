@@ -1,4 +1,4 @@
-"""What words and numbers tell of a run: for a checkpoint's manifest, and to compare two runs."""
+"""What a run was asked to do, in words and numbers: for a checkpoint's manifest and to compare."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ from lehr.loop.order import in_phases
 from lehr.loop.rests import Rest
 
 
-def about(run: Any, rest: Rest) -> dict[str, Any]:
+def manifest(run: Any, rest: Rest) -> dict[str, Any]:
     """What a checkpoint's manifest tells of a run that rests here."""
     return {
         "step": run.n_steps,
@@ -22,7 +22,7 @@ def about(run: Any, rest: Rest) -> dict[str, Any]:
         "onlookers": [
             name
             for name, callback in inventory.of_callbacks(run.callbacks).items()
-            if not inventory.takes_part(callback)
+            if not callback.replays
         ],
         "settings": settings(run),
     }
@@ -45,6 +45,6 @@ def settings(run: Any) -> dict[str, Any]:
         "callbacks": [
             re.sub(r" at 0x[0-9a-f]+", "", repr(callback))
             for callback in in_phases(run.callbacks)
-            if inventory.takes_part(callback)
+            if callback.replays
         ],
     }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lehr.loop.kept import nearest_kept
+from lehr.loop.checkpoints import nearest_kept
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
 
