@@ -103,10 +103,10 @@ class ParamScheduler(Callback):
         # A Schedule is pure, so many values can be had at once, where one by one would cost a step
         # four times as much. Any other function may look at the clock.
         many = 256 if isinstance(self.schedule, Schedule) else 1
-        _ = run.pos  # refuses where the length is unknown
-        planned, self._first = run.planned_steps or 1, run.n_steps
-        steps = range(self._first, min(self._first + many, planned))
-        self._values = [real_number("schedule(pos)", self.schedule(s / planned)) for s in steps]
+        self._first, now, planned = run.n_steps, run.pos, run.planned_steps or 1
+        later = range(self._first + 1, min(self._first + many, planned))
+        positions = [now, *(step / planned for step in later)]
+        self._values = [real_number("schedule(pos)", self.schedule(pos)) for pos in positions]
 
     def __repr__(self) -> str:
         group = "" if self.group is None else f", group={self.group}"
