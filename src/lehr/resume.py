@@ -2,20 +2,20 @@
 
 import os
 import warnings
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from lehr.callback import Callback
 from lehr.errors import ResumeWarning
 from lehr.loop.inventory import of_callbacks
+from lehr.loop.past import bring
 from lehr.loop.rests import Entry
 from lehr.loop.settings import settings
 from lehr.state.disk import checkpoint
 from lehr.state.disk.checkpoint import Checkpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.disk.environment import environment
-from lehr.state.snapshot import restore
 from lehr.types import is_mapping, is_sequence
 
 
@@ -163,32 +163,6 @@ def _check_states(run: Any, found: Checkpoint) -> None:
                     f"{found.path} has no {', '.join(map(repr, lost))} of {name}. Was it saved by "
                     "another version of this callback? Nothing was restored."
                 )
-
-
-def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> None:
-    """Load a snapshot into a run.
-
-    A callback that only looks on, and one without state, may have come or gone since.
-
-    Args:
-        run: the begin events down to where it was captured were heard.
-        snapshot: what was captured of another run.
-        onlookers: the entries in it of callbacks that only looked on.
-
-    Raises:
-        KeyError: another entry is missing on either side; nothing is changed then.
-    """
-    entries, saved = run.state_entries(), dict(snapshot)
-    gone = [name for name in saved if name.startswith("callbacks.") and name not in entries]
-    for name in gone:
-        if name in onlookers or not saved[name]:
-            del saved[name]
-    come = [name for name in entries if name.startswith("callbacks.") and name not in saved]
-    for name in come:
-        callback: Any = entries[name]
-        if not callback.replays or not callback.state_dict():
-            del entries[name]
-    restore(entries, saved)
 
 
 def differences(manifest: Mapping[str, Any], run: Any) -> list[str]:

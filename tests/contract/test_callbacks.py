@@ -168,7 +168,11 @@ class Watch(Callback):
 
     def look(self, run, rest):
         state = capture({"it": self.callback})["it"]
-        state.pop("run_id", None)  # whose checkpoints these are
+        for held in (
+            state,
+            *(kept["snapshot"]["callbacks.checkpoint"] for kept in state.get("kept", ())),
+        ):
+            held.pop("run_id", None)  # whose checkpoints these are
         self.seen[run.n_steps, rest.stage] = state
 
     def after_step(self, run):
@@ -234,10 +238,18 @@ def test_one_that_lies_about_its_state_is_found():
     assert lies(Honest()) is None
 
 
-CHANGE_IN_A_FIT = {"CSVLog", "EarlyStopping", "JSONLLog", "Progress", "Recorder", "ReduceOnPlateau"}
+CHANGE_IN_A_FIT = {
+    "CSVLog",
+    "EarlyStopping",
+    "JSONLLog",
+    "Progress",
+    "Recorder",
+    "ReduceOnPlateau",
+    "Rewind",
+}
 
 
-CHANGES_TRAINING_ON_PURPOSE = {"ParamScheduler", "ReduceOnPlateau"}
+CHANGES_TRAINING_ON_PURPOSE = {"ParamScheduler", "ReduceOnPlateau", "Rewind"}
 
 
 @pytest.mark.parametrize("kind", [k for k in ALL if k.__name__ not in CHANGES_TRAINING_ON_PURPOSE])

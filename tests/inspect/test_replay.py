@@ -170,7 +170,7 @@ def test_a_number_that_cannot_be_used_is_refused(tmp_path):
 def test_without_a_state_nothing_can_be_replayed(tmp_path):
     learn = learner()
     run = learn.fit(1)
-    with pytest.raises(ValueError, match=r"no state to replay from\. Attach a Checkpoint"):
+    with pytest.raises(ValueError, match=r"no callback keeps states of this run\. Attach"):
         run.replay(0)
     learn = learner(Checkpoint(tmp_path))
     run = learn.fit(1)

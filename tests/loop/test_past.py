@@ -3,8 +3,8 @@
 import pytest
 
 from lehr import Callback, CancelEpoch, CancelFit
+from lehr.loop.past import bring
 from lehr.loop.rests import Entry, Rest
-from lehr.resume import bring
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner

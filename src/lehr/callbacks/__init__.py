@@ -3,6 +3,7 @@
 from lehr.callbacks.data.device import Device
 from lehr.callbacks.decide.checkpoint import Checkpoint
 from lehr.callbacks.decide.early_stopping import EarlyStopping
+from lehr.callbacks.decide.rewind import Rewind
 from lehr.callbacks.decide.stop_on_non_finite import StopOnNonFinite
 from lehr.callbacks.drive.param_scheduler import ParamScheduler
 from lehr.callbacks.drive.reduce_on_plateau import ReduceOnPlateau
@@ -23,5 +24,6 @@ __all__ = [
     "Progress",
     "Recorder",
     "ReduceOnPlateau",
+    "Rewind",
     "StopOnNonFinite",
 ]

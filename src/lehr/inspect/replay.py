@@ -13,9 +13,9 @@ from lehr.events import CancelFit, Layer, Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
 from lehr.loop.loop import Loop
+from lehr.loop.past import bring, nearest
 from lehr.loop.rests import Entry, Kept
 from lehr.loop.run import Run
-from lehr.resume import bring
 from lehr.state.differences import first_difference
 
 
@@ -61,22 +61,7 @@ class Replay:
 def replay_of(run: Run, step: int, callbacks: list[Callback]) -> Replay:
     """See `lehr.Run.replay`."""
     positive_int("step", step, least=0, example=100)
-    sources: list[Callable[[Run, int], Kept | None]] = [
-        callback.nearest  # type: ignore[reportAttributeAccessIssue]
-        for callback in run.callbacks
-        if hasattr(callback, "nearest")
-    ]
-    if not sources:
-        raise ValueError(
-            "there is no state to replay from. Attach a Checkpoint to the fit: it keeps them."
-        )
-    found = [kept for source in sources if (kept := source(run, step)) is not None]
-    if not found:
-        raise ValueError(
-            f"no state from before step {step} is left, or none can be read. Are the files of the "
-            "Checkpoint still there?"
-        )
-    kept = max(found, key=lambda kept: kept.step)
+    kept = nearest(run, step)
     return replay_from(run.learn, run, kept, step, callbacks)
 
 
@@ -96,7 +81,7 @@ def replay_from(
     with learn.probe():  # the data are shared
         other, own = twin(learn, parts)
         found = Replay(step, kept.step, other)
-        until = _Until(found)
+        until = _Until(found, _rewinds_before(run, step))
         again = Run(other, run.plan, [*own, *callbacks, until])
         left_out = [f"callbacks.{cb.name}" for cb in run.callbacks if not cb.replays]
         load = partial(bring, snapshot=kept.snapshot, onlookers=[*kept.onlookers, *left_out])
@@ -104,7 +89,7 @@ def replay_from(
         try:
             Loop(again).fit()
         except Exception as error:
-            if again.n_steps != step:
+            if again.n_steps != step or len(again.rewinds) != until.rewinds:
                 raise
             found.error = error
             until.keep(again)
@@ -116,6 +101,12 @@ def replay_from(
         )
     found.exact = _same(_losses(again), _losses(run))
     return found
+
+
+def _rewinds_before(run: Run, step: int) -> int:
+    """How often the run had gone back when it made the step for the last time."""
+    went = [number for number, (_, to) in enumerate(run.rewinds, 1) if to <= step]
+    return max(went, default=0)
 
 
 def _losses(run: Run) -> dict[int, Any]:
@@ -137,12 +128,15 @@ class _Until(Callback):
     replays = False
     layer = Layer.CLIP
 
-    def __init__(self, found: Replay) -> None:
-        self.found = found
+    def __init__(self, found: Replay, rewinds: int) -> None:
+        self.found, self.rewinds = found, rewinds
+
+    def _is_here(self, run: Run) -> bool:
+        return run.n_steps == self.found.step and len(run.rewinds) == self.rewinds
 
     def after_loss(self, run: Run) -> None:
         """Keep the batch and its loss."""
-        if run.training and run.n_steps == self.found.step:
+        if run.training and self._is_here(run):
             self.keep(run)
 
     def keep(self, run: Run) -> None:
@@ -158,7 +152,7 @@ class _Until(Callback):
 
     def step(self, run: Run, proceed: Callable[[], None]) -> None:
         """Keep the gradients."""
-        if run.n_steps == self.found.step:
+        if self._is_here(run):
             named = run.model.named_parameters()
             self.found.grads = {
                 name: p.grad.detach().clone() for name, p in named if p.grad is not None
@@ -167,5 +161,5 @@ class _Until(Callback):
 
     def after_batch(self, run: Run) -> None:
         """End."""
-        if run.training and run.n_steps > self.found.step:
+        if run.training and run.n_steps > self.found.step and len(run.rewinds) >= self.rewinds:
             raise CancelFit("replayed")

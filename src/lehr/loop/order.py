@@ -15,7 +15,7 @@ from lehr.events import ACTIONS, EVENTS, Layer, Phase
 HEARING: Mapping[Phase, Sequence[str]] = {
     Phase.PREPARE: ("Device", "ParamScheduler"),
     Phase.MEASURE: ("Metrics", "Recorder"),
-    Phase.DECIDE: ("StopOnNonFinite", "ReduceOnPlateau", "EarlyStopping", "Checkpoint"),
+    Phase.DECIDE: ("Rewind", "StopOnNonFinite", "ReduceOnPlateau", "EarlyStopping", "Checkpoint"),
     Phase.REPORT: ("CSVLog", "JSONLLog", "Predictions", "Progress"),
 }
 """Who hears an event, the first first."""
@@ -25,7 +25,7 @@ WRAPPING: Mapping[Layer, Sequence[str]] = {
     Layer.WINDOW: (),
     Layer.SEARCH: (),
     Layer.PRECISION: (),
-    Layer.TRANSFORM: (),
+    Layer.TRANSFORM: ("Rewind",),
     Layer.CLIP: (),
 }
 """Who wraps an action, the outermost first."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lehr.base import table
 from lehr.base.html import fill
 from lehr.callback import Callback
-from lehr.loop import inventory
+from lehr.loop import inventory, past
 from lehr.loop.plan import Plan
 from lehr.loop.position import Position
 from lehr.loop.publish import publish
@@ -221,6 +221,31 @@ class Run(Position):
         To be called at rest. The begin events down to there are heard again.
         """
         self.rests.go_back(self, entry)
+
+    def rewind(self, steps: int) -> None:
+        """Go back, as soon as the run rests, to a state that is at least so many steps older.
+
+        It is the newest such state that a `Rewind` or a `Checkpoint` of this fit keeps. All of the
+        run is put back: weights, optimizer, random generators, counters, history. From there it
+        takes the same course again, unless something is changed.
+
+        Args:
+            steps: optimizer steps; at least 1.
+
+        Raises:
+            TypeError, ValueError: ``steps`` cannot be used, or no state is old enough.
+
+        Example:
+            >>> from lehr.callbacks import Rewind
+            >>> from lehr.testing import tiny_learner
+            >>> class Once(Callback):
+            ...     def after_step(self, run):
+            ...         if run.n_steps == 6 and not run.rewinds:
+            ...             run.rewind(3)
+            >>> tiny_learner().fit(2, callbacks=[Rewind(every="1 steps", keep=9), Once()]).rewinds
+            [(6, 3)]
+        """
+        past.go_back_at_rest(self, past.entry_before(self, steps))
 
     def replay(self, step: int, callbacks: Iterable[Callback] = ()) -> "Replay":
         """Make a past optimizer step again, bit for bit, and see all of it.

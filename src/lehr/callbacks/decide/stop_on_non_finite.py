@@ -1,15 +1,12 @@
 """Notices a loss that is nan or infinite before it reaches the weights."""
 
-import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from lehr.callback import Callback
 from lehr.errors import positive_int
 from lehr.events import CancelFit, Phase
-from lehr.record.means import packed, stacked, unpacked
+from lehr.loop.non_finite import origin, origin_of_past
+from lehr.record.unread import Place, UnreadLosses, first_non_finite
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -21,6 +18,10 @@ class StopOnNonFinite(Callback):
     Reading the loss waits for an accelerator. With ``every=n`` it is read every n batches and at
     the end of each training pass; the message still tells the first bad batch, but the weights may
     have been spoilt since then. A batch without weight counts for nothing and is not looked at.
+
+    The batch then passes through the model once more, and the message names the first layer whose
+    output is not finite, and for which items. Where the loss was read late, that takes a state from
+    before, which a `Checkpoint` or a `Rewind` of the same fit keeps.
 
     Args:
         every: after how many batches the losses are read; at least 1.
@@ -36,8 +37,8 @@ class StopOnNonFinite(Callback):
         >>> from lehr.testing import tiny_learner
         >>> learn = tiny_learner(loss_func=lambda pred, yb: pred.sum() / 0)
         >>> print(learn.fit(1, callbacks=[StopOnNonFinite(action="stop")]).stop_reason)
-        loss is ... at step 0 (epoch 0, batch 0). Lower lr, or clip the gradients; run.history
-        holds the last good steps.
+        loss is ... at step 0 (epoch 0, batch 0). The prediction is finite, the loss of it is not in
+        any item. Lower lr, or clip the gradients; run.history holds the last good steps.
     """
 
     phase = Phase.DECIDE
@@ -52,26 +53,14 @@ class StopOnNonFinite(Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """Have nothing to read yet."""
-        self._losses: list[Tensor] = []
-        self._where: list[tuple[int, int, int]] = []
-
-    @property
-    def unread(self) -> dict[str, Any]:
-        """The losses that were kept and not read yet, and where they were met."""
-        return {"losses": packed(self._losses), "where": list(self._where)}
-
-    @unread.setter
-    def unread(self, unread: Mapping[str, Any]) -> None:
-        self._losses = unpacked(unread["losses"])
-        self._where = [tuple(place) for place in unread["where"]]
+        self.unread = UnreadLosses()
 
     def after_loss(self, run: "Run") -> None:
         """Keep the loss, and read what was kept when it is time."""
         if not run.training or not run.weight or run.loss.numel() != 1:
             return  # a loss that is no number is refused by backward, in better words
-        self._losses.append(run.loss.detach().reshape(()))
-        self._where.append((run.n_steps, run.epoch, run.batch_index))
-        if len(self._losses) >= self.every:
+        self.unread.add(run.loss, Place(run.n_steps, run.epoch, run.batch_index))
+        if len(self.unread) >= self.every:
             self._check(run)
 
     def after_train(self, run: "Run") -> None:
@@ -83,13 +72,14 @@ class StopOnNonFinite(Callback):
         self._check(run, over=True)
 
     def _check(self, run: "Run", *, over: bool = False) -> None:
-        losses, self._losses = self._losses, []
-        where, self._where = self._where, []
-        values = _read(losses) if losses else []
-        bad = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        losses = self.unread.read()
+        bad = first_non_finite(losses)
         if bad is None:
             return
-        reason = _message(values[bad], *where[bad], later=len(values) - 1 - bad)
+        place, value = losses[bad]
+        later = len(losses) - 1 - bad
+        came_from = origin(run) if run.in_batch and not later else origin_of_past(run, place)
+        reason = _message(place, value, came_from, later=later)
         if self.action == "raise":
             raise FloatingPointError(reason)
         run.stop(reason)
@@ -100,16 +90,12 @@ class StopOnNonFinite(Callback):
         return f"StopOnNonFinite(every={self.every}, action={self.action!r})"
 
 
-def _read(losses: list[Tensor]) -> list[float]:
-    if len(losses) == 1:
-        return [losses[0].item()]
-    return cast("list[float]", stacked(losses).tolist())  # one wait for the device
-
-
-def _message(value: float, step: int, epoch: int, batch: int, *, later: int) -> str:
+def _message(place: Place, value: float, came_from: str, *, later: int) -> str:
     found = f", found {later} batch{'es' * (later > 1)} later" if later else ""
     history = "the weights may be spoilt" if later else "run.history holds the last good steps"
-    return (
-        f"loss {'was' if later else 'is'} {value} at step {step} (epoch {epoch}, batch {batch})"
-        f"{found}. Lower lr, or clip the gradients; {history}."
-    )
+    sentences = [
+        f"loss {'was' if later else 'is'} {value} at {place}{found}.",
+        came_from,
+        f"Lower lr, or clip the gradients; {history}.",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)

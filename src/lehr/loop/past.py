@@ -1,0 +1,99 @@
+"""The past of a run: who keeps states of it, which is the nearest, and how one is loaded."""
+
+from collections.abc import Container, Mapping
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+from lehr.errors import positive_int
+from lehr.loop.rests import Entry, Kept, Rest
+from lehr.state.snapshot import restore
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A callback that keeps states of the run, as `Checkpoint` and `Rewind` do."""
+
+    def nearest(self, run: Any, step: int) -> Kept | None:
+        """The last state that this run went through with at most ``step`` steps done."""
+        ...
+
+
+def nearest(run: Any, step: int) -> Kept:
+    """The last state that anybody keeps of the run with at most so many optimizer steps done.
+
+    Raises:
+        ValueError: nobody keeps any, or none is so old.
+    """
+    keepers = [callback for callback in run.callbacks if isinstance(callback, Keeper)]
+    if not keepers:
+        raise ValueError(
+            "no callback keeps states of this run. Attach a Checkpoint or a Rewind to the fit."
+        )
+    states = [state for keeper in keepers if (state := keeper.nearest(run, step)) is not None]
+    if not states:
+        raise ValueError(
+            f"no state from before step {step} is left, or none can be read. A Checkpoint needs "
+            "its files; a Rewind keeps the newest states alone, as many as keep= says."
+        )
+    return max(states, key=lambda state: state.step)
+
+
+def entry_before(run: Any, steps: int) -> Entry:
+    """Where the run is to be entered to be at least so many optimizer steps earlier."""
+    if positive_int("steps", steps, example=10) > run.n_steps:
+        raise ValueError(
+            f"steps must be at most {run.n_steps}, as many as this run has done; got {steps}."
+            " Go back less."
+        )
+    return entry_at(nearest(run, run.n_steps - steps))
+
+
+def entry_at(state: Kept) -> Entry:
+    """Where a run is to be entered to go on from a state that was kept of it."""
+    load = partial(bring, snapshot=state.snapshot, onlookers=state.onlookers)
+    return Entry(state.stage, state.epoch, load)
+
+
+def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> None:
+    """Load a snapshot into a run.
+
+    A callback that only looks on, and one without state, may have come or gone since.
+
+    Args:
+        run: the begin events down to where it was captured were heard.
+        snapshot: what was captured of another run.
+        onlookers: the entries of callbacks whose state is not the run's, in it or not.
+
+    Raises:
+        KeyError: another entry is missing on either side; nothing is changed then.
+    """
+    entries, saved = run.state_entries(), dict(snapshot)
+    gone = [name for name in saved if name.startswith("callbacks.") and name not in entries]
+    for name in gone:
+        if name in onlookers or not saved[name]:
+            del saved[name]
+    come = [name for name in entries if name.startswith("callbacks.") and name not in saved]
+    for name in come:
+        callback: Any = entries[name]
+        if name in onlookers or not callback.replays or not callback.state_dict():
+            del entries[name]
+    restore(entries, saved)
+
+
+def go_back_at_rest(run: Any, entry: Entry) -> None:
+    """Let the run go back as soon as it rests, before anybody else sees it rest there."""
+    waiting = [visit for visit in run.rests.visitors if isinstance(visit, _Leave)]
+    for visit in waiting:  # the last to ask decides
+        run.rests.visitors.remove(visit)
+    run.rests.visitors.insert(0, _Leave(entry))
+
+
+class _Leave:
+    """Goes back, once."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+    def __call__(self, run: Any, rest: Rest) -> None:
+        run.rests.visitors.remove(self)
+        run.go_back(self.entry)

@@ -1,0 +1,73 @@
+"""Losses that were kept and not read yet: reading waits for a device, so it is done for many."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from torch import Tensor
+
+from lehr.record.means import packed, stacked, unpacked
+
+
+class Place(NamedTuple):
+    """Where a loss was met."""
+
+    step: int
+    """optimizer steps done before"""
+    epoch: int
+    """number of the epoch"""
+    batch: int
+    """number of the batch in its pass"""
+
+    def __str__(self) -> str:
+        return f"step {self.step} (epoch {self.epoch}, batch {self.batch})"
+
+
+class UnreadLosses:
+    """Training losses by batch, read many at a time.
+
+    Example:
+        >>> import torch
+        >>> losses = UnreadLosses()
+        >>> losses.add(torch.tensor(0.5), Place(3, 0, 3))
+        >>> len(losses), losses.read(), len(losses)
+        (1, [(Place(step=3, epoch=0, batch=3), 0.5)], 0)
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._places: list[Place] = []
+
+    def __len__(self) -> int:
+        return len(self._losses)
+
+    def add(self, loss: Tensor, place: Place) -> None:
+        """Keep the loss of a batch; a copy, since its tensor may be used again."""
+        self._losses.append(loss.detach().clone().reshape(()))
+        self._places.append(place)
+
+    def read(self) -> list[tuple[Place, float]]:
+        """The losses with their places, in order, and forget them; the device is awaited once."""
+        losses, places = self._losses, self._places
+        self.__init__()
+        values = cast("list[float]", stacked(losses).tolist()) if losses else []
+        return list(zip(places, values, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was kept, as plain containers of numbers and tensors."""
+        return {"losses": packed(self._losses), "where": [list(place) for place in self._places]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Keep what the one that `state_dict` was taken of did."""
+        self._losses = unpacked(state_dict["losses"])
+        self._places = [Place(*place) for place in state_dict["where"]]
+
+
+def first_non_finite(losses: list[tuple[Place, float]]) -> int | None:
+    """The number of the first loss that is nan or infinite; None if there is none.
+
+    Example:
+        >>> first_non_finite([(Place(0, 0, 0), 1.0), (Place(1, 0, 1), math.inf)])
+        1
+    """
+    return next((i for i, (_, loss) in enumerate(losses) if not math.isfinite(loss)), None)

@@ -1,0 +1,42 @@
+"""Losses are read many at a time, and none is lost."""
+
+import math
+
+import torch
+
+from lehr.record.unread import Place, UnreadLosses, first_non_finite
+from lehr.state.disk.plain import flatten, unflatten
+
+
+def filled(n):
+    losses = UnreadLosses()
+    for i in range(n):
+        losses.add(torch.tensor(float(i)), Place(i, 0, i))
+    return losses
+
+
+def test_what_is_read_is_forgotten():
+    losses = filled(3)
+    assert losses.read() == [(Place(i, 0, i), float(i)) for i in range(3)]
+    assert losses.read() == []
+
+
+def test_a_loss_whose_tensor_is_used_again_keeps_its_value():
+    losses, buffer = UnreadLosses(), torch.tensor(1.0)
+    losses.add(buffer, Place(0, 0, 0))
+    buffer.fill_(2.0)
+    assert losses.read()[0][1] == 1.0
+
+
+def test_they_can_be_saved():
+    losses, other = filled(3), UnreadLosses()
+    state = unflatten(*flatten({"it": losses.state_dict()}))
+    other.load_state_dict(state["it"])
+    assert other.read() == losses.read()
+
+
+def test_the_first_bad_one_is_found():
+    places = [Place(i, 0, i) for i in range(3)]
+    for bad in (math.nan, math.inf, -math.inf):
+        assert first_non_finite(list(zip(places, [0.0, bad, bad], strict=True))) == 1
+    assert first_non_finite(list(zip(places, [0.0, -1.0, 1e300], strict=True))) is None
