@@ -2,7 +2,7 @@
 
 import pytest
 
-from lehr.errors import did_you_mean, nearest, positive_int
+from lehr.errors import add_note, did_you_mean, nearest, positive_int, told
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,22 @@ def test_an_int_below_one_is_refused_with_its_value(value):
     match = rf"^batch_size must be at least 1; got {value}\. Give e\.g\. batch_size=64\.$"
     with pytest.raises(ValueError, match=match):
         positive_int("batch_size", value)
+
+
+def test_an_error_that_takes_no_note_stays_without_and_one_that_cannot_be_shown_is_named():
+    class Odd(Exception):
+        __notes__ = ()
+
+        def add_note(self, note):
+            raise RuntimeError
+
+        def __repr__(self):
+            raise SystemExit
+
+    error = Odd()
+    add_note(error, "lost")
+    assert error.__notes__ == ()
+    assert told(error) == "Odd, which cannot be shown"
+    add_note(plain := ValueError(1), "kept")
+    assert plain.__notes__ == ["kept"]
+    assert told(plain) == "ValueError(1)"

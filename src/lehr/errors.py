@@ -3,12 +3,38 @@
 import difflib
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
 
 class ResumeWarning(UserWarning):
     """A run that goes on from a checkpoint may not be bit for bit the run that never stopped."""
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note to an error, whatever its class does: one that takes none stays without.
+
+    Example:
+        >>> error = ValueError("mine")
+        >>> add_note(error, "In the loop."); error.__notes__
+        ['In the loop.']
+    """
+    with suppress(BaseException):
+        BaseException.add_note(error, text)
+
+
+def told(error: BaseException) -> str:
+    """An error in one line, also if its class has a ``__repr__`` that fails.
+
+    Example:
+        >>> told(ValueError("mine"))
+        "ValueError('mine')"
+    """
+    try:
+        return repr(error)
+    except BaseException:
+        return f"{type(error).__name__}, which cannot be shown"
 
 
 def nearest(name: str, allowed: Iterable[str], *, likeness: float = 0.72) -> str | None:

@@ -9,7 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lehr.base.nested import count_items, split_pair
-from lehr.base.signals import interruptible
+from lehr.base.signals import interruptible, patient
+from lehr.base.whole import whole
 from lehr.callback import Callback
 from lehr.loop import arguments, inventory
 from lehr.loop.check import check
@@ -230,6 +231,7 @@ class Learner:
             **inventory.of_callbacks(self.callbacks),
         }
 
+    @whole
     @contextmanager
     def probe(self) -> Generator[None]:
         """A scope after which every state entry is bit for bit what it was; `run` is the old one.
@@ -246,11 +248,12 @@ class Learner:
             True
         """
         run = self.run
-        try:
-            with probe(self.state_entries()):
-                yield
-        finally:
-            self.run = run
+        with patient():
+            try:
+                with probe(self.state_entries()):
+                    yield
+            finally:
+                self.run = run
 
     def rehearse(
         self, steps: int, callbacks: Iterable[Callback] = (), *, without: Iterable[Callback] = ()

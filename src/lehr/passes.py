@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lehr.base.nested import split_pair
 from lehr.base.signals import interruptible
+from lehr.base.whole import whole
 from lehr.callback import Callback
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.predictions import Predictions
@@ -76,6 +77,7 @@ def _evaluators(learn: Learner) -> list[Callback]:
     return [callback for callback in learn.checked(learn.callbacks) if evaluates(callback)]
 
 
+@whole
 @contextmanager
 def _undisturbed(callbacks: Iterable[Callback]) -> Generator[None]:
     """A scope after which these callbacks are as they were: a pass makes them begin, and they may

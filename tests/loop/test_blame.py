@@ -1,5 +1,6 @@
 """What errors say."""
 
+from contextlib import contextmanager
 from types import FunctionType
 
 import pytest
@@ -44,19 +45,108 @@ def broken(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "note"),
     [
-        ("begin_fit", "Broken.begin_fit"),
-        ("begin_batch", "Broken.begin_batch"),
-        ("after_epoch", "Broken.after_epoch"),
-        ("predict", "Broken.predict"),
-        ("step", "Broken.step"),
+        ("begin_fit", "before the first step."),
+        ("begin_epoch", "epoch 1."),
+        ("begin_train", "epoch 1, training."),
+        ("begin_batch", "epoch 1, training batch 0. xb: "),
+        ("predict", "epoch 1, training batch 0. xb: "),
+        ("step", "epoch 1, training batch 0. xb: "),
+        ("after_batch", "epoch 1, training batch 0. xb: "),
+        ("after_train", "epoch 1, training."),
+        ("begin_validate", "epoch 1, validation."),
+        ("after_validate", "epoch 1, validation."),
+        ("after_epoch", "epoch 1."),
+        ("after_fit", "after 8 steps."),
     ],
 )
-def test_an_error_names_callback_and_event_or_action(name, place):
+def test_an_error_names_callback_event_or_action_and_what_was_under_way(name, note):
+    def fail(self, run, *proceed):
+        if run.epoch == 1 or name == "begin_fit":
+            raise ZeroDivisionError("mine")
+        for go_on in proceed:
+            go_on()
+
+    callback = type("Broken", (Callback,), {name: named(fail, name)})()
     with pytest.raises(ZeroDivisionError, match="mine") as raised:
-        tiny_learner([broken(name)]).fit(1)
-    assert notes(raised).startswith(f"In {place}, epoch 0, training batch ")
+        tiny_learner([callback]).fit(2)
+    assert notes(raised).startswith(f"In Broken.{name}, {note}")
+    assert ("batch" in notes(raised)) == ("batch 0" in note)
+
+
+@pytest.mark.parametrize("part", ["before", "after", "an error passes through"])
+def test_an_error_of_around_fit_names_it_and_one_that_passes_does_not(part):
+    class Around(Callback):
+        @contextmanager
+        def around_fit(self, run):
+            if part == "before":
+                raise ZeroDivisionError
+            yield
+            if part == "after":
+                raise ZeroDivisionError
+
+    passing = [broken("after_batch")] if part not in ("before", "after") else []
+    with pytest.raises(ZeroDivisionError) as raised:
+        tiny_learner([Around(), *passing]).fit(1)
+    assert notes(raised).startswith(
+        {
+            "before": "In Around.around_fit, before the first step.",
+            "after": "In Around.around_fit, after 4 steps.",
+        }.get(part, "In Broken.after_batch, epoch 0, training batch 0. xb")
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "scope", "position"),
+    [
+        ("begin_fit", "fit", "after 4 steps."),
+        ("begin_epoch", "epoch", "epoch 0."),
+        ("begin_train", "training", "epoch 0, training."),
+        ("begin_batch", "batch", "epoch 0, training batch 0. xb: "),
+        ("begin_validate", "validation", "epoch 0, validation."),
+    ],
+)
+def test_an_error_of_a_clean_up_names_the_scope(event, scope, position):
+    def defer(self, run):
+        run.defer(lambda: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        tiny_learner([with_method(event, defer)]).fit(1)
+    assert notes(raised).startswith(f"In a clean-up that was deferred in the {scope}, {position}")
+
+
+def test_an_error_of_what_visits_a_run_at_rest_names_no_batch():
+    class Visits(Callback):
+        def begin_fit(self, run):
+            run.at_rest(lambda run, rest: 1 / (rest.stage == "epoch"))
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        tiny_learner([Visits()]).fit(1)
+    assert notes(raised) == "In the loop, epoch 0, training."
+
+
+class Silent(Exception):
+    """Takes no notes."""
+
+    def add_note(self, note):
+        raise RuntimeError("no notes")
+
+
+class NoList(Exception):
+    __notes__ = ()
+
+
+@pytest.mark.parametrize("kind", [Silent, NoList])
+def test_an_error_that_takes_no_notes_is_raised_as_it_is(kind):
+    error = kind("mine")
+
+    def fail(self, run):
+        raise error
+
+    with pytest.raises(kind, match="mine") as raised:
+        tiny_learner([with_method("after_loss", fail)]).fit(1)
+    assert raised.value is error
 
 
 def test_an_error_below_wrappers_names_the_whole_chain():
@@ -90,7 +180,7 @@ def test_an_error_that_has_nothing_to_do_with_the_batch_gets_no_hint():
 def test_where_no_callback_and_no_action_is_at_work_it_is_the_loop():
     with pytest.raises(ZeroDivisionError) as raised:
         1 / 0
-    assert where(raised.tb, None) == ""
+    assert where(raised.tb, None).text == ""
 
 
 @pytest.mark.parametrize(

@@ -623,7 +623,7 @@ def test_an_error_keeps_its_type_and_names_the_event_callback_and_batch(event):
         fit_and_trace(Events(event, ZeroDivisionError()))
     note = caught.value.__notes__[0]
     assert f"Events.{event}" in note
-    assert "epoch 0" in note or event == "after_fit"
+    assert ("epoch 0" in note) == (event not in ("begin_fit", "after_fit"))
     if event in ("begin_batch", "after_loss"):
         assert "batch 0" in note
         assert "xb: (8, 3) float32 cpu; yb: (8,) int64 cpu" in note
@@ -1134,3 +1134,40 @@ def test_a_validation_that_falls_due_as_a_cancelled_window_is_closed_takes_place
         run = tiny_learner([Pairs(), callback]).fit(**length, validate_every="2 steps")
         assert run.history.rows[-1]["valid_loss"] is not None
         assert run.validated_at == run.n_steps
+
+
+def test_the_place_in_the_training_pass_comes_back_after_a_cancelled_validation():
+    class Cancel(Callback):
+        def __init__(self, kind):
+            self.kind, self.seen = kind, []
+
+        def begin_batch(self, run):
+            if not run.training and self.kind:
+                raise self.kind
+
+        def after_epoch(self, run):
+            self.seen.append((run.batch_index, run.num_batches))
+
+    for kind, place in ((CancelEpoch, (1, 4)), (None, (0, 1))):
+        callback = Cancel(kind)
+        tiny_learner([callback]).fit(1, validate_every="2 steps")
+        assert callback.seen == [place if kind else (3, 4)]
+
+
+def test_a_stop_where_a_validation_is_due_begins_none_and_leaves_no_row_of_it():
+    class Stop(Callback):
+        def __init__(self, last):
+            self.last, self.began = last, 0
+
+        def after_step(self, run):
+            if run.n_steps == self.last:
+                run.stop("enough")
+
+        def begin_validate(self, run):
+            self.began += 1
+
+    for last, rows in ((4, [2]), (5, [2, 4, 5]), (9, [2, 4, 6, 8])):
+        stop = Stop(last)
+        run = tiny_learner([stop]).fit(2, validate_every="2 steps")
+        assert [row["step"] for row in run.history.rows] == rows
+        assert stop.began == min(last - 1, 8) // 2

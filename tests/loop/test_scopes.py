@@ -1,7 +1,10 @@
 """Scopes unwind last in first out, whatever happened, and swallow nothing."""
 
+import signal
+
 import pytest
 
+from lehr.base.signals import patient
 from lehr.loop.scopes import Scopes
 
 
@@ -91,3 +94,63 @@ def test_what_cannot_be_called_is_refused_at_once(scopes, undo):
     with pytest.raises(TypeError, match=match):
         scopes.defer(undo)
     assert scopes.undos == []
+
+
+class Unshowable(Exception):
+    """Cannot be shown, and takes no notes."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    __str__ = __repr__
+
+    def add_note(self, note):
+        raise RuntimeError("no notes")
+
+
+class NoList(Exception):
+    __notes__ = ()
+
+
+class Stopped(BaseException):
+    def __repr__(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("second", [Unshowable, NoList, Stopped, OSError])
+@pytest.mark.parametrize("first", [Unshowable, NoList, Stopped, OSError])
+def test_every_undo_runs_whatever_the_errors_of_others_are_like(scopes, log, first, second):
+    with pytest.raises(first), scopes.open():
+        scopes.defer(lambda: log.append("bottom"))
+        scopes.defer(fail(second, "second"))
+        scopes.defer(lambda: log.append("middle"))
+        scopes.defer(fail(first, "first"))
+    assert log == ["middle", "bottom"]
+    assert (scopes.undos, scopes.depth) == ([], 0)
+
+
+def test_the_first_failure_tells_of_the_others(scopes):
+    with pytest.raises(OSError, match="first") as caught, scopes.open():
+        scopes.defer(fail(Unshowable, "second"))
+        scopes.defer(fail(OSError, "first"))
+    told = "Another clean-up failed as well: Unshowable, which cannot be shown."
+    assert caught.value.__notes__ == [told]
+
+
+@pytest.mark.parametrize("how", ["open", "unwind"])
+def test_an_interrupt_waits_until_all_is_undone(scopes, log, how):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def undo():
+        signal.raise_signal(signal.SIGINT)
+        log.append("undone")
+
+    try:
+        with patient(), pytest.raises(KeyboardInterrupt), scopes.open():
+            scopes.defer(lambda: log.append("all"))
+            scopes.defer(undo)
+            if how == "unwind":
+                scopes.unwind(0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert log == ["undone", "all"]

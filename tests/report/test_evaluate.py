@@ -105,6 +105,71 @@ def test_it_leaves_no_trace(foreign):
     assert first_difference(before, entries(learn)) is not None
 
 
+class Cached(nn.Module):
+    """Has buffers that change in evaluation mode as well, and new ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+        self.register_buffer("seen", torch.zeros(1))
+        self.register_buffer("cache", torch.zeros(1), persistent=False)
+
+    def forward(self, x):
+        self.seen += 1
+        self.cache = x.clone()
+        self.register_buffer("new", torch.ones(1))
+        return self.inner(x)
+
+
+def test_buffers_that_change_in_evaluation_mode_are_as_before():
+    learn = tiny_learner(model=Cached())
+    before, seen = entries(learn), learn.model.seen
+    assert evaluate(learn).items > 0
+    assert first_difference(before, entries(learn)) is None
+    assert learn.model.seen is seen
+    assert not hasattr(learn.model, "new")
+    learn.model(torch.zeros(1, 3))  # the control
+    assert first_difference(before, entries(learn)) is not None
+
+
+def test_no_parameter_is_copied():
+    learn = trained(
+        model=nn.Sequential(nn.Linear(3, 1000), nn.BatchNorm1d(1000), nn.Linear(1000, 2))
+    )
+    cloned, clone = [], torch.Tensor.clone
+
+    def count(tensor, **kwargs):
+        cloned.append(tensor.data_ptr())
+        return clone(tensor, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "clone", count)
+        evaluate(learn)
+    assert learn.model[1].running_mean.data_ptr() in cloned
+    assert not {p.data_ptr() for p in learn.model.parameters()} & set(cloned)
+
+
+def test_an_optimizers_state_that_a_device_moves_comes_back_with_the_model():
+    class Moves(Callback):
+        evaluates = True
+
+        def begin_fit(self, run):
+            run.model.to(torch.float64)
+            for state in run.opt.state.values():
+                state["exp_avg"] = state["exp_avg"].double()
+
+        def begin_batch(self, run):
+            run.xb = run.xb.double()
+
+    learn = tiny_learner(opt=torch.optim.Adam, seed=0)
+    learn.fit(1)
+    before = entries(learn)
+    learn.callbacks.append(Moves())
+    assert evaluate(learn).items > 0
+    learn.callbacks.pop()
+    assert first_difference(before, entries(learn)) is None
+
+
 def test_an_untrained_learner_without_a_seed():
     learn = tiny_learner(seed=None)
     before = entries(learn)

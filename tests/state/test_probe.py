@@ -1,9 +1,17 @@
 """A probe leaves no trace, whatever happened inside."""
 
+import re
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader as TorchLoader
 
+from lehr.callbacks import Checkpoint
+from lehr.data import DataBunch
+from lehr.errors import ResumeWarning
 from lehr.state.differences import first_difference
 from lehr.state.entries import ModelState, RandomState
 from lehr.state.probe import probe
@@ -95,3 +103,205 @@ def test_a_shared_tensor_still_drives_the_groups_of_an_optimizer(how):
         assert group["lr"] is lr
     lr.fill_(9)
     assert {float(group["lr"]) for group in learn.opt.param_groups} == {9.0}
+
+
+class Growing(nn.Module):
+    """Changes what it is made of in every forward, in all the ways that there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.lazy = nn.LazyLinear(2)
+        self.norm = nn.LazyBatchNorm1d()
+        self.inner = nn.Linear(3, 3)
+        self.register_buffer("was_buffer", torch.ones(2))
+        self.register_buffer("none", None)
+        self.register_buffer("shown", torch.ones(2))
+        self.was_attribute = torch.zeros(3)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 1:
+            del self.was_buffer, self.was_attribute, self.shown
+            self.was_buffer = torch.zeros(5)
+            self.register_buffer("was_attribute", torch.ones(3))
+            self.register_buffer("shown", torch.zeros(3), persistent=False)
+            self.register_buffer("new_buffer", torch.ones(1))
+            self.none = torch.ones(1)
+            self.new_module = nn.Linear(1, 1)
+            self.new_parameter = nn.Parameter(torch.ones(1))
+            self.inner = nn.Linear(3, 3)
+            self.inner.register_forward_hook(lambda *args: None)
+        return self.norm(self.lazy(self.inner(x) * self.new_parameter))
+
+
+def made_of(model):
+    """Every part, its class and its tables by identity, and the values of what is not lazy."""
+    parts = []
+    for name, module in model.named_modules():
+        tables = (module._parameters, module._buffers, module._modules, module._forward_pre_hooks)
+        tables = [[(key, id(value)) for key, value in table.items()] for table in tables]
+        names = sorted(vars(module)), sorted(module._non_persistent_buffers_set)
+        parts.append((name, id(module), type(module), tables, names))
+    tensors = [*model.parameters(), *model.buffers()]
+    values = [None if is_lazy(t) else t.detach().clone() for t in tensors]
+    return parts, [(id(t), type(t)) for t in tensors], values
+
+
+@pytest.mark.parametrize("how", ["probe", "find_lr", "rehearse", "summary", "error"])
+def test_whatever_a_forward_makes_of_a_model_is_undone_and_all_else_is_put_back(how):
+    learn = tiny_learner(model=Growing(), opt=partial(torch.optim.Adam, lr=0.1))
+    model, opt = learn.model, learn.opt
+    before, buffer, attribute = made_of(model), model.was_buffer, model.was_attribute
+    counters = (learn.epochs_done, learn.steps_done, learn._seed)
+    if how == "error":
+        with pytest.raises(ZeroDivisionError), learn.probe():
+            learn.fit(1)
+            1 / 0
+    elif how == "probe":
+        with learn.probe():
+            learn.fit(1)
+            assert made_of(model)[:2] != before[:2]
+            assert opt.state
+            opt.add_param_group({"params": [model.new_parameter]})
+    else:
+        getattr(learn, how)(*([12] if how == "rehearse" else []))
+    after = made_of(model)
+    assert after[:2] == before[:2]
+    assert first_difference(before[2], after[2]) is None
+    assert (model.was_buffer, model.was_attribute) == (buffer, attribute)
+    assert (model.calls, type(model.lazy), model.lazy.in_features) == (0, nn.LazyLinear, 0)
+    assert not opt.state
+    assert len(opt.param_groups) == 1
+    assert (learn.epochs_done, learn.steps_done, learn._seed) == counters
+    assert learn.run is None
+    assert learn.fit(1).n_steps == 4
+    assert made_of(model)[:2] != before[:2]  # negative control
+
+
+def test_a_cast_in_a_probe_is_undone_in_the_memory_that_was():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    view = model[0].weight.detach().view(-1)
+    before = capture({"model": ModelState(model)})
+    with probe({"model": ModelState(model)}):
+        nn.init.zeros_(model[0].weight)
+        model.half().to("meta")
+    assert first_difference(before, capture({"model": ModelState(model)})) is None
+    assert torch.equal(view, model[0].weight.detach().view(-1))
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    assert torch.equal(view, model[0].weight.detach().view(-1))
+
+
+class Wide(torch.optim.Optimizer):
+    """Keeps the mean gradient of bfloat16 parameters in float32."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1})
+
+    @torch.no_grad()
+    def step(self):
+        for p in self.param_groups[0]["params"]:
+            mean = self.state[p].setdefault("mean", torch.zeros_like(p, dtype=torch.float32))
+            mean.lerp_(p.grad.float(), 0.1)
+            p.sub_((mean * 0.1).bfloat16())
+
+
+def wide_learner(**more):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2).bfloat16()
+    return tiny_learner(
+        model=model,
+        opt=Wide(model.parameters()),
+        split_batch=lambda batch: (batch[0].bfloat16(), batch[1]),
+        **more,
+    )
+
+
+def test_moments_in_another_dtype_than_their_parameter_come_back_in_theirs():
+    learn = wide_learner()
+    learn.fit(1)
+    before = capture({"opt": learn.opt})
+    (mean, _) = (state["mean"] for state in learn.opt.state.values())
+    assert not torch.equal(mean, mean.bfloat16().float())
+    with learn.probe():
+        learn.fit(1)
+        assert first_difference(before, capture({"opt": learn.opt}))
+    assert first_difference(before, capture({"opt": learn.opt})) is None
+
+
+def test_moments_in_another_dtype_than_their_parameter_come_back_from_a_file(tmp_path):
+    straight = wide_learner()
+    straight.fit(2)
+    wide_learner().fit(1, [Checkpoint(tmp_path)])
+    resumed = wide_learner()
+    with pytest.warns(ResumeWarning, match="epochs 1 → 2"):
+        resumed.fit(2, [Checkpoint(tmp_path)], resume="auto")
+    ends = [
+        capture({"model": ModelState(one.model), "opt": one.opt}) for one in (straight, resumed)
+    ]
+    assert first_difference(*ends) is None
+    assert {state["mean"].dtype for state in resumed.opt.state.values()} == {torch.float32}
+    cast = {"opt": {**ends[0]["opt"], "state": {}}}  # negative control
+    assert first_difference(cast["opt"], ends[1]["opt"])
+
+
+class Stubborn:
+    """A callback's state, a loader … that cannot be put back."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state_dict):
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+def test_what_cannot_be_put_back_is_named_and_all_else_is_put_back(entries, kind):
+    before = capture(entries)
+    odd = {"first": Stubborn(ValueError("no")), **entries, "last": Stubborn(kind("closed"))}
+    match = r"could not be put back: first \(ValueError\('no'\)\), last \((OSError|SystemExit)\("
+    with pytest.raises(RuntimeError if kind is OSError else SystemExit) as caught, probe(odd):
+        step(entries)
+    text = str(caught.value) if kind is OSError else caught.value.__notes__[0]
+    assert re.match(match, text)
+    assert text.endswith("Everything else is as it was.")
+    assert first_difference(before, capture(entries)) is None
+
+
+def test_a_part_that_cannot_be_put_back_is_named(entries):
+    class Fixed(nn.Module):
+        def __setattr__(self, name, value):
+            if name == "__class__":
+                raise AttributeError("fixed")
+            super().__setattr__(name, value)
+
+    model = nn.Sequential(nn.Linear(1, 1), Fixed())
+    before = capture({"model": ModelState(model)})
+    with (
+        pytest.raises(RuntimeError, match=r"model \(RuntimeError\(.*1 \(AttributeError\('fixed'"),
+        probe({"model": ModelState(model)}),
+    ):
+        nn.init.zeros_(model[0].weight)
+        object.__setattr__(model[1], "__class__", type("Other", (Fixed,), {}))
+    assert first_difference(before, capture({"model": ModelState(model)})) is None
+
+
+@pytest.mark.parametrize("loaders", ["single", "dict", "list"])
+def test_loaders_are_put_back_also_in_dicts_and_lists(loaders):
+    def loader():
+        items = [(torch.zeros(3), 1)] * 8
+        return TorchLoader(items, 2, shuffle=True, generator=torch.Generator().manual_seed(0))
+
+    one, other = loader(), loader()
+    valid = {"single": one, "dict": {"a": one, "b": other}, "list": [one, other]}[loaders]
+    entries = tiny_learner(data=DataBunch(loader(), valid)).state_entries()
+    before = one.generator.get_state(), other.generator.get_state()
+    with probe(entries):
+        list(one), list(other)
+        assert not torch.equal(before[0], one.generator.get_state())
+    assert torch.equal(before[0], one.generator.get_state())
+    assert torch.equal(before[1], other.generator.get_state()) == (loaders != "single")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lehr.state.differences import first_difference
 from lehr.state.streams import (
     Streams,
     check_seed,
@@ -304,3 +305,73 @@ def test_a_permutation_belongs_to_its_key():
     assert torch.equal(shuffled(1000, 5), shuffled(1000, 5))
     assert not torch.equal(shuffled(1000, 5), shuffled(1000, 6))
     assert not torch.equal(shuffled(1000, 5), torch.arange(1000))
+
+
+@pytest.fixture
+def other_generator(request):
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(request.param)
+    yield request.param
+    np.random.set_bit_generator(before)
+
+
+OTHERS = [np.random.PCG64(3), np.random.Philox(3), np.random.SFC64(3), np.random.PCG64DXSM(3)]
+
+
+@pytest.mark.parametrize("other_generator", OTHERS, indirect=True, ids=lambda g: type(g).__name__)
+def test_a_fork_works_with_any_bit_generator_of_numpy(other_generator):
+    np.random.standard_normal(3)
+    before = rng_state()
+    with forked(3):
+        first = draws()
+    with forked(3):
+        assert draws() == first
+    with forked(4):
+        assert all(a != b for a, b in zip(draws(), first, strict=True))
+    assert first_difference(before, rng_state()) is None
+    inside = draws()
+    assert first_difference(before, rng_state())
+    set_rng_state(before)
+    assert draws() == inside
+    assert np.random.get_bit_generator() is other_generator
+
+
+def test_a_bit_generator_that_was_exchanged_in_a_fork_is_exchanged_again():
+    original, before = np.random.get_bit_generator(), rng_state()
+    for first, second in (("MT19937", "PCG64"), ("PCG64", "MT19937"), ("PCG64", "Philox")):
+        np.random.set_bit_generator(getattr(np.random, first)(1))
+        inside = rng_state()
+        with forked():
+            np.random.set_bit_generator(getattr(np.random, second)(2))
+            assert first_difference(inside, rng_state())
+        assert first_difference(inside, rng_state()) is None
+    np.random.set_bit_generator(original)
+    assert first_difference(before, rng_state()) is None
+
+
+@pytest.mark.parametrize("broken", ["torch", "numpy", "python"])
+def test_a_generator_that_cannot_be_put_back_keeps_no_other_from_it(broken, monkeypatch):
+    def fail(*args):
+        raise OSError(broken)
+
+    before = rng_state()
+    with pytest.raises(OSError, match=broken), monkeypatch.context() as patch, forked(3):
+        draws()
+        target = {
+            "torch": "lehr.state.streams.set_default_state",
+            "numpy": "lehr.state.streams.set_numpy_state",
+            "python": "random.setstate",
+        }[broken]
+        patch.setattr(target, fail)
+    after = rng_state()
+    for name in before:
+        assert (first_difference(before[name], after[name]) is None) == (name != broken)
+    set_rng_state(before)
+
+
+def test_a_fork_whose_key_cannot_be_used_changes_nothing(monkeypatch):
+    before = rng_state()
+    monkeypatch.setattr("random.seed", lambda key: 1 / 0)
+    with pytest.raises(ZeroDivisionError), forked(3):
+        pass
+    assert first_difference(before, rng_state()) is None

@@ -5,10 +5,13 @@ import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from lehr.base.notebook import is_interactive
+from lehr.base.whole import postpone, whole
+from lehr.errors import add_note
 
 _REASONS: dict[int, str] = {
     signal.SIGINT: "interrupted by Ctrl-C",
@@ -18,14 +21,16 @@ _IN_A_CHILD: dict[int, Any] = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: si
 _ours: list[Any] = []  # the handlers of the scopes that are open
 
 
+@whole
 @contextmanager
 def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
     """A scope in which the first SIGINT or SIGTERM calls ``ask``.
 
     The next of either kind is left to the handler before, which ends the process, or raises
-    KeyboardInterrupt. What is ignored stays ignored, and outside the main thread nothing is
-    installed. A process that is forked inside the scope (a loader's worker, say) is ended by
-    SIGTERM, and leaves Ctrl-C to this one.
+    KeyboardInterrupt; while something is begun or put back (`lehr.base.whole`), it waits. What is
+    ignored stays ignored, and outside the main thread nothing is installed. A process that is
+    forked inside the scope (a loader's worker, say) is ended by SIGTERM, and leaves Ctrl-C to this
+    one.
 
     Args:
         ask: called with a reason, from the signal handler: it should set a flag and return.
@@ -41,32 +46,70 @@ def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
         (['interrupted by Ctrl-C'], 1)
     """
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in _REASONS}
-    process = os.getpid()
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:  # a child that had no time yet to get its own
-            signal.signal(number, _IN_A_CHILD[number])
-            signal.raise_signal(number)
-            return
+    def is_first(number: int) -> bool:
         received.append(number)
         if len(received) == 1:
             ask(_REASONS[number])
+        return len(received) == 1
+
+    with _handling(is_first):
+        yield received
+
+
+@whole
+@contextmanager
+def patient() -> Generator[None]:
+    """A scope in which every SIGINT and SIGTERM is left to the handler before, but waits while
+    something is begun or put back (`lehr.base.whole`).
+
+    Example:
+        >>> with patient():
+        ...     pass
+    """
+    with _handling(lambda number: False):
+        yield
+
+
+class _Handler:
+    """What is installed for a scope: hears a signal, or leaves it to the handler before."""
+
+    def __init__(self, hears: Callable[[int], bool]) -> None:
+        self.hears, self.process = hears, os.getpid()
+        self.before = {number: signal.getsignal(number) for number in _REASONS}
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a child that had no time yet to get its own
+            signal.signal(number, _IN_A_CHILD[number])
+            signal.raise_signal(number)
+        elif not self.hears(number):
+            leave = partial(self.leave, number)
+            if not postpone(leave, frame):
+                leave(frame)
+
+    def leave(self, number: int, frame: FrameType | None) -> None:
+        before: Any = self.before[number]
+        if callable(before):
+            before(number, frame)
         else:
-            signal.signal(number, before[number])
+            signal.signal(number, before)
             signal.raise_signal(number)
 
+
+@contextmanager
+def _handling(hears: Callable[[int], bool]) -> Generator[None]:
+    handler = _Handler(hears)
     _ours.append(handler)
     try:
         with _installed(signal.SIGINT, handler), _installed(signal.SIGTERM, handler):
-            yield received
+            yield
     finally:
         _ours.remove(handler)
 
 
 @contextmanager
-def _installed(number: int, handler: Any) -> Generator[None]:
-    before = signal.getsignal(number)
+def _installed(number: int, handler: _Handler) -> Generator[None]:
+    before = handler.before[number]
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or before in (signal.SIG_IGN, None):
         yield
@@ -89,6 +132,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
+@whole
 @contextmanager
 def interruptible(ask: Callable[[str], None]) -> Generator[None]:
     """`on_interrupt` around work that ends early when asked, and then tells its caller.
@@ -111,7 +155,7 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
             yield
     except BaseException as error:
         if received and received[0] == signal.SIGTERM:
-            error.add_note(f"This process was {_REASONS[signal.SIGTERM]} before.")
+            add_note(error, f"This process was {_REASONS[signal.SIGTERM]} before.")
             if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
                 signal.raise_signal(signal.SIGTERM)
         raise

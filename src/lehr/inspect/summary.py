@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from lehr.base import table
 from lehr.base.html import fill, lines
@@ -103,9 +103,22 @@ def summary(learn: Learner) -> Summary:
     try:
         with learn.probe():
             learn.predict([batch])
+            return _summed_up(
+                learn, model, parts, called, group_of, shapes(learn.split_batch(batch)[0])
+            )
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _summed_up(
+    learn: Learner,
+    model: nn.Module,
+    parts: Mapping[nn.Module, str],
+    called: Mapping[nn.Module, str],
+    group_of: Mapping[int, str],
+    inputs: str,
+) -> Summary:
     order: list[nn.Module] = [*called, *(module for module in parts if module not in called)]
     parameters = list(model.parameters())  # shared ones once
     return Summary(
@@ -115,8 +128,8 @@ def summary(learn: Learner) -> Summary:
         groups=tuple(_told_groups(learn.opt)),
         trained=sum(_size(p) for p in parameters if id(p) in group_of and p.requires_grad),
         parameters=sum(map(_size, parameters)),
-        buffers=sum(b.numel() for b in model.buffers()),
-        inputs=shapes(learn.split_batch(batch)[0]),
+        buffers=sum(map(_size, model.buffers())),
+        inputs=inputs,
     )
 
 
@@ -160,7 +173,7 @@ def _layer(module: nn.Module, name: str, output: str, group_of: Mapping[int, str
 
 
 def _size(p: Tensor) -> int:
-    return 0 if isinstance(p, UninitializedParameter) else p.numel()
+    return 0 if is_lazy(p) else p.numel()
 
 
 def _named(opt: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:

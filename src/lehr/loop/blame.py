@@ -4,37 +4,85 @@ Reading it after the fact keeps the loop free of any book-keeping for errors.
 """
 
 import traceback
-from types import TracebackType
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
 
 from lehr.base.nested import describe
 from lehr.callback import Callback
+from lehr.errors import add_note, told
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import fire
 from lehr.loop.hints import hints
+from lehr.loop.scopes import Scopes
 
 _WITH_HINTS = ("predict", "compute_loss", "backward", ".after_batch")
+_LEVELS = {
+    **dict.fromkeys(("begin_fit", "after_fit", "around_fit", "fit"), "fit"),
+    **dict.fromkeys(("begin_epoch", "after_epoch", "epoch"), "epoch"),
+    **dict.fromkeys(("begin_train", "after_train", "begin_validate", "after_validate"), "pass"),
+    **dict.fromkeys(("training", "validation"), "pass"),
+}  # of an event or a scope; of any other it is a batch
 
 
-def where(error_traceback: TracebackType | None, run: Any) -> str:
-    """Which event, action and callback were at work, outermost first; empty if it was the loop."""
+class Place(NamedTuple):
+    """Where something went wrong.
+
+    Example:
+        >>> Place("Mine.begin_epoch", "epoch").at
+        'epoch'
+    """
+
+    text: str
+    """the event, action, callback or clean-up at work, outermost first; empty if it was the loop"""
+    at: str
+    """what was under way: ``fit``, ``epoch``, ``pass``, ``batch``, or ``reading`` one"""
+
+
+def where(error_traceback: TracebackType | None, run: Any) -> Place:
+    """What was at work and what was under way when an error was raised."""
     frames = [frame for frame, _ in traceback.walk_tb(error_traceback)]
     steps: list[str] = []
+    at: list[str] = []
     for i, frame in enumerate(frames):
         name, owner = frame.f_code.co_name, frame.f_locals.get("self")
         if frame.f_code is fire.__code__ and frame not in frames[:i]:  # a cancel passes it twice
             known = frame.f_locals
             hears, on, called = known["listeners"], known["run"].loop.on, known["listener"]
-            events = (event for event in EVENTS if getattr(on, event) is hears)
+            event = next((event for event in EVENTS if getattr(on, event) is hears), "an event")
             owners = (inner.f_locals.get("self") for inner in frames[i + 1 :])
             who = next((o for o in owners if isinstance(o, Callback)), None)
             who = who or getattr(called, "__self__", called)
-            steps.append(f"{type(who).__name__}.{next(events, 'an event')}")
+            steps.append(f"{type(who).__name__}.{event}")
+            at.append(_LEVELS.get(event, "batch"))
         elif isinstance(owner, Callback) and name in ACTIONS:
             steps.append(f"{type(owner).__name__}.{name}")
+        elif name == "around_fit" and isinstance(owner, Callback):
+            if _passes(frames[i:], "lehr.loop.loop"):
+                continue  # an error of the loop passes through all of these
+            steps.append(f"{type(owner).__name__}.around_fit")
+            at.append("fit")
         elif name in ACTIONS and getattr(owner, "run", None) is run:
             steps.append(name)
-    return " > ".join(step for step in steps if step != "one_batch")
+        elif frame.f_code is Scopes.undo.__code__:
+            scope = frame.f_locals["name"]
+            steps.append(f"a clean-up that was deferred in the {scope}")
+            at.append(_LEVELS.get(scope, "batch"))
+    text = " > ".join(step for step in steps if step != "one_batch")
+    return Place(text, at[-1] if at else _under_way(frames, run))
+
+
+def _passes(frames: list[FrameType], module: str) -> bool:
+    return any(frame.f_globals.get("__name__") == module for frame in frames)
+
+
+def _under_way(frames: list[FrameType], run: Any) -> str:
+    """What was under way, by the loop itself."""
+    if run is None or not run.in_batch:
+        if _passes(frames, "lehr.data.loading.feed"):
+            return "reading"
+        within = any(frame.f_code.co_name == "_pass" for frame in frames)
+        return "pass" if within else "fit" if run is None or not run.n_iter else "epoch"
+    return "batch"
 
 
 def annotate(error: BaseException, run: Any) -> None:
@@ -42,16 +90,16 @@ def annotate(error: BaseException, run: Any) -> None:
     try:
         notes = _notes(error, run)
     except Exception as failure:  # whatever happens here must not hide the user's error
-        notes = [f"(What was going on could not be told: {failure!r}.)"]
+        notes = [f"(What was going on could not be told: {told(failure)}.)"]
     for note in notes:
-        error.add_note(note)
+        add_note(error, note)
 
 
 def _notes(error: BaseException, run: Any) -> list[str]:
-    place, reads = where(error.__traceback__, run), run.batch is None
-    idle = "the loop, between batches or reading one" if reads else "the loop"
-    note = f"In {place or idle}, {_position(run, reads and not place)}."
-    if run.batch is not None:
+    place, at = where(error.__traceback__, run)
+    idle = "the loop, between batches or reading one" if at == "reading" else "the loop"
+    note = f"In {place or idle}, {_position(run, at)}."
+    if at == "batch":
         note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
         note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
     if not place.endswith(_WITH_HINTS):
@@ -59,15 +107,20 @@ def _notes(error: BaseException, run: Any) -> list[str]:
     return [note, *hints(run.model, run.xb, run.yb, run.pred, run.loss)]
 
 
-def _position(run: Any, reads: bool) -> str:
+def _position(run: Any, at: str) -> str:
+    if at == "fit":
+        return f"after {run.n_steps} steps" if run.n_steps else "before the first step"
     half = "training" if run.training else f"validation {run.valid_name}".rstrip()
-    return f"epoch {run.epoch}, {half} batch {run.batch_index + reads}"
+    index = run.batch_index + (at == "reading")
+    return {"epoch": f"epoch {run.epoch}", "pass": f"epoch {run.epoch}, {half}"}.get(
+        at, f"epoch {run.epoch}, {half} batch {index}"
+    )
 
 
 def misplaced(cancel: Cancel, run: Any) -> RuntimeError:
     """The error that a cancel becomes where it has no meaning."""
     kind = type(cancel).__name__
-    place = where(cancel.__traceback__, run) or "the loop"
+    place = where(cancel.__traceback__, run).text or "the loop"
     scope = {"CancelBatch": "batch", "CancelEpoch": "epoch"}.get(kind, "fit")
     over = place.endswith("after_fit")
     why = "the fit is over" if over else f"no {scope} is running"

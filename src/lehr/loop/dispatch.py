@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lehr.base.whole import heeds_interrupts
 from lehr.callback import Callback
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.order import in_layers, in_phases
@@ -50,6 +51,7 @@ class Actions:
             setattr(self, action, composed)
 
 
+@heeds_interrupts
 def fire(listeners: Sequence[Listener], run: Any) -> None:
     """Let every listener hear the event; the widest cancel they raised takes effect then."""
     cancel: Cancel | None = None

@@ -9,14 +9,11 @@ from contextlib import suppress
 from itertools import count
 from typing import final
 
-import torch
-
-from lehr.base.modes import keep_modes
 from lehr.data.loading.feed import Feed
 from lehr.events import CancelBatch, CancelEpoch, CancelFit
 from lehr.loop.dispatch import Actions, Listener, Listeners, fire
 from lehr.loop.hints import warn_of_broadcast
-from lehr.loop.opening import opened
+from lehr.loop.opening import evaluating, opened
 from lehr.loop.rests import GoBack
 from lehr.loop.run import Run
 from lehr.optim import optimizers
@@ -43,12 +40,12 @@ class Loop:
             for epoch in self._epochs():
                 run.epoch, steps = epoch, run.n_steps
                 try:
-                    with run.scopes.open():
+                    with run.scopes.open("epoch"):
                         try:
                             run.epoch_start = run.n_iter
                             fire(on.begin_epoch, run)
                             if not rests.arrive(run, "trained"):
-                                with run.scopes.open():
+                                with run.scopes.open("training"):
                                     run.defer(self._abandon_window)
                                     if not run.model.training:
                                         run.model.train()
@@ -90,17 +87,13 @@ class Loop:
             self._validate()
 
     def _validate(self) -> None:
-        run, on, before = self.run, self.on, (self.run.batch_index, self.run.num_batches)
+        run, on = self.run, self.on
         key = run.streams.key("valid", self.plan.first_epoch + run.epoch)
         for name, feed in self.plan.valid.items():
             run.valid_name = name
-            with run.scopes.open(), torch.no_grad(), streams.forked(key):
-                run.defer(keep_modes(run.model))
-                run.model.eval()
-                run.training = False
+            with evaluating(run, key):
                 self._pass(feed, on.begin_validate, on.after_validate)
         run.training, run.validated_at = True, run.n_steps
-        run.batch_index, run.num_batches = before
 
     def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
         run, on, do, window = self.run, self.on, self.do, self.run.window
@@ -223,6 +216,7 @@ class Loop:
                 run.rests.visit(run, "batch", run.epoch)
             due = run.stepped and arrived != "validated" and self.plan.validates_at(run.n_steps)
             if due:
+                self._heed_stop()
                 self._validate()
                 run.rests.visit(run, "validated", run.epoch)
         if run.stop_reason is not None or run.interrupted is not None:

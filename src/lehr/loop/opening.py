@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
+
 from lehr.base.modes import keep_modes
+from lehr.base.whole import whole
 from lehr.events import Cancel, CancelFit
 from lehr.loop import blame
 from lehr.loop.dispatch import Actions, Listeners, around, fire
@@ -13,6 +16,7 @@ from lehr.loop.step.eager import EagerStep
 from lehr.state import streams
 
 
+@whole
 @contextmanager
 def opened(loop: Any) -> Generator[Listeners]:
     """A scope in which a loop has its tables: who hears each event, and what each action does.
@@ -27,7 +31,8 @@ def opened(loop: Any) -> Generator[Listeners]:
     loop.do = Actions(run.callbacks, run, own)
     run.loop = loop
     try:
-        with run.scopes.open():
+        with run.scopes.open("fit"):
+            run.defer(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
             run.defer(keep_modes(run.model))
             run.defer(partial(streams.set_default_state, streams.default_state()))
             with around(run.callbacks, run):
@@ -48,3 +53,28 @@ def opened(loop: Any) -> Generator[Listeners]:
         run.loop = None
         del loop.on, loop.do
     run.batch = run.xb = run.yb = run.pred = run.loss = None  # frees the last graph
+
+
+@whole
+@contextmanager
+def evaluating(run: Any, key: int) -> Generator[None]:
+    """A scope in which a run validates: evaluation mode, no gradients, random numbers of its own.
+
+    When it ends, modes and the global generators are as before. So is the place in the training
+    pass, also if it ends in a cancel; not after an error, whose note says where it was.
+
+    Args:
+        run: what validates.
+        key: of the random numbers.
+    """
+    place = run.batch_index, run.num_batches
+    with run.scopes.open("validation"), torch.no_grad(), streams.forked(key):
+        run.defer(keep_modes(run.model))
+        run.model.eval()
+        run.training = False
+        try:
+            yield
+        except Cancel:
+            run.batch_index, run.num_batches = place
+            raise
+    run.batch_index, run.num_batches = place

@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+
+from lehr.base.whole import uninterrupted, whole
+from lehr.errors import add_note, told
 
 
 class Scopes:
@@ -37,36 +41,53 @@ class Scopes:
             )
         self.undos.append(undo)
 
+    @whole
     @contextmanager
-    def open(self) -> Generator[None]:
-        """A scope. It swallows no exception."""
-        mark = len(self.undos)
+    def open(self, name: str = "scope") -> Generator[None]:
+        """A scope. It swallows no exception, and no interrupt leaves it half unwound.
+
+        Args:
+            name: what messages call it.
+        """
+        mark, depth = len(self.undos), self.depth
         self.depth += 1
         try:
             yield
         finally:
             try:
-                self.unwind(mark)
+                self.unwind(mark, name)
             finally:
-                self.depth -= 1
+                self.depth = depth
 
-    def unwind(self, mark: int) -> None:
+    def unwind(self, mark: int, name: str = "batch") -> None:
         """Run everything deferred since there were ``mark`` clean-ups, last in first out.
 
         One that fails does not keep the others from running; the first failure is raised in the
-        end, with the error that was under way, if any, as its context.
+        end, with the error that was under way, if any, as its context. An interrupt waits until all
+        have run.
+
+        Args:
+            mark: how many clean-ups are to be left.
+            name: of what ends, for messages.
         """
+        uninterrupted(partial(self._unwind, mark, name))
+
+    def _unwind(self, mark: int, name: str) -> None:
         failure: BaseException | None = None
         while len(self.undos) > mark:
             try:
-                self.undos.pop()()
+                self.undo(name)
             except BaseException as error:
                 if failure is None:
                     failure = error
                 else:
-                    failure.add_note(f"Another clean-up failed as well: {error!r}.")
+                    add_note(failure, f"Another clean-up failed as well: {told(error)}.")
         if failure is not None:
             try:
                 raise failure
             finally:
                 del failure  # its traceback holds this frame
+
+    def undo(self, name: str) -> None:
+        """Run the clean-up that was deferred last, in a scope of that name."""
+        self.undos.pop()()

@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.learner import Learner
+from lehr.optim import optimizers
 from lehr.report.evaluation import Evaluation, Mistake
 from lehr.report.pictures import as_picture, describe
+from lehr.state.optimizer import keep_places
 from lehr.state.probe import probe
+from lehr.state.structure import keep_structure
+from lehr.state.wrappers import bare
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -29,9 +33,11 @@ def evaluate(learn: Learner, *, k: int = 24) -> Evaluation | None:
     """What the model of a Learner does on its (first) validation loader, if it is a classifier.
 
     One pass, in which only the callbacks that take part in `Learner.validate` do. Every
-    state entry of the Learner is afterwards what it was, bit for bit. Memory holds the matrix, a
-    label and a prediction for each item, and ``k`` inputs, however large the set. Items whose
-    label is none of the classes (an ``ignore_index``) are left out.
+    state entry of the Learner is afterwards what it was, bit for bit; only parameters, gradients
+    and the optimizers' state, which a pass in evaluation mode does not write to, are not copied for
+    that. Memory holds the buffers once more, the matrix, a label and a prediction for each item,
+    and ``k`` inputs, however large the set. Items whose label is none of the classes (an
+    ``ignore_index``) are left out.
 
     Args:
         learn: its data must say how many classes there are, in ``c``.
@@ -53,7 +59,12 @@ def evaluate(learn: Learner, *, k: int = 24) -> Evaluation | None:
     if loader is None or not isinstance(c, int) or not 1 <= c <= MOST_CLASSES:
         return None
     watch = _Watch(c, k)
-    with probe({name: e for name, e in learn.state_entries().items() if not _still(name)}):
+    model = bare(learn.model)
+    held = {f"opt.{name}": keep_places(opt) for name, opt in optimizers.by_name(learn.opt).items()}
+    if isinstance(model, nn.Module):
+        held = {"model": keep_structure(model, copied=model.buffers()), **held}
+    entries = {name: e for name, e in learn.state_entries().items() if not _still(name)}
+    with probe(entries, held):
         try:
             loss = learn.validate(loader, callbacks=[watch])["valid_loss"]
         except _NoClassifierError:

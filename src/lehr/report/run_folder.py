@@ -16,6 +16,7 @@ from torch import nn
 from lehr.base import strict_json
 from lehr.base.files import replace_file
 from lehr.callbacks import CSVLog, JSONLLog
+from lehr.errors import add_note
 from lehr.learner import Learner
 from lehr.loop.run import Run
 from lehr.report.evaluate import evaluate
@@ -189,7 +190,7 @@ class RunFolder:
         if problems := [*lost.problems, *harmless.problems]:
             told = f"{'; '.join(problems)}. Everything else is in {self.path}."
             if raised is not None:
-                raised.add_note(told)
+                add_note(raised, told)
                 raise raised
             # Where warnings are errors, this one must not take the place of the training's own.
             with suppress(Warning) if status != "finished" else nullcontext():

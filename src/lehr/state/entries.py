@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lehr.state import streams
 from lehr.state.wrappers import bare, bare_names
-from lehr.types import Stateful
+from lehr.types import Stateful, is_mapping, is_sequence
 
 
 class ModelState:
@@ -75,7 +75,8 @@ class ModeState:
         for path, module in modules(self.model):
             module.training = state_dict["training"][name_of(path)]
         for path, p in self.model.named_parameters():
-            p.requires_grad_(state_dict["requires_grad"][name_of(path)])
+            if p.requires_grad != (wanted := state_dict["requires_grad"][name_of(path)]):
+                p.requires_grad = wanted
 
 
 class GradState:
@@ -146,8 +147,23 @@ class GeneratorState:
         self.generator.set_state(state_dict["state"])
 
 
+def _parts(loader: Any) -> list[tuple[Any, Any]]:
+    """The loaders in a dict or list of loaders, with their keys; none of a list of batches."""
+    if is_mapping(loader):
+        return list(loader.items())
+    if (
+        not is_sequence(loader)
+        or not loader
+        or isinstance(loader[0], (Tensor, Mapping, tuple, list))
+    ):
+        return []
+    return list(enumerate(loader)) if hasattr(loader[0], "__iter__") else []
+
+
 def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
     """The state entries of somebody else's loader: its own state, or the generators it draws from.
+
+    Those in a dict or a list of loaders have its keys in their names.
 
     In a fit, the batches of lehr's own loaders are a function of (seed, epoch, position); their
     state is only how often they were iterated by hand.
@@ -161,6 +177,8 @@ def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
     if isinstance(loader, Stateful):
         return {name: loader}
     found: dict[str, Stateful] = {}
+    for key, part in _parts(loader):
+        found |= loader_entries(f"{name}.{key}", part)
     for path in ("generator", "sampler.generator", "batch_sampler.sampler.generator"):
         part: Any = loader
         for attribute in path.split("."):

@@ -1,6 +1,6 @@
 """An optimizer's state, put back without a change of its tensors' identity or dtype."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -33,6 +33,52 @@ def load_in_place(opt: Optimizer, saved: Mapping[str, Any]) -> None:
             group.clear()
             group.update(values)
     opt.param_groups[:] = groups
+
+
+def keep_optimizer(opt: Optimizer, saved: Mapping[str, Any]) -> Callable[[], None]:
+    """A function that puts an optimizer back, with the groups and parameters that it has now.
+
+    Args:
+        opt: the optimizer.
+        saved: its state of now, of which nothing is shared with it.
+
+    Example:
+        >>> opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        >>> put_back = keep_optimizer(opt, opt.state_dict())
+        >>> opt.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))]})
+        >>> put_back(); len(opt.param_groups)
+        1
+    """
+    groups = list(opt.param_groups)
+    lists = [(group["params"], list(group["params"])) for group in groups]
+
+    def put_back() -> None:
+        opt.param_groups[:] = groups
+        for group, (listed, params) in zip(groups, lists, strict=True):
+            listed[:] = params
+            group["params"] = listed
+        load_in_place(opt, saved)
+
+    return put_back
+
+
+def keep_places(opt: Optimizer) -> Callable[[], None]:
+    """A function that gives an optimizer's state the tensors that it has now.
+
+    Nothing is copied: what writes into these tensors is not undone, but what moves them is.
+
+    Example:
+        >>> opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        >>> keep_places(opt)()
+    """
+    states = [(state, dict(state)) for state in opt.state.values()]
+
+    def put_back() -> None:
+        for state, held in states:
+            state.clear()
+            state.update(held)
+
+    return put_back
 
 
 def _undo_casts(loaded: Any, saved: Any) -> Any:

@@ -1,17 +1,39 @@
 """A probe: try anything, leave no trace."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
-from lehr.state.snapshot import Entries, capture, restore
+from torch import nn
+from torch.optim import Optimizer
+
+from lehr.base.signals import patient
+from lehr.base.whole import whole
+from lehr.errors import add_note, told
+from lehr.state.entries import ModelState
+from lehr.state.optimizer import keep_optimizer
+from lehr.state.snapshot import Entries, capture
+from lehr.state.structure import keep_structure
+from lehr.types import Stateful
+
+PutBack = Callable[[], object]
 
 
+@whole
 @contextmanager
-def probe(entries: Entries) -> Generator[None]:
+def probe(entries: Entries, held: Mapping[str, PutBack] | None = None) -> Generator[None]:
     """A scope after which every state entry is bit for bit what it was, whatever happened inside.
+
+    What has been added to a model (a buffer, a lazy parameter's values) or to an optimizer is gone;
+    what was there is the same object again. An interrupt waits until all is put back.
 
     Args:
         entries: what to protect, by name; `Learner.probe` passes everything a Learner has.
+        held: functions that put something else back, by name; they are called first.
+
+    Raises:
+        RuntimeError: an entry cannot be put back; the message names every such, and the others are
+            as they were.
 
     Example:
         >>> import torch
@@ -22,8 +44,54 @@ def probe(entries: Entries) -> Generator[None]:
         >>> layer.weight.item() == before
         True
     """
-    snapshot = capture(entries)
+    with patient():
+        every = {**(held or {}), **{name: _keep(name, entry) for name, entry in entries.items()}}
+        try:
+            yield
+        finally:
+            put_back(every)
+
+
+def _keep(name: str, entry: Stateful) -> PutBack:
+    thing = entry.model if isinstance(entry, ModelState) else entry
+    if isinstance(thing, nn.Module):
+        return keep_structure(thing)
+    saved = capture({name: entry})[name]
+    if isinstance(entry, Optimizer):
+        return keep_optimizer(entry, saved)
+    return partial(entry.load_state_dict, saved)
+
+
+def put_back(held: Mapping[str, PutBack]) -> None:
+    """Call every function, whatever the others raise.
+
+    Args:
+        held: what puts something back, by the name that messages give it.
+
+    Raises:
+        RuntimeError: some failed; the message names them all.
+
+    Example:
+        >>> put_back({"a": lambda: print("a is back"), "b": lambda: print("b is back")})
+        a is back
+        b is back
+    """
+    failures: dict[str, BaseException] = {}
+    for name, function in held.items():
+        try:
+            function()
+        except BaseException as error:
+            failures[name] = error
+    if not failures:
+        return
+    names = ", ".join(f"{name} ({told(error)})" for name, error in failures.items())
+    text = f"could not be put back: {names}. Everything else is as it was."
+    first = next(iter(failures.values()))
     try:
-        yield
+        for error in failures.values():
+            if not isinstance(error, Exception):  # a request to end the program, say
+                add_note(error, text)
+                raise error
+        raise RuntimeError(text) from first
     finally:
-        restore(entries, snapshot)
+        del failures, first  # their tracebacks hold this frame

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lehr.errors import add_note
 from lehr.state.optimizer import load_in_place
 from lehr.types import Stateful, is_mapping, is_sequence
 
@@ -55,9 +56,10 @@ def restore(entries: Entries, snapshot: Snapshot) -> None:
             _load(entry, _copied(snapshot[name], name))
     except BaseException as error:
         lost = ", ".join(_put_back(entries, before))
-        error.add_note(
+        add_note(
+            error,
             f"state entry {name!r} could not be loaded; "
-            f"all entries are as they were before{lost and f', except {lost}'}."
+            f"all entries are as they were before{lost and f', except {lost}'}.",
         )
         raise
 
@@ -92,7 +94,7 @@ def _put_back(entries: Entries, before: Snapshot) -> list[str]:
     for name, state in before.items():
         try:
             _load(entries[name], state)
-        except Exception:
+        except BaseException:
             lost.append(name)
     return lost
 

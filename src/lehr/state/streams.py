@@ -8,10 +8,13 @@ nothing, and any batch can be replayed.
 import random
 import zlib
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+
+from lehr.base.whole import whole
+from lehr.state.numpy_generator import numpy_state, seed_numpy, set_numpy_state
 
 _MASK = (1 << 64) - 1
 _process_seed: int | None = None
@@ -73,10 +76,8 @@ def seed(value: int | None) -> None:
     global _process_seed
     check_seed(value)
     if value is not None:
-        import numpy as np  # torch has loaded it already; a top-level import would be a second one
-
         random.seed(value)
-        np.random.seed(value % 2**32)
+        seed_numpy(value)
         torch.manual_seed(mix(value))
     _process_seed = value
 
@@ -219,28 +220,27 @@ class Streams:
 
 def rng_state() -> dict[str, Any]:
     """The state of every global generator in use: torch, each CUDA device, NumPy, Python."""
-    import numpy as np
-
     version, numbers, gauss = random.getstate()
-    kind, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "torch": default_state(),
-        "numpy": [str(kind), torch.from_numpy(np.array(keys)), int(place), int(has_gauss), cached],
+        "numpy": numpy_state(),
         "python": [version, list(numbers), gauss],
     }
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put every global generator back to what `rng_state` returned."""
-    import numpy as np
+    """Put every global generator back to what `rng_state` returned.
 
-    set_default_state(state["torch"])
-    kind, keys, place, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, keys.numpy(), place, has_gauss, cached))
+    One that cannot be put back keeps no other from it.
+    """
     version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
+    with ExitStack() as each:
+        each.callback(random.setstate, (version, tuple(numbers), gauss))
+        each.callback(set_numpy_state, state["numpy"])
+        each.callback(set_default_state, state["torch"])
 
 
+@whole
 @contextmanager
 def forked(key: int | None = None) -> Generator[None]:
     """A scope whose draws from the global generators leave no trace outside.
@@ -266,10 +266,8 @@ def forked(key: int | None = None) -> Generator[None]:
 
 def seed_globals(key: int) -> None:
     """Re-seed torch's default generators, NumPy's and Python's from one key."""
-    import numpy as np
-
     rekeying(key)(0)
-    np.random.seed(key & 0xFFFFFFFF)
+    seed_numpy(key)
     random.seed(key)
 
 

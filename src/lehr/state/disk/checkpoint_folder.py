@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 
 from lehr.base import files
 from lehr.base.nested import tensors_in
-from lehr.errors import positive_int
+from lehr.errors import add_note, positive_int
 from lehr.state.disk import checkpoint
 from lehr.state.disk.checkpoint import Checkpoint, DamagedCheckpoint
 
@@ -178,7 +178,7 @@ class CheckpointFolder:
             story, left = self._story(info)
             if isinstance(error, OSError) and error.errno:
                 raise OSError(error.errno, f"{story}: {error.strerror}. {left}") from error
-            error.add_note(f"{story}. {left}")
+            add_note(error, f"{story}. {left}")
             raise
         return Saved(path, manifest)
 

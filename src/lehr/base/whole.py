@@ -1,0 +1,143 @@
+"""Beginnings and ends that no interrupt leaves half done.
+
+A Ctrl-C raises KeyboardInterrupt between any two lines, also in the middle of putting something
+back. What is *whole* is finished first: a handler that lehr installed (`lehr.base.signals`) looks
+at what is at work, and if that is whole, the interrupt waits until it is over. What goes on between
+the beginning and the end of a scope is interrupted as ever.
+"""
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from types import CodeType, FrameType
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_waits: dict[CodeType, bool] = {}  # whether an interrupt in this function waits
+_waiting: list[Callable[[FrameType | None], None]] = []  # what is to be done then
+
+
+def whole(
+    make: Callable[P, AbstractContextManager[T]],
+) -> Callable[P, AbstractContextManager[T]]:
+    """A context manager whose beginning and end are whole; it stands above ``@contextmanager``.
+
+    Example:
+        >>> from contextlib import contextmanager
+        >>> @whole
+        ... @contextmanager
+        ... def swapped():
+        ...     print("swap")
+        ...     yield
+        ...     print("swap back")
+        >>> with swapped():
+        ...     print("work")
+        swap
+        work
+        swap back
+    """
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> AbstractContextManager[T]:
+        return _Whole(make(*args, **kwargs))
+
+    return made
+
+
+class _Whole(AbstractContextManager[T]):
+    def __init__(self, scope: AbstractContextManager[T]) -> None:
+        self.scope = scope
+
+    def __enter__(self) -> T:
+        value = self.scope.__enter__()
+        try:
+            _interrupt()
+        except BaseException as error:
+            self.scope.__exit__(type(error), error, error.__traceback__)
+            raise
+        return value
+
+    def __exit__(self, *error: Any) -> bool | None:
+        try:
+            return self.scope.__exit__(*error)
+        finally:
+            _interrupt()
+
+
+def uninterrupted(work: Callable[[], Any]) -> None:
+    """Call a function that is whole.
+
+    Example:
+        >>> uninterrupted(lambda: print("to the end"))
+        to the end
+    """
+    try:
+        work()
+    finally:
+        _interrupt()
+
+
+def heeds_interrupts(function: Callable[P, T]) -> Callable[P, T]:
+    """The function itself, which is interrupted also where something whole calls it.
+
+    Example:
+        >>> heeds_interrupts(print) is print
+        True
+    """
+    if inspect.isfunction(function):
+        _waits[function.__code__] = False
+    return function
+
+
+def postpone(interrupt: Callable[[FrameType | None], None], frame: FrameType | None) -> bool:
+    """Keep an interrupt for later, if something whole is at work.
+
+    Args:
+        interrupt: to be called with the frame that is at work then.
+        frame: what is at work now, as a signal handler is given it.
+
+    Returns:
+        Whether it was kept. If not, the caller is to act.
+
+    Example:
+        >>> postpone(print, None)
+        False
+    """
+    if kept := _is_whole(frame):
+        _waiting.append(interrupt)
+    return kept
+
+
+def _is_whole(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if (waits := _waits.get(frame.f_code)) is not None:
+            return waits
+        frame = frame.f_back
+    return False
+
+
+def _interrupt() -> None:
+    """Do what has waited, unless what comes after is whole as well; the first error is raised."""
+    if not _waiting:
+        return
+    here = inspect.currentframe()
+    whole_one = here and here.f_back
+    after, failure = whole_one and whole_one.f_back, None
+    while _waiting and not _is_whole(after):
+        try:
+            _waiting.pop(0)(after)
+        except BaseException as error:
+            failure = failure or error
+    try:
+        if failure is not None:
+            raise failure
+    finally:
+        del here, whole_one, after, failure  # they hold this frame, or its traceback does
+
+
+_waits[_Whole.__enter__.__code__] = True
+_waits[_Whole.__exit__.__code__] = True
+_waits[uninterrupted.__code__] = True

@@ -1,0 +1,82 @@
+"""NumPy's global generator, whatever bit generator it has.
+
+NumPy is imported inside: torch has loaded it already, and a top-level import would be a second one.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lehr.types import is_mapping
+
+
+def numpy_state() -> list[Any]:
+    """The state of NumPy's global generator, in lists, numbers, strings and tensors.
+
+    Example:
+        >>> numpy_state()[0]
+        'MT19937'
+    """
+    import numpy as np
+
+    state: Any = np.random.get_state(legacy=False)
+    kind = str(state["bit_generator"])
+    if kind != "MT19937":
+        return [kind, _plain(state)]
+    inner = state["state"]
+    keys = torch.from_numpy(np.array(inner["key"]))
+    return [kind, keys, int(inner["pos"]), int(state["has_gauss"]), float(state["gauss"])]
+
+
+def set_numpy_state(saved: list[Any]) -> None:
+    """Put NumPy's global generator back to what `numpy_state` returned.
+
+    If it has got another bit generator since, it gets a new one of the former kind.
+    """
+    import numpy as np
+
+    kind: str = saved[0]
+    now: Any = np.random.get_state(legacy=False)
+    if now["bit_generator"] != kind:
+        module: Any = np.random
+        module.set_bit_generator(getattr(module, kind)())
+    if kind == "MT19937":
+        _, keys, place, has_gauss, gauss = saved
+        np.random.set_state((kind, keys.numpy(), place, has_gauss, gauss))
+    else:
+        np.random.set_state(_as_numpy(saved[1]))
+
+
+def seed_numpy(key: int) -> None:
+    """Seed NumPy's global generator; MT19937 as ``numpy.random.seed`` does, from 32 bits.
+
+    Example:
+        >>> import numpy as np
+        >>> before = numpy_state()
+        >>> seed_numpy(3); a = np.random.rand(); seed_numpy(3); a == np.random.rand()
+        True
+        >>> set_numpy_state(before)
+    """
+    import numpy as np
+
+    now: Any = np.random.get_state(legacy=False)
+    if now["bit_generator"] == "MT19937":
+        np.random.seed(key & 0xFFFFFFFF)
+    else:
+        fresh = getattr(np.random, now["bit_generator"])(key % 2**64)
+        np.random.set_state(now | fresh.state | {"has_gauss": 0, "gauss": 0.0})
+
+
+def _plain(value: Any) -> Any:
+    if is_mapping(value):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if getattr(value, "ndim", 0):
+        return torch.from_numpy(value.copy())
+    return value if isinstance(value, (str, float)) else int(value)
+
+
+def _as_numpy(value: Any) -> Any:
+    if is_mapping(value):
+        return {key: _as_numpy(inner) for key, inner in value.items()}
+    return value.numpy() if isinstance(value, Tensor) else value

@@ -1,0 +1,148 @@
+"""What is whole is finished before an interrupt; the rest is not."""
+
+import signal
+from contextlib import contextmanager
+
+import pytest
+
+from lehr.base.signals import on_interrupt, patient
+from lehr.base.whole import heeds_interrupts, postpone, uninterrupted, whole
+
+INT, TERM = signal.SIGINT, signal.SIGTERM
+
+
+@pytest.fixture(autouse=True)
+def _handler():
+    before = {INT: signal.default_int_handler, TERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in before.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def press(number=INT):
+    signal.raise_signal(number)
+
+
+def scope(log, where):
+    @contextmanager
+    def made():
+        for part in ("begin", "end"):
+            log.append(f"{part} 1")
+            if where == part:
+                press()
+            log.append(f"{part} 2")
+            if part == "begin":
+                try:
+                    yield
+                except KeyboardInterrupt:
+                    log.append("interrupted")
+                    raise
+
+    return made
+
+
+ALL = ["begin 1", "begin 2", "body", "end 1", "end 2"]
+
+
+@pytest.mark.parametrize(
+    ("where", "seen"), [("begin", ["begin 1", "begin 2", "interrupted"]), ("end", ALL)]
+)
+def test_an_interrupt_waits_for_the_end_of_what_is_whole(where, seen):
+    log = []
+    with patient(), pytest.raises(KeyboardInterrupt):
+        with whole(scope(log, where))():
+            log.append("body")
+        log.append("never")
+    assert log == seen
+    assert signal.getsignal(INT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("where", ["begin", "end"])
+def test_without_it_the_interrupt_comes_at_once(where):
+    log = []
+    with patient(), pytest.raises(KeyboardInterrupt), scope(log, where)():
+        log.append("body")
+    assert f"{where} 2" not in log
+
+
+def test_what_goes_on_between_is_interrupted_as_ever():
+    log = []
+    with patient(), pytest.raises(KeyboardInterrupt), whole(scope(log, None))():
+        press()
+        log.append("never")
+    assert log == ["begin 1", "begin 2", "interrupted"]
+
+
+def test_of_nested_ones_the_outermost_ends_first():
+    log = []
+
+    def inner():
+        uninterrupted(press)
+        log.append("inner is over")
+
+    with patient(), pytest.raises(KeyboardInterrupt):
+        uninterrupted(inner)
+    assert log == ["inner is over"]
+
+
+def test_listeners_that_something_whole_calls_are_interrupted():
+    log = []
+
+    @heeds_interrupts
+    def listener():
+        press()
+        log.append("never")
+
+    with patient(), pytest.raises(KeyboardInterrupt):
+        uninterrupted(listener)
+    assert log == []
+    assert heeds_interrupts(print) is print
+
+
+def test_an_error_of_what_is_whole_is_the_context_of_the_interrupt():
+    def fail():
+        press()
+        raise ZeroDivisionError
+
+    with patient(), pytest.raises(KeyboardInterrupt) as caught:
+        uninterrupted(fail)
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+
+
+def test_every_signal_that_has_waited_is_heard_and_the_first_error_is_raised():
+    heard = []
+
+    class Ended(Exception):
+        pass
+
+    def end(number, frame):
+        heard.append(number)
+        raise Ended
+
+    signal.signal(TERM, end)
+
+    def both():
+        press()
+        press(TERM)
+        assert heard == []
+
+    with patient(), pytest.raises(KeyboardInterrupt):
+        uninterrupted(both)
+    assert heard == [TERM]
+    assert not postpone(print, None)
+
+
+def test_asking_does_not_wait_and_insisting_does():
+    asked, log = [], []
+
+    def work():
+        press()
+        log.append(list(asked))
+        press()
+        log.append("to the end")
+
+    with pytest.raises(KeyboardInterrupt), on_interrupt(asked.append):
+        uninterrupted(work)
+    assert log == [["interrupted by Ctrl-C"], "to the end"]
+    assert len(asked) == 1
