@@ -12,15 +12,18 @@ from lehr.base.nested import count_items, split_pair
 from lehr.base.signals import interruptible, patient
 from lehr.base.whole import whole
 from lehr.callback import Callback
-from lehr.loop import arguments, inventory
+from lehr.loop import arguments, inventory, underway
 from lehr.loop.check import check
 from lehr.loop.loop import Loop
 from lehr.loop.order import check_names
 from lehr.loop.plan import Plan, feeds, steps_in
 from lehr.loop.run import Run
+from lehr.optim import optimizers
 from lehr.record.metrics import meters
 from lehr.state import entries, streams
+from lehr.state.ownership import owned
 from lehr.state.probe import probe
+from lehr.state.versions import versions_kept
 from lehr.types import LossFunc, OptFactory, Scores, SplitBatch, Stateful
 
 if TYPE_CHECKING:
@@ -145,6 +148,8 @@ class Learner:
 
         Raises:
             TypeError, ValueError: an argument cannot be used, or a loader or batch cannot be read.
+            RuntimeError: this Learner is fitting already, or another thread is: torch's random
+                generators belong to the whole process.
             KeyboardInterrupt: Ctrl-C in a script, once the step is finished and `after_fit` was
                 heard; the Learner can predict, validate and go on. In an interactive shell fit
                 returns.
@@ -152,25 +157,29 @@ class Learner:
         length = arguments.check_length(epochs, steps, steps_per_epoch)
         interval = arguments.check_interval(validate_every, self.data.valid_dl)
         everybody = self.everybody(callbacks)
-        entry = None
-        if resume is not None:
-            from lehr import resume as resuming
+        with owned():
+            underway.refuse_fit(self)
+            underway.refuse_busy(everybody)
+            entry = None
+            if resume is not None:
+                from lehr import resume as resuming
 
-            found = resuming.find(resume, everybody, self.steps_done)
-            if found is not None:
-                resuming.check_length(found, epochs=length["epochs"], steps=length["steps"])
-                self._seed = found.manifest["seed"]
-                entry = resuming.entry(found, exact=exact)
-        plan = self.planned(self.data, everybody, seed=self.seed, validate_every=interval, **length)
-        run = self.run = Run(self, plan, everybody)
-        if entry is not None:
-            run.enter(entry)
-        with interruptible(run.interrupt):
-            try:
-                Loop(run).fit()
-            finally:
-                self.epochs_done += run.epoch + 1 if run.n_iter else 0
-                self.steps_done += run.n_steps
+                found = resuming.find(resume, everybody, self.steps_done)
+                if found is not None:
+                    resuming.check_length(found, epochs=length["epochs"], steps=length["steps"])
+                    self._seed = found.manifest["seed"]
+                    entry = resuming.entry(found, exact=exact)
+            length |= {"seed": self.seed, "validate_every": interval}
+            run = Run(self, self.planned(self.data, everybody, **length), everybody)
+            self.run = run
+            if entry is not None:
+                run.enter(entry)
+            with interruptible(run.interrupt):
+                try:
+                    Loop(run).fit()
+                finally:
+                    self.epochs_done += run.epoch + 1 if run.n_iter else 0
+                    self.steps_done += run.n_steps
         return run
 
     def validate(self, data: Any = None, callbacks: Iterable[Callback] = ()) -> Scores:
@@ -224,9 +233,13 @@ class Learner:
 
     def state_entries(self) -> dict[str, Stateful]:
         """Everything of this Learner that can change, by name, each with its ``state_dict``."""
+        return self._entries(position=True)
+
+    def _entries(self, *, position: bool) -> dict[str, Stateful]:
+        parts = (self.model, self.opt, self.loss_func, *feeds(self.data))
         return {
-            **inventory.of_training(self.model, self.opt, self.loss_func, *feeds(self.data)),
-            "gradients": entries.GradState(self.model),
+            **inventory.of_training(*parts, position=position),
+            "gradients": entries.GradState(self.model, optimizers.held_parameters(self.opt)),
             "counters": entries.AttributeState(self, ("epochs_done", "steps_done", "_seed")),
             **inventory.of_callbacks(self.callbacks),
         }
@@ -235,6 +248,13 @@ class Learner:
     @contextmanager
     def probe(self) -> Generator[None]:
         """A scope after which every state entry is bit for bit what it was; `run` is the old one.
+
+        Within a run of this Learner, those of the run are as well: its position, its history, its
+        streams and what its callbacks declare. A graph that was made before can still be taken
+        backward.
+
+        Raises:
+            RuntimeError: another thread is training or evaluating.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -247,10 +267,10 @@ class Learner:
             >>> first_difference(before, capture(learn.state_entries())) is None
             True
         """
-        run = self.run
-        with patient():
+        run, inside = self.run, bool(underway.runs_of(self))
+        with owned(), patient(), versions_kept(self.model, self.loss_func):
             try:
-                with probe(self.state_entries()):
+                with probe({**self._entries(position=not inside), **underway.course(self)}):
                     yield
             finally:
                 self.run = run
@@ -480,14 +500,21 @@ class Learner:
 
         Raises:
             TypeError, AttributeError: the loop cannot call one of them.
+            ValueError: one of them is there twice.
         """
         callbacks = arguments.listed(callbacks)
         for callback in callbacks:
             check(callback)
+        arguments.refuse_twice(callbacks)
         return callbacks
 
     def planned(self, data: Any, callbacks: Iterable[Callback] = (), **length: Any) -> Plan:
-        """What a run over ``data`` is asked to do; ``length`` is as in `lehr.loop.plan.Plan`."""
+        """What a run over ``data`` is asked to do; ``length`` is as in `lehr.loop.plan.Plan`.
+
+        Raises:
+            ValueError: the model has no values, or nothing here has: the device is ``meta``.
+        """
+        arguments.check_values(self.model)
         train, valid = feeds(data)
         if length.get("steps_per_epoch") is None:
             length["steps_per_epoch"] = steps_in(train.len_or_none, callbacks)

@@ -33,6 +33,7 @@ class Pairs(Callback):
     """Two batches a step."""
 
     state = ()
+    batches_per_step = 2
 
     def begin_batch(self, run):
         run.closes = run.batch_index % 2 == 1

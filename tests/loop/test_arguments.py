@@ -10,8 +10,10 @@ from lehr.loop.arguments import (
     as_optimizers,
     check_interval,
     check_length,
+    check_values,
     listed,
     refuse_one_batch,
+    refuse_twice,
 )
 from lehr.testing import tiny_learner
 
@@ -89,3 +91,70 @@ def test_an_optimizer_or_what_makes_one():
     assert as_optimizers(both, model) is both
     with pytest.raises(TypeError, match=r"a must be an optimizer, .*; got 3"):
         as_optimizers({"a": 3}, model)
+
+
+TWICE = (
+    r"this Callback is attached twice, in one list, or to the Learner and to the fit: it would "
+    r"hear everything twice\. Take it out of one place, or make another one\."
+)
+
+
+def test_a_callback_is_attached_once():
+    one, other = Callback(), Callback()
+    refuse_twice([one, other])
+    with pytest.raises(ValueError, match=TWICE):
+        refuse_twice([one, other, one])
+
+
+def test_a_callback_that_is_attached_twice_is_refused_wherever_it_is():
+    one = Callback()
+    with pytest.raises(ValueError, match=TWICE):
+        tiny_learner([one, one])
+    learn = tiny_learner([one])
+    for ask in (
+        lambda: learn.fit(1, callbacks=[one]),
+        lambda: learn.explain([one]),
+        lambda: learn.validate(callbacks=[Callback(), *[one] * 2]),
+        lambda: learn.check_resume([one]),
+    ):
+        with pytest.raises(ValueError, match=TWICE):
+            ask()
+    one.evaluates = True
+    for ask in (learn.validate, lambda **given: learn.rehearse(2, **given)):
+        with pytest.raises(ValueError, match=TWICE):
+            ask(callbacks=[one])
+    assert learn.steps_done == 0
+    one.evaluates = False
+    learn.validate(callbacks=[one])  # it would not take part by itself
+
+
+EMPTY = (
+    r"'0\.weight' of the model is on the device meta, where tensors have no values\. Call "
+    r'model\.to_empty\(device="cpu"\) and initialise it, before the optimizer is made\.'
+)
+
+
+def test_a_model_without_values_is_refused():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=EMPTY):
+        tiny_learner(model=model)
+    learn = tiny_learner()
+    learn.model.to("meta")
+    for ask in (lambda: learn.fit(1), learn.validate, lambda: learn.predict(torch.zeros(1, 3))):
+        with pytest.raises(ValueError, match=EMPTY):
+            ask()
+    check_values(nn.Linear(2, 2))
+
+
+def test_nothing_is_trained_where_new_tensors_have_no_values():
+    learn = tiny_learner()
+    match = (
+        r"torch's default device is meta, where tensors have no values: nothing could be trained "
+        r'or predicted\. Leave the with torch\.device\("meta"\) block, or call '
+        r"torch\.set_default_device\(None\)\."
+    )
+    for ask in (lambda: learn.fit(1), learn.validate, lambda: learn.predict(torch.zeros(1, 3))):
+        with torch.device("meta"), pytest.raises(ValueError, match=match):
+            ask()
+    learn.fit(1)

@@ -119,6 +119,33 @@ def test_a_listener_that_returns_something_is_an_error():
     assert raised.value.__notes__[0].startswith("In FirstHandler.begin_epoch, epoch 0")
 
 
+def test_an_action_that_returns_something_is_an_error():
+    class Returns(Callback):
+        def predict(self, run, proceed):
+            proceed()
+            return run.pred
+
+    match = (
+        r"Returns\.predict returned a value, which nobody would look at: an action returns "
+        r"nothing\. Write what it makes to the run, e\.g\. run\.pred in predict"
+    )
+    with pytest.raises(TypeError, match=match):
+        tiny_learner([Returns()]).fit(1)
+
+
+def test_an_action_may_return_what_proceed_returns():
+    class Wraps(Callback):
+        def predict(self, run, proceed):
+            return proceed()
+
+    assert tiny_learner([Wraps(), Wraps()]).fit(1).n_steps == 4
+
+
+def test_an_action_that_nobody_wraps_is_the_step_itself():
+    step = object()
+    assert Actions([Callback()], None, dict.fromkeys(ACTIONS, step)).step is step
+
+
 # around -----------------------------------------------------------------------------------------
 
 

@@ -166,7 +166,7 @@ class Accumulate(Callback):
     """Close the update window every ``n`` batches."""
 
     def __init__(self, n: int) -> None:
-        self.n = n
+        self.n = self.batches_per_step = n
 
     def begin_batch(self, run):
         run.closes = run.window.batches + 1 >= self.n
@@ -1117,6 +1117,8 @@ def test_fits_leave_no_garbage():
 @pytest.mark.parametrize("length", [{"epochs": 1}, {"steps": 2}])
 def test_a_validation_that_falls_due_as_a_cancelled_window_is_closed_takes_place(length):
     class Pairs(Callback):
+        batches_per_step = 2
+
         def begin_batch(self, run):
             run.closes = run.batch_index % 2 == 1
 
@@ -1171,3 +1173,36 @@ def test_a_stop_where_a_validation_is_due_begins_none_and_leaves_no_row_of_it():
         run = tiny_learner([stop]).fit(2, validate_every="2 steps")
         assert [row["step"] for row in run.history.rows] == rows
         assert stop.began == min(last - 1, 8) // 2
+
+
+def test_a_number_that_is_logged_when_the_run_is_over_is_an_error():
+    class Ends(Callback):
+        def after_fit(self, run):
+            run.log("at_the_end", 1.0)
+            run.defer(lambda: run.log("deferred", 2.0))
+
+    run = tiny_learner([Ends()]).fit(1)
+    assert run.history.rows[-1]["at_the_end"] == 1.0
+    assert run.history.rows[-1]["deferred"] == 2.0
+    match = (
+        r"run\.log\('late', …\) was called when the run was not under way: the number would belong "
+        r"to no row\. Log in a callback; after_fit is the last event\."
+    )
+    with pytest.raises(RuntimeError, match=match):
+        run.log("late", 1.0)
+    assert "late" not in run.history
+
+
+def test_a_number_that_is_logged_after_an_error_in_a_batch_is_an_error():
+    class Fails(Callback):
+        def after_loss(self, run):
+            raise ZeroDivisionError
+
+    learn = tiny_learner([Fails()])
+    with pytest.raises(ZeroDivisionError):
+        learn.fit(1)
+    assert not learn.run.in_batch
+    with pytest.raises(
+        RuntimeError, match=r"run\.log\('late', …\) was called when the run was not"
+    ):
+        learn.run.log("late", 1.0)

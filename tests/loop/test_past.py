@@ -26,6 +26,7 @@ class Visits(Callback):
 
 class Pairs(Callback):
     state = ()
+    batches_per_step = 2
 
     def begin_batch(self, run):
         run.closes = run.batch_index % 2 == 1

@@ -3,11 +3,14 @@
 import pytest
 import torch
 
+from lehr import Callback, DataBunch
 from lehr.loop.window import Window
+from lehr.testing import tiny_learner
 
 
 class FakeRun:
     batch = xb = yb = pred = None
+    counts_a_step_a_batch = False
 
     def __init__(self, params, loss_is_mean=True):
         self.params, self.closes, self.loss_is_mean = params, True, loss_is_mean
@@ -64,3 +67,38 @@ def test_clear_forgets():
     window.batches, window.weight = 3, 12.0
     window.clear()
     assert (window.batches, window.weight) == (0, 0.0)
+
+
+class Pairs(Callback):
+    def begin_batch(self, run):
+        run.closes = run.window.batches == 1
+
+
+def test_a_window_that_stays_open_must_be_declared_where_the_length_in_steps_was_planned():
+    match = (
+        r"run\.closes was set to False, so that batches share a step, but the run was planned for "
+        r"8 steps, one a batch: schedules would end half-way\. Declare it on the callback that "
+        r"sets it: batches_per_step = 4, say, or None if that cannot be known beforehand\."
+    )
+    with pytest.raises(RuntimeError, match=match):
+        tiny_learner([Pairs()]).fit(2)
+
+
+@pytest.mark.parametrize("declared", [2, None])
+def test_a_window_that_stays_open_may_be_declared(declared):
+    class Declared(Pairs):
+        batches_per_step = declared
+
+    assert tiny_learner([Declared()]).fit(2).n_steps == 4
+
+
+def test_a_window_may_stay_open_where_no_step_was_counted_on():
+    class Says(Pairs):
+        def begin_fit(self, run):
+            run.steps_per_epoch = 2
+
+    loader = list(tiny_learner().data.train_dl)
+    assert tiny_learner([Pairs()]).fit(steps=3).n_steps == 3
+    assert tiny_learner([Pairs()]).fit(2, steps_per_epoch=2).n_steps == 4
+    assert tiny_learner([Says()]).fit(2).n_steps == 4
+    assert tiny_learner([Pairs()], data=DataBunch(lambda: iter(loader))).fit(2).n_steps == 4

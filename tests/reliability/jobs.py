@@ -62,7 +62,7 @@ class Gather(Callback):
     state = ()
 
     def __init__(self, batches: int) -> None:
-        self.batches = batches
+        self.batches = self.batches_per_step = batches
 
     def begin_batch(self, run):
         run.closes = (run.batch_index + 1) % self.batches == 0

@@ -137,6 +137,7 @@ if hasattr(os, "register_at_fork"):
 def interruptible(ask: Callable[[str], None]) -> Generator[None]:
     """`on_interrupt` around work that ends early when asked, and then tells its caller.
 
+    Inside such a scope of another, that one's work is asked to end as well, and its caller is told.
     A SIGTERM for which the program has a handler of its own is handed on to that one, when the work
     is done and whatever became of it. If the work itself fails, its error is raised; a note tells
     of a SIGTERM before.
@@ -159,7 +160,9 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
             if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
                 signal.raise_signal(signal.SIGTERM)
         raise
-    if received and received[0] == signal.SIGTERM:
+    if received and signal.getsignal(received[0]) in _ours:
+        signal.raise_signal(received[0])  # the work around this one ends as well, in its own way
+    elif received and received[0] == signal.SIGTERM:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             raise SystemExit(128 + signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)

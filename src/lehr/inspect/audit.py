@@ -16,6 +16,7 @@ from lehr.inspect.measure import Measured, Weights, measure
 from lehr.inspect.sites import Site
 from lehr.inspect.verdicts import Finding, judge
 from lehr.learner import Learner
+from lehr.loop.undisturbed import undisturbed
 from lehr.types import LossFunc
 
 _NUMBERS = ("mean", "std", "across", "predicted", "signal", "grad", "weight grad")
@@ -177,7 +178,8 @@ def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
     """See `lehr.Learner.audit`."""
     device = next((p.device for p in learn.model.parameters()), torch.device("cpu"))
     batch = learn.split_batch(map_tensors(lambda t: t.to(device), first_batch(learn)))
-    return audit(learn.model, batch, learn.loss_func, repair=repair, seed=learn.seed)
+    with undisturbed(learn):  # the copy of the model has the hooks that callbacks read
+        return audit(learn.model, batch, learn.loss_func, repair=repair, seed=learn.seed)
 
 
 def _audited(measured: Measured, before: Audit | None = None) -> Audit:

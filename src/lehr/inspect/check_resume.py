@@ -14,6 +14,9 @@ from lehr.errors import ResumeWarning, positive_int
 from lehr.events import Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
+from lehr.loop.plan import feeds
+from lehr.loop.underway import refuse_open
+from lehr.loop.undisturbed import undisturbed
 from lehr.state.differences import first_difference
 from lehr.state.entries import AttributeState
 from lehr.state.snapshot import Snapshot, capture
@@ -65,6 +68,7 @@ def check_resume(
     """See `lehr.Learner.check_resume`; ``callbacks`` are all that a fit would have."""
     positive_int("epochs", epochs, example=2)
     positive_int("batches", batches, example=6)
+    refuse_open(feeds(learn.data)[:1])
     data = _shortened(learn.data, batches)
     parts = [callback for callback in callbacks if callback.replays]
     onlookers = [callback.name for callback in callbacks if not callback.replays]
@@ -80,7 +84,7 @@ def check_resume(
             fit(Checkpoint(folder, every=f"{epochs + 1} epochs"), _StopAt(event, number))
             return first_difference(straight, fit(Checkpoint(folder), resume=True))
 
-    with learn.probe(), warnings.catch_warnings():
+    with learn.probe(), undisturbed(learn), warnings.catch_warnings():
         warnings.simplefilter("ignore", ResumeWarning)  # it is what is found out here
         _ = learn.seed  # all of them train with it
         watch = _Watch()

@@ -4,6 +4,7 @@ from typing import Any
 
 from lehr.data.loading.feed import Feed
 from lehr.learner import Learner
+from lehr.loop.underway import refuse_open
 
 
 def first_batch(learn: Learner) -> Any:
@@ -11,12 +12,16 @@ def first_batch(learn: Learner) -> Any:
 
     Nothing is left of reading it: loaders and random state are as before.
 
+    Raises:
+        RuntimeError: a run is in the middle of a loader that only one can read at a time.
+
     Example:
         >>> from lehr.testing import tiny_learner
         >>> xb, yb = first_batch(tiny_learner())
         >>> xb.shape
         torch.Size([8, 3])
     """
+    feed = Feed(learn.data.train_dl, "train_dl")
+    refuse_open([feed])
     with learn.probe():
-        feed = Feed(learn.data.train_dl, "train_dl")
         return next(feed.epoch(seed=learn.seed, epoch=learn.epochs_done))[0]

@@ -1,7 +1,7 @@
 """A past step, made again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,11 @@ from lehr.inspect.twin import twin
 from lehr.learner import Learner
 from lehr.loop.loop import Loop
 from lehr.loop.past import bring, nearest
+from lehr.loop.plan import feeds
 from lehr.loop.rests import Entry, Kept
 from lehr.loop.run import Run
+from lehr.loop.underway import refuse_open
+from lehr.loop.undisturbed import undisturbed
 from lehr.state.differences import first_difference
 
 
@@ -78,11 +81,14 @@ def replay_from(
         callbacks: attached besides.
     """
     parts = [callback for callback in run.callbacks if callback.replays]
-    with learn.probe():  # the data are shared
+    train, valid = feeds(run.plan.data)  # a run that is under way reads with its own
+    refuse_open([train])
+    with learn.probe(), undisturbed(learn):  # the data are shared
         other, own = twin(learn, parts)
         found = Replay(step, kept.step, other)
         until = _Until(found, _rewinds_before(run, step))
-        again = Run(other, run.plan, [*own, *callbacks, until])
+        plan = replace(run.plan, train=train, valid=valid)
+        again = Run(other, plan, [*own, *callbacks, until])
         left_out = [f"callbacks.{cb.name}" for cb in run.callbacks if not cb.replays]
         load = partial(bring, snapshot=kept.snapshot, onlookers=[*kept.onlookers, *left_out])
         again.enter(Entry(kept.stage, kept.epoch, load))

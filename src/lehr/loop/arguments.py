@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -33,6 +34,7 @@ def check_learner(
             f"model must be a torch.nn.Module; got {model!r}. Call its class, if it is one; a "
             f"model of another kind needs {', '.join(_MODULE)}."
         )
+    check_values(model)
     if not callable(loss_func) or isinstance(loss_func, type):
         raise TypeError(
             f"loss_func must be a function (pred, yb) -> loss; got {loss_func!r}. "
@@ -95,6 +97,43 @@ def listed(callbacks: Iterable[T]) -> list[T]:
     if not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks must be a list; got {callbacks!r}. Write callbacks=[...].")
     return list(callbacks)
+
+
+def refuse_twice(callbacks: Iterable[Any]) -> None:
+    """See that no callback is attached twice: it would do everything twice.
+
+    Raises:
+        ValueError: one is.
+    """
+    seen: set[int] = set()
+    for callback in callbacks:
+        if id(callback) in seen:
+            raise ValueError(
+                f"this {type(callback).__name__} is attached twice, in one list, or to the Learner "
+                "and to the fit: it would hear everything twice. Take it out of one place, or make "
+                "another one."
+            )
+        seen.add(id(callback))
+
+
+def check_values(model: Any) -> None:
+    """See that numbers can be computed here.
+
+    Raises:
+        ValueError: a tensor of the model, or any new tensor, would be on the device ``meta``.
+    """
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    if empty := [name for name, tensor in tensors if tensor.is_meta]:
+        raise ValueError(
+            f"{empty[0]!r} of the model is on the device meta, where tensors have no values. "
+            'Call model.to_empty(device="cpu") and initialise it, before the optimizer is made.'
+        )
+    if torch.empty(0).is_meta:
+        raise ValueError(
+            "torch's default device is meta, where tensors have no values: nothing could be "
+            'trained or predicted. Leave the with torch.device("meta") block, or call '
+            "torch.set_default_device(None)."
+        )
 
 
 def check_length(epochs: Any, steps: Any, steps_per_epoch: Any) -> dict[str, int | None]:

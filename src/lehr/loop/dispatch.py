@@ -47,7 +47,7 @@ class Actions:
             composed = own[action]
             for callback in reversed(ordered):
                 if hasattr(callback, action):
-                    composed = partial(getattr(callback, action), run, composed)
+                    composed = partial(_act, getattr(callback, action), run, composed)
             setattr(self, action, composed)
 
 
@@ -69,6 +69,16 @@ def fire(listeners: Sequence[Listener], run: Any) -> None:
             del cancel  # its traceback holds this frame: a cycle would keep the Learner alive
 
 
+def _act(wrapper: Callable[[Any, Act], None], run: Any, proceed: Act) -> None:
+    """Call a wrapper, and see that it returns nothing."""
+    if wrapper(run, proceed) is not None:
+        raise TypeError(
+            f"{_who(wrapper)} returned a value, which nobody would look at: an action returns "
+            "nothing. Write what it makes to the run, e.g. run.pred in predict, run.loss in "
+            "compute_loss."
+        )
+
+
 @contextmanager
 def around(callbacks: Iterable[Callback], run: Any) -> Generator[None]:
     """The scope of every `around_fit`, opened in phase order; none of them can swallow an error."""
@@ -88,12 +98,15 @@ def around(callbacks: Iterable[Callback], run: Any) -> Generator[None]:
 
 def _returned(listener: Listener) -> TypeError:
     """The error of a listener that means something by what it returns."""
-    owner = getattr(listener, "__self__", None)
-    name = getattr(listener, "__name__", "the listener")
-    who = name if owner is None else f"{type(owner).__name__}.{name}"
     return TypeError(
-        f"{who} returned a value, which nobody would look at: an event returns nothing. To end the "
-        "batch, epoch or fit, raise CancelBatch, CancelEpoch or CancelFit; to skip or replace what "
-        "the loop does, define an action, e.g. def step(self, run, proceed), and do not call "
-        "proceed()."
+        f"{_who(listener)} returned a value, which nobody would look at: an event returns "
+        "nothing. To end the batch, epoch or fit, raise CancelBatch, CancelEpoch or CancelFit; to "
+        "skip or replace what the loop does, define an action, e.g. def step(self, run, proceed), "
+        "and do not call proceed()."
     )
+
+
+def _who(method: Callable[..., Any]) -> str:
+    owner = getattr(method, "__self__", None)
+    name = getattr(method, "__name__", "the listener")
+    return name if owner is None else f"{type(owner).__name__}.{name}"

@@ -12,9 +12,18 @@ from lehr.types import Stateful
 
 
 def of_training(
-    model: Any, opt: Any, loss_func: Any, train: Feed, valid: Mapping[str, Feed]
+    model: Any,
+    opt: Any,
+    loss_func: Any,
+    train: Feed,
+    valid: Mapping[str, Feed],
+    *,
+    position: bool = True,
 ) -> dict[str, Stateful]:
-    """What every training has: model, modes, global generators, optimizers, and stateful parts."""
+    """What every training has: model, modes, global generators, optimizers, and stateful parts.
+
+    ``position`` is as in `lehr.data.loading.feed.Feed.entries`.
+    """
     found: dict[str, Stateful] = {
         "model": ModelState(model),
         "modes": ModeState(model),
@@ -24,9 +33,9 @@ def of_training(
     others: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in opts}
     others["loss_func"] = loss_func
     found |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}
-    found |= train.entries("train_dl")
+    found |= train.entries("train_dl", position=position)
     for name, feed in valid.items():
-        found |= feed.entries(f"valid_dl.{name}".rstrip("."))
+        found |= feed.entries(f"valid_dl.{name}".rstrip("."), position=position)
     return found
 
 
@@ -34,6 +43,13 @@ def of_run(run: Any) -> dict[str, Stateful]:
     """See `lehr.loop.run.Run.state_entries`."""
     return {
         **of_training(run.model, run.opt, run.loss_func, run.plan.train, run.plan.valid),
+        **of_course(run),
+    }
+
+
+def of_course(run: Any) -> dict[str, Stateful]:
+    """What a run has of its own: its position, streams, history and callbacks."""
+    return {
         "run": AttributeState(run, COUNTERS),
         "streams": run.streams,
         "history": run.history,

@@ -1,6 +1,6 @@
 """Where nan or infinity came from: the first layer that made one, and for which items."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -12,8 +12,9 @@ from lehr.base.nested import tensors_in
 from lehr.callback import Callback
 from lehr.record.unread import Place
 from lehr.state import streams
-from lehr.state.entries import RandomState, modules
+from lehr.state.entries import ModelState, RandomState, modules
 from lehr.state.probe import probe
+from lehr.state.versions import versions_kept
 from lehr.state.wrappers import bare_names
 
 _SHOWN = 8
@@ -46,8 +47,8 @@ def origin(run: Any) -> str:
         return f"{what} {_listed(found)} {'were' if len(found) > 1 else 'was'} spoilt before."
     if not all(map(_is_finite, tensors_in(run.xb))):
         return f"The input is not finite{_items(run.xb)}."
-    with probe({"random": RandomState()}), torch.no_grad(), ExitStack() as undos:
-        undos.callback(lend_buffers(model))
+    everything = {"model": ModelState(model), "random": RandomState()}
+    with versions_kept(model), probe(everything), torch.no_grad(), ExitStack() as undos:
         streams.rekeying(run.streams.key("batch", run.plan.first_epoch + run.epoch))(
             max(run.batch_index, 0)
         )
@@ -84,24 +85,6 @@ class _Ask(Callback):
         """Ask, at the batch that is meant."""
         if run.training and (run.n_steps, run.epoch, run.batch_index) == self.place:
             self.told = origin(run)
-
-
-def lend_buffers(model: nn.Module) -> Callable[[], None]:
-    """Put copies in the place of all buffers; returns what puts the buffers themselves back.
-
-    A graph that was built with them, and is still to be gone back through, sees nothing of it.
-    """
-    own = [(m, dict(m.named_buffers(recurse=False))) for _, m in modules(model)]
-    for module, buffers in own:
-        for name, buffer in buffers.items():
-            setattr(module, name, buffer.clone())
-
-    def put_back() -> None:
-        for module, buffers in own:
-            for name, buffer in buffers.items():
-                setattr(module, name, buffer)
-
-    return put_back
 
 
 class _Look:

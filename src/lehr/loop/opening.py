@@ -1,8 +1,7 @@
 """From before `begin_fit` to after `after_fit`, whatever happens in between."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from lehr.events import Cancel, CancelFit
 from lehr.loop import blame
 from lehr.loop.dispatch import Actions, Listeners, around, fire
 from lehr.loop.step.eager import EagerStep
+from lehr.loop.underway import under_way
 from lehr.state import streams
 
 
@@ -31,10 +31,13 @@ def opened(loop: Any) -> Generator[Listeners]:
     loop.do = Actions(run.callbacks, run, own)
     run.loop = loop
     try:
-        with run.scopes.open("fit"):
-            run.defer(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
+        with (
+            under_way(run) as outer,
+            _apart(run, outer),
+            torch.enable_grad(),
+            run.scopes.open("fit"),
+        ):
             run.defer(keep_modes(run.model))
-            run.defer(partial(streams.set_default_state, streams.default_state()))
             with around(run.callbacks, run):
                 try:
                     yield loop.on
@@ -50,7 +53,7 @@ def opened(loop: Any) -> Generator[Listeners]:
         raise
     finally:
         # The tables hold bound methods: nothing may keep a Learner alive.
-        run.loop = None
+        run.loop, run.in_batch = None, False
         del loop.on, loop.do
     run.batch = run.xb = run.yb = run.pred = run.loss = None  # frees the last graph
 
@@ -78,3 +81,30 @@ def evaluating(run: Any, key: int) -> Generator[None]:
             run.batch_index, run.num_batches = place
             raise
     run.batch_index, run.num_batches = place
+
+
+@whole
+@contextmanager
+def _apart(run: Any, outer: bool) -> Generator[None]:
+    """A scope after which the default generators are as they were.
+
+    Inside another run these are NumPy's and Python's, too, from which that one may draw; they begin
+    anew, for else they would give the same numbers in every run inside. The other run may have
+    autocast on, which this one turns on for itself or not; and may keep weights that it has cast,
+    which are not those that are trained here.
+    """
+    with ExitStack() as stack:
+        if outer:
+            stack.enter_context(streams.forked(run.streams.key("fit", run.plan.first_epoch)))
+            for device in _devices():
+                stack.enter_context(torch.autocast(device, enabled=False, cache_enabled=False))
+        else:
+            stack.enter_context(streams.kept())
+        yield
+
+
+def _devices() -> list[str]:
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )
+    return ["cpu"] if accelerator is None else ["cpu", accelerator.type]

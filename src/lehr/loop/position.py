@@ -82,6 +82,16 @@ class Position:
         return self.steps
 
     @property
+    def counts_a_step_a_batch(self) -> bool:
+        """Whether the run's length in steps holds only if every training batch makes one."""
+        planned = self.steps is None and self.epochs is not None
+        return (
+            planned
+            and self.steps_per_epoch is not None
+            and self.steps_per_epoch == self.train_batches
+        )
+
+    @property
     def pos(self) -> float:
         """The share of the run's steps that are done; in a training batch that is below 1.
 

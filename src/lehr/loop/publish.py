@@ -24,6 +24,11 @@ def publish(run: Any, name: str, value: float | Tensor) -> None:
             "Reduce it first, e.g. with .mean()."
         )
     if not run.in_batch:
+        if run.loop is None:
+            raise RuntimeError(
+                f"run.log({name!r}, …) was called when the run was not under way: the number would "
+                "belong to no row. Log in a callback; after_fit is the last event."
+            )
         run.history.log_row(name, value)
     elif run.training:
         run.history.log_step(name, value, batch=run.epoch_start + run.batch_index)

@@ -107,6 +107,10 @@ class Run(Position):
             )
         return learn
 
+    def is_of(self, learn: "Learner") -> bool:
+        """Whether it is a run of this Learner."""
+        return self._learn() is learn
+
     # To read -------------------------------------------------------------------------------------
 
     @property
@@ -151,6 +155,7 @@ class Run(Position):
         Raises:
             TypeError: ``value`` is no number.
             ValueError: ``name`` is a column of the recorder's.
+            RuntimeError: the run is over, or has not begun.
         """
         publish(self, name, value)
 

@@ -53,6 +53,8 @@ class Window:
         self.batches += 1
         self.weight += run.weight
         if self.batches > 1 or not run.closes:
+            if run.counts_a_step_a_batch and not run.closes:
+                raise _undeclared(run)
             self.sums = True
         if self.keeps:
             self._kept.append(([getattr(run, name) for name in _FIELDS[:4]], self._random))
@@ -106,3 +108,12 @@ class Window:
         for name, value in zip(_FIELDS, before, strict=True):
             setattr(run, name, value)
         return total / self.weight
+
+
+def _undeclared(run: Any) -> RuntimeError:
+    return RuntimeError(
+        "run.closes was set to False, so that batches share a step, but the run was planned for "
+        f"{run.planned_steps} steps, one a batch: schedules would end half-way. Declare it on the "
+        "callback that sets it: batches_per_step = 4, say, or None if that cannot be known "
+        "beforehand."
+    )

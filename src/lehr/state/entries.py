@@ -1,6 +1,6 @@
 """The entries that every training has: what has no ``state_dict`` that says all of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -80,22 +80,33 @@ class ModeState:
 
 
 class GradState:
-    """The gradients that parameters hold at the moment."""
+    """The gradients that parameters hold at the moment.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: whose parameters.
+        others: more of them, such as those that only an optimizer holds.
+    """
+
+    def __init__(self, model: nn.Module, others: Iterable[nn.Parameter] = ()) -> None:
         self.model = bare(model)
+        self.others = list(others)
 
     def state_dict(self) -> dict[str, Any]:
         """Gradient or None by parameter name."""
-        name_of = bare_names(self.model)
-        return {name_of(path): p.grad for path, p in self.model.named_parameters()}
+        return {name: p.grad for name, p in self._named()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Give every parameter its gradient back, on the device where the parameter is now."""
-        name_of = bare_names(self.model)
-        for path, p in self.model.named_parameters():
-            saved = state_dict[name_of(path)]
+        for name, p in self._named():
+            saved = state_dict[name]
             p.grad = None if saved is None else saved.to(p.device)
+
+    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        name_of, named = bare_names(self.model), list(self.model.named_parameters())
+        yield from ((name_of(path), p) for path, p in named)
+        own = {id(p) for _, p in named}
+        others = [p for p in self.others if id(p) not in own]
+        yield from ((f"#{number}", p) for number, p in enumerate(others))
 
 
 class RandomState:

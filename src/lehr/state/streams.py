@@ -15,6 +15,7 @@ import torch
 
 from lehr.base.whole import whole
 from lehr.state.numpy_generator import numpy_state, seed_numpy, set_numpy_state
+from lehr.state.ownership import owned
 
 _MASK = (1 << 64) - 1
 _process_seed: int | None = None
@@ -248,6 +249,9 @@ def forked(key: int | None = None) -> Generator[None]:
     Args:
         key: re-seeds torch, NumPy and Python on entry; ``None`` goes on from where they are.
 
+    Raises:
+        RuntimeError: another thread is training or evaluating.
+
     Example:
         >>> before = torch.get_rng_state()
         >>> with forked(key=3):
@@ -255,13 +259,26 @@ def forked(key: int | None = None) -> Generator[None]:
         >>> bool((before == torch.get_rng_state()).all())
         True
     """
-    before = rng_state()
-    try:
-        if key is not None:
-            seed_globals(key)
-        yield
-    finally:
-        set_rng_state(before)
+    with owned():
+        before = rng_state()
+        try:
+            if key is not None:
+                seed_globals(key)
+            yield
+        finally:
+            set_rng_state(before)
+
+
+@whole
+@contextmanager
+def kept() -> Generator[None]:
+    """A scope after which torch's default generators are as they were; cheaper than `forked`."""
+    with owned():
+        before = default_state()
+        try:
+            yield
+        finally:
+            set_default_state(before)
 
 
 def seed_globals(key: int) -> None:

@@ -11,11 +11,17 @@ from torch.nn.utils.rnn import pack_sequence
 from lehr import Callback, CancelFit, DataBunch, accuracy
 from lehr.callbacks import Device
 from lehr.callbacks.data import device
+from lehr.loop import arguments
 from lehr.testing import tiny_learner
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 Pair = namedtuple("Pair", "ids mask")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def meta_is_a_device_like_any_other(monkeypatch):
+    monkeypatch.setattr(arguments, "check_values", lambda model: None)
 
 
 class Look(Callback):

@@ -68,6 +68,8 @@ def test_time_counts_from_the_last_save(tmp_path, monkeypatch):
 
 def test_in_a_window_it_waits_for_the_step(tmp_path):
     class Window(Callback):
+        batches_per_step = 2
+
         def begin_batch(self, run):
             run.closes = run.batch_index % 2 == 1
 

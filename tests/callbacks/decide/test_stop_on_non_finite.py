@@ -73,6 +73,7 @@ def test_stopping_quietly_discards_the_batch():
 def test_an_open_window_is_discarded_with_it():
     class Accumulate(Callback):
         layer = 2
+        batches_per_step = 2
 
         def begin_batch(self, run):
             run.closes = run.window.batches == 1

@@ -58,9 +58,12 @@ class Feed:
         """Whether entering an epoch at any batch is exact and costs nothing."""
         self.rereads = not (self.seekable or isinstance(loader, Stateful))
         """Whether an epoch that is entered in the middle is read from its beginning."""
+        keeps_workers = bool(getattr(cast(Any, loader), "persistent_workers", False))
+        self.one_reader = not self.seekable and (isinstance(loader, Stateful) or keeps_workers)
+        """Whether a second reader would take the first one's place in the loader."""
         self._held: dict[str, Any] = {}
 
-    def entries(self, name: str) -> dict[str, Stateful]:
+    def entries(self, name: str, *, position: bool = True) -> dict[str, Stateful]:
         """The loader's state entries, such that an epoch can be entered where it is.
 
         Within an epoch that is not always their state of the moment: of a generator it is the one
@@ -69,6 +72,8 @@ class Feed:
 
         Args:
             name: of the loader, for theirs.
+            position: whether that of a loader with a state of its own is wanted. It can only be
+                loaded for the next epoch that is opened, not for one that is under way.
 
         Example:
             >>> import torch
@@ -76,8 +81,10 @@ class Feed:
             >>> list(Feed(loader).entries("train_dl"))
             ['train_dl.generator']
         """
-        found = loader_entries(_OWN, self.loader).items()
-        return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in found}
+        found = loader_entries(_OWN, self.loader)
+        if not position and not self.seekable:
+            found.pop(_OWN, None)
+        return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in found.items()}
 
     @property
     def len_or_none(self) -> int | None:

@@ -1,0 +1,63 @@
+"""Runs that are under way stay as they are while their Learner is asked for something else."""
+
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+from lehr.base.whole import whole
+from lehr.callback import Callback
+from lehr.loop.inventory import of_callbacks
+from lehr.loop.plan import feeds
+from lehr.loop.underway import course, runs_of
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture, restore
+from lehr.types import Stateful
+
+
+@whole
+@contextmanager
+def undisturbed(learn: Any, callbacks: Iterable[Callback] = ()) -> Generator[None]:
+    """A scope after which callbacks and runs are as they were.
+
+    A pass makes callbacks begin that may be in the middle of a fit, and the model may have hooks
+    that a callback of that fit reads. So all attributes of these callbacks are the same objects
+    again, and what is declared as state has the same values; and so do the position, the streams
+    and the history of the Learner's runs that are under way, and the generators of its loaders.
+
+    Args:
+        learn: the Learner.
+        callbacks: those that take part, besides those of its runs that are under way.
+    """
+    callbacks = list(callbacks)
+    everybody: list[Callback] = [
+        *callbacks,
+        *(cb for run in runs_of(learn) for cb in run.callbacks),
+    ]
+    entries = {**of_callbacks(callbacks), **course(learn), **_generators(learn)}
+    held = [(callback, dict(vars(callback))) for callback in everybody]
+    before = capture(entries)
+    try:
+        yield
+    finally:
+        for callback, attributes in held:
+            vars(callback).clear()
+            vars(callback).update(attributes)
+        # Only what differs: what is loaded is another object than the one that was there.
+        changed = {name for name in entries if _differs(entries, before, name)}
+        restore({name: entries[name] for name in changed}, {name: before[name] for name in changed})
+
+
+def _generators(learn: Any) -> dict[str, Stateful]:
+    train, valid = feeds(learn.data)
+    found = train.entries("train_dl", position=False)
+    for name, feed in valid.items():
+        found |= feed.entries(f"valid_dl.{name}", position=False)
+    return found
+
+
+def _differs(entries: dict[str, Stateful], before: dict[str, Any], name: str) -> bool:
+    try:
+        now = capture({name: entries[name]})
+    except Exception:  # what was done to it is undone by loading what it was
+        return True
+    return first_difference({name: before[name]}, now) is not None
