@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -93,8 +94,10 @@ def test_a_file_is_replaced_whole(tmp_path, calls):
     files.replace_file(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"two"
     assert names(tmp_path) == ["a"]
-    part = f".a.{os.getpid()}.part"
-    assert calls == [part, tmp_path.name] * 2
+    assert [name for name in calls if name == tmp_path.name] == calls[1::2]
+    parts = calls[0::2]
+    assert all(re.fullmatch(r"\.a\.[0-9a-f]{16}\.part", part) for part in parts)
+    assert len(set(parts)) == 2  # no name that anybody knows before
 
 
 def test_a_failing_replacement_leaves_the_old_file_alone(tmp_path, monkeypatch):
@@ -102,12 +105,61 @@ def test_a_failing_replacement_leaves_the_old_file_alone(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "full")
 
     files.replace_file(tmp_path / "a", b"one")
-    (tmp_path / f".a.{os.getpid()}.part").write_bytes(b"left by a killed process")
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(OSError, match="full"):
         files.replace_file(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"one"
     assert names(tmp_path) == ["a"]
+
+
+def test_what_lies_at_the_name_of_the_part_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
+    (tmp_path / "mine").write_bytes(b"precious")
+    planted = tmp_path / f".a.{'0' * 16}.part"
+    planted.symlink_to(tmp_path / "mine")
+    with pytest.raises(FileExistsError, match=r"/a'"):
+        files.replace_file(tmp_path / "a", b"two")
+    assert (tmp_path / "mine").read_bytes() == b"precious"
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_error_names_the_file_and_not_its_part(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone/a'$"):
+        files.replace_file(tmp_path / "gone" / "a", b"")
+
+
+def test_a_file_is_saved_where_the_users_path_leads(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    files.save_file(link, b"new")
+    assert (real.read_bytes(), link.is_symlink()) == (b"new", True)
+    files.replace_file(link, b"own")  # the control: this one follows nothing
+    assert (real.read_bytes(), link.is_symlink()) == (b"new", False)
+    with pytest.raises(FileNotFoundError, match=r"gone/a cannot be written: .*Make it first"):
+        files.save_file(tmp_path / "gone" / "a", b"")
+
+
+def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.save_file(pipe, b"new")
+    assert os.read(descriptor, 9) == b"new"
+    os.close(descriptor)
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_old_parts_are_swept_and_nothing_else(tmp_path):
+    old, young, mine = f".a.{'0' * 16}.part", f".a.{'1' * 16}.part", ".a.txt.part"
+    for name in (old, young, mine, "a"):
+        (tmp_path / name).touch()
+    (tmp_path / f".b.{'0' * 16}.part").mkdir()
+    for name in (old, mine, "a", f".b.{'0' * 16}.part"):
+        os.utime(tmp_path / name, (0, 0))
+    files.sweep(tmp_path)
+    assert names(tmp_path) == sorted([young, mine, "a", f".b.{'0' * 16}.part"])
+    files.sweep(tmp_path / "gone")
 
 
 def test_folders_are_made_with_those_above_and_their_names_synced(tmp_path, calls):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lehr.base.table import aligned, cell, columns, header, html, line, markup
+from lehr.base.table import aligned, cell, columns, fitting, header, html, line, markup
 
 ROW = {
     "epoch": 0,
@@ -96,3 +96,14 @@ def test_markup_escapes_heads_and_cells():
     assert "<th>&lt;h&gt;</th>" in page
     assert "<td>a &amp; b</td>" in page
     assert "<script>" not in page
+
+
+def test_a_narrow_line_keeps_what_tells_most():
+    names = ["epoch", "train_loss", "valid_loss", "accuracy", "seconds"]
+    kept = [fitting(names, width) for width in (53, 52, 41, 40, 28, 16, 1)]
+    assert kept[0] == names
+    assert kept[1] == kept[2] == names[:-1]
+    assert kept[3] == ["epoch", "valid_loss", "accuracy"]
+    assert kept[4] == ["epoch", "valid_loss"]
+    assert kept[5] == kept[6] == ["epoch"]
+    assert all(len(header(some)) <= 40 for some in kept[3:])

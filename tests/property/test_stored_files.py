@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -97,10 +98,17 @@ def refused(error, *, most=4000):
 
 
 def read(call, *arguments):
-    """What is read, or None if it is refused; nothing is imported by it."""
+    """What is read, or None if it is refused; nothing is imported by it.
+
+    What is left out is warned about.
+    """
     before = set(sys.modules)
     try:
-        return call(*arguments)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = call(*arguments)
+        assert all("left out: " in str(warning.message) for warning in caught)
+        return found
     except ValueError as error:
         refused(error)
         return None

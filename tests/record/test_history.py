@@ -432,3 +432,29 @@ def test_the_state_of_a_million_steps_stays_under_a_fixed_size():
     tensors = flatten(kept(history))[1]
     assert sum(t.nbytes for t in tensors.values()) <= 16 * (1 << 16)
     assert history.series["loss"].stride == 16
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl", "csv"])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, name):
+    history = History()
+    history.log_row("valid_loss", 0.25)
+    path = tmp_path / f"history.{name}"
+    write = getattr(history, f"to_{name}")
+    write(path)
+    before = path.read_bytes()
+    assert b"0.25" in before
+    history.log_row("late", 1.0)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            write(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    write(path)
+    assert path.read_bytes() != before
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*gone\. Make it first"):
+        write(tmp_path / "gone" / "history")

@@ -1,5 +1,10 @@
 """Whole lines, never over somebody else's."""
 
+import errno
+import io
+import shutil
+from zlib import crc32
+
 import pytest
 
 from lehr.record.log_file import LogFile
@@ -57,9 +62,51 @@ def test_everything_is_replaced_in_one_move(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.replace", fails)
-    with pytest.raises(OSError, match=r"Demo cannot write '.*log': no space left.* Give another"):
+    with pytest.raises(OSError, match=r"Demo cannot write '.*log': no space left.* Make room"):
         file.replace("lost\n")
     assert file.read() == "wider\n"
+
+
+def test_lines_that_the_disk_has_no_room_for_are_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        """Takes four bytes, and then no more."""
+
+        def write(self, data):
+            super().write(bytes(data)[:4])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "log"
+    file = opened(path, "one\n")
+    before = file.mark()
+    for torn in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "pathlib.Path.open", lambda self, mode: io.BufferedRandom(Full(self, "a+"))
+            )
+            if torn:
+                patch.setattr("os.truncate", refuse)
+            with pytest.raises(OSError, match=r"no space left on device\. Make room on the disk"):
+                file.write("two\nthree\n")
+        assert path.read_text() == ("one\ntwo\n" if torn else "one\n")
+        assert file.mark() == before
+    file.write("two\nthree\n")
+    assert path.read_text() == "one\ntwo\nthree\n"
+    assert file.mark() == {"size": 14, "crc": crc32(b"one\ntwo\nthree\n")}
+
+
+def refuse(*args):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_folder_that_was_gone_for_a_while_has_a_new_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    file = opened(tmp_path / "a" / "log", "one\n")
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match=r"no such file.* Make the folder '.*a' first"):
+        file.write("two\n")
+    (tmp_path / "a").mkdir()
+    file.write("two\n")
+    assert (tmp_path / "a" / "log").read_text() == "two\n"
 
 
 def test_another_working_folder_changes_nothing(tmp_path, monkeypatch):
@@ -164,13 +211,13 @@ def test_an_object_that_has_not_opened_the_file_leaves_it_alone(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["one\n"]
 
 
-def test_what_is_marked_has_reached_the_disk_and_only_once(tmp_path, monkeypatch):
+def test_what_was_written_is_synced_only_once(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr("os.fsync", synced.append)
     file = opened(tmp_path / "log", "one\n", "two\n")
     assert synced == []
-    file.mark()
-    file.mark()
+    file.sync()
+    file.sync()
     assert len(synced) == 1
 
     def fails(descriptor):
@@ -179,7 +226,7 @@ def test_what_is_marked_has_reached_the_disk_and_only_once(tmp_path, monkeypatch
     monkeypatch.setattr("os.fsync", fails)
     file.write("three\n")
     with pytest.raises(OSError, match=r"Demo cannot write '.*log': input/output error"):
-        file.mark()
+        file.sync()
 
 
 def test_what_cannot_be_cut_is_told(tmp_path, monkeypatch):

@@ -185,3 +185,14 @@ def test_a_tap_holds_what_its_state_says_and_nothing_else():
         one.append("loss", 1, 0.25)
     assert again.take() == tap.take() == [{"batch": 0, "loss": 0.5}, {"batch": 1, "loss": 0.25}]
     assert first_difference(state, kept(again)) is not None
+
+
+def test_what_was_taken_is_put_back_before_what_came_since():
+    tap = Tap()
+    tap.extend("loss", [0, 1], [0.5, 0.25])
+    taken = tap.take()
+    tap.append("loss", 2, 0.125)
+    tap.put_back(taken)
+    assert tap.take() == [{"batch": b, "loss": 0.5 / 2**b} for b in range(3)]
+    tap.put_back([])
+    assert tap.take() == []

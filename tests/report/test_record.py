@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -71,8 +72,8 @@ def test_the_last_line_of_a_run_that_goes_on_may_be_half_written(tmp_path):
     log.write_text('{"kind": "row", "epoch": 0}\n{"kind": "row", "epo')
     assert RunRecord.read(tmp_path).rows == [{"epoch": 0}]
     log.write_text('{"ki\n{"kind": "row", "epoch": 0}\n')  # the control: any other line
-    with pytest.raises(ValueError, match="line 1, is damaged"):
-        RunRecord.read(tmp_path)
+    with pytest.warns(UserWarning, match="1 line of the history left out: .*line 1, is damaged"):
+        assert RunRecord.read(tmp_path).rows == [{"epoch": 0}]
 
 
 def test_titles_of_paths(tmp_path):
@@ -105,8 +106,8 @@ def test_files_have_a_largest_size(tmp_path, monkeypatch):
         RunRecord.read(tmp_path / "x")
     monkeypatch.undo()
     monkeypatch.setattr("lehr.report.evaluation._LARGEST", 10)
-    with pytest.raises(ValueError, match=r"evaluation\.json cannot be read: it holds more than 10"):
-        RunRecord.read(tmp_path / "x")
+    with pytest.warns(UserWarning, match=r"evaluation\.json cannot be read: it holds more than 10"):
+        assert RunRecord.read(tmp_path / "x").evaluation is None
 
 
 @pytest.mark.parametrize(
@@ -154,5 +155,29 @@ def test_files_have_a_largest_size(tmp_path, monkeypatch):
 def test_damaged_files_are_named(tmp_path, name, content, told):
     kept(tmp_path / "x", epochs=1)
     (tmp_path / "x" / name).write_text(content)
-    with pytest.raises(ValueError, match=told):
-        RunRecord.read(tmp_path / "x")
+    if name == "config.json":
+        with pytest.raises(ValueError, match=told):
+            RunRecord.read(tmp_path / "x")
+    else:
+        with pytest.warns(UserWarning, match=rf"left out: .*{told}") as caught:
+            record = RunRecord.read(tmp_path / "x")
+        assert len(caught) == 1
+        assert record.status == "finished"
+        assert record.weights is not None
+        assert (record.evaluation is None) == (name == "evaluation.json")
+        assert (record.environment == {}) == (name == "environment.json")
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "environment.json", "history.jsonl"])
+def test_what_may_not_be_read_is_left_out(tmp_path, monkeypatch, name):
+    kept(tmp_path / "x", epochs=1)
+    real = Path.open
+
+    def refuse(self, *args, **kwargs):
+        if self.name == name:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.warns(UserWarning, match=rf"is left out: .*denied.*{name}"):
+        assert RunRecord.read(tmp_path / "x").weights is not None

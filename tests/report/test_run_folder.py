@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from itertools import count
 
 import matplotlib
 import pytest
@@ -14,8 +15,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lehr import Callback, Learner
+from lehr.base import files
 from lehr.callbacks import Checkpoint, CSVLog, ParamScheduler
-from lehr.report import RunFolder, RunRecord, write_report
+from lehr.report import RunFolder, RunRecord, run_folder, write_report
 from lehr.report.run_folder import environment
 from lehr.schedules import one_cycle, sched_lin
 from lehr.testing import tiny_learner
@@ -385,7 +387,10 @@ def test_what_cannot_be_kept_is_an_error_once_the_rest_is_written(tmp_path, monk
     kept = {"history.jsonl", "history.csv", "loss.png", "evaluation.json", "report.html"}
     assert kept <= files
     assert "model.safetensors" not in files
-    assert read(folder)["status"] == "finished"
+    assert read(folder)["status"] == "failed"
+    assert read(folder)["error"] == "the weights could not be written: OSError: no space left"
+    page = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert "the weights could not be written" in page
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt()])
@@ -401,10 +406,15 @@ def test_what_cannot_be_kept_hides_no_error_of_the_training(tmp_path, monkeypatc
 def test_a_log_that_cannot_be_written_is_the_error_and_the_rest_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(CSVLog, "write_rows", full)
     folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
-    with pytest.raises(OSError, match="no space left"), folder.keep(learn, {}):
+    with (
+        pytest.warns(UserWarning, match=r"no space left The fit goes on") as caught,
+        pytest.raises(OSError, match="no space left"),
+        folder.keep(learn, {}),
+    ):
         learn.fit(2)
+    assert len(caught) == 1
     assert read(folder)["status"] == "failed"
-    assert [line["kind"] for line in history(folder)] == ["meta", *["step"] * 4, "row"]
+    assert [line["kind"] for line in history(folder)] == ["meta", *[*["step"] * 4, "row"] * 2]
     assert (folder.path / "model.safetensors").is_file()
 
 
@@ -499,3 +509,114 @@ def test_a_failure_leaves_no_evaluation_of_an_earlier_stop(tmp_path):
 def test_a_program_that_is_told_to_exit_is_interrupted(tmp_path):
     folder, _ = begun(tmp_path, SystemExit(143))
     assert read(folder)["status"] == "interrupted"
+
+
+# Ctrl-C while the folder is written -------------------------------------------------------------
+
+EVERYTHING = {"config.json", "environment.json", "history.jsonl", "history.csv", "lr.png"}
+EVERYTHING |= {"model.safetensors", "loss.png", "evaluation.json", "evaluation.safetensors"}
+EVERYTHING |= {"report.html"}
+WRITERS = {RunFolder.keep.__wrapped__.__code__, RunFolder._finish.__code__}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Plots and report without their contents, which take half a second."""
+
+    def plots(self, run):
+        for name in run.history.series:
+            (self.path / f"{name}.png").touch()
+
+    monkeypatch.setattr(RunFolder, "_write_plots", plots)
+    monkeypatch.setattr(run_folder, "write_report", lambda path, _: (path / "report.html").touch())
+
+
+def kept_with_ctrl_c(folder, line, presses):
+    """Keep a training; before the line of that number in what writes the folder, press Ctrl-C.
+
+    Returns whether there is such a line.
+    """
+    learn, passed = tiny_learner(), 0
+
+    def trace(frame, event, argument):
+        nonlocal passed
+        if frame.f_code not in WRITERS:
+            return None
+        if event == "line":
+            passed += 1
+            if line <= passed < line + presses:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    try:
+        with folder.keep(learn, {}):
+            learn.fit(1)
+            sys.settrace(trace)
+    except KeyboardInterrupt:
+        assert passed >= line
+    else:
+        assert passed < line
+    finally:
+        sys.settrace(before)
+    return passed >= line
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_at_any_line_leaves_no_folder_that_says_more_than_it_has(tmp_path, quick, presses):
+    statuses = []
+    for line in count(1):
+        folder = RunFolder.create(tmp_path / str(line))
+        if not kept_with_ctrl_c(folder, line, presses):
+            break
+        statuses.append(read(folder)["status"])
+        files = {path.name for path in folder.path.iterdir()}
+        if statuses[-1] == "finished":
+            assert files == EVERYTHING, line
+        if statuses[-1] != "running":
+            assert load_file(folder.path / "model.safetensors").keys(), line
+        assert not [name for name in files if name.endswith(".part")]
+    assert len(statuses) > 15
+    assert statuses.count("finished") > 10 - 7 * (presses - 1)  # the control: both things happen
+    assert "interrupted" in statuses
+
+
+def test_a_sigterm_waits_until_everything_is_written(tmp_path, quick, monkeypatch):
+    def end(learn):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(run_folder, "evaluate", end)
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(SystemExit) as caught, folder.keep(learn, {}):
+        learn.fit(1)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert read(folder)["status"] == "finished"
+    assert (folder.path / "report.html").is_file()
+
+
+def test_parts_of_files_that_a_killed_process_left_are_swept(tmp_path, quick):
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    part = folder.path / f".loss.png.{'0' * 16}.part"
+    part.touch()
+    os.utime(part, (0, 0))
+    with folder.keep(learn, {}):
+        assert not part.exists()
+        learn.fit(1)
+
+
+def test_a_plot_that_the_disk_does_not_take_leaves_nothing(tmp_path, monkeypatch):
+    real = files.write_file
+
+    def full(path, data):
+        if "png" in path.name:
+            path.write_bytes(data[:9])
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(files, "write_file", full)
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.warns(UserWarning, match="^the plots could not be written: .*No space left"):
+        with folder.keep(learn, {}):
+            learn.fit(1)
+    assert not [path for path in folder.path.iterdir() if "png" in path.name]
+    assert (folder.path / "report.html").is_file()

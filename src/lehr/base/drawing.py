@@ -1,8 +1,15 @@
 """Figures that behave: drawn into the caller's axes if there are some, shown once in a notebook."""
 
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from lehr.base.files import save_file
 from lehr.base.notebook import in_notebook
+
+_LARGEST, _SMALLEST = 1e100, 1e-100  # beyond them, the arithmetic of axes breaks down
 
 
 def axes(ax: Any = None, *, size: tuple[float, float] = (6, 3.5)) -> Any:
@@ -42,3 +49,42 @@ def panels(count: int, *, size: tuple[float, float]) -> list[Any]:
     if in_notebook():
         plt.close(figure)
     return list(grid[0])
+
+
+def drawable(values: Iterable[float]) -> list[float]:
+    """Numbers that any axis can show: a gap for what is infinite, or too large to be drawn.
+
+    What is beyond 1e100 becomes nan, what is closer to 0 than 1e-100 becomes 0.
+
+    Example:
+        >>> drawable([0.5, float("inf"), 1e200, 1e-320, -2])
+        [0.5, nan, nan, 0.0, -2.0]
+    """
+    return [_drawable(float(value)) for value in values]
+
+
+def _drawable(value: float) -> float:
+    size = abs(value)
+    if not size <= _LARGEST:
+        return math.nan
+    return value if size >= _SMALLEST else 0.0
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a matplotlib figure to a file, whole or not at all; the ending decides the format.
+
+    Raises:
+        ValueError: matplotlib knows no such format.
+        OSError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "plot.svg")
+        ...     save_figure(axes().figure, path)
+        ...     "</svg>" in path.read_text(encoding="utf-8")
+        True
+    """
+    file = io.BytesIO()
+    figure.savefig(file, format=path.suffix[1:].lower() or None)
+    save_file(path, file.getvalue())

@@ -5,8 +5,12 @@ Every call to the operating system that changes something on disk is one of the 
 
 import errno
 import os
+import re
+import secrets
 import stat
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 try:
@@ -15,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # some network file systems
+_PART, _STALE = ".part", 300.0  # seconds
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would write two bytes for each line feed
 
 
@@ -93,15 +98,69 @@ def replace_file(path: Path, data: bytes) -> None:
         ...     path.read_bytes()
         b'two'
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)  # left by a process of that number that was killed
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PART}")  # nobody else's
     try:
         write_file(part, data)
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename = str(path)  # the name that somebody knows
         raise
     sync_folder(path.parent)
+
+
+def save_file(path: Path, data: bytes) -> None:
+    """Write to a path that the user named, whole: as `replace_file`, but where the path leads.
+
+    A link is followed, and what is no file, such as ``/dev/stdout``, is written to as it is.
+
+    Raises:
+        FileNotFoundError: there is no folder to write it into.
+        OSError: it cannot be written; an old file is untouched.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     real, link = Path(folder, "real"), Path(folder, "link")
+        ...     link.symlink_to(real)
+        ...     save_file(link, b"one")
+        ...     real.read_bytes(), link.is_symlink()
+        (b'one', True)
+    """
+    target = path.resolve()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path} cannot be written: there is no folder {path.parent}. Make it first."
+        )
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)
+    else:
+        replace_file(target, data)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what `replace_file` had begun in processes that were killed, once it is old enough.
+
+    What has not changed for five minutes is no longer being written. Nothing is followed, and what
+    cannot be deleted stays.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     part = Path(folder, ".a.0123456789abcdef.part")
+        ...     write_file(part, b"")
+        ...     os.utime(part, (0, 0))
+        ...     sweep(Path(folder))
+        ...     part.exists()
+        False
+    """
+    for part in folder.glob(f".*{_PART}"):
+        with suppress(OSError):
+            found = part.lstat()
+            ours = re.fullmatch(r"\..+\.[0-9a-f]{16}\.part", part.name)
+            if ours and stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > _STALE:
+                part.unlink()
 
 
 def make_folder(path: Path) -> None:

@@ -30,6 +30,30 @@ def columns(row: Row) -> list[str]:
     return [*first, *rest, *(name for name in ("seconds",) if name in row)]
 
 
+def fitting(names: Sequence[str], width: int) -> list[str]:
+    """The columns that a line of ``width`` characters has room for, the most telling ones kept.
+
+    The epoch stays whatever the width. Then come the validation loss, the metrics in their order,
+    the training loss and the time, each if there is room.
+
+    Args:
+        names: columns of a table.
+        width: of a line.
+
+    Example:
+        >>> names = ["epoch", "train_loss", "valid_loss", "accuracy", "seconds"]
+        >>> fitting(names, 80) == names, fitting(names, 40)
+        (True, ['epoch', 'valid_loss', 'accuracy'])
+    """
+    last = [name for name in ("train_loss", "seconds") if name in names]
+    kept = names[:1]
+    for name in [*(name for name in names[1:] if name not in last), *last]:
+        wider = [one for one in names if one in (*kept, name)]
+        if len(_line(wider, dict.fromkeys(wider, ""))) <= width:
+            kept = wider
+    return list(kept)
+
+
 def cell(name: str, value: Any) -> str:
     """One value as text: time as minutes and seconds, a missing value as a dash.
 

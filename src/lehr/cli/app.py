@@ -1,5 +1,6 @@
 """The program itself: how it starts, and how it says what went wrong."""
 
+import logging
 import sys
 import warnings
 from collections.abc import Generator
@@ -11,6 +12,7 @@ from typer import Option
 from typer.core import TyperGroup
 
 from lehr import __version__
+from lehr.base.output import OutputError, plain_output
 
 USAGE, FAILURE = 2, 1
 """Exit codes: what was typed cannot be used; what was asked for could not be done."""
@@ -21,13 +23,19 @@ class Group(TyperGroup):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command that the arguments ask for, then leave with its exit code."""
-        try:
-            code = super().main(*args, **{**kwargs, "standalone_mode": False})
-        except Exception as error:
-            if not (message := getattr(error, "format_message", None)):  # typer's usage errors
-                raise
-            code = _say_error(message(), code=USAGE)
-        sys.exit(code if isinstance(code, int) else 0)
+        # matplotlib finds a folder by itself where HOME is not to be written to; no need to hear it
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        with plain_output():
+            try:
+                code = super().main(*args, **{**kwargs, "standalone_mode": False})
+                sys.stdout.flush()
+            except OutputError as error:  # elsewhere than in a command: help, or the end
+                code = _say_error(str(error), code=FAILURE)
+            except Exception as error:
+                if not (message := getattr(error, "format_message", None)):  # typer's usage errors
+                    raise
+                code = _say_error(message(), code=USAGE)
+            sys.exit(code if isinstance(code, int) else 0)
 
 
 app = typer.Typer(cls=Group, pretty_exceptions_show_locals=False)
@@ -61,7 +69,7 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
         with warnings.catch_warnings():
             warnings.showwarning = _say_warning
             yield
-    except (typer.Exit, BrokenPipeError):  # a reader such as head that has enough is no mistake
+    except (typer.Exit, BrokenPipeError, OutputError):  # `Group` says what there is to say
         raise
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from lehr.base.drawing import save_figure
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.chart import chart
@@ -83,6 +84,7 @@ def schedule(
     """Draw a schedule over the share of the fit that is done."""
     with errors(debug, code=USAGE):
         curve = parse_schedule(text, peak=1.0)
+    with errors(debug, code=FAILURE):
         save_picture(curve.plot, out)
         if steps is None:
             at = [i / 400 for i in range(401)]
@@ -136,5 +138,5 @@ def save_picture(plot: Callable[[Any], Any], out: Path | None, *, panels: int = 
         figure = Figure(figsize=(7 if panels == 1 else 11, 4), dpi=150, layout="constrained")
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
         plot(axes[0] if panels == 1 else axes)
-        figure.savefig(out)
+        save_figure(figure, out)
         typer.echo(f"picture: {out}")

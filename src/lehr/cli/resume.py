@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.fitting import carry_out, checkpoints_of, has_checkpoints, resume_command
@@ -39,7 +40,7 @@ def resume(
     with errors(debug, code=USAGE):
         check_device(device)
         check_interval(checkpoint_every or "never")
-    with errors(debug, code=FAILURE):
+    with errors(debug, code=FAILURE), forgiving_output("The training"):
         config = read_config(run)
         settings = stored_settings(run, config)
         longer = _is_longer(run, config, epochs)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.data_sum import data_sum
@@ -45,7 +46,7 @@ def train(
     """Train a model on DATA, with settings that suit it, and keep the results in a run folder."""
     with errors(debug, code=USAGE):
         settings = prepare(context.params)
-    with errors(debug, code=FAILURE):
+    with errors(debug, code=FAILURE), forgiving_output("The training"):
         if out is not None:
             RunFolder.refuse_existing(out)
         if (found := data_sum(settings["data"])) is not None:

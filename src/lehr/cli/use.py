@@ -1,9 +1,9 @@
 """Commands that use what was trained: ``evaluate`` and ``predict``."""
 
 import csv
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -13,6 +13,8 @@ from torch import Tensor
 from typer import Argument, Option
 
 from lehr import DataBunch, data
+from lehr.base.files import save_file
+from lehr.base.output import Output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, Debug, app, errors
 from lehr.cli.recipes import kind_of
@@ -94,15 +96,19 @@ def predict(
 ) -> None:
     """Print a CSV with what a trained model makes of new files, prepared as in its training."""
     with errors(debug, code=FAILURE):
+        if out is not None and not out.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {out.parent}. Make it first.")
         trained = open_trained(run, model, device)
         rows = _predictions(trained, list(_expanded(files)), batch_size or 64)
         if (first := next(rows, None)) is None:
             raise ValueError("the files hold no items. Give files with something to predict.")
-        target = nullcontext(sys.stdout) if out is None else out.open("w", newline="")
-        with target as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_head(trained, len(first) - 1))
-            writer.writerows(chain([first], rows))
+        table = chain([_head(trained, len(first) - 1), first], rows)
+        if out is None:
+            csv.writer(Output(sys.stdout, exact=True), lineterminator="\n").writerows(table)
+        else:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows(table)
+            save_file(out, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _split(text: str | None) -> Split | None:

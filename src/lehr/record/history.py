@@ -1,6 +1,7 @@
 """The record of a run: a row for every report, a bounded column for every number logged by step."""
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lehr.base import table
+from lehr.base.files import save_file
 from lehr.errors import did_you_mean
 from lehr.record.means import Mean
 from lehr.record.series import Number, Series, Tap, by_batch
@@ -179,10 +181,10 @@ class History:
         return {"meta": dict(self.meta), "rows": self.rows, "series": series}
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Everything as JSON text; written to ``path`` if one is given. nan becomes null."""
+        """Everything as JSON text; written to ``path`` if one is given, whole. nan becomes null."""
         text = json.dumps(_finite(self.to_dict()), indent=1)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            save_file(Path(path), f"{text}\n".encode())
         return text
 
     def to_jsonl(self, path: str | Path) -> None:
@@ -190,15 +192,16 @@ class History:
         lines = [("meta", self.meta), *(("row", row) for row in self.rows)]
         lines += [("step", step) for step in self.steps()]
         text = "".join(json_line(kind, values) for kind, values in lines)
-        Path(path).write_text(text, encoding="utf-8")
+        save_file(Path(path), text.encode())
 
     def to_csv(self, path: str | Path) -> None:
         """The rows as a table; a missing value is an empty cell."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            columns = list(dict.fromkeys(name for row in self._rows for name in row))
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        text = io.StringIO(newline="")
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        save_file(Path(path), text.getvalue().encode())
 
     def to_pandas(self) -> "pd.DataFrame":
         """The rows as a pandas table.

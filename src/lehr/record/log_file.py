@@ -1,7 +1,9 @@
 """A file that grows by whole lines and is never overwritten unasked."""
 
+import errno
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
@@ -34,7 +36,7 @@ class LogFile:
                 f'path must be the path of a file; got {path!r}. Write e.g. {owner}("runs/log").'
             )
         self.path, self.append, self.owner = Path(path), append, owner
-        self._open = self._own = self._unsynced = False
+        self._open = self._own = self._unsynced = self._torn = False
         self._mark = {"size": 0, "crc": 0}
 
     def open(self, *, resuming: bool = False) -> None:
@@ -87,12 +89,13 @@ class LogFile:
         return self.read_bytes().decode("utf-8")
 
     def write(self, text: str) -> None:
-        """Add whole lines; a last line that was left unfinished is ended first.
+        """Add whole lines, all or none; a last line that was left unfinished is ended first.
 
         Raises:
             OSError: the file cannot be written to any more.
         """
         try:
+            self._trim()
             with self._target.open("a+b") as file:
                 if file.tell():
                     file.seek(-1, os.SEEK_END)
@@ -100,9 +103,19 @@ class LogFile:
                 data = text.encode("utf-8")
                 file.write(data)
         except OSError as error:
+            self._torn = True
+            with suppress(OSError):
+                self._trim()
             raise self._failure(error) from error
         size, crc = self._mark["size"] + len(data), crc32(data, self._mark["crc"])
         self._mark, self._unsynced = {"size": size, "crc": crc}, True
+
+    def _trim(self) -> None:
+        """Let go of what the disk took of lines that it had no room for."""
+        if self._torn and self._target.exists():
+            if self._target.stat().st_size > self._mark["size"]:
+                os.truncate(self._target, self._mark["size"])
+            self._torn = False
 
     def replace(self, text: str) -> None:
         """Put ``text`` in the place of everything: at every moment the old or the new is there.
@@ -116,9 +129,14 @@ class LogFile:
         except OSError as error:
             raise self._failure(error) from error
         self._mark, self._unsynced = {"size": len(data), "crc": crc32(data)}, False
+        self._torn = False
 
     def mark(self) -> dict[str, int]:
-        """What has been written so far, for `cut`; so much of it has reached the disk.
+        """What has been written so far, for `cut`."""
+        return dict(self._mark)
+
+    def sync(self) -> None:
+        """See that what has been written so far has reached the disk.
 
         Raises:
             OSError: the disk does not take it.
@@ -130,7 +148,6 @@ class LogFile:
             except OSError as error:
                 raise self._failure(error) from error
         self._unsynced = False
-        return dict(self._mark)
 
     def cut(self, mark: Mapping[str, int]) -> None:
         """Let go of what was written after `mark` was called, be it by another process.
@@ -150,7 +167,7 @@ class LogFile:
                 os.truncate(self._target, mark["size"])
             except OSError as error:
                 raise self._failure(error) from error
-            self._unsynced = True
+            self._unsynced, self._torn = True, False
         self._mark = dict(mark)
 
     def require(self, holds: bool, what: str) -> None:
@@ -172,5 +189,7 @@ class LogFile:
             todo = f"Make the folder {str(folder)!r} first."
         elif isinstance(error, PermissionError):
             todo = "Give a path that may be written to."
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            todo = "Make room on the disk."
         why = (error.strerror or str(error)).lower()
         return type(error)(f"{self.owner} cannot write {str(self.path)!r}: {why}. {todo}")

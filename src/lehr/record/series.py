@@ -195,6 +195,21 @@ class Tap:
                 rest.extend(*zip(*points[end:], strict=True))
         return by_batch(taken)
 
+    def put_back(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Hold again what was taken last, before everything that came since.
+
+        Example:
+            >>> tap = Tap()
+            >>> tap.append("loss", 0, 0.5)
+            >>> tap.put_back(tap.take())
+            >>> tap.take()
+            [{'batch': 0, 'loss': 0.5}]
+        """
+        for step in [*steps, *self.take()]:
+            for name, value in step.items():
+                if name != "batch":
+                    self.append(name, step["batch"], value)
+
     def state_dict(self) -> dict[str, Any]:
         """What is held, by name of the series."""
         return {name: series.state_dict() for name, series in self._series.items()}

@@ -108,7 +108,7 @@ def compare(a: RunRecord | str | Path, b: RunRecord | str | Path) -> Comparison:
 
     Raises:
         FileNotFoundError: there is no run folder.
-        ValueError: a file of one is damaged.
+        ValueError: the ``config.json`` of one is damaged.
 
     Example:
         >>> from lehr.report.record import Points

@@ -38,7 +38,7 @@ def write_comparison(a: str | Path, b: str | Path, path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: there is no such run folder, or no folder to write into.
-        ValueError: a file of one is damaged.
+        ValueError: the ``config.json`` of one is damaged.
 
     Example:
         >>> import tempfile

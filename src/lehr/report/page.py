@@ -1,6 +1,7 @@
 """``report.html``: one run, on one page, in one file."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,20 +19,21 @@ from lehr.report.resumes import longer_commands, resumes
 from lehr.report.words import best, date, duration, flat, setting
 
 
-def write_report(path: str | Path) -> Path:
+def write_report(path: str | Path, config: dict[str, Any] | None = None) -> Path:
     """Write ``report.html`` into a run folder: a page that needs no network and no other file.
 
     It shows what there is, also of a training that failed at once or still runs.
 
     Args:
         path: the run folder.
+        config: in the place of what ``config.json`` says, which is still to be written.
 
     Returns:
         The path of the page.
 
     Raises:
         FileNotFoundError: there is no run folder.
-        ValueError: one of its files is damaged.
+        ValueError: ``config.json`` is damaged; what else is damaged is left out, with a warning.
 
     Example:
         >>> import tempfile
@@ -41,6 +43,7 @@ def write_report(path: str | Path) -> Path:
         'report.html'
     """
     record = RunRecord.read(path)
+    record = record if config is None else replace(record, config=config)
     target = record.path / "report.html"
     write_page(target, report(record))
     return target

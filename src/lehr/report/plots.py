@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 
 from markupsafe import Markup
 
+from lehr.base.drawing import drawable
 from lehr.report.render import part
 
 # Colours that stand for the page's own; the page has a light and a dark set of them.
@@ -144,7 +145,7 @@ def _draw(ax: Any, line: Line) -> None:
 
 
 def _clean(line: Line) -> Line:
-    x, y = thin(line.x, [v if math.isfinite(v) else math.nan for v in line.y])
+    x, y = thin(line.x, drawable(line.y))
     return Line(line.label, x, y, line.color, line.kind, dashed=line.dashed)
 
 

@@ -1,8 +1,10 @@
 """A run folder, read back."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast, final
+from typing import Any, NamedTuple, TypeVar, cast, final
 
 from lehr.base import strict_json
 from lehr.base.stored import Finite, Form, Index, read
@@ -11,6 +13,7 @@ from lehr.report.evaluation import Evaluation
 PLAIN_COLUMNS = ("kind", "epoch", "step", "train_loss", "valid_loss", "seconds")
 """Columns of a row that are no metrics."""
 
+_T = TypeVar("_T")
 _LARGEST = 1 << 28  # bytes of JSON: the preparation of a million features, and then some
 _LARGEST_NUMBER = 1e308
 
@@ -46,9 +49,12 @@ class RunRecord:
     def read(cls, path: str | Path) -> "RunRecord":
         """Read a run folder, also one whose training still runs or failed at once.
 
+        What is damaged or cannot be read besides ``config.json`` is left out, with a warning.
+
         Raises:
             FileNotFoundError: there is no such folder, or it is no run folder.
-            ValueError: one of its files is damaged.
+            ValueError: ``config.json`` is damaged.
+            OSError: it cannot be read.
 
         Example:
             >>> import tempfile
@@ -68,7 +74,7 @@ class RunRecord:
             environment=read_environment(path),
             rows=rows,
             series=series,
-            evaluation=Evaluation.load(path) if (path / "evaluation.json").is_file() else None,
+            evaluation=_or_without("the evaluation", lambda: _evaluation(path), None),
             weights=weights if weights.is_file() else None,
         )
 
@@ -140,15 +146,27 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def read_environment(path: str | Path) -> dict[str, Any]:
     """The versions and hardware that the training of a run folder began on; empty if unknown.
 
-    Raises:
-        ValueError: the file is damaged.
+    A file that is damaged or cannot be read is warned about.
 
     Example:
         >>> read_environment("absent")
         {}
     """
     file = Path(path) / "environment.json"
-    return _object(file) if file.is_file() else {}
+    return _or_without("the environment", lambda: _object(file) if file.is_file() else {}, {})
+
+
+def _evaluation(path: Path) -> Evaluation | None:
+    return Evaluation.load(path) if (path / "evaluation.json").is_file() else None
+
+
+def _or_without(what: str, read: Callable[[], _T], otherwise: _T) -> _T:
+    """What can be read; what cannot must not keep anybody from the rest."""
+    try:
+        return read()
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{what} is left out: {error}", stacklevel=3)
+        return otherwise
 
 
 def _is_number(value: object) -> bool:
@@ -174,16 +192,23 @@ def _damaged(where: str, error: ValueError) -> ValueError:
 def _history(path: Path, *, goes_on: bool) -> tuple[list[dict[str, Any]], dict[str, Points]]:
     rows: list[dict[str, Any]] = []
     series: dict[str, Points] = {}
-    if not path.is_file():
-        return rows, series
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if goes_on and not line.endswith(b"\n"):
-                break  # half written
-            try:
-                _add(rows, series, strict_json.parse(line))
-            except ValueError as error:
-                raise _damaged(f"{path}, line {number},", error) from error
+    damaged: list[ValueError] = []
+
+    def read() -> None:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if goes_on and not line.endswith(b"\n"):
+                    break  # half written
+                try:
+                    _add(rows, series, strict_json.parse(line))
+                except ValueError as error:
+                    damaged.append(_damaged(f"{path}, line {number},", error))
+
+    if path.is_file():
+        _or_without("the history", read, None)
+    if damaged:
+        lines = f"{len(damaged):,} line{'s' * (len(damaged) > 1)}"
+        warnings.warn(f"{lines} of the history left out: {damaged[0]}", stacklevel=3)
     return rows, series
 
 

@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from lehr.base import strict_json
-from lehr.base.files import replace_file
+from lehr.base.drawing import drawable, save_figure
+from lehr.base.files import replace_file, sweep
+from lehr.base.signals import interruptible
 from lehr.callbacks import CSVLog, JSONLLog
 from lehr.errors import add_note
 from lehr.learner import Learner
@@ -36,7 +38,8 @@ class RunFolder:
     """Writes what a training was, what it did and what it made.
 
     - ``config.json``: the settings, and how it ended: ``finished``, ``interrupted`` or ``failed``
-      with the error's text (``running`` if the process was killed).
+      with the error's text (``running`` if the process was killed). It says ``finished`` once
+      everything else is there.
     - ``environment.json``: versions and hardware.
     - ``history.jsonl`` (everything, by batch) and ``history.csv`` (a row for each epoch), written
       with every finished row, so that a process that is killed leaves what it had until then.
@@ -124,7 +127,8 @@ class RunFolder:
         The history goes to disk with every finished row: two logs are attached to ``learn`` inside
         the scope. Afterwards everything is written by itself, so that what goes wrong with one file
         loses no other, and hides no error of the training; plots, evaluation and report are only
-        warned about.
+        warned about. Weights come first, the status last. Ctrl-C and SIGTERM wait for all that; the
+        second one ends it at once, and the status is ``interrupted``.
 
         Args:
             learn: whose training it is.
@@ -134,7 +138,8 @@ class RunFolder:
 
         Raises:
             Exception: the training's own; else whatever kept config, history or weights from being
-                written, once the rest is.
+                written, once the rest is; the status is then ``failed``.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, as in `Learner.fit`.
         """
         before, config, now = learn.run, _config(learn, settings), environment(learn.model)
         earlier = read_config(self.path) if resumed else None
@@ -143,6 +148,7 @@ class RunFolder:
         else:
             config |= going_on(earlier, config, read_environment(self.path), now)
         self._write("config.json", config)
+        sweep(self.path)
         logs = JSONLLog(self.path / _JSONL, append=True), CSVLog(self.path / _CSV, append=True)
         learn.callbacks.extend(logs)
         try:
@@ -156,36 +162,46 @@ class RunFolder:
             config.update(status="failed", error="\n".join(lines))
             raise
         finally:
-            learn.callbacks[:] = [
-                cb for cb in learn.callbacks if all(cb is not log for log in logs)
-            ]
-            run = None if learn.run is before else learn.run
-            if earlier is not None and (run is None or run.resuming):
-                self._write("config.json", earlier)
-            else:
-                config.update(ended=_now(), stop_reason=run and run.stop_reason)
-                self._finish(learn, run, config, logs)
+            with interruptible(_later):
+                learn.callbacks[:] = [
+                    cb for cb in learn.callbacks if all(cb is not log for log in logs)
+                ]
+                run = None if learn.run is before else learn.run
+                if earlier is not None and (run is None or run.resuming):
+                    self._write("config.json", earlier)
+                else:
+                    config.update(ended=_now(), stop_reason=run and run.stop_reason)
+                    self._finish(learn, run, config, logs)
 
     def _finish(
         self,
         learn: Learner,
         run: Run | None,
-        config: Mapping[str, Any],
+        config: dict[str, Any],
         logs: Iterable[JSONLLog | CSVLog],
     ) -> None:
-        """Write everything, each by itself, what cannot be made again first."""
+        """Write everything, each by itself: what cannot be made again first, the status last."""
         status = config["status"]
         lost, harmless = _Attempts(), _Attempts()
-        lost("config.json", lambda: self._write("config.json", config))
-        if run is not None:
-            lost("the history", lambda: _end_history(run, logs))
         lost("the weights", lambda: self._write_weights(learn.model))
         if run is not None:
-            harmless("the plots", lambda: self._write_plots(run))
-        harmless("the evaluation", lambda: Evaluation.remove(self.path))  # of an earlier stop
-        if run is not None and status != "failed":
-            harmless("the evaluation", lambda: self._write_evaluation(learn))
-        harmless("report.html", lambda: write_report(self.path))
+            lost("the history", lambda: _end_history(run, logs))
+        if lost.problems and status == "finished":
+            config.update(status="failed", error="; ".join(lost.problems))
+        try:
+            if run is not None:
+                harmless("the plots", lambda: self._write_plots(run))
+            harmless("the evaluation", lambda: Evaluation.remove(self.path))  # of an earlier stop
+            if run is not None and status != "failed":
+                harmless("the evaluation", lambda: self._write_evaluation(learn))
+            harmless("report.html", lambda: write_report(self.path, _as_json(config)))
+        except BaseException:  # somebody insists
+            if status == "finished":
+                config["status"] = "interrupted"
+            self._write("config.json", config)
+            raise
+        lost("config.json", lambda: self._write("config.json", config))
+        sweep(self.path)
         raised = lost.errors[0] if lost.errors and status == "finished" else None
         if problems := [*lost.problems, *harmless.problems]:
             told = f"{'; '.join(problems)}. Everything else is in {self.path}."
@@ -201,7 +217,7 @@ class RunFolder:
             evaluation.save(self.path)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        replace_file(self.path / name, strict_json.dump(written(content), indent=2) + b"\n")
+        replace_file(self.path / name, _text(content))
 
     def _write_weights(self, model: nn.Module) -> None:
         save_weights(model, self.path / "model.safetensors")
@@ -215,14 +231,14 @@ class RunFolder:
             if name == "loss":
                 run.recorder.plot_loss(ax)
                 ax.lines[0].set_alpha(0.6)
-                if spans_orders(run.history[name]):
+                if spans_orders(drawable(run.history[name])):
                     ax.set(yscale="log", ylabel="loss, logarithmic")
             else:
                 run.recorder.plot(name, ax)
                 ax.set_ylabel(name.replace("$", r"\$"))  # else it is read as a formula
             ax.grid(alpha=0.3)
             ax.spines[["top", "right"]].set_visible(False)
-            figure.savefig(self.path / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png")
+            save_figure(figure, self.path / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png")
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -269,6 +285,19 @@ def _end_history(run: Run, logs: Iterable[JSONLLog | CSVLog]) -> None:
     for log in logs:
         if log.file.is_open and (rows := run.history.rows[log.written["rows"] :]):
             log.write_rows(run, rows)
+
+
+def _later(reason: str) -> None:
+    """What is asked for in the meantime waits until everything is written."""
+
+
+def _text(content: Mapping[str, Any]) -> bytes:
+    return strict_json.dump(written(content), indent=2) + b"\n"
+
+
+def _as_json(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What will be read back."""
+    return strict_json.parse(_text(content))
 
 
 def _preparation(data: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lehr import Callback, CancelFit, DataBunch, accuracy
+from lehr.base.output import Output
 from lehr.callbacks import Progress
 from lehr.callbacks.log import progress
 from lehr.testing import tiny_learner
@@ -158,16 +159,96 @@ def test_the_notebook_shows_words_as_they_are_and_runs_none(monkeypatch):
 
 
 def test_where_it_is_decides(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(isatty=lambda: True))
-    assert progress._where() == "terminal"
-    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(isatty=lambda: False))
-    assert progress._where() == "plain"
+    def where(tty):
+        return progress._where(Output(types.SimpleNamespace(isatty=lambda: tty)))
+
+    assert where(True) == "terminal"
+    assert where(False) == "plain"
     shell = types.SimpleNamespace(config={"IPKernelApp": {}})
     fake = types.SimpleNamespace(get_ipython=lambda: shell)
     monkeypatch.setitem(sys.modules, "IPython", fake)
-    assert progress._where() == "notebook"
+    assert where(False) == "notebook"
     shell.config = {}
-    assert progress._where() == "plain"
+    assert where(False) == "plain"
+
+
+class Full(io.StringIO):
+    """Takes so many lines, and then no more."""
+
+    def __init__(self, lines, error):
+        super().__init__()
+        self.lines, self.error = lines, error
+
+    def write(self, text):
+        if self.getvalue().count("\n") >= self.lines:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("stream", "why"),
+    [
+        (Full(3, OSError(28, "No space left on device")), "no space left on device"),
+        (Full(3, BrokenPipeError(32, "Broken pipe")), "broken pipe"),
+        (Full(3, ValueError("I/O operation on closed file")), "it is closed"),
+        (None, "it is closed"),
+    ],
+    ids=["full", "pipe", "closed", "none"],
+)
+@pytest.mark.parametrize("mode", ["auto", "terminal"])
+def test_output_that_is_lost_does_not_end_the_fit(monkeypatch, stream, why, mode):
+    if stream is not None:
+        stream = Full(stream.lines, stream.error)
+    monkeypatch.setattr(sys, "stdout", stream)
+    told = rf"^standard output could not be written to any more: {why}\. The fit went on without it"
+    with pytest.warns(UserWarning, match=told) as caught:
+        run = fit([Progress(mode)]).fit(3)
+    assert len(caught) == 1
+    assert len(run.history) == 3
+    assert stream is None or stream.getvalue().count("\n") == 3
+
+
+def test_an_error_is_not_hidden_by_output_that_is_lost(monkeypatch):
+    class Boom(Callback):
+        def after_step(self, run):
+            raise ZeroDivisionError("mine")
+
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        fit([Progress(), Boom()]).fit(1)
+
+
+@pytest.mark.parametrize("mode", ["plain", "terminal"])
+def test_letters_that_the_stream_has_none_for_are_replaced(monkeypatch, mode):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+
+    class End(Callback):
+        def after_batch(self, run):
+            run.stop("größer → genug")
+
+    fit([Progress(mode), End()]).fit(2)
+    shown = stream.buffer.getvalue().decode("ascii")
+    assert "stopped: grosser -> genug\n" in shown
+    assert sys.stdout is stream
+
+
+def test_ones_own_console_is_given_back_as_it_was():
+    console = Console(file=io.StringIO(), force_terminal=True, width=110)
+    file = console.file
+    fit([Progress("terminal", console=console)]).fit(1)
+    assert console.file is file
+    assert "train_loss" in file.getvalue()
+
+
+def test_a_narrow_terminal_leaves_columns_out(monkeypatch):
+    narrow = Console(file=io.StringIO(), force_terminal=True, width=40, color_system=None)
+    fit([Progress("terminal", console=narrow)]).fit(2)
+    assert "epoch  valid_loss    accuracy\n" in text(narrow)
+    assert "train_loss" not in text(narrow)
+    wide = terminal(monkeypatch)
+    fit([Progress("terminal", console=wide)]).fit(2)
+    assert "epoch  train_loss  valid_loss    accuracy        time" in text(wide)
 
 
 def test_an_unknown_mode_is_refused():

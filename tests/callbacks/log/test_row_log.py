@@ -1,12 +1,19 @@
 """Every finished row is handed to a file, once."""
 
+import errno
+import json
+import shutil
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from lehr import Callback
+from lehr.callbacks import CSVLog, JSONLLog
+from lehr.callbacks.log import jsonl_log
 from lehr.callbacks.log.row_log import RowLog
 from lehr.events import Phase
+from lehr.record import log_file
 from lehr.record.history import History
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture, restore
@@ -75,6 +82,7 @@ class Play:
         self.run = SimpleNamespace(
             history=History(), resuming=resuming, defer=self.undos.append, n_iter=0, training=True
         )
+        self.run.history.meta["seed"] = 0
         self.entries = {"history": self.run.history, "log": self.log}
         self.log.begin_fit(self.run)
 
@@ -135,3 +143,117 @@ def test_a_probe_leaves_no_lines(tmp_path):
     rows.file.path.unlink()
     with learn.probe():
         pass
+
+
+# A disk that is full --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A scope in which no file in a folder can be written."""
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    @contextmanager
+    def scope():
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.open", refuse)
+            patch.setattr(log_file, "replace_file", refuse)
+            patch.setattr("os.fsync", refuse)
+            yield
+
+    return scope
+
+
+KINDS = [Rows, CSVLog, JSONLLog]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_is_one_warning_and_nothing_is_missing_when_there_is_room(
+    tmp_path, kind, full_disk
+):
+    straight = Play(tmp_path / "straight", kind).play("0123")
+    log = Play(tmp_path / "log", kind).play("0")
+    before = (tmp_path / "log").read_bytes()
+    with full_disk(), pytest.warns(UserWarning, match=r"no space left.*The fit goes on") as told:
+        log.play("12")
+    assert len(told) == 1
+    assert (tmp_path / "log").read_bytes() == before
+    log.play("3")
+    assert (tmp_path / "log").read_bytes() == (tmp_path / "straight").read_bytes()
+    assert (tmp_path / "log").read_bytes() != before
+    assert straight.log.written == log.log.written
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_full_disk_did_not_take_is_written_after_a_resume(tmp_path, kind, full_disk):
+    Play(tmp_path / "straight", kind).play("0123")
+    first = Play(tmp_path / "log", kind).play("0")
+    with full_disk():
+        with pytest.warns(UserWarning, match="no space left"):
+            first.play("12")
+        snapshot = capture(first.entries)
+    assert (tmp_path / "log").read_bytes() != (tmp_path / "straight").read_bytes()
+    Play(tmp_path / "log", kind, resuming=True).resume(snapshot).play("3")
+    assert (tmp_path / "log").read_bytes() == (tmp_path / "straight").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fit_ends_well_whose_folder_is_gone(tmp_path, kind):
+    (tmp_path / "logs").mkdir()
+
+    class Remove(Callback):
+        def begin_epoch(self, run):
+            if run.epoch == 1:
+                shutil.rmtree(tmp_path / "logs")
+
+    learn = tiny_learner([kind(tmp_path / "logs" / "log"), Remove()])
+    with pytest.warns(UserWarning, match=r"Make the folder '.*logs' first\. The fit") as told:
+        run = learn.fit(3)
+    assert len(run.history) == 3
+    assert len(told) == 1
+
+
+def test_an_error_of_another_kind_is_still_one(tmp_path):
+    class Wrong(Rows):
+        def write_rows(self, run, rows):
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        tiny_learner([Wrong(tmp_path / "log")]).fit(1)
+
+
+def test_steps_that_could_not_be_written_come_with_the_next_row(tmp_path, full_disk, monkeypatch):
+    monkeypatch.setattr(jsonl_log, "_SECONDS", -1.0)  # at every batch
+    tries = []
+    monkeypatch.setattr(
+        JSONLLog, "_write_steps", counted(JSONLLog._write_steps, tries), raising=True
+    )
+
+    class Fill(Callback):
+        def around_fit(self, run):
+            self.stack = ExitStack()
+            return self.stack
+
+        def begin_batch(self, run):
+            if run.n_iter == 1 and run.training:
+                self.stack.enter_context(full_disk())
+
+        def after_train(self, run):
+            self.stack.close()
+            tries.append("room")
+
+    with pytest.warns(UserWarning, match="no space left"):
+        tiny_learner([JSONLLog(tmp_path / "log"), Fill()]).fit(1)
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert kinds == ["meta", "step", "step", "step", "step", "row"]
+    assert tries.index("room") <= 3  # it is not tried again with every batch
+
+
+def counted(function, tries):
+    def call(*args, **kwargs):
+        tries.append("write")
+        return function(*args, **kwargs)
+
+    return call

@@ -21,7 +21,8 @@ class CSVLog(RowLog, Callback):
     A row is on disk when the event that finished it is over, so a process that is killed leaves
     whole lines. A column that first appears later makes the file be rewritten with a wider header,
     in one move. Several fits with the same object go on in the same file, and so does a run that is
-    resumed. After an error the row of the epoch it came in is left out.
+    resumed. After an error the row of the epoch it came in is left out. A file that cannot be
+    written during the fit is treated as by `RowLog`.
 
     Args:
         path: of the file; its folder must exist.
@@ -75,7 +76,6 @@ class CSVLog(RowLog, Callback):
 
     def mark(self) -> dict[str, Any]:
         """What `cut` needs to know: a table that was widened since has other bytes."""
-        self.file.mark()
         return {"columns": self._columns, "records": self._records, "crc": self._crc}
 
     def cut(self, mark: Mapping[str, Any]) -> None:

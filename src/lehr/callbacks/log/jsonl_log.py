@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ class JSONLLog(RowLog, Callback):
     was logged by batch is there after 5 seconds, without gaps, however long the run. After an
     error, the batches up to it are written, too. Several fits with the same object go on in the
     same file, each with a meta line first; a run that is resumed goes on as if it had not stopped.
+    A file that cannot be written during the fit is treated as by `RowLog`.
 
     Args:
         path: of the file; its folder must exist.
@@ -62,7 +64,8 @@ class JSONLLog(RowLog, Callback):
         run.history.taps.append(self._tap)
         run.defer(partial(run.history.taps.remove, self._tap))
         self._wait(run)
-        run.defer(partial(self._write_steps, run, last=True))  # also after an error
+        write_rest = partial(self._write_steps, run, last=True)
+        run.defer(partial(self.attempt, write_rest))  # also after an error
 
     def begin(self, run: "Run") -> None:
         """See that the file can be gone on with; the meta data come with the first other line.
@@ -76,7 +79,9 @@ class JSONLLog(RowLog, Callback):
     def after_batch(self, run: "Run") -> None:
         """Write what was logged by the batches before, every 5 seconds."""
         if run.training and (monotonic() >= self._due or run.n_iter >= self._full):
-            self._write_steps(run, before=run.n_iter - 1)  # others may log in this one yet
+            others_may_log_in = run.n_iter - 1
+            if not self.attempt(partial(self._write_steps, run, before=others_may_log_in)):
+                self._due = self._full = inf  # again with the next row
 
     def mark(self) -> dict[str, Any]:
         """What `cut` needs to know: besides the file, what was logged and is not in it yet."""
@@ -105,15 +110,23 @@ class JSONLLog(RowLog, Callback):
         if not self._is_ready(run):
             return
         run.history.gather()
-        text = "".join(json_line("step", step) for step in self._tap.take(before)) + more
-        if self._meta_due and (text or last):
-            text, self._meta_due = json_line("meta", run.history.meta) + text, False
+        steps = self._tap.take(before)
+        text = "".join(json_line("step", step) for step in steps) + more
+        begins = self._meta_due and bool(text or last)
+        if begins:
+            text = json_line("meta", run.history.meta) + text
         if text:
-            self.file.write(text)
+            try:
+                self.file.write(text)
+            except OSError:
+                self._tap.put_back(steps)
+                raise
+        self._meta_due = self._meta_due and not begins
         self._wait(run)
 
     def _wait(self, run: "Run") -> None:
-        self._due, self._full = monotonic() + _SECONDS, run.n_iter + _MOST_BATCHES
+        self._due = monotonic() + _SECONDS
+        self._full: float = run.n_iter + _MOST_BATCHES
 
     def _check(self) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lehr.base import table
 from lehr.base.html import fill, lines
 from lehr.base.notebook import in_notebook
+from lehr.base.output import Output
 from lehr.callback import Callback
 from lehr.events import Phase
 
@@ -31,7 +32,9 @@ class Progress(Callback):
 
     In a terminal, finished rows are printed once and a bar with time left, items per second and
     loss is redrawn at most twice a second; in a notebook the table updates in place; elsewhere
-    there are plain lines. The loss is read from its device only when it is shown.
+    there are plain lines. The loss is read from its device only when it is shown. A character that
+    standard output has none for is replaced; if it cannot be written to, because it is closed or
+    full, the fit goes on in silence, and a warning at its end says so.
 
     Args:
         mode: ``"terminal"``, ``"notebook"`` or ``"plain"``; ``"auto"`` looks where it is.
@@ -70,13 +73,14 @@ class Progress(Callback):
     def around_fit(self, run: "Run") -> Generator[None]:
         """Open the view; it is closed however the fit ends."""
         self.shown, self._resumed = 0, getattr(run, "resuming", False)
+        out = Output(sys.stdout, forgiving=True)
         if run.epochs == 0:
-            self._view, self._next = _Plain(), float("inf")
+            self._view, self._next = _Plain(out), float("inf")
             yield
             return
-        mode = _where() if self.mode == "auto" else self.mode
-        made = {"terminal": partial(_Terminal, self.console), "notebook": _Notebook}
-        self._view = view = made.get(mode, _Plain)()
+        mode = _where(out) if self.mode == "auto" else self.mode
+        made = {"terminal": partial(_Terminal, console=self.console), "notebook": _Notebook}
+        self._view = view = made.get(mode, _Plain)(out)
         self._iter, self._begin = 0, perf_counter()
         self._next = self._begin + _REFRESH_SECONDS if view.live else float("inf")
         if self._resumed:
@@ -86,6 +90,7 @@ class Progress(Callback):
             yield
         finally:
             view.close()
+        view.out.tell_loss("The fit")
 
     def after_batch(self, run: "Run") -> None:
         """Redraw, at most twice a second."""
@@ -147,19 +152,20 @@ def _total(run: "Run") -> int | None:
     return None if run.num_batches is None else run.epochs * run.num_batches
 
 
-def _where() -> str:
+def _where(out: Output) -> str:
     if in_notebook():
         return "notebook"
-    return "terminal" if sys.stdout.isatty() else "plain"
+    return "terminal" if out.isatty() else "plain"
 
 
 class _Plain:
     """Lines on standard output."""
 
     live = False
+    width = sys.maxsize  # of the table, in characters
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
+    def __init__(self, out: Output) -> None:
+        self.out, self.names = out, list[str]()
 
     def open(self, plan: str, total: int | None) -> None:
         self.say(plan)
@@ -170,13 +176,13 @@ class _Plain:
 
     def row(self, row: table.Row) -> None:
         if not self.names:
-            self.names = table.columns(row)
+            self.names = table.fitting(table.columns(row), self.width)
             self.say(table.header(self.names))
         self.say(table.line(self.names, row))
 
     def say(self, text: str) -> None:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        self.out.write(f"{text}\n")
+        self.out.flush()
 
     def close(self) -> None: ...
 
@@ -186,18 +192,22 @@ class _Terminal(_Plain):
 
     live = True
 
-    def __init__(self, console: Any) -> None:
-        super().__init__()
+    def __init__(self, out: Any, console: Any) -> None:
         from rich import progress
         from rich.console import Console
 
+        console = console or Console(file=out)
+        self.own_file = console.file
+        super().__init__(out if console.file is out else Output(console.file, forgiving=True))
+        console.file = self.out
+        self.width = console.width
         self.bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
             progress.TaskProgressColumn(),
             progress.TimeRemainingColumn(),
             progress.TextColumn("{task.fields[status]}"),
-            console=console or Console(),
+            console=console,
             auto_refresh=False,
             transient=True,
         )
@@ -218,6 +228,7 @@ class _Terminal(_Plain):
 
     def close(self) -> None:
         self.bar.stop()
+        self.bar.console.file = self.own_file
 
 
 class _Notebook(_Plain):
@@ -225,8 +236,8 @@ class _Notebook(_Plain):
 
     live = True
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, out: Output) -> None:
+        super().__init__(out)
         self.rows: list[table.Row] = []
         self.lines: list[str] = []
 

@@ -1,6 +1,7 @@
 """Hands every finished row of the history to a file."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ class RowLog:
     What it has ``written`` is its state, which the callback declares. A run that goes on from it
     lets go of all lines that came later, and writes them anew; so each is there once, however often
     a run was resumed.
+
+    A file that cannot be written any more, on a full disk for example, does not end the fit: a
+    warning says so, and what is missing is handed over again with the next row. A run that is
+    resumed meanwhile writes it, too.
 
     Args:
         path: of the file; its folder must exist.
@@ -45,10 +50,11 @@ class RowLog:
 
     def __init__(self, path: str | Path, *, append: bool = False) -> None:
         self.file = LogFile(path, append=append, owner=type(self).__name__)
+        self._warned = False
 
     def begin_fit(self, run: "Run") -> None:
         """Open the file; a run that is resumed finds its own there."""
-        self._handed, self._to_begin = 0, True
+        self._handed, self._to_begin, self._warned = 0, True, False
         if not self._is_ready(run):
             self.file.open(resuming=True)
 
@@ -67,6 +73,7 @@ class RowLog:
     @property
     def written(self) -> dict[str, Any]:
         """How many rows were handed over, and what of the file was written."""
+        self.attempt(self.file.sync)
         return {"rows": self._handed, "file": self.mark()}
 
     @written.setter
@@ -102,14 +109,33 @@ class RowLog:
     def _hand_over(self, run: "Run", *, last: bool = False) -> None:
         history = run.history
         rows = history.rows[self._handed :] if last else history.finished(self._handed)
-        if rows and self._is_ready(run):
+        if rows and self._is_ready(run) and self.attempt(partial(self.write_rows, run, rows)):
             self._handed += len(rows)
-            self.write_rows(run, rows)
+
+    def attempt(self, write: Callable[[], object]) -> bool:
+        """Whether something could be written; the first time that it cannot be, a warning says so.
+
+        Args:
+            write: raises OSError if the file cannot be written to.
+        """
+        try:
+            write()
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"{error} The fit goes on, and what is missing in the file is written with a "
+                    "later row, if it can be.",
+                    stacklevel=2,
+                )
+            return False
+        return True
 
     def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
-        """Write rows that are finished; at least one.
+        """Write rows that are finished, at least one: all of them or, with an error, none.
 
         Raises:
+            OSError: the file cannot be written to.
             NotImplementedError: the other half is missing.
         """
         raise NotImplementedError(

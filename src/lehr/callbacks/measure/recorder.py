@@ -208,7 +208,8 @@ class Recorder(Callback):
         known = [(batch, loss) for batch, loss in self._validated if loss is not None]
         if known:
             ax = figure.axes[0] if ax is None else ax
-            ax.plot(*zip(*known, strict=True), "o-", markersize=4)
+            batches, losses = zip(*known, strict=True)
+            ax.plot(batches, drawing.drawable(losses), "o-", markersize=4)
             ax.legend(["training", "validation"])
         return figure
 
@@ -234,7 +235,7 @@ class Recorder(Callback):
             hint = did_you_mean(name, series) if series else "Nothing was recorded yet."
             raise KeyError(f"the recorder has no series {name!r}. {hint}")
         ax = drawing.axes(ax)
-        ax.plot(series[name].batches, series[name].values, linewidth=1)
+        ax.plot(series[name].batches, drawing.drawable(series[name].values), linewidth=1)
         ax.set(xlabel="training batch", ylabel=name)
         return ax.figure
 
