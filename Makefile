@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lint check test test-hostile test-reliability golden-against bench docs clean
+.PHONY: help demo lint check test test-fast test-slow test-hostile test-reliability golden-against bench docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
-# The constraints pin what is tested; the stamps make a second call free.
+# The constraints pin the tested versions. The stamp files .run and .dev say what is installed, so a second call does nothing.
 $(VENV)/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -27,19 +27,23 @@ lint: $(VENV)/.dev   ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-check: lint          ## format, lint, types, and the fast tests
+check: lint test-fast           ## format, lint, types, and the fast tests (architecture is among them)
+
+test: test-fast test-slow       ## every test
+
+test-fast: $(VENV)/.dev         ## the fast tests, spread over the cores
 	$(BIN)/pytest -n auto -m "not slow"
 
-test: $(VENV)/.dev   ## every test, spread over the cores; one of them builds the site
-	$(BIN)/pytest -n auto
+test-slow: $(VENV)/.dev         ## the other tests; one of them builds the site
+	$(BIN)/pytest -n auto -m slow
 
-test-hostile: $(VENV)/.dev      ## some tests in a world that is against them: no home, no terminal, deaf to Ctrl-C …
+test-hostile: $(VENV)/.dev      ## some tests in unusual surroundings: no home folder, no terminal, Ctrl-C ignored …
 	$(BIN)/python tests/hostile.py
 
-test-reliability: $(VENV)/.dev  ## kills, damages, resumes and chains of them, ten times as many
+test-reliability: $(VENV)/.dev  ## the tests of killed, damaged and resumed runs, with ten times as many cases
 	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto tests/reliability
 
-golden-against: $(VENV)/.dev    ## whether the code trains as at commit REV (HEAD by default), to the last bit
+golden-against: $(VENV)/.dev    ## check that the code trains bit for bit as at commit REV (HEAD by default)
 	$(BIN)/python bench/golden.py $(REV)
 
 bench: $(VENV)/.dev  ## speed, import time, accuracy, find_lr, the lesson; writes bench/results/ (two hours)

@@ -1,7 +1,7 @@
 """lehr: one readable training loop for PyTorch.
 
-Every line of the loop can be watched, changed, wrapped or replaced by a callback; silence is free;
-and everything that is a number can be annealed.
+A callback can watch, change, wrap or replace every line of the loop. An event that no callback
+watches costs nothing. Every number can follow a schedule.
 """
 
 from lehr import callbacks, data, events, init, models, schedules

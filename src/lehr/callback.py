@@ -1,4 +1,4 @@
-"""Callback: the one class that is made to be extended."""
+"""Callback: the class that you extend to watch or change the loop."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -9,32 +9,34 @@ from lehr.types import Stateful
 
 
 class Callback:
-    """The one extension of the loop: define methods named after events and actions.
+    """Watches or changes the loop: its methods are named after events and actions.
 
     ``def after_loss(self, run)`` watches an event: it reads and writes ``run`` and returns nothing.
-    ``def backward(self, run, proceed)`` acts: calling ``proceed()`` does what would have happened,
-    not calling it replaces it, calling it twice is allowed. ``def around_fit(self, run)`` returns a
-    context manager that is open for the whole fit. All names are in `lehr.events`; a method that
-    looks like one of them but is none is an error when the callback is attached.
+    ``def backward(self, run, proceed)`` wraps an action: ``proceed()`` does what would have
+    happened without this callback. If you do not call it, your code replaces the action; you may
+    also call it twice. ``def around_fit(self, run)`` returns a context manager that is open for
+    the whole fit. All names are in `lehr.events`. A method with a name that is almost one of them
+    is an error when the callback is attached.
 
     Attributes:
-        phase: when this callback hears an event, among the others.
-        layer: how far out this callback wraps an action.
-        before, after: names of classes that this callback is to hear events before, or after, and
-            whose wrappers it is to stand outside, or inside. The order of lehr's own is published
-            in `lehr.loop.order`.
+        phase: when this callback is called for an event, among the others.
+        layer: how far out this callback wraps an action, among the others.
+        before, after: names of classes. This callback is called before, or after, callbacks of
+            these classes; it wraps actions outside, or inside, of them. The order of lehr's own
+            callbacks is published in `lehr.loop.order`.
         evaluates: whether this callback takes part in `Learner.validate`, `Learner.predict` and
-            rehearsals, too. None: if it ``moves`` something or wraps predict, compute_loss or
-            one_batch, so that the objective is the same everywhere.
-        moves: what this callback puts elsewhere: ``"model"``, ``"batches"``.
-        drives: the numbers that this callback drives in a fit, as `lehr.optim.slots.Slots`.
+            rehearsals, too. With None it does if it ``moves`` something or wraps predict,
+            compute_loss or one_batch, so that the objective is the same everywhere.
+        moves: what this callback moves to a device, or changes: ``"model"``, ``"batches"``.
+        drives: the numbers that this callback sets during a fit, as `lehr.optim.slots.Slots`.
         batches_per_step: how many training batches make an optimizer step with this callback; None
             if that cannot be known beforehand.
-        state: names of the attributes that must survive a stop. Empty says: nothing must. One that
-            has a ``state_dict`` of its own, a module say, is saved by it and loaded in place.
-        replays: whether the course of a run may depend on this callback. One that only looks on, as
-            a log does, says False: it is left out when past steps are run again, and when a resumed
-            run is compared with the one that was stopped.
+        state: names of the attributes that must be saved; ``()`` says that none must. An attribute
+            that has a ``state_dict`` of its own, such as a module, is saved by it and loaded in
+            place.
+        replays: whether the course of a run may depend on this callback. False for one that only
+            watches, such as a log: it is left out when past steps are made again, and when a
+            resumed run is compared with the one that was stopped.
         modules: modules of its own, such as a teacher, that go to the device of the model.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
 
@@ -64,7 +66,7 @@ class Callback:
 
     @property
     def name(self) -> str:
-        """What messages and paths call it: by default its class in snake case, without Callback."""
+        """Its name in messages and paths; by default its class in snake case without Callback."""
         default = snake_case(type(self).__name__.removesuffix("Callback") or "callback")
         return str(vars(self).get("_name", default))
 

@@ -1,7 +1,7 @@
-"""The vocabulary of the loop: its events, actions, phases, layers and cancels.
+"""The names that the loop uses: its events, actions, phases, layers and cancels.
 
-A member's name is the name of the callback method; its value is the promise of what is true at that
-moment. Dispatch, the error messages for misspelt methods, the documentation and the tests are all
+A member's name is the name of the callback method; its value says what is true at that moment.
+Dispatch, the error messages for misspelt methods, the documentation and the tests are all
 made from this file.
 """
 
@@ -28,7 +28,7 @@ class Event(Enum):
 
 
 class Action(Enum):
-    """What the loop does, and callbacks may wrap or replace: ``def name(self, run, proceed)``."""
+    """What the loop does; callbacks may wrap or replace it: ``def name(self, run, proceed)``."""
 
     one_batch = "everything between `begin_batch` and `after_batch`, both passes"
     predict = "sets `run.pred` from `run.xb`"
@@ -42,7 +42,7 @@ class Action(Enum):
 
 
 class Phase(IntEnum):
-    """The order in which callbacks hear an event; within a phase `lehr.loop.order` decides."""
+    """The order in which callbacks watch an event; within a phase `lehr.loop.order` decides."""
 
     PREPARE = 1
     """device, batch transforms, schedules"""
@@ -74,8 +74,8 @@ class Layer(IntEnum):
 class Cancel(Exception):  # noqa: N818 — a request, not an error
     """Base of the three cancels; raise one of those, with a reason.
 
-    Raised while an event is heard it takes effect when every listener has heard the event, and the
-    widest cancel wins; raised inside an action it unwinds at once.
+    A cancel that is raised in an event takes effect when all callbacks were called for that event;
+    of several, the widest counts. A cancel that is raised in an action takes effect at once.
     """
 
     width = 0
@@ -86,19 +86,19 @@ class Cancel(Exception):  # noqa: N818 — a request, not an error
 
 
 class CancelBatch(Cancel):
-    """End this batch now: what is left of it is skipped, `after_batch` is heard."""
+    """End this batch now: the rest of it is skipped, `after_batch` follows."""
 
     width = 1
 
 
 class CancelEpoch(Cancel):
-    """End this epoch now: `after_epoch` is heard, the next epoch follows."""
+    """End this epoch now: `after_epoch` follows, then the next epoch."""
 
     width = 2
 
 
 class CancelFit(Cancel):
-    """End the fit now: only `after_fit` is heard."""
+    """End the fit now: only `after_fit` follows."""
 
     width = 3
 

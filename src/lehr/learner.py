@@ -36,28 +36,29 @@ if TYPE_CHECKING:
 
 @final
 class Learner:
-    """Holds the model, the optimizer, the loss function, the data and the callbacks. It does not
-    loop.
+    """Holds model, optimizer, loss function, data and callbacks; `fit` trains with them.
 
     Args:
         model: any module.
-        opt: an optimizer; or a factory ``parameters -> optimizer``; or several optimizers by name,
-            all of which step unless a callback acts on `step`.
+        opt: an optimizer; or a function ``parameters -> optimizer``; or a dict of optimizers by
+            name, all of which step unless a callback wraps `step`.
         loss_func: ``(pred, yb) -> scalar``, the mean over the batch's items.
         data: a DataBunch, or anything with ``train_dl`` and ``valid_dl``.
         callbacks: attached to every fit.
-        metrics: ``(pred, yb) -> scalar`` functions or torchmetrics objects, for every validation.
+        metrics: ``(pred, yb) -> scalar`` functions or torchmetrics objects, computed in every
+            validation.
         split_batch: ``batch -> (xb, yb)``; by default a batch is a pair, or a tensor without
             target.
-        weight: ``run -> number`` of items that the loss is a mean over, where that is not the
-            number of items in ``xb`` (unmasked tokens, say). A Python number: a tensor would wait
-            for its device.
-        reduction: ``"sum"`` says that ``loss_func`` returns the sum over those items instead.
-        seed: of all streams; None takes `lehr.seed`'s, or draws one from torch's default generator.
+        weight: ``run -> number`` of items that the loss is a mean over, for losses where that is
+            not the number of items in ``xb`` (a mean over unmasked tokens, for example). It must
+            return a Python number: a tensor would make the CPU wait for the device.
+        reduction: ``"sum"`` if ``loss_func`` returns the sum over those items, not the mean.
+        seed: of all random draws; None takes that of `lehr.seed`, or draws one from torch's default
+            generator.
         progress: show a table while fitting.
 
     Raises:
-        TypeError, ValueError: an argument cannot be used; the message says which and what would do.
+        TypeError, ValueError: an argument cannot be used; the message names it and what is allowed.
 
     Example:
         >>> import torch
@@ -97,11 +98,11 @@ class Learner:
         self.reduction = reduction
         self.progress = progress
         self.epochs_done = 0
-        """Epochs begun in all fits so far; streams count from here."""
+        """Epochs begun in all fits so far; the random streams count from here."""
         self.steps_done = 0
         """Optimizer steps made in all fits so far."""
         self.run: Run | None = None
-        """The last run, also when it ended in an error: its batch can be looked at."""
+        """The last run, also if it ended in an error: you can look at its batch."""
         self._seed = streams.check_seed(seed)
         self.checked(self.callbacks)
 
@@ -125,23 +126,24 @@ class Learner:
     ) -> Run:
         """Train.
 
-        Gradients left from elsewhere are cleared first. When the fit ends, torch's default
-        generators, the modes of all sub-modules and every scheduled value are as they were before;
-        only the first fit of a Learner that has no seed yet draws one number, its seed.
+        Gradients that are there already are cleared first. When the fit ends, torch's default
+        generators, the modes of all sub-modules and every scheduled value are as they were before.
+        There is one exception: a Learner without a seed draws one number, its seed, at its first
+        fit.
 
         Args:
             epochs: how many passes over the training loader; at least 0.
             callbacks: attached for this fit only.
-            steps: the length in optimizer steps instead of epochs; at least 1.
+            steps: the length in optimizer steps, instead of epochs; at least 1.
             validate_every: ``"500 steps"`` or ``"2 epochs"``; after every epoch by default, and
                 always at the end of the fit.
             steps_per_epoch: optimizer steps in an epoch, for schedules over a loader without
                 length.
             resume: go on from the newest checkpoint in this folder, or from this checkpoint;
                 ``"auto"`` takes the folder of the attached `Checkpoint`, and starts anew if it is
-                empty. Learner, data and callbacks are to be made as they were for the fit that
-                was stopped.
-            exact: refuse to resume where the result might differ in a bit, instead of a warning.
+                empty. Make Learner, data and callbacks as you did for the fit that was stopped.
+            exact: raise an error where the resumed result might differ in a bit, instead of a
+                warning.
 
         Returns:
             The run: its history, its recorder, and where it stood when it ended.
@@ -150,9 +152,9 @@ class Learner:
             TypeError, ValueError: an argument cannot be used, or a loader or batch cannot be read.
             RuntimeError: this Learner is fitting already, or another thread is: torch's random
                 generators belong to the whole process.
-            KeyboardInterrupt: Ctrl-C in a script, once the step is finished and `after_fit` was
-                heard; the Learner can predict, validate and go on. In an interactive shell fit
-                returns.
+            KeyboardInterrupt: Ctrl-C in a script; raised when the step is finished and `after_fit`
+                was called. The Learner can predict, validate and go on. In an interactive shell
+                fit returns instead.
         """
         length = arguments.check_length(epochs, steps, steps_per_epoch)
         interval = arguments.check_interval(validate_every, self.data.valid_dl)
@@ -183,15 +185,16 @@ class Learner:
         return run
 
     def validate(self, data: Any = None, callbacks: Iterable[Callback] = ()) -> Scores:
-        """Loss and metrics over the validation set.
+        """Compute the loss and the metrics over the validation set.
 
-        Of those attached to the Learner, only callbacks that change what the model sees or says
-        take part (see ``evaluates`` of `lehr.Callback`), so nothing is logged, saved or stopped.
-        Random state, modes and the state of these callbacks are as before afterwards.
+        Of the callbacks attached to the Learner, only those take part that change the model's
+        inputs or outputs (see ``evaluates`` of `lehr.Callback`). So nothing is logged, saved or
+        stopped. Afterwards the random state, the modes and the state of these callbacks are as
+        before.
 
         Args:
             data: any iterable of batches to use instead of the validation loader.
-            callbacks: attached for this pass only, whatever they declare.
+            callbacks: attached for this pass only; all of them take part.
 
         Returns:
             ``valid_loss`` and each metric, by name; None for a loss without items.
@@ -209,9 +212,10 @@ class Learner:
         return passes.validate(self, data, callbacks)
 
     def predict(self, data: Any) -> Any:
-        """What the model makes of a batch of inputs, or of every batch of a loader.
+        """Compute the model's predictions for one batch of inputs, or for all batches of a loader.
 
-        Evaluation mode, no gradients, and the callbacks that take part in `validate`.
+        The model is in evaluation mode, without gradients. The same callbacks take part as in
+        `validate`.
 
         Args:
             data: a tensor of inputs ``(batch, ...)``, or a dict of them; or any iterable of batches
@@ -247,7 +251,7 @@ class Learner:
     @whole
     @contextmanager
     def probe(self) -> Generator[None]:
-        """A scope after which every state entry is bit for bit what it was; `run` is the old one.
+        """A ``with`` block after which every state entry is bit for bit as before, and `run` too.
 
         Within a run of this Learner, those of the run are as well: its position, its history, its
         streams and what its callbacks declare. A graph that was made before can still be taken
@@ -280,18 +284,18 @@ class Learner:
     ) -> Run:
         """Train for some steps without validation, then put everything back, as `probe` does.
 
-        Only the callbacks that take part in `validate` do here, and those given.
+        The callbacks that take part are those of `validate`, and the ones given here.
 
         Args:
             steps: optimizer steps; at least 1.
             callbacks: attached for this rehearsal only.
-            without: callbacks of the Learner's to leave out.
+            without: callbacks of the Learner to leave out.
 
         Returns:
-            The run: its history tells what would have happened.
+            The run: its history says what would have happened.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C in a script, once everything is as it was.
+            KeyboardInterrupt: Ctrl-C in a script; raised after everything was put back.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -306,18 +310,21 @@ class Learner:
     # Doors: what looks at a Learner, saves it, or tries something with it ------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model's weights, and nothing else, to a safetensors file.
+        """Write the model's parameters and buffers, and nothing else, to a safetensors file.
 
-        Names are those of the bare model, whatever wraps it. To go on training from there, save a
-        `Checkpoint` instead.
+        The names are those of the model without its wrappers, such as DDP or ``torch.compile``.
+        Weights that are tied are written under each of their names. What the model keeps out of its
+        own ``state_dict`` is not written. To be able to go on training, use a `Checkpoint` instead.
 
         Args:
-            path: of the file; it ends in ``.safetensors``. A file that is there is replaced whole.
+            path: of the file; it must end in ``.safetensors``. An existing file is replaced in one
+                step: if the process is killed meanwhile, the old file or the new one is there, and
+                it is complete.
 
         Raises:
-            TypeError: the model's state holds something that is no dense tensor with values.
+            TypeError: the model's state holds something other than dense tensors with values.
             ValueError: the path has another ending.
-            OSError: the folder is not there, or cannot be written to.
+            OSError: the folder does not exist, or cannot be written to.
 
         Example:
             >>> import tempfile
@@ -334,23 +341,31 @@ class Learner:
     def load(self, path: str | os.PathLike[str], *, strict: bool = True) -> "Differences":
         """Copy weights from a file into the model: all of them, or none.
 
-        The optimizer, its state and all counters stay as they are. Values are copied into the dtype
-        that the model has; `lehr.state.disk.weights.load_weights` says which kinds of file are
-        read. No file is trusted: one that would run code is refused.
+        The optimizer, its state and all counters stay as they are.
+
+        The content decides what a file is, not the ending of its name. A prefix ``module.`` or
+        ``_orig_mod.`` that all names have is left out. No file is trusted: one that would run code
+        is refused.
+
+        Values are converted to the dtype of the model, but real numbers are not copied into
+        integers, nor complex numbers into real ones. Weights that the model ties may be in the file
+        under only one of their names.
 
         Args:
-            path: of a safetensors file, of a ``state_dict`` that ``torch.save`` wrote, of a
-                checkpoint or of a run folder.
-            strict: refuse names and shapes that differ; else load what fits and return what does
-                not.
+            path: of a safetensors file; of a ``state_dict`` that ``torch.save`` wrote, alone or
+                under the key ``state_dict``, ``model`` or ``model_state_dict``; of a checkpoint; or
+                of a run folder.
+            strict: refuse names and shapes that differ. With False, what fits is loaded, and what
+                does not fit is returned.
 
         Returns:
-            The differences: none, if ``strict``.
+            The differences; none if ``strict``.
 
         Raises:
-            ValueError: the weights do not fit and ``strict`` is given; or the file is damaged,
-                holds no weights, or would run code. The model is as it was.
-            OSError: the file is not there, or cannot be read.
+            ValueError: the weights do not fit and ``strict`` is True; the file is damaged, holds no
+                weights, or would run code; or the model is on the meta device, or a parameter has
+                no shape yet. The model is as it was.
+            OSError: the file does not exist, or cannot be read.
 
         Example:
             >>> import tempfile
@@ -366,24 +381,38 @@ class Learner:
         return load_weights(self.model, path, strict=strict)
 
     def explain(self, callbacks: Iterable[Callback] = ()) -> str:
-        """The loop as it will really run: who hears each event, who wraps each action, in order.
+        """Show the loop as it will run: who watches each event, and who wraps each action.
+
+        After each event come the callbacks that watch it, in their order. After each action come
+        the callbacks that wrap it, the outermost first, and then ``loop``: what the loop does there
+        by itself. An event without a name costs nothing.
 
         Args:
-            callbacks: those that a fit would be given.
+            callbacks: those that you would give to `fit`.
+
+        Returns:
+            The text, to be printed.
 
         Example:
             >>> from lehr.testing import tiny_learner
-            >>> print(tiny_learner().explain().splitlines()[0])
+            >>> for line in tiny_learner().explain().splitlines()[:3]:
+            ...     print(line)
             fit
+              begin_fit               Recorder
+              for epoch in range(epochs):
         """
         from lehr.inspect.explain import explain
 
         return explain(self.everybody(callbacks))
 
     def summary(self) -> "Summary":
-        """Layers, shapes, parameters and groups, from one batch of the training data.
+        """List layers, output shapes, parameters and parameter groups.
 
-        The batch passes through the model as in `predict`; nothing is left of it.
+        One batch of the training data passes through the model as in `predict`. Afterwards
+        everything is as before.
+
+        Returns:
+            The summary. It prints as text, and is a table in a notebook.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -395,7 +424,19 @@ class Learner:
         return summary(self)
 
     def audit(self, *, repair: str | None = None) -> "Audit":
-        """Does the initialisation work? `lehr.audit` of the first training batch and the loss.
+        """Check the initialisation: `lehr.audit` of the first training batch and the loss.
+
+        Args:
+            repair: how to initialise the model anew, in place; the names are those of `lehr.audit`.
+                None changes nothing.
+
+        Returns:
+            The audit; after a repair that of the repaired model.
+
+        Raises:
+            ValueError: the batch has fewer than two items, the model shows no layers, or there is
+                no such repair.
+            TypeError: the model cannot be copied, or the batch has a form that is not known.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -407,24 +448,25 @@ class Learner:
         return audit_learner(self, repair)
 
     def find_lr(self, start: float = 1e-6, end: float = 10.0, *, steps: int = 100) -> "LRCurve":
-        """Find a learning rate: train while it rises from ``start`` to ``end``, and watch the loss.
+        """Find a learning rate: train while it rises from ``start`` to ``end``, record the loss.
 
-        It rises by the same factor at every step, in all parameter groups in proportion to what
-        they have now, and the sweep ends early where the loss diverges. Nothing is left of it,
-        whatever happens: every state entry is bit for bit what it was.
+        The rate is multiplied by the same factor at every step. If the parameter groups have
+        different rates, their ratios stay. The sweep ends early if the loss diverges. Afterwards
+        everything is bit for bit as before, whatever happened: weights, optimizer, random state.
 
         Args:
             start: the first rate, above 0.
-            end: the rate that the sweep approaches.
-            steps: how many; at least 10. The training data are begun again if they are fewer.
+            end: the rate that the sweep rises towards.
+            steps: how many; at least 10. If the training data have fewer batches, they are read
+                again.
 
         Returns:
-            The curve; its ``suggestion`` is the rate of the group with the highest, its ``plot()``
-            the picture.
+            The curve. Its ``suggestion`` is a rate for the group with the highest rate; its
+            ``plot()`` draws loss against rate.
 
         Raises:
             TypeError, ValueError: an argument cannot be used.
-            KeyboardInterrupt: Ctrl-C in a script, once everything is as it was.
+            KeyboardInterrupt: Ctrl-C in a script; raised after everything was put back.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -442,21 +484,22 @@ class Learner:
     def check_resume(
         self, callbacks: Iterable[Callback] = (), *, epochs: int = 2, batches: int = 6
     ) -> "ResumeCheck":
-        """Try whether a fit that is stopped and resumed ends in the same bits, with these parts.
+        """Check whether a fit that was stopped and resumed ends bit for bit as one that was not.
 
-        Trains copies for a few batches: straight, and stopped at every kind of place (after the
-        first batch, within and at the end of an epoch, in an update window, in a validation) and
-        resumed from files in new copies. Every state entry is compared at the end, and what a
-        callback keeps in public attributes that its ``state`` does not declare. Callbacks that
-        only look on are left out. Nothing is left of it.
+        Copies of model, optimizer and callbacks are trained for a few batches: once without a stop,
+        and once for each kind of place where a fit can be stopped (after the first batch, within
+        and at the end of an epoch, in an update window, in a validation), resumed from files. At
+        the end every state entry is compared, and every public attribute of a callback that its
+        ``state`` does not declare. Callbacks that declare ``replays = False`` are left out.
+        Afterwards everything is as before.
 
         Args:
-            callbacks: those that the fit would be given.
+            callbacks: those that you would give to `fit`.
             epochs: of each of the runs; at least 1.
             batches: of each pass; at least 1.
 
         Returns:
-            For each place the first difference; its ``ok`` says whether there is none.
+            The first difference for each place; ``ok`` is True if there is none.
 
         Raises:
             TypeError, ValueError: a number cannot be used, or something cannot be copied.

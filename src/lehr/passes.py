@@ -26,7 +26,7 @@ from lehr.types import Scores, is_mapping
 
 
 def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores:
-    """See `lehr.Learner.validate`."""
+    """Compute loss and metrics over the validation set. See `lehr.Learner.validate`."""
     with owned():
         plan = learn.planned(learn.data if data is None else OnePass(data))
         if not plan.valid:
@@ -48,7 +48,7 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
 
 
 def predict(learn: Learner, data: Any) -> Any:
-    """See `lehr.Learner.predict`."""
+    """Compute the predictions for a batch or a loader. See `lehr.Learner.predict`."""
     arguments.refuse_one_batch(data)
     one_batch = isinstance(data, Tensor) or is_mapping(data)
     with owned():
@@ -65,7 +65,7 @@ def predict(learn: Learner, data: Any) -> Any:
 def rehearse(
     learn: Learner, steps: int, callbacks: Iterable[Callback], without: Iterable[Callback]
 ) -> Run:
-    """See `lehr.Learner.rehearse`."""
+    """Train for some steps, then put everything back. See `lehr.Learner.rehearse`."""
     length = arguments.check_length(None, steps, None)
     apart = {id(callback) for callback in without}
     evaluators = [callback for callback in _evaluators(learn) if id(callback) not in apart]

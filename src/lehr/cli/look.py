@@ -114,7 +114,7 @@ def explain(
     skip_broken: options.SkipBroken = None,
     debug: Debug = False,
 ) -> None:
-    """Show what lehr train DATA would run: the model's layers, and the loop with all listeners."""
+    """Show what lehr train DATA would run: the model's layers, and the loop with its callbacks."""
     with errors(debug, code=USAGE):
         finds = recipe_for(source).lr is None and "(" not in schedule
         settings = prepare({**context.params, "lr": "1e-3" if finds else None})

@@ -1,4 +1,4 @@
-"""The training and validation data of one task, together."""
+"""The training and the validation data of one task, together."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -10,13 +10,13 @@ from lehr.errors import positive_int
 
 
 class DataBunch:
-    """Holds the loaders and the number of classes; does nothing.
+    """Holds the training loader, the validation loader and the number of classes.
 
     Args:
-        train_dl: any iterable of batches, or a function that makes an iterator of them.
-        valid_dl: the same, or a dict of them by name; None trains without validation.
-        c: number of classes, for whoever builds the model.
-        preparation: what was done to the raw items, for whoever must do the same to new ones.
+        train_dl: any iterable of batches, or a function that returns an iterator of them.
+        valid_dl: the same, or a dict of several by name; None trains without validation.
+        c: number of classes, from which you can build the model.
+        preparation: what was done to the raw items, so that it can be done to new ones.
 
     Raises:
         ValueError: ``c`` is below 1.
@@ -43,7 +43,7 @@ class DataBunch:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """The names of the classes, by label; None where nobody named them."""
+        """The names of the classes, by label; None if there are none."""
         return None if self.preparation is None else self.preparation.classes
 
     @property
@@ -60,7 +60,7 @@ class DataBunch:
         return _dataset_of(self.valid_dl, "valid_dl")
 
     def show_batch(self, items: int = 16, *, ax: Any = None) -> Any:
-        """Draws the first training batch as the model will see it, augmented, under its labels.
+        """Draws the first training batch as the model will get it, augmented, with its labels.
 
         Reading it changes no loader and no global generator.
 
@@ -110,19 +110,19 @@ def get_dls(
     num_workers: int = 0,
     item_seeds: bool = False,
 ) -> tuple[DataLoader, DataLoader]:
-    """The usual two loaders: training shuffled, validation in order and twice the batch size.
+    """Make two loaders: training shuffled, validation in order with twice the batch size.
 
-    Validation keeps no gradients, so twice as many items fit; it never drops a batch.
+    Validation keeps no gradients, so twice as many items fit in memory. It never drops a batch.
 
     Args:
         train_ds: dataset to train on.
         valid_ds: dataset to validate on.
         batch_size: of training.
         drop_last: leave out a last training batch that is not full.
-        collate_fn: see `DataLoader`, as for the others.
-        seed: as above.
-        num_workers: as above.
-        item_seeds: as above.
+        collate_fn: see `DataLoader`.
+        seed: see `DataLoader`.
+        num_workers: see `DataLoader`.
+        item_seeds: see `DataLoader`.
 
     Example:
         >>> import torch

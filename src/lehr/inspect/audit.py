@@ -175,7 +175,7 @@ def audit(
 
 
 def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
-    """See `lehr.Learner.audit`."""
+    """Check the initialisation of a Learner's model. See `lehr.Learner.audit`."""
     device = next((p.device for p in learn.model.parameters()), torch.device("cpu"))
     batch = learn.split_batch(map_tensors(lambda t: t.to(device), first_batch(learn)))
     with undisturbed(learn):  # the copy of the model has the hooks that callbacks read

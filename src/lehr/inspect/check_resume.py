@@ -65,7 +65,7 @@ class ResumeCheck:
 def check_resume(
     learn: Learner, callbacks: list[Callback], *, epochs: int = 2, batches: int = 6
 ) -> ResumeCheck:
-    """See `lehr.Learner.check_resume`; ``callbacks`` are all that a fit would have."""
+    """Compare resumed fits with one that was not stopped. See `lehr.Learner.check_resume`."""
     positive_int("epochs", epochs, example=2)
     positive_int("batches", batches, example=6)
     refuse_open(feeds(learn.data)[:1])

@@ -37,22 +37,7 @@ fit
 
 
 def explain(callbacks: Iterable[Callback]) -> str:
-    """Draw the loop with everybody who hears an event or wraps an action, in the order they will.
-
-    An event is followed by its listeners; an action by its wrappers, outermost first, and by
-    ``loop``, what the loop does there by itself. A line without names costs nothing.
-
-    Args:
-        callbacks: everybody attached.
-
-    Example:
-        >>> from lehr.callbacks import Recorder
-        >>> for line in explain([Recorder()]).splitlines()[:3]:
-        ...     print(line)
-        fit
-          begin_fit               Recorder
-          for epoch in range(epochs):
-    """
+    """Show the loop with these callbacks, as text. See `lehr.Learner.explain`."""
     callbacks = list(callbacks)
     lines = [_line(line, callbacks) for line in _LOOP.strip().splitlines()]
     return "\n".join(line.rstrip() for line in lines)

@@ -73,7 +73,7 @@ class LRCurve:
 
 
 def find_lr(learn: Learner, start: float, end: float, steps: int) -> LRCurve:
-    """See `lehr.Learner.find_lr`."""
+    """Record the loss while the learning rate rises. See `lehr.Learner.find_lr`."""
     start, end, steps = _checked(start, end, steps)
     sweep = sched_exp(start, end)
     watch = _Watch(sweep)

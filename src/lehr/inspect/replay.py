@@ -62,7 +62,7 @@ class Replay:
 
 
 def replay_of(run: Run, step: int, callbacks: list[Callback]) -> Replay:
-    """See `lehr.Run.replay`."""
+    """Make a past optimizer step again. See `lehr.Run.replay`."""
     positive_int("step", step, least=0, example=100)
     kept = nearest(run, step)
     return replay_from(run.learn, run, kept, step, callbacks)

@@ -88,7 +88,7 @@ class Summary:
 
 
 def summary(learn: Learner) -> Summary:
-    """See `lehr.Learner.summary`."""
+    """List layers, shapes, parameters and groups. See `lehr.Learner.summary`."""
     model = bare(learn.model)
     group_of = _groups_by_parameter(learn.opt)
     called: dict[nn.Module, str] = {}

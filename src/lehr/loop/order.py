@@ -1,8 +1,8 @@
-"""The published order: who hears an event first, and who wraps an action outermost.
+"""The published order: which callback watches an event first, and which wraps an action outermost.
 
-The two tables name every callback that comes with lehr. A subclass of one stands where its parent
-does. A user's own callback stands after those of its phase or layer, in list order, unless it says
-``before`` or ``after``.
+The two tables name every callback that comes with lehr. A subclass of one has the place of its
+parent. A user's own callback comes after those of its phase or layer, in the order of the list,
+unless it declares ``before`` or ``after``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ HEARING: Mapping[Phase, Sequence[str]] = {
     Phase.DECIDE: ("Rewind", "StopOnNonFinite", "ReduceOnPlateau", "EarlyStopping", "Checkpoint"),
     Phase.REPORT: ("CSVLog", "JSONLLog", "Predictions", "Progress"),
 }
-"""Who hears an event, the first first."""
+"""Which callbacks watch an event, the first one first."""
 
 WRAPPING: Mapping[Layer, Sequence[str]] = {
     Layer.CAPTURE: ("Predictions",),
@@ -28,14 +28,14 @@ WRAPPING: Mapping[Layer, Sequence[str]] = {
     Layer.TRANSFORM: ("Rewind",),
     Layer.CLIP: (),
 }
-"""Who wraps an action, the outermost first."""
+"""Which callbacks wrap an action, the outermost first."""
 
 
 def in_phases(callbacks: Iterable[Callback]) -> list[Callback]:
-    """The callbacks in the order in which they hear an event.
+    """The callbacks in the order in which they watch an event.
 
     Raises:
-        ValueError: a ``before`` or ``after`` cannot be heeded.
+        ValueError: a ``before`` and an ``after`` contradict each other.
 
     Example:
         >>> from lehr.callbacks import Progress, Recorder
@@ -53,7 +53,7 @@ def in_layers(callbacks: Iterable[Callback]) -> list[Callback]:
     """The callbacks in the order in which they wrap an action, outermost first.
 
     Raises:
-        ValueError: a ``before`` or ``after`` cannot be heeded.
+        ValueError: a ``before`` and an ``after`` contradict each other.
     """
     places = _places(WRAPPING, HEARING)
     return _heeded(sorted(callbacks, key=lambda cb: (cb.layer, _place(cb, places))), ACTIONS)
@@ -66,15 +66,15 @@ def _places(*tables: Mapping[Any, Sequence[str]]) -> dict[str, int]:
 
 
 def _place(callback: Callback, places: Mapping[str, int]) -> int:
-    """Where a callback of ours, or a subclass of one, stands; a user's own come after them."""
+    """The place of a callback of ours, or of a subclass of one; a user's own come after them."""
     ours = (k.__name__ for k in type(callback).__mro__ if k.__module__.startswith("lehr.callbacks"))
     return next((places[name] for name in ours if name in places), len(places))
 
 
 def _heeded(ordered: list[Callback], names: Sequence[str]) -> list[Callback]:
-    """The order, with everybody who says ``before`` or ``after`` moved to where they want to be.
+    """The order, with each callback that declares ``before`` or ``after`` moved to its place.
 
-    Only who has a method of one of these names is asked, and is meant.
+    Only callbacks with a method of one of these names move, and only they can be named.
     """
     waiting = [cb for cb in ordered if (cb.before or cb.after) and _has(cb, names)]
     if not waiting:

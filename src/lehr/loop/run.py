@@ -1,4 +1,4 @@
-"""Run: what callbacks may read, write and ask. The loop itself is in `lehr.loop.loop`."""
+"""Run: what callbacks read, write and call. The loop itself is in `lehr.loop.loop`."""
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 @final
 class Run(Position):
-    """One training of a Learner, born in `Learner.fit`.
+    """One training: what callbacks read, write and call. `Learner.fit` makes and returns it.
 
-    Its fields are slotted: a misspelt assignment is an error. Counters and flags are described in
-    `lehr.loop.position.Position`.
+    To assign to a field that does not exist is an error, so a misspelt name is noticed. Counters
+    and flags are described in `lehr.loop.position.Position`.
 
     Attributes:
         model, opt, loss_func, data: the Learner's; assigning here lasts for this run.
         batch, xb, yb, pred, loss: this batch, its input and target, their prediction and loss.
         weight: the number of items that ``loss`` stands for; known from `after_pred` on.
         window, closes: the update window; whether this batch closes it (set it in `begin_batch`).
-        history, recorder: what was recorded, and the callback that draws it.
-        callbacks, seed: everyone attached; the seed of all streams.
-        plan, streams, scopes, rests: what the run is asked to do, its random streams, its
-            clean-ups, and the places where it can be entered.
-        loop: what lets the run train, while it does.
+        history, recorder: what was recorded, and the callback that records and plots it.
+        callbacks, seed: all callbacks of this run; the seed of all streams.
+        plan, streams, scopes, rests: what the run shall do, its random streams, its clean-ups, and
+            the places where it can be entered.
+        loop: the `lehr.loop.loop.Loop` that trains, while it does.
     """
 
     __slots__ = (
@@ -146,11 +146,11 @@ class Run(Position):
     # To ask --------------------------------------------------------------------------------------
 
     def log(self, name: str, value: float | Tensor) -> None:
-        """Publish a number.
+        """Record a number in the history.
 
-        In a training batch it joins the series ``name``; in a validation batch it is averaged, by
-        items, into the column ``valid_name``; elsewhere it goes into the current row. A tensor
-        stays on its device until somebody reads the history.
+        In a training batch it is added to the series ``name``. In a validation batch it is averaged
+        by items into the column ``valid_<name>``. Elsewhere it goes into the current row. A tensor
+        stays on its device until the history is read.
 
         Raises:
             TypeError: ``value`` is no number.
@@ -160,11 +160,11 @@ class Run(Position):
         publish(self, name, value)
 
     def stop(self, reason: str) -> None:
-        """End the run when the window closes, or between validation batches; never raises."""
+        """End the run when the update window closes, or between validation batches."""
         self.stop_reason = self.stop_reason or reason
 
     def interrupt(self, reason: str) -> None:
-        """End the run as `stop` does, but as one that is to go on: a resumed run does not end."""
+        """End the run as `stop` does, but so that it can be resumed and then goes on."""
         self.interrupted = self.interrupted or reason
 
     def defer(self, undo: Callable[[], Any]) -> None:
@@ -172,10 +172,10 @@ class Run(Position):
         self.scopes.defer(undo)
 
     def stream(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-        """The random generator ``name``: what it draws depends on seed, name and position alone.
+        """The random generator ``name``: what it draws depends only on seed, name and position.
 
-        The position is the epoch, the batch and the pass. A name belongs to one callback: two that
-        draw from one stream share its numbers.
+        The position is the epoch, the batch and the pass. Use a name of its own for each callback:
+        two that draw from one stream share its numbers.
         """
         here = self.batch_index if self.in_batch else -1
         half = -1 if self.training else streams.name_key(self.valid_name)
@@ -191,11 +191,12 @@ class Run(Position):
         self.streams.load_state_dict(state[1])
 
     def regrad(self) -> Tensor:
-        """Take the open window's gradient anew, at the weights as they are now.
+        """Compute the gradient of the open update window again, at the weights as they are now.
 
-        Clears the gradients, replays the window's batches with the same random numbers through
-        predict, compute_loss and backward, and finishes the gradient. No event is fired and nothing
-        is counted. Closures (LBFGS) and methods that look twice (SAM) are built on it.
+        The gradients are cleared. The batches of the window pass through predict, compute_loss and
+        backward again, with the same random numbers, then through finish_grad. No event happens and
+        nothing is counted. Use it for closures (LBFGS) and for methods that need two gradients for
+        a step (SAM).
 
         Returns:
             The window's mean loss, detached.
@@ -210,9 +211,10 @@ class Run(Position):
     def at_rest(self, visit: Visitor) -> None:
         """Call ``visit(run, rest)`` wherever the run rests, as long as it goes on.
 
-        There, between training batches whose window is closed, before and after a validation in
-        the middle of an epoch, before the one at its end, and between epochs, all of a run's state
-        is in its `state_entries`: no gradient, no batch, no half-done pass.
+        A run rests between training batches whose window is closed, before and after a validation
+        in the middle of an epoch, before the validation at the end of an epoch, and between epochs.
+        There, all of its state is in its `state_entries`: no gradient, no batch and no unfinished
+        pass is left.
         """
         self.rests.visitors.append(visit)
 
@@ -223,7 +225,7 @@ class Run(Position):
     def go_back(self, entry: Entry) -> None:
         """Leave everything as it is and enter the run once more, where ``entry`` says.
 
-        To be called at rest. The begin events down to there are heard again.
+        To be called at rest. The begin events that lead there happen again.
         """
         self.rests.go_back(self, entry)
 
@@ -253,14 +255,18 @@ class Run(Position):
         past.go_back_at_rest(self, past.entry_before(self, steps))
 
     def replay(self, step: int, callbacks: Iterable[Callback] = ()) -> "Replay":
-        """Make a past optimizer step again, bit for bit, and see all of it.
+        """Make a past optimizer step again, bit for bit, with its batch and its gradients.
 
-        Copies of the Learner and the callbacks go back to the nearest state that a `Checkpoint` of
-        this run kept, and train from there. This run and its Learner stay as they are.
+        A copy of the Learner and the callbacks goes back to the nearest state that a `Checkpoint`
+        of this run kept, and trains from there to the step. This run and its Learner stay as they
+        are.
 
         Args:
-            step: its number, from 0: the one that was made when ``run.n_steps`` was ``step``.
+            step: its number, from 0: the step that was made when ``run.n_steps`` was ``step``.
             callbacks: attached to the copy, to look at what happens from that state on.
+
+        Returns:
+            The step: its batches, predictions, losses and gradients.
 
         Raises:
             TypeError, ValueError: there is no such step, or no state from before it.

@@ -1,10 +1,12 @@
 """Schedules: pure functions from a position in [0, 1] to a value.
 
-The position is the share of the fit that is complete *before* the step: 0 at the first one, never
-quite 1. A schedule counts nothing: it is the same in any loop, after a resume and in a plot.
+The position is the share of the fit that is done *before* the step: 0 at the first step, and never
+quite 1. A schedule has no counter: it gives the same values in any loop, after a resume and in a
+plot.
 
-Every factory here takes finite real numbers and returns a `Schedule`, exact at 0 and 1. An argument
-of another kind is a TypeError; nan, infinity or a number out of its range is a ValueError.
+Every function here takes finite real numbers and returns a `Schedule`, whose values at 0 and 1 are
+exact. An argument of another kind is a TypeError. nan, infinity, or a number out of its range is a
+ValueError.
 """
 
 from lehr.schedules.annealing import Schedule, annealer, schedule

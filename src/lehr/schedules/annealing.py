@@ -17,9 +17,9 @@ Curve = Callable[[float], float]  # what a phase may be: a Schedule, or any func
 @final
 @dataclass(frozen=True, repr=False)
 class Schedule:
-    """A function of the position that knows the expression which made it; factories return it.
+    """A function from position to value; its repr is the expression that made it.
 
-    Equal expressions are equal schedules. The repr is the expression; pickle and copy run it again.
+    Schedules with equal expressions are equal. Pickle and copy evaluate the expression again.
 
     Example:
         >>> from lehr.schedules import sched_lin

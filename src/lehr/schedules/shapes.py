@@ -47,7 +47,7 @@ def sched_cos(start: float, end: float, pos: float) -> float:
 
 @annealer
 def sched_no(start: float, end: float, pos: float) -> float:
-    """Stays at ``start``; ``end`` is there so that it can stand in for the others.
+    """Stays at ``start``; it takes an ``end`` only so that it can replace the others.
 
     Example:
         >>> sched_no(2, 0.01)(0.9)
@@ -58,7 +58,7 @@ def sched_no(start: float, end: float, pos: float) -> float:
 
 @schedule
 def sched_exp(start: float, end: float) -> Curve:
-    """The same factor at every step, start·(end/start)^pos; neither end is 0, both have one sign.
+    """The same factor at every step, start·(end/start)^pos; both ends have one sign, none is 0.
 
     Example:
         >>> round(sched_exp(2, 0.01)(0.5), 6)
@@ -100,12 +100,13 @@ def constant(value: float) -> Curve:
 
 @schedule
 def combine_scheds(pcts: Sequence[float], scheds: Sequence[Curve]) -> Curve:
-    """One phase after another, each over its own 0 to 1; at a join, the later phase's start.
+    """One schedule after another; each runs from its own 0 to its own 1 over its share.
 
-    A join is met within 1e-12, so n_steps / planned_steps need not hit it to the last bit.
+    Where two meet, the value is the start of the later one. A position that is nearer than 1e-12 to
+    such a place counts as there, since n_steps / planned_steps may miss it in the last bit.
 
     Args:
-        pcts: each phase's share of the whole; above 0, and together 1 (to a relative 1e-9).
+        pcts: the share of each in the whole; above 0, and together 1 (to a relative 1e-9).
         scheds: as many schedules, or any functions of the position.
 
     Example:
@@ -157,7 +158,7 @@ def _two(name: str, share: float, scheds: list[Curve] | list[Schedule]) -> Sched
 def one_cycle(
     lr_max: float, *, pct_start: float = 0.25, div: float = 25.0, div_final: float = 1e5
 ) -> Curve:
-    """The 1cycle policy for a learning rate: a cosine up to ``lr_max``, then a cosine down.
+    """The 1cycle policy for a learning rate: a cosine up to ``lr_max``, then one down.
 
     Args:
         lr_max: the highest value.
@@ -178,7 +179,7 @@ def one_cycle(
 
 @schedule
 def one_cycle_momentum(high: float = 0.95, low: float = 0.85, *, pct_start: float = 0.25) -> Curve:
-    """The mirror image of `one_cycle`, for momentum: ``high`` to ``low`` and back, by cosines.
+    """The counterpart of `one_cycle` for momentum: a cosine from ``high`` to ``low``, then back.
 
     Example:
         >>> [one_cycle_momentum()(pos) for pos in (0, 0.25, 1)]
@@ -229,9 +230,10 @@ def warmup_linear(peak: float, *, warmup: float = 0.05, end: float = 0.0) -> Cur
 
 @schedule
 def warm_restarts(high: float, low: float, *, cycles: int = 3, mult: float = 1.0) -> Curve:
-    """``cycles`` cosines (at least 1) from ``high`` to ``low``, each beginning anew at ``high``.
+    """``cycles`` cosines (at least 1), each from ``high`` to ``low``, one after another.
 
-    Each is ``mult`` times (at least 1) as long as the one before; only the last ends on ``low``.
+    Each is ``mult`` times (at least 1) as long as the one before. Only the last one reaches
+    ``low``: where another would, the next begins at ``high``.
 
     Example:
         >>> f = warm_restarts(1, 0, cycles=2, mult=3)        # shares 1/4 and 3/4

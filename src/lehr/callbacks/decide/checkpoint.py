@@ -1,4 +1,4 @@
-"""Saves everything, so that the run can go on bit for bit from there."""
+"""Saves everything that a run needs to go on bit for bit."""
 
 import os
 import time
@@ -31,27 +31,27 @@ _FEW = 20  # items of a list that are looked at one by one
 
 
 class Checkpoint(Callback):
-    """Saves every state entry of the run to a folder, safely, and from time to time.
+    """Saves everything that a run needs to go on, to a folder, again and again.
 
-    There is a checkpoint of the beginning, one whenever it is due, one when the run is stopped or
-    interrupted, and one of its end. Between training batches only: what is due inside an update
-    window is saved when the window closes. ``learn.fit(…, resume="auto")`` goes on from the newest.
-    A fit that is interrupted during a validation, or before the first batch of an epoch, is saved
-    as it was just before, so the resumed run repeats that validation; for that a copy of the state
-    is kept in memory meanwhile.
+    A checkpoint is saved at the beginning, whenever ``every`` says so, when the run is stopped or
+    interrupted, and at the end. ``learn.fit(…, resume="auto")`` goes on from the newest. Inside an
+    update window nothing is saved: what is due there is saved when the window closes. A fit that is
+    interrupted during a validation, or before the first batch of an epoch, is saved as it was just
+    before, and the resumed run repeats that validation. For this, a copy of the state is kept in
+    memory during a validation.
 
-    A callback that does more than look on, changes its attributes and declares no ``state`` is
-    named in a warning: nothing of them is saved.
+    A warning names each callback that changes its attributes but declares no ``state``, unless it
+    declares ``replays = False``: its attributes are not saved.
 
     Args:
-        folder: for the checkpoints of this run; made if need be.
+        folder: for the checkpoints of this run; it is made if it does not exist.
         every: ``"25 steps"``, ``"1 epoch"`` or ``"10 minutes"``.
-        keep: how many of the newest stay, at least 2; so do the run's first and the best.
-        monitor: a column of the history: a checkpoint is also saved when it is better than before,
-            and the best one stays.
-        mode: whether ``"min"`` or ``"max"`` is better; None takes what the name tells.
-        background: write in a thread: the step waits for the copy alone. One write is under way at
-            a time, and its error is raised at the next save or at the end of the fit.
+        keep: how many of the newest are kept, at least 2. The first and the best are kept, too.
+        monitor: a column of the history: a checkpoint is also saved whenever it is better than ever
+            before, and the best one is kept.
+        mode: whether ``"min"`` or ``"max"`` is better; None decides by the name.
+        background: write in a thread, so that the step waits only for a copy in memory. There is
+            one write at a time; its error is raised at the next save or at the end of the fit.
 
     Attributes:
         newest: path of the last checkpoint that this object saved; None before the first.

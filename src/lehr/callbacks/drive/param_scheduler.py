@@ -1,4 +1,4 @@
-"""Drives anything that is a number along a schedule."""
+"""Sets a number along a schedule."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,27 +15,26 @@ if TYPE_CHECKING:
 
 
 class ParamScheduler(Callback):
-    """Sets a hyper-parameter before every optimizer step to ``schedule(run.pos)``.
+    """Sets a number, such as the learning rate, to ``schedule(run.pos)`` before every step.
 
-    The position is the share of the run's steps that are done: the first step uses
+    The position ``run.pos`` is the share of the run's steps that are done: the first step uses
     ``schedule(0)``, the last of N ``schedule((N-1)/N)``. Within an update window nothing changes.
-    When the fit ends the old values are put back, so a schedule never outlives its fit; what was
-    set is in the history.
+    When the fit ends, the old values are put back. The values that were set are in the history.
 
     Args:
         name: a hyper-parameter of the optimizer's groups (``"lr"``, ``"weight_decay"``,
             ``"momentum"``, which is the first beta where there are betas), or the path of any
-            number: ``"model.2.p"``, ``"callbacks.mix_up.alpha"``, ``"opt.generator.lr"`` with
-            several optimizers.
-        schedule: a function from position in [0, 1] to a value. One of `lehr.schedules` is pure, so
-            its values are had up to 256 steps ahead; any other function is asked before each step.
-        group: number of the one parameter group to drive; None drives all.
+            number: ``"model.2.p"``, ``"callbacks.mix_up.alpha"``; with several optimizers
+            ``"opt.generator.lr"``.
+        schedule: a function from position in [0, 1] to a value. A schedule of `lehr.schedules` is
+            computed up to 256 steps ahead; any other function is called before each step.
+        group: number of the only parameter group to set; None sets all.
 
     Raises:
         TypeError: ``schedule`` cannot be called.
-        ValueError: at the start of a fit, if nothing of that name is there, it is no number, or
-            another schedule drives it, be it by another name; at the first batch, if the length of
-            the fit is unknown.
+        ValueError: at the start of a fit, if nothing has that name, it is no number, or another
+            schedule sets it, under this or another name; at the first batch, if the length of the
+            fit is unknown.
 
     Example:
         >>> from lehr.schedules import sched_lin

@@ -1,4 +1,4 @@
-"""Records every run: loss and learning rate by batch, losses and seconds by epoch."""
+"""Records loss and learning rate of every batch, and losses and seconds of every epoch."""
 
 from collections.abc import Mapping, Sequence
 from math import nan
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 
 class Recorder(Callback):
-    """Writes `run.history` and draws it. A Learner always has one, at `run.recorder`.
+    """Records losses, learning rates and times in `run.history`, and plots them.
 
-    By training batch: ``loss`` and ``lr`` (of the last parameter group). By epoch or validation:
+    Every fit has one, as `run.recorder`; you need not attach it. It records ``loss`` and ``lr`` (of
+    the last parameter group) for each training batch. For each epoch or validation it records
     ``epoch``, ``step``, ``train_loss`` (the mean over the training items since the row before,
-    while the weights were changing), ``valid_loss``, ``seconds``. Losses are weighted by items. A
-    pass that was cut short has the loss None. Nothing here waits for a device; memory is bounded.
+    while the weights were changing), ``valid_loss`` and ``seconds``. Losses are weighted by items.
+    The loss of a pass that was cut short is None. Nothing here waits for a device; memory is
+    bounded.
 
     Example:
         >>> from lehr.testing import tiny_learner

@@ -1,4 +1,4 @@
-"""Batches whose content is a function of (seed, epoch, batch number)."""
+"""A loader whose batches depend only on seed, epoch and batch number."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,21 +12,22 @@ from lehr.state.streams import draw_seed
 
 
 class DataLoader:
-    """Yields the batches of a dataset; any epoch can be entered at any batch, at no cost.
+    """Yields the batches of a dataset, and can start at any batch of any epoch at no cost.
 
     Data in memory (`Dataset`, torch's ``TensorDataset`` and ``Subset`` of one) are read a batch at
     a time; so is a dataset with a ``gather(indices)`` method. All others are read item by item and
-    collated. Iterating by hand moves on to the next epoch with every pass.
+    collated. If you iterate over it yourself, every pass is the next epoch.
 
     Args:
         dataset: has ``__len__`` and ``__getitem__``.
         batch_size: items in a batch; None means the sampler's, or 64.
         shuffle: a new order every epoch.
         drop_last: leave out a last batch that is not full.
-        sampler: decides the order instead: a `Sampler` (or anything with ``batches(seed, epoch,
-            start)`` and a length, yielding index tensors), or a sized iterable of single indices.
+        sampler: decides the order instead of ``shuffle``: a `Sampler` (or anything with
+            ``batches(seed, epoch, start)`` and a length, yielding index tensors), or a sized
+            iterable of single indices.
         collate_fn: list of items -> batch; read item by item then. Default: `collate`.
-        seed: decides order and randomness, whoever asks; by default the training's seed does.
+        seed: of order and randomness, in a fit and elsewhere; by default a fit uses its own seed.
         num_workers: processes that read ahead; the batches are the same with any number. Data in
             memory are faster without.
         item_seeds: key the global generators by (seed, epoch, index) before each item, so that

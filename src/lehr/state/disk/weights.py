@@ -75,30 +75,7 @@ def _short(items: Iterable[str]) -> str:
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write a model's parameters and buffers to a safetensors file, under the bare model's names.
-
-    What wraps the model or its parts leaves no trace in the names. Weights that are tied are
-    written under each of their names. A file that is there is replaced at once: whatever ends the
-    process, the old or the new one is there, whole.
-
-    Args:
-        model: any module; what it keeps out of its own ``state_dict`` is not written.
-        path: of the file; it ends in ``.safetensors``.
-
-    Raises:
-        TypeError: the model's state holds something that is no dense tensor with values.
-        ValueError: the path has another ending.
-        OSError: the folder is not there, or cannot be written to.
-
-    Example:
-        >>> import tempfile
-        >>> layer, other = nn.Linear(2, 1), nn.Linear(2, 1)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_weights(layer, Path(folder, "layer.safetensors"))
-        ...     differences = load_weights(other, Path(folder, "layer.safetensors"))
-        >>> differences, torch.equal(layer.weight, other.weight)
-        (no differences, True)
-    """
+    """Write the weights of any module to a safetensors file. See `lehr.Learner.save`."""
     path = _checked_path(path)
     if path.suffix != SUFFIX:
         better = path.with_suffix(SUFFIX) if path.name else f"weights{SUFFIX}"
@@ -146,41 +123,7 @@ def _writable(name: str, value: Any) -> Tensor:
 def load_weights(
     model: nn.Module, path: str | os.PathLike[str], *, strict: bool = True
 ) -> Differences:
-    """Copy the tensors of a file into a model, in place; all of them or none.
-
-    The content decides what the file is, whatever its ending: safetensors, a ``state_dict`` that
-    ``torch.save`` wrote, or one that lies under ``state_dict``, ``model`` or ``model_state_dict``
-    in such a file. Of a folder that lehr wrote, a checkpoint or a run folder, the weights are
-    taken. A prefix ``module.`` or ``_orig_mod.`` that all names have is left out. No file is
-    trusted: one that would run code is refused.
-
-    Values are copied into the dtype that the model has. Integers do not take real numbers, nor real
-    numbers complex ones. Weights that the model ties may be there under one of their names alone.
-
-    Args:
-        model: any module, wrapped or not.
-        path: of the file or folder.
-        strict: refuse names and shapes that differ; else load what fits and return what does not.
-
-    Returns:
-        The differences: none, if ``strict``.
-
-    Raises:
-        ValueError: the weights do not fit and ``strict`` is given; the file is damaged, is no file
-            of weights, or would run code; the model has no memory to copy to. The model is as it
-            was.
-        OSError: the file is not there, or cannot be read.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     torch.save({"weight": torch.ones(1, 2)}, Path(folder, "old.pt"))
-        ...     layer = nn.Linear(2, 1)
-        ...     print(load_weights(layer, Path(folder, "old.pt"), strict=False))
-        missing in the file (1): bias
-        >>> layer.weight.tolist()
-        [[1.0, 1.0]]
-    """
+    """Copy weights from a file into any module, in place. See `lehr.Learner.load`."""
     path = _checked_path(path)
     state = ModelState(model)
     own = state.state_dict()

@@ -1,0 +1,41 @@
+"""The Makefile runs each test once, whichever of its targets are asked for together."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+FAST, SLOW = '-n auto -m "not slow"', "-n auto -m slow"
+
+
+def pytest_calls(*targets):
+    """The arguments of every call of pytest that these targets would make, in one call of make."""
+    command = ["make", "--dry-run", "--always-make", *targets]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    return re.findall(r"^\.venv/bin/pytest (.*)$", done.stdout, re.M)
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("targets", "calls"),
+    [
+        (["check"], [FAST]),
+        (["test"], [FAST, SLOW]),
+        (["check", "test"], [FAST, SLOW]),
+        (["lint", "test"], [FAST, SLOW]),
+        (["lint"], []),  # the control: a target without tests
+    ],
+)
+def test_each_test_runs_once(targets, calls):
+    assert pytest_calls(*targets) == calls
+
+
+@needs_make
+def test_ci_runs_each_test_once():
+    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (targets,) = re.findall(r"^make (.+)$", text, re.M)
+    assert pytest_calls(*targets.split()) == [FAST, SLOW]
