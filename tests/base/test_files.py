@@ -94,10 +94,21 @@ def test_a_file_is_replaced_whole(tmp_path, calls):
     files.replace_file(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"two"
     assert names(tmp_path) == ["a"]
-    assert [name for name in calls if name == tmp_path.name] == calls[1::2]
-    parts = calls[0::2]
-    assert all(re.fullmatch(r"\.a\.[0-9a-f]{16}\.part", part) for part in parts)
-    assert len(set(parts)) == 2  # no name that anybody knows before
+    first, folder, second, _ = calls
+    assert [re.fullmatch(r"\.a\.[0-9a-f]{16}\.part", part) is not None for part in (first, second)]
+    assert first != second
+    assert calls == [first, folder, second, folder]
+    assert folder == tmp_path.name
+
+
+def test_a_link_laid_out_under_the_temporary_name_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "precious").write_bytes(b"mine")
+    monkeypatch.setattr(os, "urandom", lambda n: b"guessed!")
+    (tmp_path / f".a.{b'guessed!'.hex()}.part").symlink_to("precious")
+    with pytest.raises(FileExistsError):
+        files.replace_file(tmp_path / "a", b"theirs")
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_failing_replacement_leaves_the_old_file_alone(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """JSON that says one thing."""
 
+import os
+
 import pytest
 
 from lehr.base import strict_json
@@ -35,9 +37,28 @@ def test_what_is_no_json_is_not_written(value):
         (b"-Infinity", "holds -Infinity"),
         (b"[" * 200_000, "nested too deep"),
         (b'{"a":' * 200_000, "nested too deep"),
-        (b"1" * 5000, "digits"),
+        (b"1" * 5000, "a number of 5000 digits, beyond any float"),
+        (b"[-" + b"1" * 308 + b"]", "a number of 309 digits"),
+        (b"[1e400]", "holds 1e400, which is beyond any float"),
+        (b"-1e999", "holds -1e999"),
+        (b"[" * 101 + b"]" * 101, "nested too deep"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, "nested too deep"),
     ],
 )
 def test_refused(text, message):
     with pytest.raises(ValueError, match=message):
         strict_json.parse(text)
+
+
+def test_what_is_just_allowed():
+    assert strict_json.parse(b"1" * 308) == int("1" * 308)
+    assert strict_json.parse(b"[" * 99 + b"[1]" + b"]" * 99)
+    assert strict_json.parse(b"[" * 300 + b"]" * 300, depth=300)
+    assert strict_json.parse(b"[1.7e308, 1e-400, []]") == [1.7e308, 0.0, []]
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ValueError, match=r"config\.json must be a plain file; it is a named pipe"):
+        strict_json.read(tmp_path / "config.json", 100)

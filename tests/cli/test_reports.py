@@ -1,6 +1,10 @@
+import json
+import re
 from pathlib import Path
 
 import pytest
+
+from lehr import cli
 
 QUICK = ("train", "digits", "--model", "linear", "--epochs", 2)
 
@@ -44,3 +48,28 @@ def test_compare_finds_equal_runs_equal(succeed, runs):
 def test_a_folder_that_is_no_run_is_refused(succeed, refused, command):
     succeed(*QUICK, "--out", "a")
     assert refused(*command, code=1).startswith("x is no run folder: there is no such folder")
+
+
+def test_what_a_file_says_is_not_obeyed_by_the_terminal(succeed, call, runs, config):
+    content = config("a")
+    content["settings"] |= {"note\x1b[2J": "clear\x1b[31m\nb  fake  (finished)", "data": "x\x9b0m"}
+    content["status"] = "fin\x07"
+    Path("a/config.json").write_text(json.dumps(content))
+    with Path("a/history.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "row", "epoch": 2, "acc\x1b]0;t\x07": 1.0}) + "\n")
+    out = succeed("compare", "a", "b")
+    assert not set("\x1b\x07\x9b\r") & set(out)
+    assert r"note\x1b[2J" in out
+    assert r"clear\x1b[31m\nb  fake" in out
+    content["settings"]["epochs"] = "\x1b[2J"
+    Path("a/config.json").write_text(json.dumps(content))
+    result = call("evaluate", "a")
+    assert result.exit_code == 1
+    assert "\x1b" not in result.output
+    assert r"\x1b[2J" in result.stderr
+
+
+def test_every_command_prints_through_one_function():
+    for path in Path(cli.__file__).parent.glob("*.py"):
+        assert ("typer.echo(" in path.read_text(encoding="utf-8")) == (path.name == "app.py")
+        assert not re.search(r"(?<!>>> )\bprint\(", path.read_text(encoding="utf-8"))

@@ -222,3 +222,13 @@ def test_the_sum_of_the_data_changes_with_them(tmp_path):
     (folder / "two.png").write_bytes(b"two")
     assert data_sum(str(tmp_path / "images")) != before
     assert data_sum("mnist") is None
+
+
+def test_a_part_that_the_checkpoint_lacks_is_said_in_plain_words(refused, stopped, config):
+    stopped(*QUICK, "--out", "a")
+    content = config("a")
+    content["settings"]["patience"] = 5
+    Path("a/config.json").write_text(json.dumps(content))
+    message = refused("resume", "a", code=1)
+    assert message.startswith("state entry 'callbacks.early_stopping' is missing")
+    assert "--debug" not in message

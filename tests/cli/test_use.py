@@ -2,12 +2,15 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+
+from lehr.cli import use
 
 QUICK = ("--epochs", 1, "--seed", 0)
 
@@ -240,6 +243,67 @@ def test_a_run_folder_that_cannot_be_used_is_refused(succeed, refused, harm, mes
     harm()
     assert re.match(message, refused("evaluate", "run", code=1))
     assert re.match(message, refused("predict", "run", "run/config.json", code=1))
+
+
+def test_a_folder_that_asks_for_more_than_its_weights_hold_is_refused(refused, trained, config):
+    def changed(**settings):
+        content = config("run")
+        content["settings"] |= settings
+        Path("run/config.json").write_text(json.dumps(content))
+        return refused("evaluate", "run", code=1)
+
+    before = config("run")
+    assert re.search(r"settings\.outputs is 100,000,000, but the preparation has 2\. Was one",
+                     changed(outputs=10**8))  # fmt: skip
+    Path("run/config.json").write_text(json.dumps(before))
+    told = changed(label_smoothing=2)
+    assert re.search(r"settings\.label_smoothing must be a number from 0 to 1.*; got 2", told)
+    Path("run/config.json").write_text(json.dumps(before))
+    told = changed(data_options={**before["settings"]["data_options"], "num_workers": 10**6})
+    assert re.search(r"settings\.data_options\.num_workers must be a whole number to 1024", told)
+
+
+def test_a_model_of_ones_own_that_the_weights_cannot_fill_is_refused(succeed, refused, config):
+    Path("nets.py").write_text(
+        "from torch import nn\n"
+        "def net(in_features, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(in_features, classes))\n"
+        "def picky(in_features, classes):\n"
+        "    model = net(in_features, classes)\n"
+        "    model[1].weight.sum().item()  # of a tensor without values: an error\n"
+        "    return model\n"
+    )
+    lines = ["a,y", *(f"{i},{i % 2}" for i in range(40))]
+    Path("t.csv").write_text("\n".join(lines))
+    for name in ("net", "picky"):
+        own = ("--model", f"nets.py:{name}")
+        quick = ("--target", "y", "--epochs", 1, "--lr", 0.01, "--out", name)
+        succeed("train", "t.csv", *own, *quick)
+        assert "accuracy" in succeed("evaluate", name, *own)
+    content = config("net")
+    column = {"name": "a", "values": [str(i) for i in range(10**4)]}
+    content["preparation"] |= {"columns": [column], "classes": [str(i) for i in range(10**4)]}
+    content["settings"]["outputs"] = 10**4
+    Path("net/config.json").write_text(json.dumps(content))
+    message = refused("evaluate", "net", "--model", "nets.py:net", code=1)
+    assert re.search(r"10000 outputs has 100,010,000 numbers, and the file \d+ bytes", message)
+
+
+def test_a_csv_for_a_spreadsheet_has_no_formulas(succeed):
+    photos("data", classes=("=cmd", "-1.5"))
+    succeed("train", "data", "--epochs", 1, "--lr", 0.01, "--workers", 0, "--out", "run")
+    plain = succeed("predict", "run", "data/=cmd/0.jpg")
+    safe = succeed("predict", "run", "data/=cmd/0.jpg", "--safe-csv")
+    assert plain.splitlines()[0] == "file,prediction,-1.5,=cmd"
+    assert safe.splitlines()[0] == "file,prediction,-1.5,'=cmd"
+    assert safe.replace("'", "") == plain
+
+
+def test_a_terminal_does_not_obey_the_name_of_a_file(succeed, trained, monkeypatch):
+    shutil.copy("data/red/0.jpg", "a\x1b[2J.jpg")
+    assert "a\x1b[2J.jpg," in succeed("predict", "run", "a\x1b[2J.jpg")  # a pipe gets the name
+    monkeypatch.setattr(use, "is_terminal", lambda file: True)
+    assert r"a\x1b[2J.jpg," in succeed("predict", "run", "a\x1b[2J.jpg")
 
 
 def test_wrong_arguments_speak(refused, trained):

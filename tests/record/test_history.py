@@ -458,3 +458,18 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, name):
     assert path.read_bytes() != before
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*gone\. Make it first"):
         write(tmp_path / "gone" / "history")
+
+
+def test_a_csv_for_a_spreadsheet_has_no_formulas(tmp_path):
+    history = History()
+    history.open_row(epoch=0, valid_loss=-1.5, seconds=1.0)
+    history.log_row("=1+1", "@SUM(A1)")
+    history.to_csv(tmp_path / "safe.csv", safe=True)
+    assert (tmp_path / "safe.csv").read_text().splitlines() == [
+        "epoch,valid_loss,seconds,'=1+1",
+        "0,-1.5,1.0,'@SUM(A1)",
+    ]
+    history.to_csv(tmp_path / "plain.csv")
+    assert (tmp_path / "plain.csv").read_text() == (tmp_path / "safe.csv").read_text().replace(
+        "'", ""
+    )

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,26 @@ def test_no_run_folder(tmp_path):
 
 def test_a_number_beyond_all_reason_is_none(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    lines = [f'{{"kind": "row", "epoch": 0, "loss": {n}}}\n' for n in ("1e999", "1" * 400, "-2")]
-    (tmp_path / "history.jsonl").write_text("".join(lines))
-    assert RunRecord.read(tmp_path).column("loss") == [None, None, -2]
+    history = tmp_path / "history.jsonl"
+    lines = [f'{{"kind": "row", "epoch": 0, "loss": {n}}}\n' for n in ("1.7e308", "-2")]
+    history.write_text("".join(lines))
+    assert RunRecord.read(tmp_path).column("loss") == [None, -2]
+    for number, told in (("1e400", "holds 1e400"), ("1" * 10_000, "a number of 10000 digits")):
+        history.write_text(f'{lines[0]}{{"kind": "row", "epoch": 0, "loss": {number}}}\n')
+        with pytest.raises(ValueError, match=rf"history\.jsonl, line 2, is damaged: .* {told}"):
+            RunRecord.read(tmp_path)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "name", ["config.json", "environment.json", "history.jsonl", "evaluation.json"]
+)
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} must be a plain file; it is a named pipe"):
+        RunRecord.read(tmp_path)
 
 
 def test_files_have_a_largest_size(tmp_path, monkeypatch):

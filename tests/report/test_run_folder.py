@@ -620,3 +620,14 @@ def test_a_plot_that_the_disk_does_not_take_leaves_nothing(tmp_path, monkeypatch
             learn.fit(1)
     assert not [path for path in folder.path.iterdir() if "png" in path.name]
     assert (folder.path / "report.html").is_file()
+
+
+def test_a_link_in_the_place_of_a_plot_is_replaced_not_followed(tmp_path):
+    learn = tiny_learner()
+    folder = RunFolder.create(tmp_path / "run")
+    (tmp_path / "precious").write_bytes(b"mine")
+    (folder.path / "loss.png").symlink_to(tmp_path / "precious")
+    with folder.keep(learn, {}):
+        learn.fit(1)
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+    assert (folder.path / "loss.png").read_bytes().startswith(b"\x89PNG")

@@ -6,7 +6,6 @@ Every call to the operating system that changes something on disk is one of the 
 import errno
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Iterable
@@ -98,7 +97,7 @@ def replace_file(path: Path, data: bytes) -> None:
         ...     path.read_bytes()
         b'two'
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PART}")  # nobody else's
+    part = path.with_name(f".{path.name}.{os.urandom(8).hex()}{_PART}")  # nobody can guess it
     try:
         write_file(part, data)
         part.replace(path)

@@ -1,8 +1,17 @@
-"""JSON that says one thing: no key twice, no NaN, no end of nesting that ends the process."""
+"""JSON that says one thing: no key twice, no number that is none, no end of nesting."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
+
+from lehr.base.reading import open_plain
+from lehr.types import is_mapping
+
+DEPTH = 100
+"""How deep lists and objects may be nested; what goes through them calls itself for each."""
+
+_DIGITS = 308  # of the largest float; a whole number of more cannot be compared with one
 
 
 def dump(value: Any, *, indent: int | None = None) -> bytes:
@@ -20,19 +29,25 @@ def dump(value: Any, *, indent: int | None = None) -> bytes:
     return text.encode("ascii")
 
 
-def parse(data: bytes | bytearray | memoryview) -> Any:
+def parse(data: bytes | bytearray | memoryview, *, depth: int = DEPTH) -> Any:
     """What JSON text says, if it says it plainly.
 
+    Args:
+        data: the text, in UTF-8.
+        depth: how deep it may be nested.
+
     Raises:
-        ValueError: it is no JSON or no UTF-8, names a key twice, holds NaN or Infinity, or is
-            nested too deep.
+        ValueError: it is no JSON or no UTF-8, names a key twice, holds NaN, Infinity or a number
+            beyond any float, or is nested too deep.
 
     Example:
         >>> parse(b'{"lr": 0.1}')
         {'lr': 0.1}
     """
     try:
-        return _PARSER.decode(str(data, "utf-8"))
+        found = _PARSER.decode(str(data, "utf-8"))
+        _check_depth(found, depth)
+        return found
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no UTF-8 text ({error})") from None
     except json.JSONDecodeError as error:
@@ -45,10 +60,10 @@ def read(path: Path, most: int) -> Any:
     """What a JSON file says, if it says it plainly, and in no more than so many bytes.
 
     Raises:
-        ValueError: it is longer; or as for `parse`.
+        ValueError: it is longer, or no plain file; or as for `parse`.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"it holds more than {most} bytes")
@@ -68,4 +83,36 @@ def _no_constant(word: str) -> NoReturn:
     raise ValueError(f"its JSON text holds {word}, which is no JSON")
 
 
-_PARSER = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_no_constant)
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"its JSON text holds a number of {len(text)} digits, beyond any float")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError(f"its JSON text holds {text[:80]}, which is beyond any float")
+    return number
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    """Go down a level at a time, without calling itself."""
+    level: list[Any] = [value] if isinstance(value, (list, dict)) else []
+    for _ in range(depth):
+        if not level:
+            return
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError("its JSON text is nested too deep")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """The lists and objects in a list or object; of anything else, nothing."""
+    found: Iterable[Any] = value.values() if is_mapping(value) else value
+    return [x for x in found if isinstance(x, (list, dict))]
+
+
+_PARSER = json.JSONDecoder(
+    object_pairs_hook=_no_twins, parse_constant=_no_constant, parse_int=_whole, parse_float=_real
+)

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer import Option
@@ -13,9 +13,25 @@ from typer.core import TyperGroup
 
 from lehr import __version__
 from lehr.base.output import OutputError, plain_output
+from lehr.base.terminal import printable
 
 USAGE, FAILURE = 2, 1
 """Exit codes: what was typed cannot be used; what was asked for could not be done."""
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line or several; whatever is in them, the terminal obeys none of it.
+
+    Args:
+        text: may hold names and words from files.
+        err: print to where errors go.
+    """
+    typer.echo(printable(str(text)), err=err)
+
+
+def is_terminal(file: TextIO) -> bool:
+    """Whether a terminal reads what is written into a file."""
+    return file.isatty()
 
 
 class Group(TyperGroup):
@@ -50,9 +66,9 @@ def lehr(
 ) -> None:
     """One readable training loop for PyTorch."""
     if version:
-        typer.echo(f"lehr {__version__}")
+        say(f"lehr {__version__}")
     elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        say(context.get_help())
 
 
 @contextmanager
@@ -77,16 +93,17 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
         if debug:
             raise
         ours = isinstance(error, (OSError, TypeError, ValueError, ImportError, ArithmeticError))
+        sentence = isinstance(error, KeyError) and str(error.args[0]).endswith(".")  # ours are
         notes = " ".join(getattr(error, "__notes__", ()))
         where = f"{type(error).__name__}: {error} {notes} Add --debug to see where."
-        text = str(error) if ours else where
+        text = str(error) if ours else str(error.args[0]) if sentence else where
         raise typer.Exit(_say_error(text, code=code)) from None
 
 
 def _say_warning(message: Warning | str, *_: object) -> None:
-    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+    say(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def _say_error(text: str, *, code: int) -> int:
-    typer.echo(f"error: {' '.join(text.split())}", err=True)
+    say(f"error: {' '.join(text.split())}", err=True)
     return code

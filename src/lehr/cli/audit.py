@@ -7,7 +7,7 @@ import typer
 from typer import Argument, Option
 
 from lehr.cli import options
-from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
 from lehr.cli.job import known, open_job, prepare
 from lehr.cli.look import Picture, save_picture
 from lehr.inspect.cures import CURES
@@ -63,7 +63,7 @@ def audit(
         settings = prepare({**context.params, "lr": "1e-3"})
     with errors(debug, code=FAILURE):
         found = open_job(settings).learn.audit(repair=repair)
-        typer.echo(json.dumps(found.to_dict()) if as_json else str(found))
+        say(json.dumps(found.to_dict()) if as_json else str(found))
         save_picture(found.plot, out, panels=2)
     if strict and not found.healthy:
         raise typer.Exit(FAILURE)

@@ -3,6 +3,7 @@
 import zlib
 from pathlib import Path
 
+from lehr.base.reading import open_plain
 from lehr.data.images.folder import EXTENSIONS
 from lehr.data.published.catalog import SOURCES
 
@@ -20,6 +21,7 @@ def data_sum(source: str) -> str | None:
 
     Raises:
         OSError: it cannot be read.
+        ValueError: it is a named pipe, a device or the like.
 
     Example:
         >>> import tempfile
@@ -39,7 +41,7 @@ def data_sum(source: str) -> str | None:
 
 def _of_file(path: Path) -> int:
     value = 0
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while block := file.read(_BLOCK):
             value = zlib.crc32(block, value)
     return value

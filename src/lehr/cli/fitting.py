@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from lehr import Callback
 from lehr.callbacks import Checkpoint, EarlyStopping
+from lehr.cli.app import say
 from lehr.cli.job import Job
 from lehr.models import is_import_path
 from lehr.report import RunFolder
@@ -45,12 +44,12 @@ def carry_out(job: Job, folder: RunFolder, *, resumed: bool = False) -> None:
                 _fit(job, folder.path, resumed=resumed)
         finally:
             _say_result(job, time.perf_counter() - begin)
-            typer.echo(f"run folder: {folder.path}")
+            say(f"run folder: {folder.path}")
             if (report := folder.path / "report.html").is_file():
-                typer.echo(f"report: {report}")
+                say(f"report: {report}")
     except (KeyboardInterrupt, SystemExit):
         if has_checkpoints(folder.path):
-            typer.echo(f"to go on: {resume_command(folder.path, job.settings)}")
+            say(f"to go on: {resume_command(folder.path, job.settings)}")
         raise
 
 
@@ -94,7 +93,7 @@ def _say_plan(job: Job) -> None:
         "lr": f"{settings['schedule']!r}{found}",
     }
     for name, value in plan.items():
-        typer.echo(f"{name:<7}{value}")
+        say(f"{name:<7}{value}")
 
 
 def _say_result(job: Job, seconds: float) -> None:
@@ -108,4 +107,4 @@ def _say_result(job: Job, seconds: float) -> None:
     else:
         best = max(measured, key=measured.__getitem__)
         told = f"{measured[max(measured)]:.4f}, best {measured[best]:.4f} in epoch {best}"
-    typer.echo(f"accuracy: {told}; {seconds:.0f} s")
+    say(f"accuracy: {told}; {seconds:.0f} s")

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from lehr.base.drawing import save_figure
 from lehr.cli import options
-from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
 from lehr.cli.chart import chart
 from lehr.cli.job import open_job, prepare
 from lehr.cli.recipes import recipe_for
@@ -54,13 +54,13 @@ def find_lr(
         smoothed = curve.smoothed
         room = max(smoothed[0] - min(smoothed), 1e-9)
         limits = (min(smoothed), smoothed[0] + room / 2)
-        typer.echo(chart(curve.lrs, smoothed, log_x=True, limits=limits))
+        say(chart(curve.lrs, smoothed, log_x=True, limits=limits))
         if curve.suggestion is None:
             raise ValueError(
                 f"the loss does not fall at any learning rate from {start:g} to {end:g}. Look at "
                 "the data and the model, or give another --start and --end."
             )
-        typer.echo(f"suggestion: {curve.suggestion:.3g}")
+        say(f"suggestion: {curve.suggestion:.3g}")
         save_picture(curve.plot, out)
 
 
@@ -88,11 +88,11 @@ def schedule(
         save_picture(curve.plot, out)
         if steps is None:
             at = [i / 400 for i in range(401)]
-            typer.echo(repr(curve))
-            typer.echo(chart(at, [curve(pos) for pos in at]))
+            say(repr(curve))
+            say(chart(at, [curve(pos) for pos in at]))
         else:
             for step in range(steps):
-                typer.echo(f"{step}\t{curve(step / steps):.6g}")
+                say(f"{step}\t{curve(step / steps):.6g}")
 
 
 @app.command(epilog="Example: lehr explain digits --patience 5")
@@ -120,8 +120,8 @@ def explain(
         settings = prepare({**context.params, "lr": "1e-3" if finds else None})
     with errors(debug, code=FAILURE):
         job = open_job(settings)
-        typer.echo(f"{job.learn.summary()}\n")
-        typer.echo(job.learn.explain(job.callbacks))
+        say(f"{job.learn.summary()}\n")
+        say(job.learn.explain(job.callbacks))
 
 
 def save_picture(plot: Callable[[Any], Any], out: Path | None, *, panels: int = 1) -> None:
@@ -139,4 +139,4 @@ def save_picture(plot: Callable[[Any], Any], out: Path | None, *, panels: int = 
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
         plot(axes[0] if panels == 1 else axes)
         save_figure(figure, out)
-        typer.echo(f"picture: {out}")
+        say(f"picture: {out}")

@@ -15,6 +15,8 @@ from lehr.cli.trained import allowed_model, stored_settings
 from lehr.data.published.catalog import SOURCES
 from lehr.report.record import read_environment
 
+_MOST_THREADS = 1024  # more than any machine had that a run could have been begun on
+
 
 def reopen(
     path: Path, config: Mapping[str, Any], *, model: str | None = None, **changes: Any
@@ -42,7 +44,7 @@ def reopen(
     check_device(settings["device"])
     _require_data(path, stored)
     threads = read_environment(path).get("threads")
-    if type(threads) is int and threads > 0:
+    if type(threads) is int and 0 < threads <= _MOST_THREADS:
         torch.set_num_threads(threads)
     job = open_job(settings)
     _compare_data(path, config, job)

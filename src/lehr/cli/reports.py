@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Option
 
 from lehr.cli import options
-from lehr.cli.app import FAILURE, Debug, app, errors
+from lehr.cli.app import FAILURE, Debug, app, errors, say
 from lehr.report import RunRecord, write_comparison, write_report
 from lehr.report.compare import compare as comparison
 
@@ -16,7 +15,7 @@ from lehr.report.compare import compare as comparison
 def report(run: options.Run, debug: Debug = False) -> None:
     """Write a run's report, one HTML file that needs nothing else, and say where it is."""
     with errors(debug, code=FAILURE):
-        typer.echo(f"report: {write_report(run)}")
+        say(f"report: {write_report(run)}")
 
 
 @app.command(epilog="Example: lehr compare runs/first runs/second")
@@ -31,6 +30,6 @@ def compare(
     """Say what differs between two runs and where they part, and write a page that shows it."""
     with errors(debug, code=FAILURE):
         a, b = RunRecord.read(first), RunRecord.read(second)
-        typer.echo(comparison(a, b).text())
+        say(comparison(a, b).text())
         page = write_comparison(first, second, out or second / "comparison.html")
-        typer.echo(f"comparison: {page}")
+        say(f"comparison: {page}")

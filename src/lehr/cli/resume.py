@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Option
 
 from lehr.base.output import forgiving_output
 from lehr.cli import options
-from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
 from lehr.cli.fitting import carry_out, checkpoints_of, has_checkpoints, resume_command
 from lehr.cli.job import Job, check_device, check_interval
 from lehr.cli.reopen import anew, reopen
@@ -57,7 +56,7 @@ def resume(
             device=device,
         )
         if longer:
-            typer.echo(_longer(job, settings["epochs"], _newest_step(run)))
+            say(_longer(job, settings["epochs"], _newest_step(run)))
             said = r".*not bit for bit exact: epochs \d+ → \d+$"
             warnings.filterwarnings("ignore", said)  # until `errors` puts the filters back
         carry_out(job, RunFolder(run), resumed=True)
@@ -69,10 +68,10 @@ def _is_complete(run: Path, config: Mapping[str, Any]) -> bool:
 
 def _say_complete(run: Path, config: Mapping[str, Any]) -> None:
     settings, reason = config["settings"], config.get("stop_reason")
-    typer.echo(f"{run} is complete: {reason or _count(settings['epochs'])}.")
+    say(f"{run} is complete: {reason or _count(settings['epochs'])}.")
     if reason is None and has_checkpoints(run):
         command = resume_command(run, settings)
-        typer.echo(f"to make it longer: {command} --epochs {2 * settings['epochs']}")
+        say(f"to make it longer: {command} --epochs {2 * settings['epochs']}")
 
 
 def _is_longer(run: Path, config: Mapping[str, Any], epochs: int | None) -> bool:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from torch import nn
 
 from lehr import DataBunch, Learner
@@ -17,6 +18,7 @@ from lehr.data.preparation import Preparation
 from lehr.models import build, is_import_path
 from lehr.report.record import read_config
 from lehr.state.disk.weights import load_weights
+from lehr.types import is_sequence
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
         )
     preparation = preparation_from(stored)
     name = allowed_model(path, settings["model"], model)
+    _check_outputs(path, settings["outputs"], preparation)
     _refuse_larger(name, preparation.item_shape, settings["outputs"], weights)
     built = build(name, preparation.item_shape, settings["outputs"])
     _load(built, weights)
@@ -88,6 +91,7 @@ def stored_settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     settings: Any = config.get("settings")
     try:
         _Settings.read_among(settings, "settings", at="settings")
+        _Bounded.read_among(settings["data_options"], "it", at="settings.data_options")
     except ValueError as error:
         raise ValueError(
             f"{path} was not made by lehr train, or was changed since: in config.json, {error}. "
@@ -95,6 +99,9 @@ def stored_settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         ) from None
     known("optimizer", settings["opt"], OPTIMIZERS)
     return dict(settings)
+
+
+_Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 
 
 class _Settings(Form):
@@ -109,11 +116,17 @@ class _Settings(Form):
     lr: Finite | str | None
     schedule: str
     weight_decay: Finite
-    label_smoothing: Finite | None
+    label_smoothing: _Share | None
     patience: Count | None
     device: str | None
     seed: int
     checkpoint_every: str = ""
+
+
+class _Bounded(Form):
+    """Those of the options for data that a folder from somebody else could do harm with."""
+
+    num_workers: Annotated[int, Meta(ge=0, le=1024, description="a whole number to 1024")] = 0
 
 
 def allowed_model(path: Path, name: str, model: str | None) -> str:
@@ -137,15 +150,28 @@ def allowed_model(path: Path, name: str, model: str | None) -> str:
     return model or name
 
 
+def _check_outputs(path: Path, outputs: int, preparation: Preparation) -> None:
+    """Demand that what a model predicts is what the preparation has names or units for."""
+    scale: Any = preparation.to_dict().get("target_mean", 0.0)
+    known = len(preparation.classes) or (len(scale) if is_sequence(scale) else 1)
+    if outputs != known:
+        raise ValueError(
+            f"{path} contradicts itself: in config.json, settings.outputs is {outputs:,}, but the "
+            f"preparation has {known:,}. Was one of the two changed?"
+        )
+
+
 def _refuse_larger(name: str, shape: Sequence[int], outputs: int, weights: Path) -> None:
     """Refuse a model that its weights cannot fill, before there is memory for it."""
-    if is_import_path(name):
-        return  # the user's own, and allowed by them
     try:
         with torch.device("meta"):
             numbers = sum(p.numel() for p in build(name, shape, outputs).parameters())
-    except RuntimeError:  # torch cannot even count them
-        numbers = MOST
+    except Exception as error:
+        if is_import_path(name):
+            return  # the user's own; it may look at its numbers, and there are none
+        if not isinstance(error, RuntimeError):
+            raise
+        numbers = MOST  # torch cannot even count them
     if numbers > max(weights.stat().st_size, _SMALL):
         raise ValueError(
             f"the weights in {weights} do not fit the model that config.json names: {name} for "

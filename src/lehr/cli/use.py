@@ -8,15 +8,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-import typer
 from torch import Tensor
 from typer import Argument, Option
 
 from lehr import DataBunch, data
 from lehr.base.files import save_file
 from lehr.base.output import Output
+from lehr.base.terminal import printable, safe_cell
 from lehr.cli import options
-from lehr.cli.app import FAILURE, Debug, app, errors
+from lehr.cli.app import FAILURE, Debug, app, errors, is_terminal, say
 from lehr.cli.recipes import kind_of
 from lehr.cli.trained import Trained, open_trained
 from lehr.data.published.catalog import SOURCES
@@ -68,11 +68,11 @@ def evaluate(
             )
         loader = bunch.train_dl if chosen == "train" else bunch.valid_dl
         results = trained.learner(bunch).validate(loader)
-        typer.echo(f"data: {path}, {chosen}, {len(loader.dataset):,} items")
+        say(f"data: {path}, {chosen}, {len(loader.dataset):,} items")
         for name, value in results.items():
-            typer.echo(f"{name.removeprefix('valid_')}: {value:.4f}")
+            say(f"{name.removeprefix('valid_')}: {value:.4f}")
         if not trained.preparation.classes:
-            typer.echo("(the loss is the squared error of the standardised target)")
+            say("(the loss is the squared error of the standardised target)")
 
 
 @app.command(epilog="Example: lehr predict runs/photos-20260101-120000 new/*.jpg > answers.csv")
@@ -89,6 +89,13 @@ def predict(
     out: Annotated[
         Path | None, Option(help="Write the CSV into this file instead of printing it.")
     ] = None,
+    safe_csv: Annotated[
+        bool,
+        Option(
+            "--safe-csv",
+            help="Put a quote before names that a spreadsheet would run as a formula.",
+        ),
+    ] = False,
     batch_size: options.BatchSize = None,
     model: options.OwnModel = None,
     device: options.DeviceName = None,
@@ -102,9 +109,12 @@ def predict(
         rows = _predictions(trained, list(_expanded(files)), batch_size or 64)
         if (first := next(rows, None)) is None:
             raise ValueError("the files hold no items. Give files with something to predict.")
-        table = chain([_head(trained, len(first) - 1), first], rows)
+        table: Iterable[Sequence[str]] = chain([_head(trained, len(first) - 1), first], rows)
+        if safe_csv:
+            table = (list(map(safe_cell, row)) for row in table)
         if out is None:
-            csv.writer(Output(sys.stdout, exact=True), lineterminator="\n").writerows(table)
+            shown = (map(printable, row) for row in table) if is_terminal(sys.stdout) else table
+            csv.writer(Output(sys.stdout, exact=True), lineterminator="\n").writerows(shown)
         else:
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(table)

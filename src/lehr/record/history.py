@@ -194,13 +194,22 @@ class History:
         text = "".join(json_line(kind, values) for kind, values in lines)
         save_file(Path(path), text.encode())
 
-    def to_csv(self, path: str | Path) -> None:
-        """The rows as a table; a missing value is an empty cell."""
+    def to_csv(self, path: str | Path, *, safe: bool = False) -> None:
+        """The rows as a table; a missing value is an empty cell.
+
+        Args:
+            path: of the file.
+            safe: a text that a spreadsheet would take for a formula gets a quote before it;
+                numbers stay numbers.
+        """
+        from lehr.base.terminal import safe_cell
+
+        made = safe_cell if safe else _as_it_is
         text = io.StringIO(newline="")
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(self.rows)
+        writer = csv.writer(text)
+        writer.writerow(map(made, columns))
+        writer.writerows([made(row.get(name)) for name in columns] for row in self.rows)
         save_file(Path(path), text.getvalue().encode())
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -289,6 +298,10 @@ def _check_name(name: str, taken: Iterable[str]) -> None:
             f"{name!r} is logged both by batch and by row; a name is one column. Choose another "
             "name for one of them."
         )
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

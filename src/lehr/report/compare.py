@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast, final
 
 import torch
 
+from lehr.base.terminal import printable
 from lehr.report.outcome import KEPT, Score, Timing, kept_accuracy, scores, shown, timing
 from lehr.report.record import RunRecord
 from lehr.report.words import duration, flat, percent, setting
@@ -94,7 +95,7 @@ class Comparison:
 
     def text(self) -> str:
         """The comparison for a terminal."""
-        return "\n".join(_lines(self))
+        return "\n".join(printable(line, one_line=True) for line in _lines(self))
 
 
 def compare(a: RunRecord | str | Path, b: RunRecord | str | Path) -> Comparison:
@@ -273,6 +274,7 @@ def _short(value: Any, most: int = 60) -> str:
 def _columns(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> list[str]:
     if not rows:
         return []
+    rows = [tuple(printable(word, one_line=True) for word in row) for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     return [
         "  " + "  ".join(word.ljust(w) for word, w in zip(row, widths, strict=True)).rstrip()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lehr.base import strict_json
 from lehr.base.files import replace_file
+from lehr.base.reading import read_plain
 from lehr.base.stored import MOST, Finite, Form, Index
 from lehr.state.disk import tensor_file
 
@@ -232,7 +233,7 @@ def _read_json(path: Path) -> Any:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return tensor_file.decode(bytearray(path.read_bytes()))
+        return tensor_file.decode(bytearray(read_plain(path)))
     except ValueError as error:
         raise ValueError(
             f"{path} cannot be read: {error}. Remove {_JSON} to do without."

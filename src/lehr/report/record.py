@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, final
 
 from lehr.base import strict_json
+from lehr.base.reading import open_plain
 from lehr.base.stored import Finite, Form, Index, read
 from lehr.report.evaluation import Evaluation
 
@@ -15,6 +16,7 @@ PLAIN_COLUMNS = ("kind", "epoch", "step", "train_loss", "valid_loss", "seconds")
 
 _T = TypeVar("_T")
 _LARGEST = 1 << 28  # bytes of JSON: the preparation of a million features, and then some
+_LONGEST_LINE = 1 << 24  # bytes: of one row of a history, or of what one batch logged
 _LARGEST_NUMBER = 1e308
 
 
@@ -135,7 +137,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         {'status': 'running'}
     """
     path = Path(path)
-    if not (path / "config.json").is_file():
+    if not (path / "config.json").exists():
         why = "it has no config.json" if path.is_dir() else "there is no such folder"
         raise FileNotFoundError(
             f"{path} is no run folder: {why}. Give a folder that lehr train made."
@@ -153,11 +155,11 @@ def read_environment(path: str | Path) -> dict[str, Any]:
         {}
     """
     file = Path(path) / "environment.json"
-    return _or_without("the environment", lambda: _object(file) if file.is_file() else {}, {})
+    return _or_without("the environment", lambda: _object(file) if file.exists() else {}, {})
 
 
 def _evaluation(path: Path) -> Evaluation | None:
-    return Evaluation.load(path) if (path / "evaluation.json").is_file() else None
+    return Evaluation.load(path) if (path / "evaluation.json").exists() else None
 
 
 def _or_without(what: str, read: Callable[[], _T], otherwise: _T) -> _T:
@@ -195,8 +197,9 @@ def _history(path: Path, *, goes_on: bool) -> tuple[list[dict[str, Any]], dict[s
     damaged: list[ValueError] = []
 
     def read() -> None:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+        with open_plain(path) as file:
+            lines = iter(lambda: file.readline(_LONGEST_LINE), b"")
+            for number, line in enumerate(lines, 1):
                 if goes_on and not line.endswith(b"\n"):
                     break  # half written
                 try:
@@ -204,7 +207,7 @@ def _history(path: Path, *, goes_on: bool) -> tuple[list[dict[str, Any]], dict[s
                 except ValueError as error:
                     damaged.append(_damaged(f"{path}, line {number},", error))
 
-    if path.is_file():
+    if path.exists():
         _or_without("the history", read, None)
     if damaged:
         lines = f"{len(damaged):,} line{'s' * (len(damaged) > 1)}"

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, final
 
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from lehr.base import strict_json
-from lehr.base.drawing import drawable, save_figure
+from lehr.base.drawing import drawable
 from lehr.base.files import replace_file, sweep
 from lehr.base.signals import interruptible
 from lehr.callbacks import CSVLog, JSONLLog
@@ -238,7 +239,10 @@ class RunFolder:
                 ax.set_ylabel(name.replace("$", r"\$"))  # else it is read as a formula
             ax.grid(alpha=0.3)
             ax.spines[["top", "right"]].set_visible(False)
-            save_figure(figure, self.path / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png")
+            drawn = BytesIO()
+            figure.savefig(drawn, format="png")
+            file = f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png"
+            replace_file(self.path / file, drawn.getvalue())
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"

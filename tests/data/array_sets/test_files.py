@@ -1,9 +1,11 @@
+import os
 import re
 
 import numpy as np
 import pytest
 import torch
 
+from lehr.base import reading
 from lehr.data.array_sets.files import read_items, read_npz, to_tensor
 
 
@@ -35,6 +37,21 @@ def test_no_file(tmp_path):
         read_npz(tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError, match="it is a folder"):
         read_items(tmp_path)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"a\.npz must be a plain file; it is a named pipe"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_what_was_packed_to_fill_the_memory(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(100_000), y=np.zeros(100_000))
+    read_npz(tmp_path / "a.npz")
+    monkeypatch.setattr(reading, "UNPACKED_FREELY", 1_600_000)
+    with pytest.raises(ValueError, match=r"a\.npz would unpack from .* to 1,600,256 bytes"):
+        read_npz(tmp_path / "a.npz")
 
 
 class Bomb:

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 import torch
 
-from lehr.data.images.decode import BrokenImage
+from lehr.data.images.decode import BrokenImage, decode
 from lehr.data.images.files import FolderFiles, ZipFiles
 
 
@@ -65,7 +65,7 @@ def test_a_damaged_member(both):
 
 
 def test_an_enormous_member(both, monkeypatch):
-    monkeypatch.setattr("lehr.data.images.files.LARGEST_MEMBER", 699)
+    monkeypatch.setattr("lehr.data.images.files.LARGEST_FILE", 699)
     with pytest.raises(BrokenImage, match="would unpack to 700 bytes, more than the 699"):
         both[1].read(0)
 
@@ -73,4 +73,22 @@ def test_an_enormous_member(both, monkeypatch):
 def test_an_unreadable_file(both):
     (both[0].root / "a/1.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1\.png"):
+        both[0].read(0)
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_plain_file_is_a_broken_image(both):
+    for make in (os.mkfifo, lambda path: path.symlink_to(os.devnull)):
+        path = both[0].root / "a/1.png"
+        path.unlink()
+        make(path)
+        for read in (lambda: both[0].read(0), lambda path=path: decode(path)):
+            with pytest.raises(BrokenImage, match=r"1\.png must be a plain file; it is a"):
+                read()
+    assert both[0].read(1) == b"b/2.png" * 100
+
+
+def test_an_enormous_file(both, monkeypatch):
+    monkeypatch.setattr("lehr.data.images.decode.LARGEST_FILE", 699)
+    with pytest.raises(BrokenImage, match=r"1\.png has 700 bytes; it may have 699"):
         both[0].read(0)

@@ -260,3 +260,14 @@ def test_splits_that_differ_are_evaluated_together(root, tmp_path):
     with pytest.warns(UserWarning, match="1 of 40 images cannot be decoded"):
         bunch = image_folder(root, split="all", preparation=first, skip_broken=True)
     assert len(bunch.valid_ds) == 39
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_among_the_images_is_refused_or_left_out(root):
+    os.mkfifo(root / "red" / "pipe.png")
+    (root / "blue" / "null.png").symlink_to(os.devnull)
+    with pytest.raises(BrokenImage, match=r"must be a plain file; it is a .*--skip-broken"):
+        image_folder(root)
+    with pytest.warns(UserWarning, match=r"2 of 42 images cannot .*it is a named pipe"):
+        bunch = image_folder(root, skip_broken=True)
+    assert len(bunch.train_ds) + len(bunch.valid_ds) == 40

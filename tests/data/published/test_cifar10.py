@@ -193,3 +193,16 @@ def test_the_real_images():
     assert torch.allclose(torch.tensor(bunch.preparation.mean), expected, atol=2e-3)
     xb, yb = next(bunch.train_dl.batches(0, 0))
     assert (xb.shape, xb.dtype, yb.shape) == ((100, 3, 32, 32), torch.float32, (100,))
+
+
+@pytest.mark.parametrize("where", ["a part", "a header"])
+def test_an_archive_that_unpacks_to_more_than_the_set_is_refused(tmp_path, where):
+    (tmp_path / "cifar10").mkdir()
+    member = tarfile.TarInfo("data_batch_1.bin")
+    member.size = 31_000_000
+    if where == "a header":
+        member.type = tarfile.XHDTYPE
+    with gzip.open(tmp_path / "cifar10" / ARCHIVE, "wb", compresslevel=1) as file:
+        file.write(member.tobuf() + bytes(member.size + 512))
+    with pytest.raises(ValueError, match=r"it holds something larger than the 30,730,000 bytes"):
+        read_cifar10(tmp_path)

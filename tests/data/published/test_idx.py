@@ -1,4 +1,5 @@
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -60,6 +61,13 @@ def test_what_was_written_is_read(write, dtype, pack, shape):
         (GOOD[:-1], r"is cut short: shape \(2, 3, 4\) of uint8 needs 40 bytes, but it has 39"),
         (GOOD + b"x", "has trailing bytes: .* needs 40 bytes, but it has 41"),
         (b"\0\0\x0e\2" + b"\xff" * 8, "is cut short"),
+        (
+            gzip.compress(GOOD + b"x" * 9, mtime=0),
+            "trailing bytes: .* needs 40 bytes, but it has more",
+        ),
+        (gzip.compress(GOOD[:-1], mtime=0), "is cut short: .* needs 40 bytes, but it has 39"),
+        (gzip.compress(b"\0\0\x08\1" + b"\x7f" * 4, mtime=0), "would unpack from .* to 2,139,"),
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"x", "begins with 00 00 08 ff"),
         (PACKED[:-9], "must be a whole gzip file"),
         (PACKED[:-8] + b"\0" * 8, "must be a whole gzip file"),
         (PACKED[:10] + b"\xff" * 30, "must be a whole gzip file"),
@@ -75,3 +83,10 @@ def test_damaged_files_are_named(write, content, told):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_idx(tmp_path / "none")
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="must be a plain file; it is a named pipe"):
+        read_idx(tmp_path / "pipe")

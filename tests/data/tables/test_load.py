@@ -156,3 +156,38 @@ def test_every_row_of_a_table(flowers, tmp_path):
         table(flowers, "kind", split="all")
     with pytest.raises(ValueError, match="split must be one of valid, all; got 'test'"):
         table(flowers, "kind", split="test")
+
+
+def test_categories_that_would_fill_the_memory_are_refused(flowers, monkeypatch):
+    monkeypatch.setattr("lehr.data.tables.preparation.MOST_FEATURES", 200)
+    table(flowers, "kind")  # 50 rows of 4
+    table(flowers, "kind", columns=["size", "number"])
+    monkeypatch.setattr("lehr.data.tables.preparation.MOST_FEATURES", 199)
+    table(flowers, "kind", columns=["size", "number"])
+    with pytest.raises(ValueError, match=r"50 rows of 4 features, .*'hue' alone has 2 categories"):
+        table(flowers, "kind")
+
+
+@pytest.mark.timeout(60)
+def test_a_hundred_thousand_columns(tmp_path):
+    names = ",".join(f"c{i}" for i in range(100_000))
+    with pytest.raises(
+        ValueError, match=r"no column 'd'\. Did you mean|no column 'd'\. Use one of"
+    ):
+        table(write(tmp_path, f"{names}\n" + "1," * 99_999 + "2\n"), "d")
+
+
+def test_numbers_that_overflow_name_the_file(tmp_path):
+    for text in ("1e400", "9" * 10_000):
+        path = write(tmp_path, "x,y\n" + "1,a\n2,b\n" * 30 + f"{text},a\n")
+        with pytest.raises(
+            ValueError, match=r"^x must be a number .* flowers\.csv:62 has "
+        ) as caught:
+            table(path, "y")
+        assert len(str(caught.value)) < 300
+        path = write(tmp_path, "y,x\n" + "1,3\n2,4\n" * 30 + f"{text},3\n")
+        with pytest.raises(
+            ValueError, match=r"y must be a number .* flowers\.csv:62 has "
+        ) as caught:
+            table(path, "y")
+        assert len(str(caught.value)) < 300

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -74,3 +75,23 @@ def test_no_file(tmp_path):
         read_text_table(tmp_path / "b.csv")
     with pytest.raises(FileNotFoundError, match="must be a file of a table; it is a folder"):
         read_text_table(tmp_path)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match=r"a\.csv must be a plain file; it is a named pipe"):
+        read_text_table(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("before", ["", "a,b\n"])
+def test_an_endless_value(tmp_path, before):
+    with pytest.raises(ValueError, match=r"line \d cannot be read: field larger than field limit"):
+        read_text_table(write(tmp_path, f"{before}{'x' * 200_000},b\n1,2\n"))
+
+
+@pytest.mark.timeout(30)
+def test_a_million_columns(tmp_path):
+    names = ",".join(map(str, range(1_000_000)))
+    with pytest.raises(ValueError, match="line 2 must have 1000000 values"):
+        read_text_table(write(tmp_path, f"{names}\n1\n"))

@@ -308,3 +308,14 @@ def test_what_the_disk_says_is_no_damage(folder, monkeypatch):
     monkeypatch.setattr(os, "open", fails)
     with pytest.raises(PermissionError):
         checkpoint.read(folder)
+
+
+@pytest.mark.parametrize(
+    "nest", [lambda x: [x], lambda x: (x,), lambda x: {"a": x}, lambda x: {1: x}]
+)
+def test_a_state_may_be_nested_as_deep_as_is_written(tmp_path, nest):
+    value = 0
+    for _ in range(98):
+        value = nest(value)
+    checkpoint.write(tmp_path / "a", {"deep": value}, INFO)
+    assert checkpoint.read(tmp_path / "a").snapshot == {"deep": value}

@@ -173,12 +173,40 @@ def test_an_empty_file_an_absent_one_and_none_at_all(tmp_path):
         read_weights(Path("/dev/null"))
 
 
+class Huge:
+    """A pickle of a few bytes that would take a gigabyte."""
+
+    def __reduce__(self):
+        return bytearray, (1 << 30,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_asks_for_memory_is_refused(tmp_path, zipped):
+    found = {**WEIGHTS, "huge": Huge()}
+    torch.save(found, tmp_path / "a", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"a is refused: it is a pickle that asks for a bytearray"):
+        read_weights(tmp_path / "a")
+
+
+def test_weights_compressed_in_a_zip_are_refused(tmp_path):
+    write_torch(tmp_path / "a", {"weight": torch.zeros(100_000)})
+    read_weights(tmp_path / "a")
+    with (
+        zipfile.ZipFile(tmp_path / "a") as whole,
+        zipfile.ZipFile(tmp_path / "b", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    with pytest.raises(ValueError, match=r"b is refused: it is a zip with .* compressed in it"):
+        read_weights(tmp_path / "b")
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_damaged(tmp_path, monkeypatch):
     path = tmp_path / "a"
     write_safetensors(path)
     stat = path.stat()
     path.write_bytes(path.read_bytes()[:-3])
-    monkeypatch.setattr(Path, "stat", lambda self, **options: stat)
+    monkeypatch.setattr(os, "fstat", lambda descriptor: stat)
     with pytest.raises(ValueError, match="it ends 3 bytes early"):
         read_weights(path)
 

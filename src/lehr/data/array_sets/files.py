@@ -1,13 +1,17 @@
 """Reads NumPy's files of arrays; nothing in them is executed."""
 
+import os
 import zipfile
 import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
+from lehr.base.reading import check_unpacked, open_plain
 from lehr.data.loading.dataset import as_tensor
 from lehr.errors import did_you_mean
 
@@ -92,16 +96,36 @@ def _load(path: Path) -> Any:
     """One array, or a dict of them."""
     import numpy as np
 
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         what = "is a folder" if path.is_dir() else "is not there"
         raise FileNotFoundError(f"{path} must be a file of arrays; it {what}. Check the path.")
-    try:
-        with path.open("rb") as file:  # numpy leaves a damaged file open
+    with open_plain(path) as file:  # numpy leaves a damaged file open
+        with _told(path):
+            unpacked = _unpacked(file)
+        check_unpacked(str(path), os.fstat(file.fileno()).st_size, unpacked)
+        with _told(path):
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 return loaded
             with loaded:
                 return {name: cast(Any, loaded[name]) for name in loaded.files}
+
+
+def _unpacked(file: BinaryIO) -> int:
+    """How many bytes an .npz file unpacks to, as it says itself; 0 for any other."""
+    total = 0
+    if file.read(4) == b"PK\3\4":
+        with zipfile.ZipFile(file) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+    file.seek(0)
+    return total
+
+
+@contextmanager
+def _told(path: Path) -> Generator[None]:
+    """Errors of those who read a damaged file name it."""
+    try:
+        yield
     except _DAMAGE as error:
         raise ValueError(
             f"{path} must be a whole .npy or .npz file of numbers or text; reading it says: "

@@ -8,11 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lehr.base.reading import read_plain
+
 MODES = {"L": 1, "RGB": 3}
 """The colour modes that pixels come in, with their channels."""
 
 RESIZES = ("crop", "squish")
 """How an image is brought to a size: cut to its shape in the middle, or with its shape changed."""
+
+LARGEST_FILE = 1 << 28
+"""Bytes that a file of an image may have, also one that a zip unpacks."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -34,6 +39,10 @@ class BrokenImage(ValueError):  # noqa: N818 (what is broken is the file)
     def __init__(self, fault: str, todo: str = "") -> None:
         super().__init__(fault, todo)
         self.fault, self.todo = fault, todo
+
+    def alone(self) -> "BrokenImage":
+        """The same fault without its traceback, which would keep what was read in memory."""
+        return BrokenImage(self.fault, self.todo)
 
     def __str__(self) -> str:
         return f"{self.fault}. {self.todo}" if self.todo else self.fault
@@ -64,26 +73,40 @@ def decode(
 
     Raises:
         FileNotFoundError: there is no such file.
-        BrokenImage: it cannot be decoded, or announces more pixels than Pillow's
-            ``Image.MAX_IMAGE_PIXELS`` allows.
+        BrokenImage: it cannot be decoded, is no plain file, is larger than `LARGEST_FILE`, or
+            announces more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS`` allows.
 
     Example:
         >>> content = b"P5 2 1 255 " + bytes([0, 255])
         >>> decode(content, "L"), decode(content, "RGB").shape
         (tensor([[[  0, 255]]], dtype=torch.uint8), torch.Size([3, 1, 2]))
     """
-    name = name or (f"an image of {len(source)} bytes" if isinstance(source, bytes) else None)
-    return to_tensor(load_image(source, mode, size, resize, name=name or str(source)))
+    if isinstance(source, bytes):
+        name = name or f"an image of {len(source)} bytes"
+        return to_tensor(load_image(source, mode, size, resize, name=name))
+    return to_tensor(load_image(read_image(source), mode, size, resize, name=name or str(source)))
+
+
+def read_image(path: Path) -> bytes:
+    """The content of one image file.
+
+    Raises:
+        BrokenImage: it is no plain file, such as a named pipe, or larger than `LARGEST_FILE`.
+        OSError: it is not there, or cannot be read.
+    """
+    try:
+        return read_plain(path, LARGEST_FILE)
+    except ValueError as error:
+        raise BrokenImage(str(error).removesuffix(".")) from None
 
 
 def load_image(
-    source: Path | bytes, mode: str, size: tuple[int, int] | None, resize: str, *, name: str
+    content: bytes, mode: str, size: tuple[int, int] | None, resize: str, *, name: str
 ) -> Any:
     """The same as a Pillow image; ``mode`` may be ``"own"``, which is L for grey, else RGB."""
     from PIL import Image, ImageOps
 
     try:
-        content = source if isinstance(source, bytes) else source.read_bytes()
         if not content:
             raise EOFError("it is empty")
         with warnings.catch_warnings():
@@ -95,7 +118,7 @@ def load_image(
                 ImageOps.exif_transpose(image, in_place=True)
                 own = "L" if image.mode in _GREY else "RGB"
                 return fit(_converted(image, own if mode == "own" else mode), size, resize)
-    except (FileNotFoundError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # decoders meet damage with errors of a dozen types
         text = str(error) or type(error).__name__

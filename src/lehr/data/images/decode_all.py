@@ -54,7 +54,7 @@ class _Decoder:
                     self.files.read(i), form.mode, form.size, form.resize, name=self.files.name(i)
                 )
             except BrokenImage as error:
-                faults.append(BrokenImage(error.fault, error.todo))  # without its frames
+                faults.append(error.alone())
                 continue
             if self.keep:
                 pixels[len(whole)] = image

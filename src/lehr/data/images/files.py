@@ -8,10 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from lehr.data.images.decode import BrokenImage
-
-LARGEST_MEMBER = 1 << 28
-"""Bytes that a file in a zip may unpack to."""
+from lehr.data.images.decode import LARGEST_FILE, BrokenImage, read_image
 
 
 class FolderFiles:
@@ -40,9 +37,10 @@ class FolderFiles:
         """The content of file ``i``.
 
         Raises:
+            BrokenImage: it is no plain file, or enormous.
             OSError: it cannot be read.
         """
-        return (self.root / self.names[i]).read_bytes()
+        return read_image(self.root / self.names[i])
 
     def take(self, indices: Tensor) -> "FolderFiles":
         """The files at these indices."""
@@ -87,14 +85,16 @@ class ZipFiles:
         """
         archive = self._archive()
         member = archive.getinfo(self.names[i])
-        if member.file_size > LARGEST_MEMBER:
+        if member.file_size > LARGEST_FILE:
             raise BrokenImage(
                 f"{self.name(i)} would unpack to {member.file_size:,} bytes, more than the "
-                f"{LARGEST_MEMBER:,} that an image may have",
+                f"{LARGEST_FILE:,} that an image may have",
                 "Remove it from the zip.",
             )
         try:
             return archive.read(member)
+        except MemoryError:
+            raise
         except Exception as error:  # encrypted, packed in an unknown way, damaged in a dozen ways
             raise BrokenImage(
                 f"{self.name(i)} cannot be unpacked: {error}", "Pack the zip again."

@@ -204,7 +204,7 @@ def _look(files: ImageFiles, skip_broken: bool) -> tuple[str, tuple[int, int]]:
         except BrokenImage as error:
             if not skip_broken:
                 raise
-            faults.append(error)
+            faults.append(error.alone())
             continue
         sizes.add((image.height, image.width))
         if grey and image.mode == "RGB":

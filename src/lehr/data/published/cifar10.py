@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lehr.base.reading import open_plain
 from lehr.data.bunch import DataBunch
 from lehr.data.images.decode_all import decode_all
 from lehr.data.images.folder import FoundImages
@@ -39,6 +40,7 @@ CLASSES = (
     "truck",
 )
 _RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
+_LARGEST = 10_000 * _RECORD  # bytes of a part
 _MEMBERS = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 
 
@@ -169,11 +171,15 @@ def _read_archive(path: Path, parts: Sequence[str]) -> list[tuple[Tensor, Tensor
     wanted = [name for part in parts for name in _MEMBERS[part]]
     records: dict[str, Tensor] = {}
     try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        with (
+            open_plain(path) as file,
+            _Unpacked(fileobj=file) as stream,
+            tarfile.open(fileobj=stream, mode="r:") as archive,
+        ):
             for member in archive:  # in their order; nothing is extracted to disk
                 name = Path(member.name).name
-                if name in wanted and (file := archive.extractfile(member)):
-                    records[name] = _records(file.read(), f"{path}: {member.name}")
+                if name in wanted and (inner := archive.extractfile(member)):
+                    records[name] = _records(inner.read(), f"{path}: {member.name}")
             while stream.read(1 << 20):  # the checksum of everything comes last
                 pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
@@ -184,6 +190,15 @@ def _read_archive(path: Path, parts: Sequence[str]) -> list[tuple[Tensor, Tensor
         raise ValueError(f"{path} lacks {', '.join(missing)}. Fetch the file again.")
     together = [torch.cat([records[name] for name in _MEMBERS[part]]) for part in parts]
     return [(rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].long()) for rows in together]
+
+
+class _Unpacked(gzip.GzipFile):
+    """Gives no more at once than a part of the set has: a tar may ask for gigabytes of a header."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _LARGEST:
+            raise OSError(f"it holds something larger than the {_LARGEST:,} bytes of any part")
+        return super().read(size)
 
 
 def _records(content: bytes, name: str) -> Tensor:

@@ -2,12 +2,16 @@
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
+
+from lehr.base.reading import check_unpacked, open_plain
 
 _TYPES = {
     0x08: "u1",
@@ -17,6 +21,7 @@ _TYPES = {
     0x0D: ">f4",
     0x0E: ">f8",
 }
+_PIECE = 1 << 24  # bytes unpacked at once
 
 
 def read_idx(path: str | Path) -> Tensor:
@@ -24,7 +29,8 @@ def read_idx(path: str | Path) -> Tensor:
 
     The file is: two zero bytes, a byte for the type of an entry, a byte for the number of
     dimensions, each dimension as a big-endian 32-bit integer, then the entries, row by row and
-    big-endian. Everything is checked against the size of the file; nothing is executed.
+    big-endian. No more is unpacked than the header announces, which must be in proportion to the
+    size of the file; nothing is executed.
 
     Args:
         path: the file; that it is compressed is seen from its content, not from its name.
@@ -50,43 +56,57 @@ def read_idx(path: str | Path) -> Tensor:
     """
     import numpy as np
 
-    content = _content(Path(path))
-    code, n_dims = _kind(content, path)
-    header = 4 + 4 * n_dims
-    if len(content) < header:
-        raise ValueError(
-            f"{path} ends within its header: it has {len(content)} bytes of at least {header}. "
-            "Fetch the file again."
-        )
-    shape = struct.unpack(f">{n_dims}I", content[4:header])
-    dtype = np.dtype(_TYPES[code])
-    expected = header + math.prod(shape) * dtype.itemsize
+    with open_plain(Path(path)) as file:
+        size = os.fstat(file.fileno()).st_size
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        stream = gzip.GzipFile(fileobj=file) if packed else file
+        try:
+            code, shape, header = _header(stream, path)
+            dtype = np.dtype(_TYPES[code])
+            expected = math.prod(shape) * dtype.itemsize
+            if packed:
+                check_unpacked(str(path), size, expected)
+            content = _entries(stream, expected if packed else min(expected, size))
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(
+                f"{path} must be a whole gzip file; unpacking it says: {error}. Fetch the file "
+                "again."
+            ) from error
     if len(content) != expected:
         fault = "is cut short" if len(content) < expected else "has trailing bytes"
+        has = size if not packed else "more" if len(content) > expected else header + len(content)
         raise ValueError(
-            f"{path} {fault}: shape {shape} of {dtype.name} needs {expected} bytes, but it has "
-            f"{len(content)}. Fetch the file again."
+            f"{path} {fault}: shape {shape} of {dtype.name} needs {header + expected} bytes, but "
+            f"it has {has}. Fetch the file again."
         )
-    entries = np.frombuffer(content, dtype, offset=header).reshape(shape)
-    return torch.from_numpy(entries.astype(dtype.newbyteorder("=")))
+    entries = np.frombuffer(content, dtype).reshape(shape)
+    return torch.from_numpy(entries.astype(dtype.newbyteorder("="), copy=False))
 
 
-def _content(path: Path) -> bytes:
-    raw = path.read_bytes()
-    if raw[:2] != b"\x1f\x8b":
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (EOFError, OSError, zlib.error) as error:
+def _header(stream: BinaryIO | gzip.GzipFile, path: str | Path) -> tuple[int, tuple[int, ...], int]:
+    """The type code, the shape, and how many bytes say them."""
+    code, n_dims = _kind(stream.read(4), path)
+    sizes, header = stream.read(4 * n_dims), 4 + 4 * n_dims
+    if len(sizes) < 4 * n_dims:
         raise ValueError(
-            f"{path} must be a whole gzip file; unpacking it says: {error}. Fetch the file again."
-        ) from error
+            f"{path} ends within its header: it has {4 + len(sizes)} bytes of at least {header}. "
+            "Fetch the file again."
+        )
+    return code, struct.unpack(f">{n_dims}I", sizes), header
 
 
-def _kind(content: bytes, path: str | Path) -> tuple[int, int]:
+def _entries(stream: BinaryIO | gzip.GzipFile, n: int) -> bytearray:
+    """So many bytes, and one more if there is one; the checksum of a packed file is at its end."""
+    content = bytearray()
+    while len(content) <= n and (part := stream.read(min(_PIECE, n + 1 - len(content)))):
+        content += part
+    return content
+
+
+def _kind(magic: bytes, path: str | Path) -> tuple[int, int]:
     """The type code and the number of dimensions, from the four magic bytes."""
-    magic = content[:4]
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 0 < magic[3] <= 32:
         codes = ", ".join(f"{code:02x}" for code in _TYPES)
         raise ValueError(
             f"{path} is no IDX file: it begins with {magic.hex(' ') or 'nothing'}; expected 00 00, "

@@ -1,5 +1,6 @@
 """The columns of a table as features: a number each, or one feature for each category."""
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -111,7 +112,7 @@ class CategoryColumn:
             if text and text not in codes:
                 raise ValueError(
                     f"{self.name} must be one of {listed(self.values)}; {table.place(row)} has "
-                    f"{text!r}. Correct it, or train on data that have it."
+                    f"{reprlib.repr(text)}. Correct it, or train on data that have it."
                 )
             if text:
                 x[row, codes[text]] = 1
@@ -199,6 +200,6 @@ def _categories(table: TextTable, name: str) -> tuple[str, ...]:
     comma = "; numbers are written with a point" if values[odd].count(",") == 1 else ""
     raise ValueError(
         f"{name} has {len(found)} different texts in {len(values)} rows of {table.path.name}, too "
-        f"many for categories; {table.place(odd)} has {values[odd]!r}, which is no number{comma}. "
-        "Leave the column out by columns=, or correct it."
+        f"many for categories; {table.place(odd)} has {reprlib.repr(values[odd])}, which is no "
+        f"number{comma}. Leave the column out by columns=, or correct it."
     )

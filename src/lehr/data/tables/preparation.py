@@ -15,6 +15,9 @@ from lehr.data.tables.text_table import TextTable, read_text_table
 from lehr.data.tables.values import read_numbers, without_value
 from lehr.errors import did_you_mean, positive_int
 
+MOST_FEATURES = 1 << 28
+"""Numbers that a table is made into at most (a gigabyte), unless it holds as many itself."""
+
 
 @final
 @dataclass(frozen=True)
@@ -91,9 +94,11 @@ class TablePreparation:
         """The features of every row, float32 ``(rows, features)``; missing values are filled.
 
         Raises:
-            ValueError: a column is not there, or a value is no number or no known category.
+            ValueError: a column is not there, a value is no number or no known category, or the
+                categories make more than `MOST_FEATURES`.
         """
         self._check(table)
+        self._check_size(table)
         return torch.cat([column.encode(table) for column in self.columns], 1)
 
     def targets(self, table: TextTable) -> Tensor:
@@ -168,6 +173,16 @@ class TablePreparation:
         parts: tuple[Tensor, ...] = cast(Any, x).split(widths)
         pairs = zip(self.columns, parts, strict=True)
         return " ".join(f"{column.name}={column.decode(part)}" for column, part in pairs)
+
+    def _check_size(self, table: TextTable) -> None:
+        n, (features,) = len(table), self.item_shape
+        if n * features > max(MOST_FEATURES, n * len(self.columns)):
+            widest = max(self.columns, key=lambda column: column.width)
+            raise ValueError(
+                f"{table.path.name} would become {n:,} rows of {features:,} features, which fill "
+                f"{4 * n * features / 2**30:.0f} GiB; {widest.name[:80]!r} alone has "
+                f"{widest.width:,} categories. Leave it out by columns=, or make groups of them."
+            )
 
     def _check(self, table: TextTable) -> None:
         check_names([column.name for column in self.columns], table)

@@ -1,5 +1,7 @@
 """The column to predict: classes or numbers, and which."""
 
+import reprlib
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,8 @@ def is_regression(table: TextTable, target: str, wanted: bool | None = None) -> 
             odd = next(i for i, text in enumerate(values) if parse_number(text) is None)
             raise ValueError(
                 f"regression=True needs numbers in {target}; {table.place(odd)} has "
-                f"{values[odd]!r}. Correct it, or give regression=False to predict classes."
+                f"{reprlib.repr(values[odd])}. Correct it, or give regression=False to predict "
+                "classes."
             )
         return False
     if wanted is not None:
@@ -83,13 +86,13 @@ def class_names(table: TextTable, target: str) -> tuple[str, ...]:
     if len(names) < 2:
         raise ValueError(
             f"{target} must have at least two different values to be classes; {table.path.name} "
-            f"has only {names[0]!r}. Name another target."
+            f"has only {reprlib.repr(names[0])}. Name another target."
         )
     if None in whole and nearly_all_differ(len(names), len(values)):
         raise ValueError(
             f"{target} must have several rows to a class; {table.path.name} has {len(names)} "
-            f"different values in {len(values)} rows, such as {values[0]!r}. Name another target, "
-            "or correct values that should be numbers."
+            f"different values in {len(values)} rows, such as {reprlib.repr(values[0])}. Name "
+            "another target, or correct values that should be numbers."
         )
     return tuple(names)
 
@@ -112,7 +115,7 @@ def labels(table: TextTable, target: str, classes: tuple[str, ...]) -> Tensor:
         if label is None:
             raise ValueError(
                 f"{target} must be one of the classes {listed(classes)}; {table.place(row)} has "
-                f"{text!r}. Correct it, or train on data that have it."
+                f"{reprlib.repr(text)}. Correct it, or train on data that have it."
             )
         found.append(label)
     return torch.tensor(found)

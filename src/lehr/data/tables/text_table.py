@@ -2,10 +2,13 @@
 
 import csv
 import io
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
+
+from lehr.base.reading import read_plain
 
 _DELIMITERS = ",;\t"
 
@@ -91,10 +94,10 @@ def read_text_table(path: str | Path) -> TextTable:
 
 
 def _text(path: Path) -> str:
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         what = "is a folder" if path.is_dir() else "is not there"
         raise FileNotFoundError(f"{path} must be a file of a table; it {what}. Check the path.")
-    content = path.read_bytes()
+    content = read_plain(path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -107,8 +110,15 @@ def _text(path: Path) -> str:
 
 def _delimiter(text: str) -> str:
     first = text.lstrip().split("\n", 1)[0]
-    counts = {d: len(next(csv.reader([first], delimiter=d))) for d in _DELIMITERS}
-    return max(counts, key=lambda d: counts[d])
+    return max(_DELIMITERS, key=lambda delimiter: _count(first, delimiter))
+
+
+def _count(line: str, delimiter: str) -> int:
+    """How many values a delimiter cuts a line into; 0 if one is longer than any may be."""
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter)))
+    except csv.Error:
+        return 0
 
 
 def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -130,14 +140,17 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
 
 
 def _check_names(path: Path, line: int, names: list[str]) -> None:
+    place: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if not name:
             raise ValueError(
                 f"{path}, line {line} must name every column; column {number} has no name. Name "
                 "it, or write the file without it (pandas: index=False)."
             )
-        if names.index(name) != number - 1:
+        if name in place:
             raise ValueError(
-                f"{path}, line {line} must name every column differently; {name!r} names columns "
-                f"{names.index(name) + 1} and {number}. Rename one of them."
+                f"{path}, line {line} must name every column differently; "
+                f"{reprlib.repr(name)} names columns {place[name]} and {number}. Rename one of "
+                "them."
             )
+        place[name] = number

@@ -1,6 +1,7 @@
 """The values of a table's columns: which are numbers, which are missing."""
 
 import math
+import reprlib
 from collections.abc import Sequence
 
 import torch
@@ -45,8 +46,8 @@ def read_numbers(table: TextTable, name: str) -> Tensor:
         number = parse_number(text)
         if number is None or abs(number) > _MOST:
             raise ValueError(
-                f"{name} must be a number of at most {_MOST:.2g}; {table.place(row)} has {text!r}. "
-                "Correct it, or leave the column out by columns=."
+                f"{name} must be a number of at most {_MOST:.2g}; {table.place(row)} has "
+                f"{reprlib.repr(text)}. Correct it, or leave the column out by columns=."
             )
         numbers.append(number)
     return torch.tensor(numbers, dtype=torch.float64)

@@ -105,7 +105,7 @@ def read(folder: Path) -> Checkpoint:
         if foreign := sorted(names - {*_FILES, MANIFEST}):
             raise ValueError(f"{foreign[0][:80]!r} does not belong there")
         contents = {name: _checked(folder, name, manifest["files"][name]) for name in _FILES}
-        structure = _telling(_STRUCTURE, strict_json.parse, contents.pop(_STRUCTURE))
+        structure = _telling(_STRUCTURE, _nested, contents.pop(_STRUCTURE))
         own = _telling(_MODEL, tensor_file.decode, contents.pop(_MODEL))
         tensors = _telling(_STATE, tensor_file.decode, contents.pop(_STATE))
         named = {f"model.{name}": tensor for name, tensor in own.items()}
@@ -271,6 +271,11 @@ def _filled(file: FileIO, name: str, size: int) -> bytearray:
     if view:
         raise ValueError(f"{name} ends {len(view)} bytes early")
     return data
+
+
+def _nested(data: bytes | bytearray) -> Any:
+    """A structure: what is nested once in a state is nested up to three times in the text."""
+    return strict_json.parse(data, depth=3 * plain.DEPTH + 3)
 
 
 def _telling(name: str, parse: Callable[[Any], T], data: bytes | bytearray) -> T:

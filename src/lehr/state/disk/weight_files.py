@@ -1,8 +1,10 @@
 """Files of weights, whoever wrote them: read without running anything that is in them."""
 
+import os
 import re
 import reprlib
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,10 +13,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lehr.base.reading import open_plain
 from lehr.state.disk import checkpoint, tensor_file
 from lehr.types import is_mapping
 
 _FILE = "model.safetensors"
+_BYTES = re.compile(rb"c(?:__builtin__|builtins)\n(bytearray|bytes)\n")
 _UNDER = ("state_dict", "model", "model_state_dict")
 
 
@@ -48,13 +52,14 @@ def read_weights(path: Path) -> dict[str, Any]:
         raise _damaged(path, "it is empty")
     if data.startswith(b"{", 8):  # where the header of a safetensors file begins
         return _decoded(path, data)
+    _refuse_bombs(path, data)
     del data
     return _state_dict(path, _unpickled(path))
 
 
 def _contents(path: Path) -> bytearray:
-    data = bytearray(path.stat().st_size)
-    with path.open("rb", buffering=0) as file:
+    with open_plain(path) as file:
+        data = bytearray(os.fstat(file.fileno()).st_size)
         view = memoryview(data)
         while view and (count := file.readinto(view)):
             view = view[count:]
@@ -91,9 +96,29 @@ def _from_folder(folder: Path) -> dict[str, Any]:
     return _decoded(path, data)
 
 
+def _refuse_bombs(path: Path, data: bytearray) -> None:
+    """Refuse what takes more memory than the file has bytes; torch itself writes no such thing."""
+    if asked := _BYTES.search(data):
+        raise ValueError(
+            f"{path} is refused: it is a pickle that asks for a {asked[1].decode()}, which can be "
+            "of any size. Save the model's state_dict() by itself."
+        )
+    if data.startswith(b"PK\3\4"):
+        try:
+            with open_plain(path) as file, zipfile.ZipFile(file) as archive:
+                packed = [x for x in archive.infolist() if x.file_size > x.compress_size]
+        except zipfile.BadZipFile as error:
+            raise _unknown(path) from error
+        if packed:
+            raise ValueError(
+                f"{path} is refused: it is a zip with {packed[0].filename[:80]!r} compressed in "
+                "it, which torch.save never does. Unpack it, or save the weights again."
+            )
+
+
 def _unpickled(path: Path) -> Any:
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with open_plain(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch warns of, it refuses as well
             return torch.load(file, map_location="cpu", weights_only=True)  # of a path: by ending
     except UnpicklingError as error:
