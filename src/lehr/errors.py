@@ -24,6 +24,16 @@ def add_note(error: BaseException, text: str) -> None:
         BaseException.add_note(error, text)
 
 
+def sentence(error: BaseException) -> str:
+    """What an error says, with one full stop at its end.
+
+    Example:
+        >>> sentence(ValueError("it is empty")), sentence(ValueError("It is empty."))
+        ('it is empty.', 'It is empty.')
+    """
+    return f"{str(error).rstrip('.')}."
+
+
 def told(error: BaseException) -> str:
     """An error in one line, also if its class has a ``__repr__`` that fails.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lehr.callback import Callback
-from lehr.errors import ResumeWarning
+from lehr.errors import ResumeWarning, sentence
 from lehr.loop.inventory import of_callbacks
 from lehr.loop.past import bring
 from lehr.loop.rests import Entry
@@ -84,7 +84,7 @@ def _whole(found: Checkpoint) -> Checkpoint:
         About.read_among(found.manifest, checkpoint.MANIFEST)
     except ValueError as error:
         raise ValueError(
-            f"{found.path} cannot be gone on from: {error}. Was it written by a Checkpoint of this "
+            f"{found.path} cannot be gone on from: {sentence(error)} Was it written by a Checkpoint of this "
             "version? Use another checkpoint."
         ) from None
     return found

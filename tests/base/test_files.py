@@ -123,17 +123,6 @@ def test_a_failing_replacement_leaves_the_old_file_alone(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a"]
 
 
-def test_what_lies_at_the_name_of_the_part_is_not_followed(tmp_path, monkeypatch):
-    monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
-    (tmp_path / "mine").write_bytes(b"precious")
-    planted = tmp_path / f".a.{'0' * 16}.part"
-    planted.symlink_to(tmp_path / "mine")
-    with pytest.raises(FileExistsError, match=r"/a'"):
-        files.replace_file(tmp_path / "a", b"two")
-    assert (tmp_path / "mine").read_bytes() == b"precious"
-    assert not (tmp_path / "a").exists()
-
-
 def test_an_error_names_the_file_and_not_its_part(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone/a'$"):
         files.replace_file(tmp_path / "gone" / "a", b"")

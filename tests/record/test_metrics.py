@@ -111,10 +111,15 @@ def test_a_reset_forgets_everything(make):
     assert before != meter.values()
 
 
-def test_a_new_meter_forgets_what_its_object_had_gathered():
+def test_a_new_meter_leaves_its_object_as_it_is_until_it_is_reset():
     metric = MulticlassAccuracy(3, average="micro")
     metric.update(PRED, torch.tensor([0, 1, 2, 0]))
-    assert filled(metric).values() == {"multiclass_accuracy": 0.5}
+    gathered = metric.compute()
+    meter = Meter(metric)
+    assert metric.compute() == gathered
+    meter.reset()
+    meter.add(PRED, TARGET, 4)
+    assert meter.values() == {"multiclass_accuracy": 0.5}
 
 
 def test_a_function_that_counted_nothing_has_no_value():

@@ -101,8 +101,8 @@ def test_a_number_beyond_all_reason_is_none(tmp_path):
     assert RunRecord.read(tmp_path).column("loss") == [None, -2]
     for number, told in (("1e400", "holds 1e400"), ("1" * 10_000, "a number of 10000 digits")):
         history.write_text(f'{lines[0]}{{"kind": "row", "epoch": 0, "loss": {number}}}\n')
-        with pytest.raises(ValueError, match=rf"history\.jsonl, line 2, is damaged: .* {told}"):
-            RunRecord.read(tmp_path)
+        with pytest.warns(UserWarning, match=rf"history\.jsonl, line 2, is damaged: .* {told}"):
+            assert RunRecord.read(tmp_path).column("loss") == [None]
 
 
 @pytest.mark.timeout(10)
@@ -113,8 +113,13 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / name).unlink(missing_ok=True)
     os.mkfifo(tmp_path / name)
-    with pytest.raises(ValueError, match=f"{name} must be a plain file; it is a named pipe"):
-        RunRecord.read(tmp_path)
+    text = f"{name} must be a plain file; it is a named pipe"
+    if name == "config.json":
+        with pytest.raises(ValueError, match=text):
+            RunRecord.read(tmp_path)
+    else:
+        with pytest.warns(UserWarning, match=f"is left out: .*{text}"):
+            RunRecord.read(tmp_path)
 
 
 def test_files_have_a_largest_size(tmp_path, monkeypatch):
@@ -189,13 +194,13 @@ def test_damaged_files_are_named(tmp_path, name, content, told):
 @pytest.mark.parametrize("name", ["evaluation.json", "environment.json", "history.jsonl"])
 def test_what_may_not_be_read_is_left_out(tmp_path, monkeypatch, name):
     kept(tmp_path / "x", epochs=1)
-    real = Path.open
+    real = os.open
 
-    def refuse(self, *args, **kwargs):
-        if self.name == name:
-            raise PermissionError(13, "Permission denied", str(self))
-        return real(self, *args, **kwargs)
+    def refuse(path, *args, **kwargs):
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **kwargs)
 
-    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.warns(UserWarning, match=rf"is left out: .*denied.*{name}"):
         assert RunRecord.read(tmp_path / "x").weights is not None

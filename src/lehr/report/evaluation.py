@@ -12,6 +12,7 @@ from lehr.base import strict_json
 from lehr.base.files import replace_file
 from lehr.base.reading import read_plain
 from lehr.base.stored import MOST, Finite, Form, Index
+from lehr.errors import sentence
 from lehr.state.disk import tensor_file
 
 _JSON, _TENSORS = "evaluation.json", "evaluation.safetensors"
@@ -143,7 +144,7 @@ class Evaluation:
             return _checked(_EvaluationFields.read(content, "it"), tensors)
         except ValueError as error:
             raise ValueError(
-                f"the evaluation in {folder} is damaged: {error}. Remove {_JSON} to do without."
+                f"the evaluation in {folder} is damaged: {sentence(error)} Remove {_JSON} to do without."
             ) from error
 
 
@@ -227,7 +228,7 @@ def _read_json(path: Path) -> Any:
         return strict_json.read(path, _LARGEST)
     except ValueError as error:
         raise ValueError(
-            f"{path} cannot be read: {error}. Remove it to do without the evaluation."
+            f"{path} cannot be read: {sentence(error)} Remove it to do without the evaluation."
         ) from error
 
 
@@ -236,7 +237,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return tensor_file.decode(bytearray(read_plain(path)))
     except ValueError as error:
         raise ValueError(
-            f"{path} cannot be read: {error}. Remove {_JSON} to do without."
+            f"{path} cannot be read: {sentence(error)} Remove {_JSON} to do without."
         ) from error
 
 

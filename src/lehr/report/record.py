@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast, final
 from lehr.base import strict_json
 from lehr.base.reading import open_plain
 from lehr.base.stored import Finite, Form, Index, read
+from lehr.errors import sentence
 from lehr.report.evaluation import Evaluation
 
 PLAIN_COLUMNS = ("kind", "epoch", "step", "train_loss", "valid_loss", "seconds")
@@ -188,7 +189,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _damaged(where: str, error: ValueError) -> ValueError:
-    return ValueError(f"{where} is damaged: {error}. Restore the file, or train again.")
+    return ValueError(f"{where} is damaged: {sentence(error)} Restore the file, or train again.")
 
 
 def _history(path: Path, *, goes_on: bool) -> tuple[list[dict[str, Any]], dict[str, Points]]:
