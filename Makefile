@@ -40,8 +40,10 @@ test-slow: $(VENV)/.dev         ## the other tests; one of them builds the site
 test-hostile: $(VENV)/.dev      ## some tests in unusual surroundings: no home folder, no terminal, Ctrl-C ignored …
 	$(BIN)/python tests/hostile.py
 
-test-reliability: $(VENV)/.dev  ## the tests of killed, damaged and resumed runs, with many times as many cases
-	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto tests/reliability tests/faults
+test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resumed runs, with many times as many cases; writes bench/results/
+	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto tests/reliability
+	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 tests/faults
+	$(BIN)/python docs/promises.py
 
 golden-against: $(VENV)/.dev    ## check that the code trains bit for bit as at commit REV (HEAD by default)
 	$(BIN)/python bench/golden.py $(REV)

@@ -84,8 +84,8 @@ def _whole(found: Checkpoint) -> Checkpoint:
         About.read_among(found.manifest, checkpoint.MANIFEST)
     except ValueError as error:
         raise ValueError(
-            f"{found.path} cannot be gone on from: {sentence(error)} Was it written by a Checkpoint of this "
-            "version? Use another checkpoint."
+            f"{found.path} cannot be gone on from: {sentence(error)} Was it written by a "
+            "Checkpoint of this version? Use another checkpoint."
         ) from None
     return found
 

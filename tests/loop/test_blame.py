@@ -203,3 +203,18 @@ def test_a_cancel_where_it_has_no_meaning_is_an_error_that_says_so(name, kind, w
     assert text.startswith(f"{kind.__name__} was raised in Mine.{name}, where {why}: it has no ")
     assert do in text
     assert isinstance(raised.value.__cause__, kind)
+
+
+def test_an_error_that_takes_no_notes_comes_out_as_it_is():
+    class Closed(Exception):
+        def add_note(self, note):
+            raise TypeError("no notes")
+
+    error = Closed("mine")
+
+    def fail(self, run):
+        raise error
+
+    with pytest.raises(Closed, match="mine") as raised:
+        tiny_learner([with_method("after_loss", fail)]).fit(1)
+    assert raised.value is error

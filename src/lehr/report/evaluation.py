@@ -144,7 +144,8 @@ class Evaluation:
             return _checked(_EvaluationFields.read(content, "it"), tensors)
         except ValueError as error:
             raise ValueError(
-                f"the evaluation in {folder} is damaged: {sentence(error)} Remove {_JSON} to do without."
+                f"the evaluation in {folder} is damaged: {sentence(error)} Remove {_JSON} to do "
+                "without."
             ) from error
 
 
