@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lint check test test-fast test-slow test-hostile test-reliability golden-against bench docs clean
+.PHONY: help demo lint check test test-fast test-slow test-hostile test-reliability test-pythons test-python test-lowest golden-against bench docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -18,6 +18,18 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	touch $(VENV)/.run $@
+
+# Environments of other Pythons: one that is there already is taken, whichever interpreter made it.
+PYTHON_VERSION ?= 3.12
+.venv-%/.dev: pyproject.toml constraints.txt
+	test -x .venv-$*/bin/python || python$* -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
+.venv-lowest/.dev: pyproject.toml constraints-lowest.txt
+	test -x .venv-lowest/bin/python || python3.11 -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	touch $@
 
 demo: $(VENV)/.run   ## train on real handwritten digits; ends with the path of the report
 	$(BIN)/lehr train digits
@@ -45,6 +57,19 @@ test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resu
 	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 tests/faults
 	$(BIN)/python docs/promises.py
 
+test-pythons:    ## the fast tests on Python 3.12 and 3.13, whichever is there (downloads torch for each)
+	@for version in 3.12 3.13; do \
+	  if [ -x .venv-$$version/bin/python ] || python$$version -c '' 2>/dev/null; \
+	  then $(MAKE) test-python PYTHON_VERSION=$$version || exit 1; \
+	  else echo "there is no python$$version"; fi; \
+	done
+
+test-python: .venv-$(PYTHON_VERSION)/.dev   ## the fast tests on the Python of PYTHON_VERSION
+	.venv-$(PYTHON_VERSION)/bin/pytest -n auto -m "not slow"
+
+test-lowest: .venv-lowest/.dev   ## the fast tests with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/pytest -n auto -m "not slow"
+
 golden-against: $(VENV)/.dev    ## check that the code trains bit for bit as at commit REV (HEAD by default)
 	$(BIN)/python bench/golden.py $(REV)
 
@@ -60,5 +85,5 @@ docs: $(VENV)/.dev   ## run every Python block of README and docs; build the sit
 	$(BIN)/pytest tests/test_docs.py
 	$(BIN)/sphinx-build -q -W --keep-going docs build/site
 
-clean:           ## remove the virtual environment and build leftovers
-	rm -rf $(VENV) build dist src/*.egg-info
+clean:           ## remove the virtual environments and build leftovers
+	rm -rf $(VENV) .venv-* build dist src/*.egg-info

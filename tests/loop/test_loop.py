@@ -2,9 +2,8 @@
 
 import gc
 import inspect
-import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -690,29 +689,6 @@ def test_at_most_six_frames_in_four_files_between_fit_and_forward():
     for stack in frames:
         assert len(stack) <= 6
         assert len({frame.filename for frame in stack}) <= 4
-
-
-@pytest.mark.parametrize("ending", ["success", "error", "cancel"])
-def test_a_learner_dies_with_its_last_name(ending):
-    gc.disable()
-    try:
-        error = {"error": ZeroDivisionError(), "cancel": CancelFit(), "success": None}[ending]
-        learn = tiny_learner([Events("after_loss", error, nth=3)])
-        with suppress(ZeroDivisionError):
-            learn.fit(2)
-        del error
-        learn.callbacks[0].cancel = None
-        dead = weakref.ref(learn)
-        run = learn.run
-        del learn
-        assert dead() is None
-        with pytest.raises(ReferenceError, match=r"run.learn is gone.*Keep a name for it"):
-            _ = run.learn
-        dead = weakref.ref(run)
-        del run
-        assert dead() is None
-    finally:
-        gc.enable()
 
 
 def test_log_goes_to_steps_in_training_to_means_in_validation_and_to_rows_elsewhere():

@@ -2,6 +2,8 @@
 
 import math
 import pickle
+from functools import reduce
+from operator import add
 
 import pytest
 from hypothesis import assume, given, settings
@@ -106,7 +108,7 @@ def test_any_number_of_phases(case, pos):
     ends = [end for _, *both in parts for end in both]
     assert min(ends) <= f(pos) <= max(ends)
     for i in range(1, len(pcts)):
-        for join in (sum(pcts[:i]), math.fsum(pcts[:i]), 1 - math.fsum(pcts[i:])):
+        for join in (reduce(add, pcts[:i]), math.fsum(pcts[:i]), 1 - math.fsum(pcts[i:])):
             assert f(join) == parts[i][1]
 
 

@@ -13,7 +13,7 @@ from lehr.data.loading.feed import Feed
 from lehr.events import CancelBatch, CancelEpoch, CancelFit
 from lehr.loop.dispatch import Actions, Listener, Listeners, fire
 from lehr.loop.hints import warn_of_broadcast
-from lehr.loop.opening import evaluating, opened
+from lehr.loop.opening import evaluating, opened, scoped, until_cancelled
 from lehr.loop.rests import GoBack
 from lehr.loop.run import Run
 from lehr.optim import optimizers
@@ -34,7 +34,7 @@ class Loop:
     def fit(self) -> None:
         """Train for the planned epochs or steps, validating as planned."""
         run, rests = self.run, self.run.rests
-        with opened(self) as on:
+        with opened(self) as on, scoped(run), until_cancelled(run):
             optimizers.clear_gradients(run.opt)
             fire(on.begin_fit, run)
             for epoch in self._epochs():
@@ -82,7 +82,7 @@ class Loop:
 
     def validate(self) -> None:
         """One pass over each validation loader."""
-        with opened(self) as on:
+        with opened(self) as on, scoped(self.run), until_cancelled(self.run):
             fire(on.begin_fit, self.run)
             self._validate()
 

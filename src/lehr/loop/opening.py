@@ -1,8 +1,13 @@
-"""From before `begin_fit` to after `after_fit`, whatever happens in between."""
+"""From before `begin_fit` to after `after_fit`, whatever happens in between: three scopes.
+
+Those in which an exception ends, or becomes another, are classes. From Python 3.12 on, such an
+exception would hold the frame of a generator, which holds the frame of `contextlib`, which holds
+the exception: a circle that would keep the Learner alive.
+"""
 
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, final
 
 import torch
 
@@ -17,45 +22,81 @@ from lehr.state import streams
 
 
 @whole
-@contextmanager
-def opened(loop: Any) -> Generator[Listeners]:
+@final
+class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `with opened(loop)`
     """A scope in which a loop has its tables: who hears each event, and what each action does.
 
-    When it ends, modes, torch's generators and whatever was deferred are as before; a cancel that
-    has a meaning has become the run's ``stop_reason``; and an error has a note that says where it
-    happened.
+    A cancel that leaves it had no meaning, and becomes an error that says so; any other error gets
+    a note that says where it happened.
     """
-    run = loop.run
-    loop.on = Listeners(run.callbacks)
-    own = EagerStep(run).actions() | {"one_batch": loop.one_batch}
-    loop.do = Actions(run.callbacks, run, own)
-    run.loop = loop
-    try:
-        with (
-            under_way(run) as outer,
-            _apart(run, outer),
-            torch.enable_grad(),
-            run.scopes.open("fit"),
-        ):
-            run.defer(keep_modes(run.model))
-            with around(run.callbacks, run):
-                try:
-                    yield loop.on
-                except CancelFit as cancel:
-                    run.rests.require_loaded()
-                    run.training, run.in_batch = True, False
-                    run.stop(cancel.reason or "cancelled")
-                fire(loop.on.after_fit, run)
-    except Cancel as cancel:
-        raise blame.misplaced(cancel, run) from cancel
-    except Exception as error:
-        blame.annotate(error, run)
-        raise
-    finally:
-        # The tables hold bound methods: nothing may keep a Learner alive.
-        run.loop, run.in_batch = None, False
-        del loop.on, loop.do
-    run.batch = run.xb = run.yb = run.pred = run.loss = None  # frees the last graph
+
+    __slots__ = ("loop",)
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+
+    def __enter__(self) -> Listeners:
+        loop, run = self.loop, self.loop.run
+        loop.on = Listeners(run.callbacks)
+        own = EagerStep(run).actions() | {"one_batch": loop.one_batch}
+        loop.do = Actions(run.callbacks, run, own)
+        run.loop = loop
+        return loop.on
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        loop, run = self.loop, self.loop.run
+        try:
+            if isinstance(error, Cancel):
+                raise blame.misplaced(error, run) from error
+            if isinstance(error, Exception):
+                blame.annotate(error, run)
+        finally:
+            # The tables hold bound methods: nothing may keep a Learner alive.
+            run.loop, run.in_batch = None, False
+            del loop.on, loop.do
+        if error is None:
+            run.batch = run.xb = run.yb = run.pred = run.loss = None  # frees the last graph
+
+
+@whole
+@contextmanager
+def scoped(run: Any) -> Generator[None]:
+    """The outermost scope of a run, and every `around_fit`; at its end `after_fit` is heard.
+
+    Then modes, torch's generators and whatever was deferred are as before.
+    """
+    with (
+        under_way(run) as outer,
+        _apart(run, outer),
+        torch.enable_grad(),
+        run.scopes.open("fit"),
+    ):
+        run.defer(keep_modes(run.model))
+        with around(run.callbacks, run):
+            yield
+            fire(run.loop.on.after_fit, run)
+
+
+@whole
+@final
+class until_cancelled(AbstractContextManager[None]):  # noqa: N801 - read as `until_cancelled(run)`
+    """A scope that `CancelFit` ends; its reason becomes the run's ``stop_reason``."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        run = self.run
+        if not isinstance(error, CancelFit):
+            return False
+        run.rests.require_loaded()
+        run.training, run.in_batch = True, False
+        run.stop(error.reason or "cancelled")
+        return True
 
 
 @whole

@@ -1,0 +1,124 @@
+"""However a run ends, nothing keeps it alive: on every Python, without the garbage collector."""
+
+import gc
+import signal
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from lehr import Callback, CancelBatch, CancelEpoch, CancelFit
+from lehr.testing import tiny_learner
+
+
+class At(Callback):
+    """Calls ``act`` with the run: once, at the third loss."""
+
+    evaluates = True
+
+    def __init__(self, act: Callable) -> None:
+        self.act, self.losses = act, 0
+
+    def begin_fit(self, run):
+        self.losses = 0
+
+    def after_loss(self, run):
+        self.losses += 1
+        if self.losses == 3:
+            self.act(run)
+
+
+class InTheStep(At):
+    def after_loss(self, run): ...
+
+    def predict(self, run, proceed):
+        proceed()
+        super().after_loss(run)
+
+
+class AtTheEnd(At):
+    def after_loss(self, run): ...
+
+    def after_fit(self, run):
+        self.act(run)
+
+
+class AtTheBeginning(At):
+    def after_loss(self, run): ...
+
+    def begin_fit(self, run):
+        self.act(run)
+
+
+def throws(error: type[BaseException]) -> Callable:
+    def throw(run):
+        raise error("enough")
+
+    return throw
+
+
+def interrupt(run) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def cancel_with_a_clean_up_that_fails(run) -> None:
+    run.defer(lambda: 1 / 0)
+    raise CancelFit
+
+
+ENDINGS = {
+    "success": lambda: At(lambda run: None),
+    "stop": lambda: At(lambda run: run.stop("enough")),
+    "Ctrl-C": lambda: At(interrupt),
+    **{
+        f"{error.__name__} in {place.__name__}": lambda error=error, place=place: place(
+            throws(error)
+        )
+        for error in (CancelBatch, CancelEpoch, CancelFit, ValueError, KeyboardInterrupt)
+        for place in (At, InTheStep, AtTheBeginning, AtTheEnd)
+    },
+    "a clean-up that fails": lambda: At(cancel_with_a_clean_up_that_fails),
+}
+CALLS = {
+    "fit": lambda learn, callback: learn.fit(2, callbacks=[callback]),
+    "fit, attached": lambda learn, callback: learn.callbacks.append(callback) or learn.fit(2),
+    "validate": lambda learn, callback: learn.validate(callbacks=[callback]),
+    "rehearse": lambda learn, callback: learn.rehearse(4, callbacks=[callback]),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_collector() -> Iterator[None]:
+    tiny_learner().fit(1)  # what torch imports at its first step holds on to frames
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+def test_a_learner_dies_with_its_last_name(ending, call):
+    learn = tiny_learner(items=64)
+    with suppress(Exception, KeyboardInterrupt):
+        call(learn, ending())
+    run, dead = learn.run, weakref.ref(learn)
+    del learn
+    assert dead() is None
+    if run is not None:
+        with pytest.raises(ReferenceError, match=r"run.learn is gone.*Keep a name for it"):
+            _ = run.learn
+        dead = weakref.ref(run)
+        del run
+        assert dead() is None
+
+
+def test_a_learner_outlives_its_last_name_where_somebody_keeps_the_error():
+    learn = tiny_learner([At(throws(ValueError))])
+    with pytest.raises(ValueError, match="enough") as caught:
+        learn.fit(1)
+    dead = weakref.ref(learn)
+    del learn
+    assert dead() is not None
+    del caught
+    assert dead() is None
