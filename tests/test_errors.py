@@ -1,8 +1,12 @@
 """The words of the messages: the nearest right name, or all of them."""
 
-import pytest
+import math
 
-from lehr.errors import add_note, did_you_mean, nearest, positive_int, told
+import numpy as np
+import pytest
+import torch
+
+from lehr.errors import add_note, did_you_mean, item_weight, nearest, positive_int, told
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,40 @@ def test_an_error_that_takes_no_note_stays_without_and_one_that_cannot_be_shown_
     add_note(plain := ValueError(1), "kept")
     assert plain.__notes__ == ["kept"]
     assert told(plain) == "ValueError(1)"
+
+
+@pytest.mark.parametrize("weight", [0, 7, 0.5, True, np.int8(3), np.float16(2048), np.array(4)])
+def test_the_weight_of_a_batch_becomes_a_plain_number(weight):
+    plain = item_weight(weight)
+    assert plain == weight
+    assert type(plain) in (int, float)
+    assert item_weight(torch.as_tensor(weight)[None]) == weight
+
+
+@pytest.mark.parametrize(
+    ("weight", "told"),
+    [
+        (None, "None"),
+        ("8", "'8'"),
+        (torch.ones(2), r"Tensor of shape \(2,\)"),
+        (np.ones((2, 3)), r"ndarray of shape \(2, 3\)"),
+        (torch.tensor(1j), r"Tensor of shape \(\)"),
+    ],
+)
+def test_what_is_no_number_is_no_weight(weight, told):
+    match = (
+        rf"^run\.weight must be a number of items; got {told}\. Let the Learner's weight= return "
+        r"one, e\.g\. float\(mask\.sum\(\)\)\.$"
+    )
+    with pytest.raises(TypeError, match=match):
+        item_weight(weight)
+
+
+@pytest.mark.parametrize("weight", [-1, math.inf, math.nan, torch.tensor(-0.5)])
+def test_a_number_that_cannot_count_items_is_no_weight(weight):
+    match = (
+        r"^run\.weight must be a finite number of items, 0 or more; got .*\. "
+        r"Correct the Learner's weight=\.$"
+    )
+    with pytest.raises(ValueError, match=match):
+        item_weight(weight)

@@ -1,5 +1,6 @@
 """What a Learner takes, refuses, keeps and gives back."""
 
+import math
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import textwrap
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -575,3 +577,58 @@ def test_callbacks_of_one_validation_hear_it_whatever_their_phase():
     assert count.batches == len(learn.data.valid_dl)
     assert results == learn.validate()
     assert count.batches == len(learn.data.valid_dl)
+
+
+# Weights ----------------------------------------------------------------------------------------
+
+BAD_WEIGHTS = [-1, math.inf, math.nan, None, "8", torch.ones(2)]
+
+
+@pytest.mark.parametrize("weight", BAD_WEIGHTS, ids=str)
+@pytest.mark.parametrize("by", ["weight=", "begin_batch", "after_pred"])
+@pytest.mark.parametrize("does", ["fit", "validate"])
+def test_a_weight_that_counts_no_items_is_refused_before_it_spoils_anything(weight, by, does):
+    class Weighs(Callback):
+        def begin_batch(self, run):
+            if by == "begin_batch":
+                run.weight = weight
+
+        def after_pred(self, run):
+            if by == "after_pred":
+                run.weight = weight
+
+    if by != "weight=" and weight is None:
+        pytest.skip("None leaves it to the Learner")
+    learn = tiny_learner(weight=(lambda run: weight) if by == "weight=" else None)
+    before = [p.detach().clone() for p in learn.model.parameters()]
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^run\.weight must be a (finite )?number of"
+    ):
+        learn.fit(1, [Weighs()]) if does == "fit" else learn.validate(callbacks=[Weighs()])
+    assert all(map(torch.equal, before, learn.model.parameters()))
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.float16, np.int8])
+def test_weights_of_any_kind_count_exactly(kind):
+    counts = [100, 27, 100, 3]
+    learn = tiny_learner(weight=lambda run: kind(counts[run.batch_index]))
+    plain = tiny_learner(weight=lambda run: counts[run.batch_index])
+    assert learn.fit(3).history["train_loss"] == plain.fit(3).history["train_loss"]
+    assert learn.validate() == plain.validate()
+
+
+def test_a_fit_in_which_nothing_weighs_anything_says_so():
+    match = r"epoch 0 passed without one optimizer step: nothing was learnt\."
+    with pytest.warns(UserWarning, match=match):
+        run = tiny_learner(weight=lambda run: 0).fit(1)
+    assert run.history["train_loss"] == [None]
+
+
+def test_a_number_logged_before_the_weight_is_known_counts_by_the_items():
+    class Log(Callback):
+        def begin_batch(self, run):
+            if not run.training:
+                run.log("size", float(len(run.xb)))
+
+    run = tiny_learner(items=40).fit(1, callbacks=[Log()])  # validates on 16 and 4
+    assert run.history["valid_size"] == [pytest.approx((16 * 16 + 4 * 4) / 20)]

@@ -90,3 +90,8 @@ def test_a_pass_that_is_cut_short_before_its_first_batch_says_so(name):
 
     with pytest.raises(ValueError, match="cut short before its first"):
         PASSES[name](tiny_learner([Cancels()]))
+
+
+def test_to_predict_takes_no_weight():
+    learn = tiny_learner(weight=lambda run: (run.yb >= 0).sum())
+    assert learn.predict(torch.zeros(2, 3)).shape == (2, 2)

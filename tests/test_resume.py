@@ -409,3 +409,45 @@ def test_an_epoch_that_is_left_before_the_state_is_loaded_is_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="was left before the state to go on from was loaded"):
         learner(tmp_path, Skips()).fit(3, resume="auto")
     assert [one.path.name for one in CheckpointFolder(tmp_path).all()] == before
+
+
+# Data that grow ---------------------------------------------------------------------------------
+
+
+class Grow(Callback):
+    """Adds training items when the n-th training batch is over."""
+
+    phase = Phase.PREPARE
+    replays = False
+
+    def __init__(self, n, items):
+        self.n, self.items = n, items
+
+    def after_batch(self, run):
+        if run.training and run.n_iter == self.n:
+            grow(run.data, self.items)
+
+
+def grow(data, items):
+    ds = data.train_ds
+    x = torch.randn(items, 3, generator=torch.Generator().manual_seed(7))
+    ds.x, ds.y = x, (x.sum(1) > 0).long()
+
+
+@pytest.mark.filterwarnings("ignore:train_dl had 4 batches")
+def test_going_on_after_the_data_have_grown_is_exact(tmp_path):
+    straight = state(learner(None, Grow(4, 50)).fit(3, steps_per_epoch=8))
+    learner(tmp_path, Grow(4, 50), InterruptAt(7)).fit(3, steps_per_epoch=8)
+    again = learner(tmp_path, Grow(4, 50))
+    grow(again.data, 50)
+    resumed = state(again.fit(3, steps_per_epoch=8, resume="auto", exact=True))
+    assert first_difference(straight, resumed) is None
+
+
+@pytest.mark.parametrize("growers", [(), (Grow(2, 31),)], ids=["since", "within the epoch"])
+def test_items_that_came_are_named_though_they_make_no_more_batches(tmp_path, growers):
+    learner(tmp_path, *growers, InterruptAt(3), items=30).fit(3)
+    again = learner(tmp_path, items=30)
+    grow(again.data, 31)
+    with pytest.raises(ValueError, match=r"would not be bit for bit exact: items 30 → 31\."):
+        again.fit(3, resume="auto", exact=True)

@@ -120,3 +120,40 @@ def real_number(name: str, value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite; got {value}. Give a number such as 0.1.")
     return number
+
+
+def item_weight(value: Any) -> float:
+    """``value`` as a plain number if it can be the weight of a batch; a tensor of one is read.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative, nan or infinite.
+
+    Example:
+        >>> item_weight(64), item_weight(0.5)
+        (64, 0.5)
+    """
+    weight = value if value.__class__ is int or value.__class__ is float else _plain(value)
+    if not 0 <= weight < math.inf:
+        raise ValueError(
+            f"run.weight must be a finite number of items, 0 or more; got {weight}. "
+            "Correct the Learner's weight=."
+        )
+    return weight
+
+
+def _plain(value: Any) -> float:
+    number = value
+    if not isinstance(value, Real):
+        try:
+            number = value.item()  # of a tensor or an array
+        except (AttributeError, RuntimeError, ValueError):
+            number = None
+    if not isinstance(number, Real):
+        shape = getattr(value, "shape", None)
+        told = repr(value) if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
+        raise TypeError(
+            f"run.weight must be a number of items; got {told}. Let the Learner's weight= return "
+            "one, e.g. float(mask.sum())."
+        )
+    return int(number) if isinstance(number, Integral) else float(number)

@@ -53,6 +53,7 @@ def predict(learn: Learner, data: Any) -> Any:
     one_batch = isinstance(data, Tensor) or is_mapping(data)
     with owned():
         plan = learn.planned(OnePass([(data, None)] if one_batch else data))
+        plan = replace(plan, weight=_one)  # there is no loss, and perhaps no target to count
         if one_batch:
             plan = replace(plan, split_batch=split_pair)
         underway.refuse_open(plan.valid.values())
@@ -60,6 +61,10 @@ def predict(learn: Learner, data: Any) -> Any:
         with undisturbed(learn, evaluators):
             Loop(Run(learn, plan, [*evaluators, gather])).validate()
     return gather.joined()
+
+
+def _one(run: Run) -> float:
+    return 1
 
 
 def rehearse(

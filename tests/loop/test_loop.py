@@ -149,7 +149,8 @@ def test_a_cancel_in_an_action_unwinds_at_once():
             raise CancelBatch
 
     spy = Events()
-    tiny_learner([spy, Refuse()], items=8).fit(1)
+    with pytest.warns(UserWarning, match="nothing was learnt"):
+        tiny_learner([spy, Refuse()], items=8).fit(1)
     batch = spy.heard[spy.heard.index("begin_batch") : spy.heard.index("after_train")]
     assert batch == ["begin_batch", "after_pred", "after_loss", "after_batch"]
 
@@ -269,7 +270,8 @@ def test_a_batch_without_weight_contributes_nothing_not_even_nan():
 def test_a_window_without_weight_makes_no_step_and_clears_the_gradients():
     learn = tiny_learner(weight=lambda run: 0)
     before = weights(learn)
-    run = learn.fit(1)
+    with pytest.warns(UserWarning, match="nothing was learnt"):
+        run = learn.fit(1)
     assert run.n_steps == 0
     assert same(weights(learn), before)
     assert all(p.grad is None for p in learn.model.parameters())

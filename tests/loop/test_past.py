@@ -86,6 +86,19 @@ def test_a_run_that_goes_back_ends_as_one_that_did_not(left, to):
     assert visited == [*range(1, left + 1), *range(to + 1, 13)]
 
 
+def test_an_epoch_that_is_made_again_is_no_epoch_without_a_step():
+    class Back(BackOnce):
+        def visit(self, run, rest):
+            Visits.visit(self, run, rest)
+            if rest == ("epoch", 1) and not self.went:
+                self.went = True
+                run.go_back(Entry("batch", 0, lambda run: bring(run, self.states["batch", 1], [])))
+
+    back = Back(4, 1)
+    assert tiny_learner().fit(steps=6, callbacks=[back]).n_steps == 6
+    assert back.went
+
+
 def test_what_is_changed_after_going_back_makes_a_difference():
     class Lowers(BackOnce):
         def after_step(self, run):

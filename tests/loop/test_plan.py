@@ -1,13 +1,17 @@
 """When a run validates, and when it is over."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from lehr import Callback
 from lehr.base.intervals import every
 from lehr.base.nested import split_pair
 from lehr.data.loading.feed import Feed
 from lehr.loop.plan import Plan
+from lehr.testing import tiny_learner
 
 
 def plan(validate_every="1 epoch", *, valid=True, **length):
@@ -38,7 +42,7 @@ def moments(plan, steps_per_epoch):
                 break
         if plan.validates_after(epoch, n_steps, at):
             found.append((epoch, n_steps))
-        plan.require_progress(n_steps, n_steps - begun)
+        plan.require_progress(after(n_steps, n_steps - begun))
         epoch += 1
     return found
 
@@ -86,14 +90,34 @@ def test_a_run_of_steps_is_over_when_it_has_made_them(n_steps, over):
     assert plan(steps=6).is_over(0, n_steps) is over
 
 
-def test_an_epoch_without_a_step_would_never_end():
+def after(n_steps, steps=0, batches=3, *, last_batch=True):
+    counters = {"n_steps": n_steps, "epoch_steps": n_steps - steps, "last_batch": last_batch}
+    return SimpleNamespace(**counters, n_iter=10 + batches, epoch_start=10, epoch=4)
+
+
+@pytest.mark.parametrize("batches", [3, 0])
+def test_an_epoch_without_a_step_would_never_end(batches):
     match = (
         r"^a whole epoch passed without one optimizer step, so fit\(steps=6\) would never end\. "
-        r"Look for what skips every step, or give epochs instead\.$"
+        r"Look for what skips every step: weights that are all 0, or a callback that cancels every "
+        r"batch or step, or give epochs instead\.$"
     )
     with pytest.raises(RuntimeError, match=match):
-        plan(steps=6).require_progress(5, 0)
-    plan(steps=6).require_progress(6, 0)  # stopped just there
+        plan(steps=6).require_progress(after(5, batches=batches))
+    plan(steps=6).require_progress(after(5, steps=1, batches=batches))
+    plan(steps=6).require_progress(after(6, batches=batches))  # stopped just there
+
+
+def test_an_epoch_of_batches_without_a_step_is_told_of():
+    match = (
+        r"^epoch 4 passed without one optimizer step: nothing was learnt\. Look for what skips "
+        r"every step: weights that are all 0, or a callback that cancels every batch or step\.$"
+    )
+    with pytest.warns(UserWarning, match=match):
+        plan(epochs=6).require_progress(after(0))
+    plan(epochs=6).require_progress(after(5))  # others did
+    plan(epochs=6).require_progress(after(0, batches=0))  # an epoch that was left out
+    plan(epochs=6).require_progress(after(0, last_batch=False))  # or cut short
 
 
 def test_a_plan_does_not_change():
@@ -105,3 +129,35 @@ def test_a_run_that_makes_no_step_still_validates_at_its_end():
     planned = plan("4 steps", epochs=2, steps_per_epoch=4)
     assert [step for step in range(1, 9) if planned.validates_at(step)] == [4, 8]
     assert planned.validates_after(1, 0)
+
+
+class Grows(Callback):
+    """Adds items to the training data after the epoch ``when``."""
+
+    def __init__(self, when, n):
+        self.when, self.n = when, n
+
+    def after_epoch(self, run):
+        if run.epoch == self.when:
+            ds = run.data.train_ds
+            ds.x, ds.y = torch.randn(self.n, 3), torch.zeros(self.n, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("n", [60, 9])
+def test_data_that_grow_or_shrink_between_two_epochs_are_used_and_told_of(n):
+    match = (
+        rf"^train_dl had 4 batches when the fit began, and has {-(-n // 8)} after epoch 0: the "
+        r"next epoch has all of them, but schedules go by the steps that were planned\. If the "
+        r"data are to grow or shrink, fit an epoch at a time, or give fit\(steps=…\)\.$"
+    )
+    with pytest.warns(UserWarning, match=match):
+        run = tiny_learner([Grows(0, n)]).fit(3)
+    assert run.n_iter == 4 + 2 * -(-n // 8)
+    assert run.n_epochs == 3
+
+
+def test_data_that_grow_after_the_last_epoch_or_between_two_fits_are_nothing_to_tell_of():
+    learn = tiny_learner([Grows(0, 60)])
+    assert learn.fit(1).n_iter == 4
+    assert learn.fit(2).n_iter == 16
+    assert tiny_learner([Grows(0, 60)]).fit(steps=12).n_iter == 12

@@ -48,14 +48,6 @@ def test_parts_of_unequal_size_give_the_gradient_of_the_whole(loss_is_mean):
         assert gradient(window, parts, closes=False) == pytest.approx(4.5, abs=1e-12)
 
 
-@pytest.mark.parametrize("weight", [-3, float("nan")])
-def test_a_weight_is_a_number_of_items(weight):
-    run = FakeRun([])
-    run.weight = weight
-    with pytest.raises(ValueError, match=r"run.weight must be a number of items, 0 or more; got"):
-        Window(keeps=False, loss_is_mean=True).add(run)
-
-
 def test_replaying_without_batches_is_an_error():
     window = Window(keeps=True, loss_is_mean=True)
     with pytest.raises(RuntimeError, match=r"has no batches to replay. Set regrads = True"):

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from lehr.record.means import Mean, packed, stacked, unpacked
+from lehr.record.means import Mean, as_tensor, kept, packed, stacked, unpacked
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 
@@ -81,14 +81,48 @@ def test_the_mean_has_no_graph():
     mean = Mean()
     mean.add(weight * 2, 1)
     assert mean.value == 2.0
-    assert not mean.total.requires_grad
+    assert isinstance(mean.total, float)
 
 
-def test_adding_keeps_no_graph():
-    mean = Mean()
-    value = torch.ones((), requires_grad=True) * 2
-    mean.add(value, 1)
-    assert not mean._pending[0].requires_grad
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_what_is_kept_is_no_part_of_what_was_given(monkeypatch, is_cpu):
+    monkeypatch.setattr(torch.Tensor, "is_cpu", is_cpu)  # False: as on a device
+    large = torch.ones(1000, requires_grad=True) * 2
+    value = kept(large[3:4])
+    with torch.no_grad():
+        large += 1
+    assert (float(value), large[3].item()) == (2.0, 3.0)
+    assert isinstance(value, float) is is_cpu
+    if not is_cpu:
+        assert (value.shape, value.requires_grad) == ((), False)
+        assert value.untyped_storage().nbytes() == value.itemsize
+
+
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_a_complex_number_is_refused(monkeypatch, is_cpu):
+    monkeypatch.setattr(torch.Tensor, "is_cpu", is_cpu)
+    match = (
+        r"^a recorded number must be real; got a tensor of torch.complex64\. Record its \.real, "
+        r"its \.imag or its \.abs\(\)\.$"
+    )
+    with pytest.raises(TypeError, match=match):
+        Mean().add(torch.ones(1, dtype=torch.complex64), 1)
+
+
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_a_value_that_is_overwritten_after_it_was_added_counts_as_it_was(monkeypatch, is_cpu):
+    monkeypatch.setattr(torch.Tensor, "is_cpu", is_cpu)
+    mean, reused = Mean(), torch.zeros(())
+    for number in range(5):
+        reused.fill_(number)
+        mean.add(reused, 1)
+    assert mean.value == 2.0
+
+
+def test_numbers_and_tensors_become_one_tensor():
+    assert as_tensor([1, 2.5]).tolist() == as_tensor([torch.tensor(1.0), 2.5]).tolist() == [1, 2.5]
+    assert as_tensor([torch.tensor(0.1), torch.tensor(0.2)]).dtype == torch.float32
+    assert as_tensor([]).shape == (0,)
 
 
 def test_a_metric_that_is_no_number_is_refused_where_it_is_added():
@@ -115,9 +149,7 @@ def folded(pairs):
 
     def fold():
         nonlocal total, weight
-        tensors = [value for value, _ in group if isinstance(value, torch.Tensor)]
-        part = sum(value for value, _ in group if not isinstance(value, torch.Tensor))
-        part = part + torch.stack(tensors).double().sum() if tensors else part
+        part = torch.tensor([float(value) for value, _ in group], dtype=torch.float64).sum()
         total, weight = total + part * group[0][1], weight + group[0][1] * len(group)
         group.clear()
 

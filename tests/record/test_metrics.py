@@ -210,3 +210,13 @@ def test_an_object_that_does_not_let_itself_be_kept_says_so():
         meter.state_dict()
     with pytest.raises(TypeError, match=match):
         meter.load_state_dict({})
+
+
+@pytest.mark.parametrize(
+    "target", [torch.zeros(4, 1), torch.eye(4), torch.zeros(1), torch.zeros(())]
+)
+def test_accuracy_refuses_targets_that_would_be_broadcast(target):
+    match = r"^target must have one class index for each of \(4,\) predictions; got shape \("
+    with pytest.raises(ValueError, match=match):
+        accuracy(torch.eye(4), target.long())
+    assert accuracy(torch.eye(4), torch.arange(4)) == 1

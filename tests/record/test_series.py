@@ -38,6 +38,50 @@ def test_a_long_series_spans_the_run_evenly(n, capacity):
     assert series.stride == 1 or len(range(0, n, series.stride // 2)) >= capacity
 
 
+@pytest.mark.parametrize("capacity", [2, 3, 5, 8, 100, 256])
+@pytest.mark.parametrize("parts", [(1,), (4,), (8,), (7, 1), (3, 1, 1), (256,), (100, 28)])
+def test_to_add_many_at_once_is_to_add_them_one_by_one(capacity, parts):
+    one_by_one, at_once, numbers = Series(capacity), Series(capacity), Series(capacity)
+    for turn in range(40):
+        part = parts[turn % len(parts)]
+        batches = range(at_once._count, at_once._count + part)
+        at_once.extend(batches, torch.tensor(batches, dtype=torch.float64))
+        numbers.extend(batches, list(map(float, batches)))
+        for batch in batches:
+            one_by_one.append(batch, float(batch))
+        assert len(at_once.batches) <= capacity
+    assert first_difference(at_once.state_dict(), one_by_one.state_dict()) is None
+    assert first_difference(numbers.state_dict(), one_by_one.state_dict()) is None
+
+
+def test_a_series_that_is_filled_to_the_brim_at_once_stays_bounded():
+    series = Series(512)
+    for first in range(0, 100 * 256, 256):
+        series.extend(range(first, first + 256), torch.zeros(256))
+        series.append(first, 0.0)
+        assert len(series.batches) < 512
+
+
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_a_tensor_that_is_overwritten_after_it_was_added_stays_what_it_was(monkeypatch, is_cpu):
+    monkeypatch.setattr(torch.Tensor, "is_cpu", is_cpu)  # False: as on a device
+    series, tap, reused = Series(), Tap(), torch.zeros(1000)
+    for batch in range(300):
+        reused.fill_(batch)
+        series.append(batch, reused[5])
+        tap.append("loss", batch, reused[5:6])
+    assert series.values == [float(batch) for batch in range(300)]
+    assert [step["loss"] for step in tap.take()] == series.values
+
+
+def test_a_value_of_many_bits_loses_none_beside_one_of_few(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+    series, odd = Series(), 2**24 + 1
+    for batch, value in enumerate([torch.tensor(0.5), torch.tensor(odd)]):
+        series.append(batch, value)
+    assert series.values == [0.5, odd]
+
+
 def test_numbers_and_tensors_can_be_mixed_in_one_series():
     series = Series()
     for batch in range(600):

@@ -10,6 +10,7 @@ from itertools import count
 from typing import final
 
 from lehr.data.loading.feed import Feed
+from lehr.errors import item_weight
 from lehr.events import CancelBatch, CancelEpoch, CancelFit
 from lehr.loop.dispatch import Actions, Listener, Listeners, fire
 from lehr.loop.hints import warn_of_broadcast
@@ -38,11 +39,11 @@ class Loop:
             optimizers.clear_gradients(run.opt)
             fire(on.begin_fit, run)
             for epoch in self._epochs():
-                run.epoch, steps = epoch, run.n_steps
+                run.epoch = epoch
                 try:
                     with run.scopes.open("epoch"):
                         try:
-                            run.epoch_start = run.n_iter
+                            run.epoch_start, run.epoch_steps = run.n_iter, run.n_steps
                             fire(on.begin_epoch, run)
                             if not rests.arrive(run, "trained"):
                                 with run.scopes.open("training"):
@@ -60,7 +61,7 @@ class Loop:
                             fire(on.after_epoch, run)
                     rests.visit(run, "epoch", epoch + 1)
                     self._heed_stop()
-                    self.plan.require_progress(run.n_steps, run.n_steps - steps)
+                    self.plan.look_back(run)
                 except GoBack:
                     continue  # in the epoch where the run is entered once more
 
@@ -150,8 +151,8 @@ class Loop:
         run, on, do, window = self.run, self.on, self.do, self.run.window
         if on.begin_batch:
             fire(on.begin_batch, run)
-        if run.weight is None:
-            run.weight = self.plan.weight(run)
+        given = self.plan.weight(run) if run.weight is None else run.weight
+        run.weight = weight = item_weight(given)
         if window.keeps and run.training:
             window.mark(run)
         do.predict()
@@ -160,6 +161,8 @@ class Loop:
         do.compute_loss()
         if on.after_loss:
             fire(on.after_loss, run)
+        if run.weight is not weight:  # a callback has changed it
+            run.weight = item_weight(run.weight)
         if not run.training:
             return
         run.closes = run.closes or run.last_batch

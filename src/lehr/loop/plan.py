@@ -1,5 +1,6 @@
 """What a run is asked to do, settled before it starts."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from lehr.base.intervals import EVERY_EPOCH, Every
 from lehr.data.loading.feed import Feed
 from lehr.types import SplitBatch, is_mapping
+
+_SKIPS = ": weights that are all 0, or a callback that cancels every batch or step"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +67,45 @@ class Plan:
             return epoch >= self.epochs
         return self.steps is not None and n_steps >= self.steps
 
-    def require_progress(self, n_steps: int, progress: int) -> None:
-        """See that a run measured in steps comes to its end.
-
-        Args:
-            n_steps: optimizer steps done.
-            progress: how many of them this epoch made.
+    def look_back(self, run: Any) -> None:
+        """See at the end of an epoch whether the plan still holds.
 
         Raises:
-            RuntimeError: this epoch made none, so that the run would never end.
+            RuntimeError: the run would never end.
         """
-        if self.steps is not None and not progress and n_steps < self.steps:
+        self.require_progress(run)
+        batches, before = self.train.len_or_none, run.train_batches
+        run.train_batches = batches
+        if batches != before and run.epochs and run.epoch + 1 < run.epochs:
+            warnings.warn(
+                f"{self.train.name} had {before} batches when the fit began, and has {batches} "
+                f"after epoch {run.epoch}: the next epoch has all of them, but schedules go by the "
+                "steps that were planned. If the data are to grow or shrink, fit an epoch at a "
+                "time, or give fit(steps=…).",
+                stacklevel=2,
+            )
+
+    def require_progress(self, run: Any) -> None:
+        """See that batches lead to steps, and that a run measured in steps comes to its end.
+
+        Args:
+            run: at the end of an epoch.
+
+        Raises:
+            RuntimeError: this epoch made no step, so that the run would never end.
+        """
+        if run.n_steps > run.epoch_steps:
+            return
+        if self.steps is not None and run.n_steps < self.steps:
             raise RuntimeError(
                 f"a whole epoch passed without one optimizer step, so fit(steps={self.steps}) "
-                "would never end. Look for what skips every step, or give epochs instead."
+                f"would never end. Look for what skips every step{_SKIPS}, or give epochs instead."
+            )
+        if run.n_iter > run.epoch_start and run.last_batch and not run.n_steps:
+            warnings.warn(
+                f"epoch {run.epoch} passed without one optimizer step: nothing was learnt. Look "
+                f"for what skips every step{_SKIPS}.",
+                stacklevel=2,
             )
 
     def validates_at(self, n_steps: int) -> bool:

@@ -10,6 +10,7 @@ COUNTERS = (
     "stepped",
     "stop_reason",
     "epoch_start",
+    "epoch_steps",
     "window_start",
     "validated_at",
     "rewinds",
@@ -28,8 +29,8 @@ class Position:
         training, stepped: whether this is a training pass; whether this batch made a step.
         in_batch: whether a batch is under way.
         last_batch: whether the loader has said that this batch is the last of its pass.
-        epoch_start, window_start: ``n_iter`` when the epoch, and ``n_steps`` when the update
-            window began.
+        epoch_start, epoch_steps: ``n_iter`` and ``n_steps`` when the epoch began.
+        window_start: ``n_steps`` when the update window began.
         validated_at: ``n_steps`` at the last whole validation; -1 before the first.
         train_batches: how many training batches an epoch has, if known.
         valid_name: which validation loader this is, if they have names.
@@ -65,7 +66,7 @@ class Position:
         self.epochs, self.steps, self.steps_per_epoch = epochs, steps, steps_per_epoch
         self.train_batches = self.num_batches = train_batches
         self.epoch = self.batch_index = self.n_iter = self.n_steps = 0
-        self.epoch_start = self.window_start = 0
+        self.epoch_start = self.epoch_steps = self.window_start = 0
         self.validated_at = -1
         self.training, self.stepped = True, False
         self.in_batch = self.last_batch = self.replaying = False

@@ -16,9 +16,8 @@ def publish(run: Any, name: str, value: float | Tensor) -> None:
         return  # regrad counts nothing
     if name in RECORDED:
         raise ValueError(f"run.log cannot write {name!r}: the recorder does. Choose another name.")
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.detach().clone().reshape(())
-    elif not isinstance(value, Real):
+    is_one_number = value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, Real)
+    if not is_one_number:
         raise TypeError(
             f"run.log({name!r}, …) takes one number; got {describe(value)}. "
             "Reduce it first, e.g. with .mean()."
@@ -33,4 +32,5 @@ def publish(run: Any, name: str, value: float | Tensor) -> None:
     elif run.training:
         run.history.log_step(name, value, batch=run.epoch_start + run.batch_index)
     else:
-        run.history.log_mean(column(f"valid_{name}", run.valid_name), value, run.weight or 0)
+        weight = run.plan.weight(run) if run.weight is None else run.weight  # as in begin_batch
+        run.history.log_mean(column(f"valid_{name}", run.valid_name), value, weight)

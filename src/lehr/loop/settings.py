@@ -24,23 +24,31 @@ def manifest(run: Any, rest: Rest) -> dict[str, Any]:
             for name, callback in inventory.of_callbacks(run.callbacks).items()
             if not callback.replays
         ],
-        "settings": settings(run),
+        "settings": settings(run, within=rest.stage in ("batch", "validated")),
     }
 
 
-def settings(run: Any) -> dict[str, Any]:
+def settings(run: Any, *, within: bool = False) -> dict[str, Any]:
     """What the course of a run depends on, as far as words and numbers tell it.
+
+    Args:
+        run: the run.
+        within: whether it is within an epoch, whose order of items goes by the size that the data
+            had at its beginning.
 
     Example:
         >>> from lehr.testing import tiny_learner
         >>> settings(tiny_learner().fit(2))["epochs"]
         2
     """
+    feed = run.plan.train
+    batches, items = feed.opened if within else feed.size
     return {
         "seed": run.seed,
         "epochs": run.epochs,
         "steps": run.steps,
-        "batches": run.train_batches,
+        "batches": batches,
+        "items": items,
         "optimizer": type(run.opt).__name__,
         "callbacks": [
             re.sub(r" at 0x[0-9a-f]+", "", repr(callback))

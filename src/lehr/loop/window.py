@@ -5,6 +5,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from lehr.record.means import exact
+
 _FIELDS = ("batch", "xb", "yb", "weight", "pred", "loss")
 
 
@@ -40,16 +42,7 @@ class Window:
         self._random = run.random_state()
 
     def add(self, run: Any) -> None:
-        """Count a batch whose gradient is about to be taken.
-
-        Raises:
-            ValueError: its weight is negative or nan.
-        """
-        if not run.weight >= 0:
-            raise ValueError(
-                f"run.weight must be a number of items, 0 or more; got {run.weight}. "
-                "Correct the Learner's weight=."
-            )
+        """Count a batch whose gradient is about to be taken."""
         self.batches += 1
         self.weight += run.weight
         if self.batches > 1 or not run.closes:
@@ -103,7 +96,8 @@ class Window:
                 run.loop.do.compute_loss()
                 if run.weight:
                     run.loop.do.backward()
-                    total = total.to(run.loss) + run.mean_loss.detach() * run.weight
+                    mean = exact(run.mean_loss.detach())
+                    total = total.to(mean) + mean * run.weight
         run.set_random_state(random_state)
         for name, value in zip(_FIELDS, before, strict=True):
             setattr(run, name, value)

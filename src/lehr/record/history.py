@@ -12,7 +12,7 @@ from torch import Tensor
 from lehr.base import table
 from lehr.base.files import save_file
 from lehr.errors import did_you_mean
-from lehr.record.means import Mean
+from lehr.record.means import Mean, kept
 from lehr.record.series import Number, Series, Tap, by_batch
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ class History:
         self._row_open = False
 
     def log_row(self, name: str, value: Any) -> None:
-        """Put ``value`` in the current row; a tensor or a `Mean` is read when the row is."""
+        """Put ``value`` in the current row; a `Mean`, or a copy of a tensor, is read with it."""
         _check_name(name, self._series)
         if not self._row_open:
             self.open_row()
-        self._rows[-1][name] = value
+        self._rows[-1][name] = kept(value) if isinstance(value, Tensor) else value
 
     def log_mean(self, name: str, value: Number, weight: float) -> None:
         """Average ``value`` into the current row, ``weight`` items heavy."""

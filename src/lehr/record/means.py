@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lehr.errors import item_weight
+
 
 class Mean:
     """A weighted mean of numbers that may live on a device; adding never waits for the device.
@@ -29,7 +31,15 @@ class Mean:
         self._pending: list[float | Tensor] = []
 
     def add(self, value: float | Tensor, weight: float) -> None:
-        """Count ``value`` ``weight`` times; a weight of 0 counts nothing, nan included."""
+        """Count ``value`` ``weight`` times; a weight of 0 counts nothing, nan included.
+
+        Raises:
+            ValueError: the value is a tensor of several numbers, or the weight is negative, nan or
+                infinite.
+            TypeError: the value is complex, or the weight is no number.
+        """
+        if weight != self._each:
+            weight = item_weight(weight)
         if not weight:
             return
         if isinstance(value, Tensor) and value.numel() != 1:
@@ -40,8 +50,7 @@ class Mean:
         if weight != self._each or len(self._pending) == 256:
             self._total, self._weight = self.total, self.weight
             self._pending, self._each = [], weight
-        is_tensor = isinstance(value, Tensor)
-        self._pending.append(value.detach().reshape(()) if is_tensor else float(value))
+        self._pending.append(kept(value) if isinstance(value, Tensor) else float(value))
 
     def add_all(self, values: Tensor, weights: Sequence[float]) -> None:
         """Count a tensor of values ``(n,)``, each with its weight."""
@@ -49,19 +58,16 @@ class Mean:
         for weight, same in groupby(weights):
             start, end = end, end + len(list(same))
             if weight:
-                part = values[start:end]
-                self._total = self._total + _exact(part).sum() * weight
+                self._total = self._total + _sum(values[start:end]) * weight
                 self._weight += weight * (end - start)
 
     @property
     def total(self) -> float | Tensor:
         """The weighted sum of what was counted, on its device."""
         # What is pending has one weight: a Python number, so nothing is copied to the device.
-        tensors = [value for value in self._pending if isinstance(value, Tensor)]
-        total: float | Tensor = sum(x for x in self._pending if not isinstance(x, Tensor))
-        if tensors:
-            total = total + _exact(stacked(tensors)).sum()
-        return self._total + total * self._each
+        if not self._pending:
+            return self._total
+        return self._total + _sum(as_tensor(self._pending)) * self._each
 
     @property
     def weight(self) -> float:
@@ -88,6 +94,47 @@ class Mean:
         """Go on as the mean that `state_dict` was taken of would, bit for bit."""
         self._total, self._weight = state_dict["total"], state_dict["weight"]
         self._each, self._pending = state_dict["each"], unpacked(state_dict["pending"])
+
+
+def kept(value: Tensor) -> float | Tensor:
+    """What a tensor of one element is now, without a graph, and for good.
+
+    That is a Python number where reading waits for nothing, and a copy on its device elsewhere. The
+    tensor itself could be overwritten, and would hold all of what it is a view of.
+
+    Raises:
+        TypeError: it is complex.
+
+    Example:
+        >>> reused = torch.ones(1)
+        >>> before = kept(reused)
+        >>> reused += 1; before
+        1.0
+    """
+    if value.is_cpu:  # less work than detaching, and much less than a copy
+        number: Any = value.item()
+        if number.__class__ is not complex:
+            return number
+    if value.is_complex():
+        raise TypeError(
+            f"a recorded number must be real; got a tensor of {value.dtype}. Record its .real, its "
+            ".imag or its .abs()."
+        )
+    return value.detach().clone().reshape(())
+
+
+def as_tensor(numbers: Sequence[float | Tensor]) -> Tensor:
+    """Numbers, each as `kept` returns it, as a tensor ``(n,)``: of doubles where they were read.
+
+    Example:
+        >>> as_tensor([1, 2.5])
+        tensor([1.0000, 2.5000], dtype=torch.float64)
+    """
+    if any(isinstance(number, Tensor) for number in numbers):
+        double = torch.float64
+        tensors = [n if isinstance(n, Tensor) else torch.tensor(n, dtype=double) for n in numbers]
+        return stacked(tensors)
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def stacked(tensors: Sequence[Tensor]) -> Tensor:
@@ -131,5 +178,10 @@ def unpacked(pieces: Sequence[Any]) -> list[Any]:
     return numbers
 
 
-def _exact(values: Tensor) -> Tensor:
-    return values if values.device.type == "mps" else values.double()  # mps has no doubles
+def exact(values: Tensor) -> Tensor:
+    """``values`` in double precision, where their device has it."""
+    return values if values.device.type == "mps" else values.double()
+
+
+def _sum(values: Tensor) -> float | Tensor:
+    return kept(exact(values).sum())

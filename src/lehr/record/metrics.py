@@ -26,13 +26,23 @@ def accuracy(pred: Tensor, target: Tensor) -> Tensor:
     Returns:
         float32 scalar in [0, 1].
 
+    Raises:
+        ValueError: the shapes do not fit: the comparison would be of everything with everything.
+
     Example:
         >>> import torch
         >>> scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
         >>> accuracy(scores, torch.tensor([0, 1, 0, 1]))
         tensor(0.7500)
     """
-    return (pred.argmax(dim=1) == target).float().mean()
+    chosen = pred.argmax(dim=1)
+    if chosen.shape != target.shape:
+        raise ValueError(
+            f"target must have one class index for each of {tuple(chosen.shape)} predictions; got "
+            f"shape {tuple(target.shape)}. Use target.squeeze(1), or target.argmax(1) of one-hot "
+            "targets."
+        )
+    return (chosen == target).float().mean()
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lehr.errors import positive_int
+from lehr.record.means import kept, stacked
 
 Number = float | int | Tensor
 
@@ -45,27 +46,33 @@ class Series:
         self._pending: list[Number] = []
 
     def append(self, batch: int, value: Number) -> None:
-        """Add the value of training batch number ``batch``; a tensor must have no graph."""
+        """Add the value of training batch number ``batch``; of a tensor a copy."""
         self._count += 1
         if self.stride > 1 and (self._count - 1) % self.stride:
             return
         self._batches.append(batch)
-        self._pending.append(value)
+        self._pending.append(kept(value) if isinstance(value, Tensor) else value)
         if len(self._pending) == 256:
             self._settle()
-        if len(self._batches) == self.capacity:
+        if len(self._batches) >= self.capacity:
             self._thin()
 
     def extend(self, batches: Sequence[int], values: Tensor | Sequence[Number]) -> None:
-        """Add many at once: a tensor ``(n,)``, or ``n`` numbers."""
-        if self.stride > 1 or len(self._batches) + len(batches) > self.capacity:
-            for batch, value in zip(batches, values, strict=True):
-                self.append(batch, value)
-            return
+        """Add many at once: a tensor ``(n,)`` without a graph, or ``n`` numbers."""
         self._settle()
-        self._count += len(batches)
-        self._batches.extend(batches)
-        self._hold([values.clone()] if isinstance(values, Tensor) else _pieces(values))
+        done, n = 0, len(batches)
+        while done < n:
+            first = done + -self._count % self.stride  # of those to come, the first that is held
+            room = self.capacity - len(self._batches)
+            end = min(n, first + (room - 1) * self.stride + 1)
+            chosen = slice(first, end, self.stride)
+            self._batches.extend(batches[chosen])
+            part = values[chosen]
+            self._hold([part.clone()] if isinstance(part, Tensor) else _pieces(part))
+            self._count += end - done
+            done = end
+            if len(self._batches) >= self.capacity:
+                self._thin()
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
@@ -136,10 +143,14 @@ class Series:
 def _pieces(values: Sequence[Number]) -> list["Tensor | array[float]"]:
     # Numbers on a device become one stacked tensor there; nobody waits for it.
     pieces: list[Tensor | array[float]] = []
-    for on_device, same in groupby(values, key=lambda value: isinstance(value, Tensor)):
+    for dtype, same in groupby(values, key=_dtype):
         part = list(same)
-        pieces.append(torch.stack(cast("Any", part)) if on_device else array("d", map(float, part)))
+        pieces.append(array("d", map(float, part)) if dtype is None else stacked(cast("Any", part)))
     return pieces
+
+
+def _dtype(value: Number) -> torch.dtype | None:
+    return value.dtype if isinstance(value, Tensor) else None
 
 
 def _as_tensor(pieces: Sequence["Tensor | array[Any]"], dtype: torch.dtype) -> Tensor:
@@ -168,7 +179,7 @@ class Tap:
         self._series: dict[str, Series] = {}
 
     def append(self, name: str, batch: int, value: Number) -> None:
-        """Hold one more point of the series ``name``; a tensor must have no graph."""
+        """Hold one more point of the series ``name``."""
         self._of(name).append(batch, value)
 
     def extend(self, name: str, batches: Sequence[int], values: Tensor | Sequence[Number]) -> None:

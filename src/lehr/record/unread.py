@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 
 from torch import Tensor
 
-from lehr.record.means import packed, stacked, unpacked
+from lehr.record.means import as_tensor, kept, packed, unpacked
 
 
 class Place(NamedTuple):
@@ -35,7 +35,7 @@ class UnreadLosses:
     """
 
     def __init__(self) -> None:
-        self._losses: list[Tensor] = []
+        self._losses: list[float | Tensor] = []
         self._places: list[Place] = []
 
     def __len__(self) -> int:
@@ -43,14 +43,14 @@ class UnreadLosses:
 
     def add(self, loss: Tensor, place: Place) -> None:
         """Keep the loss of a batch; a copy, since its tensor may be used again."""
-        self._losses.append(loss.detach().clone().reshape(()))
+        self._losses.append(kept(loss))
         self._places.append(place)
 
     def read(self) -> list[tuple[Place, float]]:
         """The losses with their places, in order, and forget them; the device is awaited once."""
         losses, places = self._losses, self._places
         self.__init__()
-        values = cast("list[float]", stacked(losses).tolist()) if losses else []
+        values = cast("list[float]", as_tensor(losses).tolist()) if losses else []
         return list(zip(places, values, strict=True))
 
     def state_dict(self) -> dict[str, Any]:

@@ -28,3 +28,31 @@ def test_what_cannot_be_joined_says_so():
     gather._batches = ["text", "text"]
     with pytest.raises(TypeError, match=r"predictions must be tensors.*got str. Watch after_pred"):
         gather.joined()
+
+
+class WritesInPlace(torch.nn.Module):
+    """Every output is a part of the same buffer, as that of a captured step is."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.place = torch.zeros(8, 100)
+
+    def forward(self, xb):
+        self.place[:, :3] = xb.detach()
+        return self.place[: len(xb), :3]
+
+
+def test_an_output_that_is_overwritten_by_the_next_stays_what_it_was():
+    learn = tiny_learner(model=WritesInPlace())
+    inputs = learn.data.valid_ds.x
+    pred = learn.predict(list(inputs.split(8)))
+    assert torch.equal(pred, inputs)
+    assert not torch.equal(pred[:8], pred[8:])
+
+
+def test_no_more_is_kept_of_an_output_than_was_handed_out():
+    gather = Predictions()
+    learn = tiny_learner(model=WritesInPlace(), batch_size=4)
+    learn.validate(callbacks=[gather])
+    assert gather._batches[0].untyped_storage().nbytes() == 8 * 3 * 4

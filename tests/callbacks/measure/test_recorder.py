@@ -100,6 +100,7 @@ def test_no_number_is_read_from_the_device_while_training(monkeypatch):
 
     class Count(Callback):
         def begin_train(self, run):
+            monkeypatch.setattr(torch.Tensor, "is_cpu", False)  # on the CPU to read costs nothing
             for name in ("item", "__float__", "tolist", "cpu"):
                 original = getattr(torch.Tensor, name)
                 monkeypatch.setattr(
@@ -161,6 +162,7 @@ def test_an_lr_in_a_tensor_costs_no_reads_either(monkeypatch, lr):
         phase = 1
 
         def begin_train(self, run):
+            monkeypatch.setattr(torch.Tensor, "is_cpu", False)  # on the CPU to read costs nothing
             for name in ("item", "__float__", "tolist"):
                 original = getattr(torch.Tensor, name)
                 monkeypatch.setattr(
@@ -188,6 +190,56 @@ def test_a_loss_that_is_no_number_is_refused_in_validation_too():
     with pytest.raises(ValueError, match="a mean is over numbers") as caught:
         learn.validate()
     assert "it must be one number" in "".join(caught.value.__notes__)
+
+
+# What is kept -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_a_loss_in_a_tensor_that_is_used_again_is_recorded_as_it_was(monkeypatch, is_cpu):
+    """A compiled or captured step writes every loss to the same place."""
+    monkeypatch.setattr(torch.Tensor, "is_cpu", is_cpu)  # False: as on a device
+    place, seen = torch.zeros(()), {"train": [], "valid": []}
+
+    class Reuse(Callback):
+        def compute_loss(self, run, proceed):
+            proceed()
+            place.copy_(run.loss.detach())
+            seen["train" if run.training else "valid"].append(place.item())
+            run.loss = place
+
+        def backward(self, run, proceed):
+            pass
+
+        def after_loss(self, run):
+            run.log("again", run.loss)
+
+    def same(pred, yb):
+        return place
+
+    learn = tiny_learner([Reuse()], metrics=[same])
+    run = learn.fit(1)
+    assert run.history["loss"] == run.history["again"] == seen["train"]
+    assert len(set(seen["train"])) == 4
+    mean = pytest.approx(sum(seen["valid"]) / len(seen["valid"]))
+    row = run.history.rows[-1]
+    assert row["valid_loss"] == row["same"] == row["valid_again"] == mean
+
+
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_a_loss_that_is_a_part_of_much_keeps_only_itself(monkeypatch, is_cpu):
+    monkeypatch.setattr(torch.Tensor, "is_cpu", is_cpu)
+    learn = tiny_learner(loss_func=lambda pred, yb: (pred - 1).square().flatten()[:1])
+    held = []
+
+    class Look(Callback):
+        def after_batch(self, run):
+            held.extend(loss for _, loss, _, _ in run.recorder._gathered)
+
+    run = learn.fit(1, callbacks=[Look()])
+    assert [float(loss) for loss in held[-4:]] == run.history["loss"]
+    for loss in held:
+        assert isinstance(loss, float) if is_cpu else loss.untyped_storage().nbytes() == 4
 
 
 # State ------------------------------------------------------------------------------------------

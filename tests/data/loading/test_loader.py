@@ -7,7 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader as TorchLoader
-from torch.utils.data import IterableDataset, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import (
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+)
 
 from lehr.data import DataLoader, Dataset, Sampler
 from lehr.types import is_seekable
@@ -276,3 +282,75 @@ def test_start_at_the_end():
 
 def test_repr():
     assert repr(DataLoader([1, 2, 3], 2)) == "DataLoader(2 batches of 2 from [1, 2, 3])"
+
+
+# A dataset that grows or shrinks ----------------------------------------------------------------
+
+
+class Growing:
+    """Item i is i."""
+
+    def __init__(self, n):
+        self.values = torch.arange(n)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, i):
+        return self.values[i]
+
+
+def grow_dataset(ds, n):
+    ds.x = ds.y = torch.arange(n)
+
+
+def grow_tensors(ds, n):
+    ds.tensors = (torch.arange(n), torch.arange(n))
+
+
+def grow_subset(ds, n):
+    ds.indices[:] = range(n)
+
+
+def grow_items(ds, n):
+    ds.values = torch.arange(n)
+
+
+CHANGES = {
+    "Dataset": (lambda n: Dataset(torch.arange(n), torch.arange(n)), grow_dataset),
+    "TensorDataset": (lambda n: TensorDataset(torch.arange(n), torch.arange(n)), grow_tensors),
+    "Subset": (lambda n: Subset(Dataset(range(99), range(99)), list(range(n))), grow_subset),
+    "items": (Growing, grow_items),
+}
+
+
+def seen(loader, epoch):
+    batches = list(loader.batches(seed=1, epoch=epoch))
+    assert len(batches) == len(loader)
+    return torch.cat([b if isinstance(b, torch.Tensor) else b[0] for b in batches]).tolist()
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+@pytest.mark.parametrize("n", [1, 7, 14, 40])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_epoch_has_the_items_that_the_dataset_has_when_it_begins(kind, n, num_workers):
+    make, change = CHANGES[kind]
+    dataset = make(10)
+    loader = DataLoader(dataset, 4, shuffle=True, num_workers=num_workers)
+    assert sorted(seen(loader, 0)) == list(range(10))
+    change(dataset, n)
+    assert sorted(seen(loader, 1)) == list(range(n))
+    afresh = DataLoader(dataset, 4, shuffle=True)
+    assert seen(loader, 2) == seen(afresh, 2)
+    if num_workers:
+        loader._workers.close()
+
+
+def test_an_epoch_that_has_begun_keeps_its_order_when_the_dataset_grows():
+    dataset = Growing(10)
+    loader = DataLoader(dataset, 4, shuffle=True)
+    whole = seen(loader, 0)
+    batches = loader.batches(1, 0)
+    first = next(batches)
+    grow_items(dataset, 20)
+    assert torch.cat([first, *batches]).tolist() == whole

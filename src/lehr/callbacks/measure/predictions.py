@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from lehr.base.nested import join, map_tensors
 from lehr.callback import Callback
 from lehr.events import Layer, Phase
@@ -42,7 +44,7 @@ class Predictions(Callback):
     def after_pred(self, run: "Run") -> None:
         """Keep a copy on the CPU."""
         if not run.training:
-            self._batches.append(map_tensors(lambda t: t.detach().cpu(), run.pred))
+            self._batches.append(map_tensors(_copied, run.pred))
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss only where it is wanted."""
@@ -61,3 +63,8 @@ class Predictions(Callback):
                 "taken place."
             )
         return join(self._batches)
+
+
+def _copied(pred: Tensor) -> Tensor:
+    # Also on the CPU: the model may write its next output there, or have returned a part of more.
+    return pred.detach().to("cpu", copy=True)

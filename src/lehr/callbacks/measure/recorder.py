@@ -14,7 +14,7 @@ from lehr.errors import did_you_mean
 from lehr.events import Phase
 from lehr.optim import optimizers
 from lehr.record.history import column
-from lehr.record.means import Mean, packed, stacked, unpacked
+from lehr.record.means import Mean, as_tensor, kept, packed, unpacked
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -47,7 +47,7 @@ class Recorder(Callback):
         self.history.meta.update(seed=run.seed)
         self._train, self._valid, self._in_train = Mean(), Mean(), False
         self._start = perf_counter()
-        self._gathered: list[tuple[int, Tensor, float, Any]] = []
+        self._gathered: list[tuple[int, float | Tensor, float, Any]] = []
         self._written = 0  # how many of them are in the history
         self._validated: list[tuple[int, float | None]] = []
         self.history.before_read.append(self._write_gathered)
@@ -74,22 +74,22 @@ class Recorder(Callback):
         loss = run.loss
         if loss is None:
             return
-        loss = (loss if run.window.loss_is_mean else run.mean_loss).detach()
+        loss = loss if run.window.loss_is_mean else run.mean_loss
         if not run.training:
             self._valid.add(loss, run.weight)
             return
         opt = run.opt if isinstance(run.opt, Optimizer) else optimizers.each(run.opt)[-1]
         lr = opt.param_groups[-1].get("lr")
         if isinstance(lr, Tensor):
-            lr = lr.clone()
-        self._gathered.append((run.n_iter - 1, loss, run.weight, lr))
+            lr = kept(lr)
+        self._gathered.append((run.n_iter - 1, kept(loss), run.weight, lr))
         if len(self._gathered) == 256:
             self._fold()
 
     def _write_gathered(self) -> None:
         if self._written < len(self._gathered):
             batches, losses, _, lrs = zip(*self._gathered[self._written :], strict=True)
-            self._write(batches, stacked(_scalars(losses)), lrs)
+            self._write(batches, as_tensor(losses), lrs)
             self._written = len(self._gathered)
 
     def _write(self, batches: Sequence[int], losses: Tensor, lrs: Sequence[Any]) -> None:
@@ -105,7 +105,7 @@ class Recorder(Callback):
         if not self._gathered:
             return
         batches, losses, weights, lrs = zip(*self._gathered, strict=True)
-        values, new = stacked(_scalars(losses)), self._written
+        values, new = as_tensor(losses), self._written
         self._write(batches[new:], values[new:], lrs[new:])
         self._train.add_all(values, weights)
         self._gathered, self._written = [], 0
@@ -124,7 +124,7 @@ class Recorder(Callback):
             "train": self._train.state_dict(),
             "validated": list(self._validated),
             "batches": list(batches),
-            "losses": packed(_scalars(losses)),
+            "losses": packed(losses),
             "weights": packed(weights),
             "lrs": packed(lrs),
             "written": self._written,
@@ -240,7 +240,3 @@ class Recorder(Callback):
         ax.plot(series[name].batches, drawing.drawable(series[name].values), linewidth=1)
         ax.set(xlabel="training batch", ylabel=name)
         return ax.figure
-
-
-def _scalars(losses: Sequence[Tensor]) -> list[Tensor]:
-    return [loss.reshape(()) if loss.ndim else loss for loss in losses]

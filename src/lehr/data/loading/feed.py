@@ -11,6 +11,8 @@ from lehr.state.entries import loader_entries
 from lehr.state.streams import Streams, forked
 from lehr.types import Batch, Stateful, is_seekable
 
+Size = tuple[int | None, int | None]
+
 _OWN = ""  # the entry of a loader that has a state of its own
 
 
@@ -61,6 +63,8 @@ class Feed:
         keeps_workers = bool(getattr(cast(Any, loader), "persistent_workers", False))
         self.one_reader = not self.seekable and (isinstance(loader, Stateful) or keeps_workers)
         """Whether a second reader would take the first one's place in the loader."""
+        self.opened: Size = (None, None)
+        """The size of the epoch that was opened last."""
         self._held: dict[str, Any] = {}
 
     def entries(self, name: str, *, position: bool = True) -> dict[str, Stateful]:
@@ -89,10 +93,12 @@ class Feed:
     @property
     def len_or_none(self) -> int | None:
         """Batches in an epoch; None if nobody can tell beforehand."""
-        try:
-            return len(self.loader)
-        except (TypeError, NotImplementedError):
-            return None
+        return _len_or_none(self.loader)
+
+    @property
+    def size(self) -> Size:
+        """Batches in an epoch, and items in the dataset, as far as they can be known now."""
+        return self.len_or_none, _len_or_none(getattr(self.loader, "dataset", None))
 
     def epoch(self, seed: int, epoch: int, start: int = 0) -> Generator[tuple[Batch, bool]]:
         """The batches of an epoch, each with whether it is the last.
@@ -110,7 +116,7 @@ class Feed:
         Raises:
             ValueError: the loader has no batches, fewer than ``start``, or more than its length.
         """
-        n = self.len_or_none
+        n, _ = self.opened = self.size
         if n == 0:
             raise ValueError(self._no_batches("its length is 0"))
         if n is not None:
@@ -159,6 +165,10 @@ class Feed:
                     "Correct its __len__; the end of an epoch is planned with it."
                 )
             yield batch, number == n - 1
+        if number < 0:
+            raise ValueError(
+                self._no_batches(f"its length is {n}, but it ended before its first batch")
+            )
         if number < n - 1:
             warnings.warn(
                 f"{self.name} says that it has {n} batches, but ended after {number + 1}. "
@@ -187,6 +197,13 @@ class Feed:
             f"{self.name} has no batches: {why}. Check its data; with drop_last=True a data set "
             "smaller than batch_size has none. A function must make a fresh iterator every time."
         )
+
+
+def _len_or_none(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 class _Part:

@@ -33,7 +33,7 @@ def defined_in(dataset: Any, name: str) -> int:
 
 
 def gather_in_memory(dataset: Any) -> Gather | None:
-    """The gather of a dataset of tensors, whose batches are a function of the indices alone.
+    """The gather of a dataset of tensors as it is now: batches are a function of the indices alone.
 
     A subclass with a ``__getitem__`` of its own has none: its items are what that method says.
 

@@ -16,7 +16,8 @@ class DataLoader:
 
     Data in memory (`Dataset`, torch's ``TensorDataset`` and ``Subset`` of one) are read a batch at
     a time; so is a dataset with a ``gather(indices)`` method. All others are read item by item and
-    collated. If you iterate over it yourself, every pass is the next epoch.
+    collated. If you iterate over it yourself, every pass is the next epoch. A dataset may grow or
+    shrink between two epochs: its length is asked for at the beginning of each.
 
     Args:
         dataset: has ``__len__`` and ``__getitem__``.
@@ -70,10 +71,10 @@ class DataLoader:
         self.seed = seed
         self.num_workers = num_workers
         self._fetch = Fetch(dataset, collate_fn, item_seeds=item_seeds)
-        together = collate_fn is None and not item_seeds
-        self._gather = gather_in_memory(dataset) if together else None
+        self._together = collate_fn is None and not item_seeds
+        gathers = self._together and gather_in_memory(dataset) is not None
         self._workers = Workers(self._fetch, num_workers) if num_workers else None
-        self._needs_seed = shuffle or sampler is not None or self._gather is None
+        self._needs_seed = shuffle or sampler is not None or not gathers
         self._pass_seed = seed
         self._passes = 0
 
@@ -108,9 +109,10 @@ class DataLoader:
         """
         seed = seed if self.seed is None else self.seed
         chosen = self.sampler.batches(seed, epoch, start)
-        gather = self._gather
-        if gather is not None and self._workers is None:
-            return map(gather, chosen)
+        if self._together and self._workers is None:
+            gather = gather_in_memory(self.dataset)
+            if gather is not None:
+                return map(gather, chosen)
         requests = (
             Request(indices.tolist(), seed, epoch, number)
             for number, indices in enumerate(chosen, start)

@@ -49,7 +49,8 @@ class Sampler:
     """Yields the indices of each batch; shuffled anew in every pass if asked to.
 
     Args:
-        source: the data set, or its number of items.
+        source: the data set, or its number of items. A data set is asked for its length at the
+            beginning of every pass: it may have grown or shrunk.
         batch_size: items in a batch.
         shuffle: a new permutation for every epoch.
         drop_last: leave out a last batch that is not full.
@@ -78,7 +79,7 @@ class Sampler:
         drop_last: bool = False,
         seed: int | None = None,
     ) -> None:
-        self.n = source if isinstance(source, int) else len(source)
+        self.source = source
         if self.n < 1:
             raise ValueError(
                 f"source must hold at least one item; got {self.n}. Give the data set to sample."
@@ -89,6 +90,11 @@ class Sampler:
         self.seed = seed
         self._pass_seed = seed
         self._passes = 0
+
+    @property
+    def n(self) -> int:
+        """The number of items, as it is now."""
+        return self.source if isinstance(self.source, int) else len(self.source)
 
     def __len__(self) -> int:
         return count_batches(self.n, self.batch_size, self.drop_last)

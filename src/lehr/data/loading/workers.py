@@ -53,6 +53,9 @@ def _unchanged(batch: Any) -> Any:
 class Workers:
     """Answers requests in order, from processes that are kept from pass to pass.
 
+    Every process has the dataset as it was when it was started. If its length is another at the
+    beginning of a pass, new processes are started.
+
     Args:
         fetch: reads a batch; sent to every process.
         count: number of processes.
@@ -62,6 +65,7 @@ class Workers:
         self._fetch = fetch
         self._count = count
         self._idle: TorchLoader[Any] | None = None
+        self._items = 0  # in the dataset of those who wait
 
     def answers(self, requests: Iterable[Request]) -> Generator[Any]:
         """The batches asked for, read a few ahead.
@@ -69,8 +73,11 @@ class Workers:
         May be left early, and started again before the last pass is over: that one keeps its
         processes to itself, and the new pass gets others. An error ends the processes it came from.
         """
+        items = len(self._fetch.dataset)
+        if items != self._items:
+            self.close()
         loader = self._start() if self._idle is None else self._idle
-        self._idle = None
+        self._idle, self._items = None, items
         cast(_Orders, loader.sampler).requests = requests
         try:
             yield from loader
