@@ -159,7 +159,7 @@ class Learner:
         length = arguments.check_length(epochs, steps, steps_per_epoch)
         interval = arguments.check_interval(validate_every, self.data.valid_dl)
         everybody = self.everybody(callbacks)
-        with owned():
+        with patient(), owned():
             underway.refuse_fit(self)
             underway.refuse_busy(everybody)
             entry = None
@@ -272,7 +272,7 @@ class Learner:
             True
         """
         run, inside = self.run, bool(underway.runs_of(self))
-        with owned(), patient(), versions_kept(self.model, self.loss_func):
+        with patient(), owned(), versions_kept(self.model, self.loss_func):
             try:
                 with probe({**self._entries(position=not inside), **underway.course(self)}):
                     yield

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lehr.base.nested import split_pair
-from lehr.base.signals import interruptible
+from lehr.base.signals import interruptible, patient
 from lehr.callback import Callback
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.predictions import Predictions
@@ -27,7 +27,7 @@ from lehr.types import Scores, is_mapping
 
 def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores:
     """Compute loss and metrics over the validation set. See `lehr.Learner.validate`."""
-    with owned():
+    with patient(), owned():
         plan = learn.planned(learn.data if data is None else OnePass(data))
         if not plan.valid:
             raise ValueError(
@@ -51,7 +51,7 @@ def predict(learn: Learner, data: Any) -> Any:
     """Compute the predictions for a batch or a loader. See `lehr.Learner.predict`."""
     arguments.refuse_one_batch(data)
     one_batch = isinstance(data, Tensor) or is_mapping(data)
-    with owned():
+    with patient(), owned():
         plan = learn.planned(OnePass([(data, None)] if one_batch else data))
         plan = replace(plan, weight=_one)  # there is no loss, and perhaps no target to count
         if one_batch:

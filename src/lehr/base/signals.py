@@ -67,14 +67,18 @@ def patient() -> Generator[None]:
         >>> with patient():
         ...     pass
     """
-    with _handling(lambda number: False):
+    with _handling(None):
         yield
 
 
 class _Handler:
-    """What is installed for a scope: hears a signal, or leaves it to the handler before."""
+    """What is installed for a scope: hears a signal, or leaves it to the handler before.
 
-    def __init__(self, hears: Callable[[int], bool]) -> None:
+    Args:
+        hears: whether a signal of that number is dealt with; None leaves all of them.
+    """
+
+    def __init__(self, hears: Callable[[int], bool] | None) -> None:
         self.hears, self.process = hears, os.getpid()
         self.before = {number: signal.getsignal(number) for number in _REASONS}
 
@@ -82,7 +86,7 @@ class _Handler:
         if os.getpid() != self.process:  # a child that had no time yet to get its own
             signal.signal(number, _IN_A_CHILD[number])
             signal.raise_signal(number)
-        elif not self.hears(number):
+        elif self.hears is None or not self.hears(number):
             leave = partial(self.leave, number)
             if not postpone(leave, frame):
                 leave(frame)
@@ -96,8 +100,16 @@ class _Handler:
             signal.raise_signal(number)
 
 
+def _who_hears(number: int) -> Any:
+    """The handler of a signal, behind those that leave it to the one before."""
+    handler: Any = signal.getsignal(number)
+    while isinstance(handler, _Handler) and handler.hears is None:
+        handler = handler.before[number]
+    return handler
+
+
 @contextmanager
-def _handling(hears: Callable[[int], bool]) -> Generator[None]:
+def _handling(hears: Callable[[int], bool] | None) -> Generator[None]:
     handler = _Handler(hears)
     _ours.append(handler)
     try:
@@ -157,13 +169,13 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
     except BaseException as error:
         if received and received[0] == signal.SIGTERM:
             add_note(error, f"This process was {_REASONS[signal.SIGTERM]} before.")
-            if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+            if _who_hears(signal.SIGTERM) != signal.SIG_DFL:
                 signal.raise_signal(signal.SIGTERM)
         raise
-    if received and signal.getsignal(received[0]) in _ours:
+    if received and isinstance(_who_hears(received[0]), _Handler):
         signal.raise_signal(received[0])  # the work around this one ends as well, in its own way
     elif received and received[0] == signal.SIGTERM:
-        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        if _who_hears(signal.SIGTERM) == signal.SIG_DFL:
             raise SystemExit(128 + signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     elif received and not is_interactive():

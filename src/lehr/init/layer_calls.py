@@ -1,6 +1,6 @@
 """What single layers answer while their model runs, without a trace in the model."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from lehr.base.modes import keep_modes
+from lehr.base.signals import patient
+from lehr.base.whole import whole
 
 Forward = Callable[[nn.Module, Any], object]
 """How a model is called with a batch."""
 
 
+@whole
 @contextmanager
 def in_training_mode(model: nn.Module) -> Generator[None]:
     """Training mode without gradients; each module's mode and the buffers are put back after it.
@@ -25,21 +28,35 @@ def in_training_mode(model: nn.Module) -> Generator[None]:
         >>> model.training, model.running_mean.tolist()
         (False, [0.0, 0.0])
     """
-    put_back = keep_modes(model)
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
-    ]
-    try:
-        with torch.no_grad():
-            model.train()
-            yield
-    finally:
-        put_back()
-        for module, name, buffer, before in buffers:
+    with patient():
+        put_back = keep_modes(model)
+        buffers = [
+            (module, name, buffer, buffer.clone())
+            for module in model.modules()
+            for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
+        ]
+        try:
             with torch.no_grad():
-                setattr(module, name, buffer.copy_(before))
+                model.train()
+                yield
+        finally:
+            put_back()
+            for module, name, buffer, before in buffers:
+                with torch.no_grad():
+                    setattr(module, name, buffer.copy_(before))
+
+
+@whole
+@contextmanager
+def _hooked(hooks: Sequence[tuple[nn.Module, Callable[..., None]]]) -> Generator[None]:
+    """A scope in which each function is a forward hook of its module, before all others."""
+    with patient():
+        handles = [module.register_forward_hook(hook, prepend=True) for module, hook in hooks]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def in_call_order(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> list[str]:
@@ -57,12 +74,8 @@ def in_call_order(layers: Mapping[str, nn.Module], run: Callable[[], object]) ->
         if isinstance(output, Tensor):
             order.setdefault(name)
 
-    hooks = [m.register_forward_hook(partial(note, name)) for name, m in layers.items()]
-    try:
+    with _hooked([(module, partial(note, name)) for name, module in layers.items()]):
         run()
-    finally:
-        for hook in hooks:
-            hook.remove()
     return list(order)
 
 
@@ -88,12 +101,10 @@ def first_output(layer: nn.Module, run: Callable[[], object]) -> Tensor:
     def stop(module: nn.Module, args: object, output: Tensor) -> NoReturn:
         raise _Answered(output)
 
-    hook = layer.register_forward_hook(stop, prepend=True)
     try:
-        run()
+        with _hooked([(layer, stop)]):
+            run()
     except _Answered as answer:
         return answer.output
-    finally:
-        hook.remove()
     todo = "Give a forward pass that calls the same layers every time."
     raise ValueError(f"run must call the layer; got no call of {type(layer).__name__}. {todo}")

@@ -9,10 +9,13 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from lehr.base.whole import whole
+
 _lock = threading.RLock()
 _owner: tuple[int, str] | None = None
 
 
+@whole
 @contextmanager
 def owned() -> Generator[None]:
     """A scope in which no other thread gets into such a scope; this one may, within it.
