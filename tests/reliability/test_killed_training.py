@@ -39,7 +39,8 @@ def end(folder):
     found, problems = CheckpointFolder(folder / "saved").newest()
     assert problems == []
     snapshot = dict(found.snapshot)
-    del snapshot["callbacks.checkpoint"], snapshot["callbacks.progress"]
+    for held in (snapshot, *(kept["snapshot"] for kept in snapshot["callbacks.rewind"]["kept"])):
+        del held["callbacks.checkpoint"], held["callbacks.progress"]
     files = {name: (folder / name).read_bytes().hex() for name in ("log.csv", "log.jsonl")}
     return {"step": found.manifest["step"], "stage": found.manifest["stage"], **snapshot, **files}
 

@@ -11,7 +11,7 @@ from dataclasses import fields
 import pytest
 
 import lehr.callbacks.measure.recorder
-import lehr.resume
+import lehr.loop.past
 from lehr.state.differences import first_difference
 
 from .jobs import (
@@ -113,13 +113,13 @@ WITHOUT_EFFECT = {
 
 @pytest.mark.slow
 def test_the_state_of_every_entry_is_needed_somewhere(tmp_path, monkeypatch):
-    real, left_out = lehr.resume.restore, []
+    real, left_out = lehr.loop.past.restore, []
 
     def leave_out(entries, saved):
         rest = {name: entry for name, entry in entries.items() if name not in left_out}
         real(rest, {name: saved[name] for name in rest})
 
-    monkeypatch.setattr(lehr.resume, "restore", leave_out)
+    monkeypatch.setattr(lehr.loop.past, "restore", leave_out)
     useless = []
     for stop in ("mid_epoch", "last_epoch"):
         job = Job(schedule="cosine", stop=stop, validate_every="3 steps")

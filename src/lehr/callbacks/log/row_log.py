@@ -117,9 +117,14 @@ class RowLog:
 
         Args:
             write: raises OSError if the file cannot be written to.
+
+        Raises:
+            FileExistsError: the file is somebody else's.
         """
         try:
             write()
+        except FileExistsError:
+            raise
         except OSError as error:
             if not self._warned:
                 self._warned = True
