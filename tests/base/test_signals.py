@@ -40,7 +40,6 @@ def _handler():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-    assert not signals._ours
 
 
 @pytest.mark.parametrize("number", REASONS)
@@ -326,9 +325,9 @@ FORKS = """
 
     with on_interrupt(print) as received:
         if sys.argv[1] == "early":  # as if the signal came before the child has its own handlers
-            signals._ours.clear()
+            signals._IN_A_CHILD, kept = {}, signals._IN_A_CHILD
+            os.register_at_fork(after_in_child=lambda: setattr(signals, '_IN_A_CHILD', kept))
         print(fork(sys.argv[1]), received)
-        signals._ours[:] = [signal.getsignal(signal.SIGINT)]
         signal.raise_signal(signal.SIGTERM)
 """
 

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from lehr import Callback, Learner, accuracy
-from lehr.base import signals
 from lehr.callbacks import Checkpoint, CSVLog, EarlyStopping, ParamScheduler
 from lehr.data import DataBunch, DataLoader, Dataset
 from lehr.schedules import sched_cos
@@ -51,7 +50,6 @@ def surroundings() -> World:
     """What belongs to the process: handlers, generators, torch's switches, threads, open files."""
     return {
         "handlers": [signal.getsignal(number) for number in SIGNALS],
-        "handlers of ours": list(signals._ours),
         "blocked signals": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "torch": bits(torch.get_rng_state()),
         "numpy": bits(np.random.get_state()),

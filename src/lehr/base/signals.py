@@ -18,7 +18,6 @@ _REASONS: dict[int, str] = {
     signal.SIGTERM: "asked to end by SIGTERM",
 }
 _IN_A_CHILD: dict[int, Any] = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_DFL}
-_ours: list[Any] = []  # the handlers of the scopes that are open
 
 
 @whole
@@ -111,12 +110,8 @@ def _who_hears(number: int) -> Any:
 @contextmanager
 def _handling(hears: Callable[[int], bool] | None) -> Generator[None]:
     handler = _Handler(hears)
-    _ours.append(handler)
-    try:
-        with _installed(signal.SIGINT, handler), _installed(signal.SIGTERM, handler):
-            yield
-    finally:
-        _ours.remove(handler)
+    with _installed(signal.SIGINT, handler), _installed(signal.SIGTERM, handler):
+        yield
 
 
 @contextmanager
@@ -136,7 +131,7 @@ def _installed(number: int, handler: _Handler) -> Generator[None]:
 def _in_child() -> None:
     """Give a forked process handlers of its own in the place of ours."""
     for number, action in _IN_A_CHILD.items():
-        if signal.getsignal(number) in _ours:
+        if isinstance(signal.getsignal(number), _Handler):
             signal.signal(number, action)
 
 
