@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lehr.base import signals
-from lehr.base.signals import interruptible, on_interrupt
+from lehr.base import signals, whole
+from lehr.base.signals import interruptible, on_interrupt, patient
 
 REASON = "interrupted by Ctrl-C"
 INT, TERM = signal.SIGINT, signal.SIGTERM
@@ -442,3 +442,12 @@ def test_a_worker_that_is_ended_alone_fails_the_training_instead_of_hanging(load
     assert (process.returncode, out) == (1, "")
     killed = f"DataLoader worker (pid {workers[0]}) is killed by signal: Terminated"
     assert killed in err or "ConnectionResetError" in err  # if it was just sending a batch
+
+
+def test_what_a_second_press_has_overtaken_is_not_heeded_by_another_operation():
+    whole._waiting.append(lambda frame: signal.raise_signal(INT))
+    with patient(), patient():
+        assert whole._waiting == []
+    whole._waiting.append(lambda frame: signal.raise_signal(INT))
+    with pytest.raises(KeyboardInterrupt):
+        whole.uninterrupted(lambda: None)

@@ -178,7 +178,7 @@ class Stage:
             return None
         if not raised and not wrong:
             wrong.append("the press was swallowed")
-        if whole._waiting:
+        if whole._waiting and not raised:
             wrong.append("a press waits for ever")
         look = it.outside if self.operation.trains else it.everything
         if changed(before, look()):

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from lehr.base.notebook import is_interactive
-from lehr.base.whole import postpone, whole
+from lehr.base.whole import forget_postponed, postpone, whole
 from lehr.errors import add_note
 
 _REASONS: dict[int, str] = {
@@ -110,6 +110,8 @@ def _who_hears(number: int) -> Any:
 @contextmanager
 def _handling(hears: Callable[[int], bool] | None) -> Generator[None]:
     handler = _Handler(hears)
+    if not any(isinstance(before, _Handler) for before in handler.before.values()):
+        forget_postponed()  # the interrupt that a second one has overtaken, at the very end
     with _installed(signal.SIGINT, handler), _installed(signal.SIGTERM, handler):
         yield
 

@@ -111,6 +111,15 @@ def postpone(interrupt: Callable[[FrameType | None], None], frame: FrameType | N
     return kept
 
 
+def forget_postponed() -> None:
+    """Drop the interrupts that are kept for later.
+
+    Example:
+        >>> forget_postponed()
+    """
+    _waiting.clear()
+
+
 def _is_whole(frame: FrameType | None) -> bool:
     while frame is not None:
         if (waits := _waits.get(frame.f_code)) is not None:
