@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lehr import data
-from lehr.base.table import aligned
+from lehr.base.rows import aligned
 from lehr.init import gain_for, initialise, lsuv
 
 ROOT = Path(__file__).parents[1]

@@ -143,7 +143,7 @@ def test_imports_point_down_or_through_a_listed_door(path):
 @pytest.mark.parametrize(
     ("source", "to"),
     [
-        ("base/table", Import("record/history", True, False)),
+        ("base/rows", Import("record/history", True, False)),
         ("record/monitor", Import("loop/run", False, True)),
         ("learner", Import("callbacks/__init__", False, False)),
         ("data/loading/feed", Import("data/bunch", False, False)),
@@ -184,7 +184,7 @@ def test_there_is_no_circle_even_of_types_but_for_the_doors():
         for path in FILES
     }
     assert circle(graph) is None
-    graph["base/table"] = {"report/page"}  # the control
+    graph["base/rows"] = {"report/page"}  # the control
     assert circle(graph) is not None
 
 

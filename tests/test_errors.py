@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lehr.errors import add_note, did_you_mean, item_weight, nearest, positive_int, told
+from lehr.errors import add_note, did_you_mean, item_weight, nearest, one_line, positive_int
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_an_error_that_takes_no_note_stays_without_and_one_that_cannot_be_shown_
     error = Odd()
     add_note(error, "lost")
     assert error.__notes__ == ()
-    assert told(error) == "Odd, which cannot be shown"
+    assert one_line(error) == "Odd, which cannot be shown"
     add_note(plain := ValueError(1), "kept")
     assert plain.__notes__ == ["kept"]
-    assert told(plain) == "ValueError(1)"
+    assert one_line(plain) == "ValueError(1)"
 
 
 @pytest.mark.parametrize("weight", [0, 7, 0.5, True, np.int8(3), np.float16(2048), np.array(4)])

@@ -34,11 +34,11 @@ def sentence(error: BaseException) -> str:
     return f"{str(error).rstrip('.')}."
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error in one line, also if its class has a ``__repr__`` that fails.
 
     Example:
-        >>> told(ValueError("mine"))
+        >>> one_line(ValueError("mine"))
         "ValueError('mine')"
     """
     try:
@@ -61,8 +61,8 @@ def nearest(name: str, allowed: Iterable[str], *, likeness: float = 0.72) -> str
         >>> nearest("colour", ["after_backward"]) is None
         True
     """
-    found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=likeness)
-    return found[0] if found else None
+    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=likeness)
+    return matches[0] if matches else None
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
@@ -151,9 +151,11 @@ def _plain(value: Any) -> float:
             number = None
     if not isinstance(number, Real):
         shape = getattr(value, "shape", None)
-        told = repr(value) if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
+        received = (
+            repr(value) if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
+        )
         raise TypeError(
-            f"run.weight must be a number of items; got {told}. Let the Learner's weight= return "
-            "one, e.g. float(mask.sum())."
+            f"run.weight must be a number of items; got {received}. Let the Learner's weight= "
+            "return one, e.g. float(mask.sum())."
         )
     return int(number) if isinstance(number, Integral) else float(number)

@@ -166,11 +166,11 @@ class Learner:
             if resume is not None:
                 from lehr import resume as resuming
 
-                found = resuming.find(resume, everybody, self.steps_done)
-                if found is not None:
-                    resuming.check_length(found, epochs=length["epochs"], steps=length["steps"])
-                    self._seed = found.manifest["seed"]
-                    entry = resuming.entry(found, exact=exact)
+                saved = resuming.find(resume, everybody, self.steps_done)
+                if saved is not None:
+                    resuming.check_length(saved, epochs=length["epochs"], steps=length["steps"])
+                    self._seed = saved.manifest["seed"]
+                    entry = resuming.entry(saved, exact=exact)
             length |= {"seed": self.seed, "validate_every": interval}
             run = Run(self, self.planned(self.data, everybody, **length), everybody)
             self.run = run

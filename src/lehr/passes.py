@@ -87,7 +87,7 @@ def rehearse(
 
 
 def _evaluators(learn: Learner) -> list[Callback]:
-    """Those attached without whom the model would not see or say what it does in training."""
+    """The attached callbacks without which input or output would not be as in training."""
     return [callback for callback in learn.checked(learn.callbacks) if evaluates(callback)]
 
 

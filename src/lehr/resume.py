@@ -31,8 +31,8 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
 
     Raises:
         TypeError: ``where`` is no path.
-        ValueError: there is nobody to ask, or every checkpoint there is damaged, or the one to go
-            on from does not say where the fit was.
+        ValueError: ``"auto"`` needs one Checkpoint, and there are none or several; or every
+            checkpoint is damaged; or the one to go on from does not say where the fit was.
         FileNotFoundError: there is none of such a fit.
     """
     auto = where == "auto"
@@ -44,24 +44,24 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
     path = _folder_of(callbacks) if auto else Path(cast("str | os.PathLike[str]", where))
     if (path / checkpoint.MANIFEST).exists():
         return _of_this_fit(_whole(checkpoint.read(path)), began_at)
-    found, problems = CheckpointFolder(path).newest(
+    newest, problems = CheckpointFolder(path).newest(
         accept=lambda saved: saved.manifest.get("began_at") == began_at
     )
-    if found is None and problems:
+    if newest is None and problems:
         raise ValueError(
             f"no checkpoint in {path} can be used. {' '.join(problems)} Move them away to start "
             "anew."
         )
     if problems:
         warnings.warn(
-            " ".join([f"{found.path if found else path} is used.", *problems]), stacklevel=3
+            " ".join([f"{newest.path if newest else path} is used.", *problems]), stacklevel=3
         )
-    if found is None and not auto:
+    if newest is None and not auto:
         raise FileNotFoundError(
             f"{path} holds no checkpoint of a fit that began at step {began_at}. Give the folder "
             'of a Checkpoint, or resume="auto", which starts anew if there is none.'
         )
-    return found and _whole(found)
+    return newest and _whole(newest)
 
 
 def _folder_of(callbacks: Iterable[Any]) -> Path:
@@ -76,68 +76,68 @@ def _folder_of(callbacks: Iterable[Any]) -> Path:
     return folders[0]
 
 
-def _whole(found: Checkpoint) -> Checkpoint:
-    """``found``, if its manifest says all that a run needs to know to go on from it."""
+def _whole(saved: Checkpoint) -> Checkpoint:
+    """``saved``, if its manifest says all that a run needs to know to go on from it."""
     from lehr.state.disk.manifest import About
 
     try:
-        About.read_among(found.manifest, checkpoint.MANIFEST)
+        About.read_among(saved.manifest, checkpoint.MANIFEST)
     except ValueError as error:
         raise ValueError(
-            f"{found.path} cannot be gone on from: {sentence(error)} Was it written by a "
+            f"{saved.path} cannot be gone on from: {sentence(error)} Was it written by a "
             "Checkpoint of this version? Use another checkpoint."
         ) from None
-    return found
+    return saved
 
 
-def _of_this_fit(found: Checkpoint, began_at: int) -> Checkpoint:
-    if (began := found.manifest.get("began_at")) != began_at:
+def _of_this_fit(saved: Checkpoint, began_at: int) -> Checkpoint:
+    if (began := saved.manifest.get("began_at")) != began_at:
         raise ValueError(
-            f"{found.path} is of a fit that began when the Learner had made {began} steps; this "
+            f"{saved.path} is of a fit that began when the Learner had made {began} steps; this "
             f"one has made {began_at}. Resume in the fit that was stopped, with a fresh Learner."
         )
-    return found
+    return saved
 
 
-def check_length(found: Checkpoint, *, epochs: int | None, steps: int | None) -> None:
+def check_length(saved: Checkpoint, *, epochs: int | None, steps: int | None) -> None:
     """See that a fit is long enough to go on from a checkpoint.
 
     Raises:
         ValueError: it is over before.
     """
-    epoch, within = found.manifest["at_epoch"], found.manifest["stage"] != "epoch"
+    epoch, within = saved.manifest["at_epoch"], saved.manifest["stage"] != "epoch"
     for unit, length, least in (
-        ("steps", steps, found.manifest["step"]),
+        ("steps", steps, saved.manifest["step"]),
         ("epochs", epochs, epoch + within),
     ):
         if length is not None and length < least:
             raise ValueError(
-                f"{unit} must be at least {least}, which {found.path} has begun; got {length}. "
+                f"{unit} must be at least {least}, which {saved.path} has begun; got {length}. "
                 f"Give more {unit}, or an earlier checkpoint."
             )
 
 
-def entry(found: Checkpoint, *, exact: bool) -> Entry:
+def entry(saved: Checkpoint, *, exact: bool) -> Entry:
     """Where a run is to be entered to go on from a checkpoint."""
 
     def load(run: Any) -> None:
-        changes, reread = differences(found.manifest, run), _reread(found.manifest, run)
+        changes, reread = differences(saved.manifest, run), _reread(saved.manifest, run)
         if changes and exact:
             raise ValueError(
-                f"resuming from {found.path} would not be bit for bit exact: {'; '.join(changes)}. "
+                f"resuming from {saved.path} would not be bit for bit exact: {'; '.join(changes)}. "
                 "Put that back, or leave out exact=True."
             )
         if reread and exact:
             raise ValueError(f"{reread}, or leave out exact=True.")
-        _check_states(run, found)
-        bring(run, found.snapshot, onlookers=found.manifest["onlookers"])
+        _check_states(run, saved)
+        bring(run, saved.snapshot, onlookers=saved.manifest["onlookers"])
         if changes:
-            told = f"resuming is correct but not bit for bit exact: {'; '.join(changes)}"
-            warnings.warn(told, ResumeWarning, stacklevel=2)
+            warning = f"resuming is correct but not bit for bit exact: {'; '.join(changes)}"
+            warnings.warn(warning, ResumeWarning, stacklevel=2)
         if reread:
             warnings.warn(f"{reread}.", ResumeWarning, stacklevel=2)
 
-    return Entry(found.manifest["stage"], found.manifest["at_epoch"], load)
+    return Entry(saved.manifest["stage"], saved.manifest["at_epoch"], load)
 
 
 def _reread(manifest: Mapping[str, Any], run: Any) -> str | None:
@@ -152,15 +152,15 @@ def _reread(manifest: Mapping[str, Any], run: Any) -> str | None:
     )
 
 
-def _check_states(run: Any, found: Checkpoint) -> None:
+def _check_states(run: Any, saved: Checkpoint) -> None:
     """See that no callback lacks something that it declares, of another version, say."""
     for name, callback in of_callbacks(run.callbacks).items():
-        saved = found.snapshot.get(name)
-        if is_mapping(saved):
-            lost = [key for key in callback.state_dict() if key not in saved]
+        state = saved.snapshot.get(name)
+        if is_mapping(state):
+            lost = [key for key in callback.state_dict() if key not in state]
             if lost and type(callback).state_dict is Callback.state_dict:
                 raise KeyError(
-                    f"{found.path} has no {', '.join(map(repr, lost))} of {name}. Was it saved by "
+                    f"{saved.path} has no {', '.join(map(repr, lost))} of {name}. Was it saved by "
                     "another version of this callback? Nothing was restored."
                 )
 
@@ -171,10 +171,10 @@ def differences(manifest: Mapping[str, Any], run: Any) -> list[str]:
     now = {**environment(), **settings(run)}
     names = [*then, *(name for name in now if name not in then)]
     pairs = [(name, then.get(name), now.get(name)) for name in names]
-    return [_told(name, old, new) for name, old, new in pairs if old != new]
+    return [_change(name, old, new) for name, old, new in pairs if old != new]
 
 
-def _told(name: str, old: Any, new: Any) -> str:
+def _change(name: str, old: Any, new: Any) -> str:
     if not (is_sequence(old) and is_sequence(new)):
         return f"{name} {old} → {new}"
     gone, come = [x for x in old if x not in new], [x for x in new if x not in old]

@@ -95,7 +95,7 @@ def test_an_optimizer_or_what_makes_one():
 
 TWICE = (
     r"this Callback is attached twice, in one list, or to the Learner and to the fit: it would "
-    r"hear everything twice\. Take it out of one place, or make another one\."
+    r"be called twice each time\. Take it out of one place, or make another one\."
 )
 
 

@@ -126,7 +126,7 @@ def test_an_action_that_returns_something_is_an_error():
             return run.pred
 
     match = (
-        r"Returns\.predict returned a value, which nobody would look at: an action returns "
+        r"Returns\.predict returned a value, which the loop does not use: an action returns "
         r"nothing\. Write what it makes to the run, e\.g\. run\.pred in predict"
     )
     with pytest.raises(TypeError, match=match):

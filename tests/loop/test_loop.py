@@ -955,7 +955,7 @@ def test_a_note_that_cannot_be_made_hides_nothing(monkeypatch):
     monkeypatch.setattr("lehr.loop.blame.describe", lambda value: 1 / 0)
     with pytest.raises(ValueError, match="mine") as caught:
         tiny_learner([Events("after_loss", ValueError("mine"))]).fit(1)
-    assert "could not be told: ZeroDivisionError" in caught.value.__notes__[0]
+    assert "could not be found out: ZeroDivisionError" in caught.value.__notes__[0]
 
 
 def test_an_error_while_reading_a_batch_does_not_blame_the_batch_before():

@@ -258,7 +258,7 @@ def test_pictures_words_and_names_from_the_preparation():
     model, valid = images()
     learn = with_data(valid, model=model)
     learn.data.preparation = SimpleNamespace(
-        picture=lambda x: None, describe=lambda x: f"first {x.max().item():g}"
+        picture=lambda x: None, in_words=lambda x: f"first {x.max().item():g}"
     )
     learn.data.classes = ("cat", "dog")
     evaluation = evaluate(learn)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from lehr.base import table
+from lehr.base import rows
 from lehr.base.html import lines, presentable
 from lehr.report import Evaluation, Mistake, RunRecord, compare
 from lehr.report.comparison_page import comparison_page
@@ -226,8 +226,8 @@ def test_no_map_of_many_classes_does(hostile):
 def test_no_plot_and_no_small_table_does(hostile):
     def made(word):
         yield part("curves.html", "plot", label=word, attributes="", drawing="")
-        yield table.markup([word, "b"], [[word, "1"], ["a", word]])
-        yield table.html([{"epoch": 0, word: word}])
+        yield rows.markup([word, "b"], [[word, "1"], ["a", word]])
+        yield rows.html_rows([{"epoch": 0, word: word}])
         yield f"<p>{lines([word, word])}</p>"
 
     for page, plain in zip(made(hostile), made("harmless"), strict=True):

@@ -124,7 +124,7 @@ class Hostile:
     def picture(self, x):
         return None
 
-    def describe(self, x):
+    def in_words(self, x):
         return HOSTILE
 
 
@@ -232,7 +232,7 @@ def test_preparation_is_folded_and_long_settings_are_cut(tmp_path):
         to_dict=lambda: {"kind": "array", "mean": [0.5]},
         classes=("no", "yes"),
         picture=lambda x: None,
-        describe=lambda x: "",
+        in_words=lambda x: "",
     )
     page = text(kept(tmp_path / "x", learn, {"long": "x" * 5000}))
     assert "<summary>How items were prepared</summary>" in page

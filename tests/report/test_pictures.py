@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lehr.report.pictures import as_picture, data_uri, describe
+from lehr.report.pictures import as_picture, data_uri, in_words
 
 
 def test_scaled_to_its_own_range():
@@ -29,13 +29,13 @@ def test_large_pictures_are_made_smaller():
 
 def test_a_preparation_decides():
     pixels = torch.full((2, 2, 3), 9, dtype=torch.uint8)
-    preparation = SimpleNamespace(picture=lambda x: pixels, describe=lambda x: 5)
+    preparation = SimpleNamespace(picture=lambda x: pixels, in_words=lambda x: 5)
     assert torch.equal(as_picture(torch.zeros(64), preparation), pixels)
-    assert describe(torch.zeros(2), preparation) == "5"
+    assert in_words(torch.zeros(2), preparation) == "5"
 
 
 def test_describe():
-    assert describe(torch.arange(9.0)) == "0, 1, 2, 3, 4, 5, 6, 7, … (9 numbers)"
+    assert in_words(torch.arange(9.0)) == "0, 1, 2, 3, 4, 5, 6, 7, … (9 numbers)"
 
 
 def test_data_uri_is_the_picture():

@@ -240,7 +240,7 @@ class Prepared:
     def picture(self, x):
         return None
 
-    def describe(self, x):
+    def in_words(self, x):
         return "an item"
 
 

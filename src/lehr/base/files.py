@@ -97,14 +97,14 @@ def replace_file(path: Path, data: bytes) -> None:
         ...     path.read_bytes()
         b'two'
     """
-    part = path.with_name(f".{path.name}.{os.urandom(8).hex()}{_PART}")  # nobody can guess it
+    part = path.with_name(f".{path.name}.{os.urandom(8).hex()}{_PART}")  # it cannot be guessed
     try:
         write_file(part, data)
         part.replace(path)
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is not None:
-            error.filename = str(path)  # the name that somebody knows
+            error.filename = str(path)  # the name that the caller knows
         raise
     sync_folder(path.parent)
 
@@ -156,9 +156,9 @@ def sweep(folder: Path) -> None:
     """
     for part in folder.glob(f".*{_PART}"):
         with suppress(OSError):
-            found = part.lstat()
+            status = part.lstat()
             ours = re.fullmatch(r"\..+\.[0-9a-f]{16}\.part", part.name)
-            if ours and stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > _STALE:
+            if ours and stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _STALE:
                 part.unlink()
 
 
@@ -246,14 +246,14 @@ def remove(path: Path) -> None:
 def lock_file(path: Path) -> int:
     """Open a file, made if need be, and keep all others from doing so until it is closed.
 
-    A system without such locks keeps nobody away. The lock belongs to the open file: a process
-    forked from this one holds it too, until it closes its own.
+    On a system without such locks, nothing is kept away. The lock belongs to the open file: a
+    process forked from this one holds it too, until it closes its own.
 
     Returns:
         The descriptor, for ``os.close``.
 
     Raises:
-        BlockingIOError: somebody else has it.
+        BlockingIOError: it is open elsewhere.
         OSError: it cannot be made.
 
     Example:

@@ -36,10 +36,10 @@ def every(
         >>> every("1 epoch").unit
         'epochs'
     """
-    found = re.fullmatch(r"\s*([1-9]\d*)\s*([a-z]+?)s?\s*", text) if isinstance(text, str) else None
-    if found is None or f"{found[2]}s" not in units:
+    match = re.fullmatch(r"\s*([1-9]\d*)\s*([a-z]+?)s?\s*", text) if isinstance(text, str) else None
+    if match is None or f"{match[2]}s" not in units:
         raise ValueError(
             f"{argument} must be a whole number and a unit ({' or '.join(units)}); got {text!r}. "
             f'Write e.g. {argument}="500 {units[0]}".'
         )
-    return Every(int(found[1]), f"{found[2]}s")
+    return Every(int(match[1]), f"{match[2]}s")

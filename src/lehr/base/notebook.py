@@ -22,5 +22,5 @@ def in_notebook() -> bool:
 
 
 def is_interactive() -> bool:
-    """Whether somebody waits at a prompt, of Python's or of IPython's."""
+    """Whether this runs at an interactive prompt, of Python or of IPython."""
     return hasattr(sys, "ps1") or ipython_shell() is not None

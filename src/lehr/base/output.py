@@ -43,7 +43,7 @@ class Output(io.TextIOBase):
     def __init__(self, stream: Any, *, forgiving: bool = False, exact: bool = False) -> None:
         self.stream, self.forgiving, self.exact = stream, forgiving, exact
         self.lost: str | None = None
-        self._told = False
+        self._has_warned = False
 
     @property
     def encoding(self) -> str:  # type: ignore[reportIncompatibleVariableOverride]
@@ -145,8 +145,8 @@ class Output(io.TextIOBase):
         Args:
             what: is not harmed by it.
         """
-        if self.lost is not None and not self._told:
-            self._told = True
+        if self.lost is not None and not self._has_warned:
+            self._has_warned = True
             warnings.warn(
                 f"standard output could not be written to any more: {self.lost}. {what} went on "
                 "without it.",

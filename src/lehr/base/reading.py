@@ -1,4 +1,4 @@
-"""Reading files that nobody vouches for: nothing is waited for, and a small file stays small."""
+"""Reading files of unknown origin: nothing is waited for, and a small file takes little memory."""
 
 import os
 import stat
@@ -78,7 +78,7 @@ def read_plain(path: Path, most: int | None = None) -> bytes:
 
 
 def check_unpacked(what: str, packed: int, unpacked: int) -> None:
-    """Refuse to unpack what was packed to fill the memory of whoever does.
+    """Refuse to unpack what was packed to fill the memory when it is unpacked.
 
     Args:
         what: what messages call it.

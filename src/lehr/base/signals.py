@@ -71,21 +71,21 @@ def patient() -> Generator[None]:
 
 
 class _Handler:
-    """What is installed for a scope: hears a signal, or leaves it to the handler before.
+    """What is installed for a scope: handles a signal, or leaves it to the handler before.
 
     Args:
-        hears: whether a signal of that number is dealt with; None leaves all of them.
+        handles: whether a signal of that number is handled; None leaves all of them.
     """
 
-    def __init__(self, hears: Callable[[int], bool] | None) -> None:
-        self.hears, self.process = hears, os.getpid()
+    def __init__(self, handles: Callable[[int], bool] | None) -> None:
+        self.handles, self.process = handles, os.getpid()
         self.before = {number: signal.getsignal(number) for number in _REASONS}
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # a child that had no time yet to get its own
             signal.signal(number, _IN_A_CHILD[number])
             signal.raise_signal(number)
-        elif self.hears is None or not self.hears(number):
+        elif self.handles is None or not self.handles(number):
             leave = partial(self.leave, number)
             if not postpone(leave, frame):
                 leave(frame)
@@ -99,17 +99,17 @@ class _Handler:
             signal.raise_signal(number)
 
 
-def _who_hears(number: int) -> Any:
+def _handler_behind(number: int) -> Any:
     """The handler of a signal, behind those that leave it to the one before."""
     handler: Any = signal.getsignal(number)
-    while isinstance(handler, _Handler) and handler.hears is None:
+    while isinstance(handler, _Handler) and handler.handles is None:
         handler = handler.before[number]
     return handler
 
 
 @contextmanager
-def _handling(hears: Callable[[int], bool] | None) -> Generator[None]:
-    handler = _Handler(hears)
+def _handling(handles: Callable[[int], bool] | None) -> Generator[None]:
+    handler = _Handler(handles)
     if not any(isinstance(before, _Handler) for before in handler.before.values()):
         forget_postponed()  # the interrupt that a second one has overtaken, at the very end
     with _installed(signal.SIGINT, handler), _installed(signal.SIGTERM, handler):
@@ -152,7 +152,7 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
     of a SIGTERM before.
 
     Raises:
-        KeyboardInterrupt: there was a SIGINT, and nobody waits at a prompt for control to return.
+        KeyboardInterrupt: there was a SIGINT, and the program is not at an interactive prompt.
         SystemExit: there was a SIGTERM, and no handler for it; the exit status is 143.
 
     Example:
@@ -166,13 +166,13 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
     except BaseException as error:
         if received and received[0] == signal.SIGTERM:
             add_note(error, f"This process was {_REASONS[signal.SIGTERM]} before.")
-            if _who_hears(signal.SIGTERM) != signal.SIG_DFL:
+            if _handler_behind(signal.SIGTERM) != signal.SIG_DFL:
                 signal.raise_signal(signal.SIGTERM)
         raise
-    if received and isinstance(_who_hears(received[0]), _Handler):
+    if received and isinstance(_handler_behind(received[0]), _Handler):
         signal.raise_signal(received[0])  # the work around this one ends as well, in its own way
     elif received and received[0] == signal.SIGTERM:
-        if _who_hears(signal.SIGTERM) == signal.SIG_DFL:
+        if _handler_behind(signal.SIGTERM) == signal.SIG_DFL:
             raise SystemExit(128 + signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     elif received and not is_interactive():

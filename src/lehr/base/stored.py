@@ -58,7 +58,7 @@ class Form(Struct, forbid_unknown_fields=True):
         """The fields of this form, though ``value`` may have others; see `read`."""
         if is_mapping(value):
             known = {field.name for field in fields_of(cls)}
-            value = {name: found for name, found in value.items() if name in known}
+            value = {name: content for name, content in value.items() if name in known}
         return read(cls, value, what, at=at, todo=todo)
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,11 +88,11 @@ def read(kind: Any, value: Any, what: str, *, at: str = "", todo: str = "") -> A
     try:
         return convert(value, kind)
     except ValidationError as error:
-        told = _told(kind, value, error, what, at)
+        fault = _fault(kind, value, error, what, at)
     except UnicodeEncodeError:
-        told = f"{at or what} has a field whose name is no text: half of a surrogate pair"
-    stop = "" if told.endswith((".", "?")) else "."
-    raise ValueError(f"{told}{stop} {todo}" if todo else told)
+        fault = f"{at or what} has a field whose name is no text: half of a surrogate pair"
+    stop = "" if fault.endswith((".", "?")) else "."
+    raise ValueError(f"{fault}{stop} {todo}" if todo else fault)
 
 
 def shown(value: Any) -> str:
@@ -124,7 +124,7 @@ def refuse_twins(name: str, texts: Iterable[str]) -> None:
         seen.add(text)
 
 
-def _told(kind: Any, value: Any, error: ValidationError, what: str, at: str) -> str:
+def _fault(kind: Any, value: Any, error: ValidationError, what: str, at: str) -> str:
     """The fault in our words."""
     path = re.search(r" - at `\$([^`]*)`$", str(error))
     for step in re.findall(r"\w+|\.\.\.", path[1]) if path else []:
@@ -149,18 +149,18 @@ def _wrong_fields(kind: Any, value: Any, at: str) -> str | None:
     foreign = [name for name in value if name not in needed and name not in others]
     if not lacking and not foreign:
         return None
-    told = f"{at} must have the fields {_names(needed)}"
-    told += f", and may have {_names(others)}" if others else ""
-    told += f"; missing: {_names(lacking)}" if lacking else ""
-    return told + (f"; unknown: {_names(foreign)}" if foreign else "")
+    fault = f"{at} must have the fields {_names(needed)}"
+    fault += f", and may have {_names(others)}" if others else ""
+    fault += f"; missing: {_names(lacking)}" if lacking else ""
+    return fault + (f"; unknown: {_names(foreign)}" if foreign else "")
 
 
 def _entered(kind: Any, value: Any, step: str, at: str) -> tuple[Any, Any, str]:
     """What msgspec found when it went one step further down: what it must be, what it is, where."""
     kind = _bare(kind)
     if _is_form(kind):
-        found = {field.name: field.type for field in fields_of(kind)}
-        return found[step], value[step], f"{at}.{step}" if at else step
+        types = {field.name: field.type for field in fields_of(kind)}
+        return types[step], value[step], f"{at}.{step}" if at else step
     inner = get_args(kind)
     if step == "...":  # it does not say under which key of a dict
         key = next(key for key in value if not _fits(inner[1], value[key]))
@@ -219,5 +219,5 @@ _WORDS: Mapping[Any, str] = {
 
 def _names(names: Sequence[Any]) -> str:
     shorter = [str(name)[:40] for name in names[:21]]
-    told = ", ".join(name if name.isprintable() else ascii(name) for name in shorter[:20])
-    return f"{told}, …" if len(shorter) > 20 else told
+    listed = ", ".join(name if name.isprintable() else ascii(name) for name in shorter[:20])
+    return f"{listed}, …" if len(shorter) > 20 else listed

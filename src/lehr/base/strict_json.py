@@ -45,9 +45,9 @@ def parse(data: bytes | bytearray | memoryview, *, depth: int = DEPTH) -> Any:
         {'lr': 0.1}
     """
     try:
-        found = _PARSER.decode(str(data, "utf-8"))
-        _check_depth(found, depth)
-        return found
+        value = _PARSER.decode(str(data, "utf-8"))
+        _check_depth(value, depth)
+        return value
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no UTF-8 text ({error})") from None
     except json.JSONDecodeError as error:
@@ -71,12 +71,12 @@ def read(path: Path, most: int) -> Any:
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         keys = [key for key, _ in pairs]
         twin = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"its JSON text names {twin[:80]!r} twice")
-    return found
+    return members
 
 
 def _no_constant(word: str) -> NoReturn:
@@ -109,8 +109,8 @@ def _check_depth(value: Any, depth: int) -> None:
 
 def _inside(value: Any) -> Iterable[Any]:
     """The lists and objects in a list or object; of anything else, nothing."""
-    found: Iterable[Any] = value.values() if is_mapping(value) else value
-    return [x for x in found if isinstance(x, (list, dict))]
+    values: Iterable[Any] = value.values() if is_mapping(value) else value
+    return [x for x in values if isinstance(x, (list, dict))]
 
 
 _PARSER = json.JSONDecoder(

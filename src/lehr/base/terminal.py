@@ -48,5 +48,5 @@ def safe_cell(value: Any) -> Any:
     return f"'{value}" if is_formula else value
 
 
-def _written_out(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")
+def _written_out(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")

@@ -39,7 +39,7 @@ class Group(TyperGroup):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command that the arguments ask for, then leave with its exit code."""
-        # matplotlib finds a folder by itself where HOME is not to be written to; no need to hear it
+        # where HOME cannot be written to, matplotlib finds another folder: no warning is needed
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
         with plain_output():
             try:
@@ -75,7 +75,7 @@ def lehr(
 def errors(debug: bool, *, code: int) -> Generator[None]:
     """What goes wrong inside is said in one line, and so is a warning.
 
-    The traceback is for those who ask.
+    The traceback is shown only if ``debug`` is set.
 
     Args:
         debug: let the error through as it is.

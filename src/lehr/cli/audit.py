@@ -62,8 +62,8 @@ def audit(
             known("repair", repair, dict.fromkeys(CURES))
         settings = prepare({**context.params, "lr": "1e-3"})
     with errors(debug, code=FAILURE):
-        found = open_job(settings).learn.audit(repair=repair)
-        say(json.dumps(found.to_dict()) if as_json else str(found))
-        save_picture(found.plot, out, panels=2)
-    if strict and not found.healthy:
+        result = open_job(settings).learn.audit(repair=repair)
+        say(json.dumps(result.to_dict()) if as_json else str(result))
+        save_picture(result.plot, out, panels=2)
+    if strict and not result.healthy:
         raise typer.Exit(FAILURE)

@@ -48,7 +48,7 @@ def _of_file(path: Path) -> int:
 
 
 def _of_folder(path: Path) -> int:
-    inside = (found.relative_to(path) for found in path.rglob("*"))
+    inside = (file.relative_to(path) for file in path.rglob("*"))
     images = sorted(
         below.as_posix()
         for below in inside

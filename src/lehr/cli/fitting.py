@@ -84,13 +84,13 @@ def _say_plan(job: Job) -> None:
     smoothing = settings["label_smoothing"]
     loss = f"cross-entropy, label_smoothing {smoothing}"
     loss = "mean squared error" if smoothing is None else loss
-    found = " (found by a sweep)" if "lr_found" in settings else ""
+    origin = " (found by a sweep)" if "lr_found" in settings else ""
     plan = {
         "data": ", ".join([settings["data"], *parts]),
         "model": f"{settings['model']}, {count:,} parameters",
         "loss": loss,
         "opt": f"{settings['opt']}, weight_decay {settings['weight_decay']}",
-        "lr": f"{settings['schedule']!r}{found}",
+        "lr": f"{settings['schedule']!r}{origin}",
     }
     for name, value in plan.items():
         say(f"{name:<7}{value}")
@@ -103,8 +103,8 @@ def _say_result(job: Job, seconds: float) -> None:
         return
     kept = [cb.best_epoch for cb in job.callbacks if isinstance(cb, EarlyStopping)]
     if kept and kept[0] in measured:
-        told = f"{measured[kept[0]]:.4f}, of epoch {kept[0]}, whose weights are kept"
+        accuracy = f"{measured[kept[0]]:.4f}, of epoch {kept[0]}, whose weights are kept"
     else:
         best = max(measured, key=measured.__getitem__)
-        told = f"{measured[max(measured)]:.4f}, best {measured[best]:.4f} in epoch {best}"
-    say(f"accuracy: {told}; {seconds:.0f} s")
+        accuracy = f"{measured[max(measured)]:.4f}, best {measured[best]:.4f} in epoch {best}"
+    say(f"accuracy: {accuracy}; {seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""Settings that serve a data set well, for whoever names nothing but the data."""
+"""Settings that suit a data set, used where the user names only the data."""
 
 import os
 from collections.abc import Mapping

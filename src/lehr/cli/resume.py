@@ -121,11 +121,11 @@ def _longer(job: Job, epochs: int, step: int) -> str:
     schedule, batches = job.settings["schedule"], len(job.learn.data.train_dl)
     before = schedule(max(step - 1, 0) / (epochs * batches))
     after = schedule(step / (job.settings["epochs"] * batches))
-    told = f"{_count(epochs)} → {job.settings['epochs']}"
+    change = f"{_count(epochs)} → {job.settings['epochs']}"
     if before == after:
-        return told
+        return change
     return (
-        f"{told}: {schedule!r} spans the whole run and is stretched, so lr, which had come to "
+        f"{change}: {schedule!r} spans the whole run and is stretched, so lr, which had come to "
         f"{before:.3g}, goes on at {after:.3g}"
     )
 

@@ -49,8 +49,8 @@ def train(
     with errors(debug, code=FAILURE), forgiving_output("The training"):
         if out is not None:
             RunFolder.refuse_existing(out)
-        if (found := data_sum(settings["data"])) is not None:
-            settings["data_sum"] = found
+        if (checksum := data_sum(settings["data"])) is not None:
+            settings["data_sum"] = checksum
         job = open_job(settings)
         folder = (
             RunFolder.create(out) if out else RunFolder.create_unique(Path(settings["data"]).stem)

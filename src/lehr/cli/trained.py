@@ -48,8 +48,8 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
 
     Args:
         path: the run folder.
-        model: the import path of the user's own model. A run folder that names one is not believed:
-            whoever runs the command has to name it, too.
+        model: the import path of the user's own model. A run folder that names one is not
+            trusted: the user of the command has to name it, too.
         device: to work on; None takes the accelerator if there is one.
 
     Raises:
@@ -124,7 +124,7 @@ class _Settings(Form):
 
 
 class _Bounded(Form):
-    """Those of the options for data that a folder from somebody else could do harm with."""
+    """The options for data with which a run folder of unknown origin could do harm."""
 
     num_workers: Annotated[int, Meta(ge=0, le=1024, description="a whole number to 1024")] = 0
 

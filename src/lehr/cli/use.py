@@ -109,15 +109,15 @@ def predict(
         rows = _predictions(trained, list(_expanded(files)), batch_size or 64)
         if (first := next(rows, None)) is None:
             raise ValueError("the files hold no items. Give files with something to predict.")
-        table: Iterable[Sequence[str]] = chain([_head(trained, len(first) - 1), first], rows)
+        lines: Iterable[Sequence[str]] = chain([_head(trained, len(first) - 1), first], rows)
         if safe_csv:
-            table = (list(map(safe_cell, row)) for row in table)
+            lines = (list(map(safe_cell, row)) for row in lines)
         if out is None:
-            shown = (map(printable, row) for row in table) if is_terminal(sys.stdout) else table
+            shown = (map(printable, row) for row in lines) if is_terminal(sys.stdout) else lines
             csv.writer(Output(sys.stdout, exact=True), lineterminator="\n").writerows(shown)
         else:
             text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows(table)
+            csv.writer(text, lineterminator="\n").writerows(lines)
             save_file(out, text.getvalue().encode("utf-8", "surrogateescape"))
 
 

@@ -77,10 +77,10 @@ class DataBunch:
         valid = self.valid_dl
         if isinstance(valid, Mapping):
             loaders = cast(Mapping[str, Any], valid)
-            told = ", ".join(f"valid {name}: {_size(dl)}" for name, dl in loaders.items())
+            validation = ", ".join(f"valid {name}: {_size(dl)}" for name, dl in loaders.items())
         else:
-            told = "no validation" if valid is None else f"valid: {_size(valid)}"
-        return f"DataBunch(train: {_size(self.train_dl)}, {told}, c={self.c})"
+            validation = "no validation" if valid is None else f"valid: {_size(valid)}"
+        return f"DataBunch(train: {_size(self.train_dl)}, {validation}, c={self.c})"
 
 
 def _dataset_of(loader: Any, name: str) -> Any:

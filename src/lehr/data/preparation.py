@@ -46,6 +46,6 @@ class Preparation(Protocol):
         """
         ...
 
-    def describe(self, x: Tensor) -> str:
+    def in_words(self, x: Tensor) -> str:
         """One prepared input in a few words or numbers, where there is no picture."""
         ...

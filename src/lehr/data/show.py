@@ -145,7 +145,7 @@ def _picture(x: Any, preparation: Preparation | None) -> Tensor | None:
 
 def _text(x: Any, preparation: Preparation | None) -> str:
     if preparation is not None:
-        return preparation.describe(x)
+        return preparation.in_words(x)
     return numbers(x) if isinstance(x, Tensor) else str(x)
 
 

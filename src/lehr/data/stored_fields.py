@@ -123,8 +123,8 @@ def stored_fields(form: type[Form], stored: Any, what: str) -> dict[str, Any]:
     Raises:
         ValueError: a field is missing, unknown, of another type or out of range.
     """
-    found = form.read(stored, what, todo=TODO).to_dict()
-    return {name: value for name, value in found.items() if name != "kind"}
+    fields = form.read(stored, what, todo=TODO).to_dict()
+    return {name: value for name, value in fields.items() if name != "kind"}
 
 
 def settle(preparation: Any, form: type[Form], **changed: Any) -> None:

@@ -29,7 +29,7 @@ def camel2snake(name: str) -> str:
 
 
 class Callback:
-    """Hears the events it has methods for; a true answer skips what follows, None goes on.
+    """Called for the events it has methods for; a true answer skips what follows, None goes on.
 
     It reads the runner's fields as its own, and writes them as ``self.run.xb = …``.
     """

@@ -100,8 +100,10 @@ class Registry:
         here, given = ({n: tuple(t.shape) for n, t in d.items()} for d in (own, state_dict))
         wrong = dict.fromkeys(n for n in {**here, **given} if here.get(n) != given.get(n))
         if wrong:
-            told = [f"{n}: expected {here.get(n)}, got {given.get(n)}" for n in wrong]
-            raise ValueError(f"state_dict does not fit: {'; '.join(told)}. Load it where it does.")
+            differences = [f"{n}: expected {here.get(n)}, got {given.get(n)}" for n in wrong]
+            raise ValueError(
+                f"state_dict does not fit: {'; '.join(differences)}. Load it where it does."
+            )
         for name, value in own.items():
             value.copy_(state_dict[name])
 

@@ -54,7 +54,7 @@ class Runner:
         return any(answers)
 
     def one_batch(self, xb: Any, yb: Any) -> None:
-        """The five steps, as far as nobody skips; the first two in validation."""
+        """The five steps, as far as no callback skips; the first two in validation."""
         self.xb, self.yb, self.pred, self.loss = xb, yb, None, None
         if self("begin_batch"):
             return

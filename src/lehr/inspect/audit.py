@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lehr.base import table
 from lehr.base.html import fill, lines
 from lehr.base.nested import map_tensors
+from lehr.base.rows import aligned, markup
 from lehr.inspect.audit_plot import plot
 from lehr.inspect.cures import cure
 from lehr.inspect.first_batch import first_batch
@@ -110,13 +110,13 @@ class Audit:
         return [f"repaired: {problems}; output across items {was.across:.2g} → {now.across:.2g}"]
 
     def __str__(self) -> str:
-        lines = table.aligned(_HEAD, self._rows(), right=_NUMBERS)
+        lines = aligned(_HEAD, self._rows(), right=_NUMBERS)
         return "\n".join([*lines, *self._verdict(), *self._change()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows, foot = table.markup(_HEAD, self._rows()), lines([*self._verdict(), *self._change()])
+        rows, foot = markup(_HEAD, self._rows()), lines([*self._verdict(), *self._change()])
         return fill("{{ rows }}<p>{{ foot }}</p>", rows=rows, foot=foot)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lehr.inspect.sites import Site
 
-_ALIVE = 3.0  # times what a layer gives: whoever hears more than that has it from somewhere else
+_ALIVE = 3.0  # times what a layer gives; a layer that gets more gets it from elsewhere, too
 
 
 def follow(sites: Sequence[Site]) -> list[list[Site]]:
@@ -63,7 +63,7 @@ def _arriving(before: Site, site: Site, begin: float) -> float:
 def is_branch_end(site: Site, after: Site | None) -> bool:
     """Whether this is the end of a branch, which others do not depend on.
 
-    Either a sum was seen, or the next listener hears much more than this site gives.
+    Either a sum was seen, or the next site gets much more than this one gives.
 
     Args:
         site: one that the signal passes.

@@ -51,7 +51,10 @@ class ResumeCheck:
         return self.repeats is None and not any(self.points.values())
 
     def __repr__(self) -> str:
-        lines = [f"stopped {point}: {found or 'the same'}" for point, found in self.points.items()]
+        lines = [
+            f"stopped {point}: {difference or 'the same'}"
+            for point, difference in self.points.items()
+        ]
         if self.repeats is not None:
             lines.append(
                 f"two runs without a stop are not the same: {self.repeats}. Something draws random "
@@ -87,27 +90,27 @@ def check_resume(
     with learn.probe(), undisturbed(learn), warnings.catch_warnings():
         warnings.simplefilter("ignore", ResumeWarning)  # it is what is found out here
         _ = learn.seed  # all of them train with it
-        watch = _Watch()
-        straight = fit(watch)
+        stops = _StopPoints()
+        straight = fit(stops)
         if repeats := first_difference(straight, fit()):
             return ResumeCheck({}, repeats, onlookers)
-        found = {point: stopped(*where) for point, where in watch.points().items()}
-    return ResumeCheck(found, None, onlookers)
+        differences = {point: stopped(*where) for point, where in stops.points().items()}
+    return ResumeCheck(differences, None, onlookers)
 
 
 def _outcome(run: "Run", callbacks: list[Callback]) -> Snapshot:
     """The state of a run that ended, but for the time it took, and what callbacks did not tell."""
     names = {id(cb): name for name, cb in run.state_entries().items()}
-    found = _timeless(capture(run.state_entries()))
+    states = _timeless(capture(run.state_entries()))
     for callback in run.callbacks:
         if not callback.replays:
-            del found[names[id(callback)]]
+            del states[names[id(callback)]]
     for callback in callbacks:
         for name in vars(callback):
             if not name.startswith("_") and name not in callback.state:
                 path = f"{names[id(callback)]}.{name} (which `state` does not declare)"
-                found |= _plain(path, AttributeState(callback, (name,)))
-    return found
+                states |= _plain(path, AttributeState(callback, (name,)))
+    return states
 
 
 def _timeless(value: Any) -> Any:
@@ -124,7 +127,7 @@ def _plain(path: str, entry: AttributeState) -> Snapshot:
     return {path: value}
 
 
-class _Watch(Callback):
+class _StopPoints(Callback):
     """Finds out where a run can be stopped."""
 
     phase = Phase.REPORT
@@ -150,19 +153,19 @@ class _Watch(Callback):
     def points(self) -> dict[str, tuple[str, int]]:
         """The event to stop at and which of its kind, by what messages call it."""
         n = self.batches[0]
-        found = {
+        points = {
             "after the first batch": ("batch", 1),
             "in the middle of an epoch": ("batch", (n + 1) // 2),
             "at the last batch of an epoch": ("batch", n),
             "at the end of an epoch": ("epoch", 1),
         }
         if len(self.batches) > 1:
-            found["at the first batch of the next epoch"] = ("batch", n + 1)
+            points["at the first batch of the next epoch"] = ("batch", n + 1)
         if self.open is not None:
-            found["in the middle of an update window"] = ("batch", self.open)
+            points["in the middle of an update window"] = ("batch", self.open)
         if self.validates:
-            found["during a validation"] = ("validation batch", 1)
-        return found
+            points["during a validation"] = ("validation batch", 1)
+        return points
 
 
 class _StopAt(Callback):

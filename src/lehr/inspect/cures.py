@@ -90,8 +90,8 @@ def _branches(model: nn.Module, sites: Sequence[Site], how: str) -> list[list[nn
                     f"{site.name} has one. Use repair='zero_last'."
                 )
             if site.name in parts:
-                found = [parts[s.name] for s in inside if s.name in parts]
-                branches.setdefault(site.name, found)
+                layers = [parts[s.name] for s in inside if s.name in parts]
+                branches.setdefault(site.name, layers)
     if not branches:
         raise ValueError(
             f"repair {how!r} needs branches that are added to what came into them; none was seen. "
@@ -125,5 +125,5 @@ def _gain(activation: Site) -> float:
         return gain(activation.slope)
     try:
         return gain_of(_BESIDE.get(activation.kind, activation.kind))
-    except ValueError:  # one whose gain nobody has computed, such as glu
+    except ValueError:  # one whose gain is not known, such as glu
         return 1.0

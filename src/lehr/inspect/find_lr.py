@@ -76,20 +76,20 @@ def find_lr(learn: Learner, start: float, end: float, steps: int) -> LRCurve:
     """Record the loss while the learning rate rises. See `lehr.Learner.find_lr`."""
     start, end, steps = _checked(start, end, steps)
     sweep = sched_exp(start, end)
-    watch = _Watch(sweep)
+    recorder = _SweepRecorder(sweep)
     drivers = [
         ParamScheduler(path, sched_exp(start * ratio, end * ratio), group=group)
         for path, group, ratio in _groups(learn.opt)
     ]
     others = [cb for cb in learn.callbacks if cb.drives]
-    learn.rehearse(steps, [*drivers, watch], without=others)
-    if not watch.losses:
+    learn.rehearse(steps, [*drivers, recorder], without=others)
+    if not recorder.losses:
         raise ValueError(
             "the loss must be a finite number before lr has moved anything; got "
-            f"{watch.bad} in the first batch. Look at the inputs, the targets and the model's "
+            f"{recorder.bad} in the first batch. Look at the inputs, the targets and the model's "
             "weights."
         )
-    return LRCurve(watch.lrs, watch.losses, suggest(watch.lrs, watch.losses))
+    return LRCurve(recorder.lrs, recorder.losses, suggest(recorder.lrs, recorder.losses))
 
 
 def suggest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
@@ -131,7 +131,7 @@ def _standard_error(losses: Sequence[float]) -> float:
     return statistics.pstdev(losses) * math.sqrt(2 / len(losses))
 
 
-class _Watch(Callback):
+class _SweepRecorder(Callback):
     """Notes lr and loss of every step; ends the sweep when the loss has left for good."""
 
     phase = Phase.DECIDE
@@ -160,15 +160,15 @@ class _Watch(Callback):
 
 def _groups(opt: Any) -> list[tuple[str, int, float]]:
     """Path, number and share of the highest lr, of each parameter group."""
-    found = [
+    groups = [
         (f"opt.{name}.lr" if name else "lr", number, float(group["lr"]))
         for name, one in optimizers.by_name(opt).items()
         for number, group in enumerate(one.param_groups)
     ]
-    highest = max(lr for _, _, lr in found)
+    highest = max(lr for _, _, lr in groups)
     return [
         (path, number, lr / highest if highest > 0 else 1.0)
-        for path, number, lr in found
+        for path, number, lr in groups
         if lr > 0 or highest == 0
     ]
 

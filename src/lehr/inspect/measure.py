@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lehr.base.call import call
 from lehr.base.nested import item_count, map_tensors, split_pair, tensors_in
-from lehr.inspect.sites import Site, Watch
+from lehr.inspect.sites import Site, SiteRecorder
 from lehr.state.streams import forked
 from lehr.state.wrappers import bare
 from lehr.types import LossFunc, is_mapping
@@ -104,11 +104,11 @@ def measure(
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):  # type: ignore[reportPrivateUsage]
             module.eval()
-    watch = Watch(model, items)
+    recorder = SiteRecorder(model, items)
     with forked(seed), torch.enable_grad():
-        with watch.watching():
+        with recorder.recording():
             pred = call(model, xb)
-        watch.output(pred)
+        recorder.output(pred)
         loss = None if loss_func is None or yb is None else loss_func(pred, yb)
         if loss is not None and loss.numel() != 1:
             raise ValueError(
@@ -117,13 +117,13 @@ def measure(
         start = _random_direction(pred, seed) if loss is None else loss
         if start is not None and start.requires_grad:
             start.backward()  # type: ignore[reportUnknownMemberType]
-    if len(watch.sites) <= 1:
+    if len(recorder.sites) <= 1:
         raise ValueError(
             f"model must be made of layers that torch can show; {type(model).__name__} shows none. "
             "Audit it before it is scripted or traced."
         )
     return Measured(
-        watch.sites, list(_weights(model)), items, None if loss is None else float(loss.detach())
+        recorder.sites, list(_weights(model)), items, None if loss is None else float(loss.detach())
     )
 
 

@@ -57,8 +57,8 @@ class Replay:
         losses = ", ".join(f"{loss:.6g}" for loss in self.losses)
         same = {True: "as in the history", False: "NOT as in the history", None: ""}[self.exact]
         raised = f", raised {self.error!r}" if self.error else ""
-        told = f"step {self.step} from {self.began_at}, batch {at}, loss {losses}"
-        return f"Replay({told}{f' ({same})' if same else ''}{raised})"
+        text = f"step {self.step} from {self.began_at}, batch {at}, loss {losses}"
+        return f"Replay({text}{f' ({same})' if same else ''}{raised})"
 
 
 def replay_of(run: Run, step: int, callbacks: list[Callback]) -> Replay:
@@ -85,8 +85,8 @@ def replay_from(
     refuse_open([train])
     with learn.probe(), undisturbed(learn):  # the data are shared
         other, own = twin(learn, parts)
-        found = Replay(step, kept.step, other)
-        until = _Until(found, _rewinds_before(run, step))
+        replay = Replay(step, kept.step, other)
+        until = _Until(replay, _rewinds_before(run, step))
         plan = replace(run.plan, train=train, valid=valid)
         again = Run(other, plan, [*own, *callbacks, until])
         left_out = [f"callbacks.{cb.name}" for cb in run.callbacks if not cb.replays]
@@ -97,16 +97,16 @@ def replay_from(
         except Exception as error:
             if again.n_steps != step or len(again.rewinds) != until.rewinds:
                 raise
-            found.error = error
+            replay.error = error
             until.keep(again)
     other.run = again
-    if not found.batches:
+    if not replay.batches:
         raise ValueError(
             f"step must be below {again.n_steps}, the number of steps of the run; got {step}. The "
             "first is step 0."
         )
-    found.exact = _same(_losses(again), _losses(run))
-    return found
+    replay.exact = _same(_losses(again), _losses(run))
+    return replay
 
 
 def _rewinds_before(run: Run, step: int) -> int:
@@ -134,11 +134,11 @@ class _Until(Callback):
     replays = False
     layer = Layer.CLIP
 
-    def __init__(self, found: Replay, rewinds: int) -> None:
-        self.found, self.rewinds = found, rewinds
+    def __init__(self, replay: Replay, rewinds: int) -> None:
+        self.replay, self.rewinds = replay, rewinds
 
     def _is_here(self, run: Run) -> bool:
-        return run.n_steps == self.found.step and len(run.rewinds) == self.rewinds
+        return run.n_steps == self.replay.step and len(run.rewinds) == self.rewinds
 
     def after_loss(self, run: Run) -> None:
         """Keep the batch and its loss."""
@@ -147,25 +147,25 @@ class _Until(Callback):
 
     def keep(self, run: Run) -> None:
         """Keep a batch of the wanted step, as far as it came, unless that is done."""
-        if run.batch is None or self.found.batches[-1:] == [run.batch_index]:
+        if run.batch is None or self.replay.batches[-1:] == [run.batch_index]:
             return
-        self.found.batches.append(run.batch_index)
-        self.found.xb.append(run.xb)
-        self.found.yb.append(run.yb)
-        self.found.pred.append(run.pred)
+        self.replay.batches.append(run.batch_index)
+        self.replay.xb.append(run.xb)
+        self.replay.yb.append(run.yb)
+        self.replay.pred.append(run.pred)
         if run.loss is not None:
-            self.found.losses.append(run.loss.item())
+            self.replay.losses.append(run.loss.item())
 
     def step(self, run: Run, proceed: Callable[[], None]) -> None:
         """Keep the gradients."""
         if self._is_here(run):
             named = run.model.named_parameters()
-            self.found.grads = {
+            self.replay.grads = {
                 name: p.grad.detach().clone() for name, p in named if p.grad is not None
             }
         proceed()
 
     def after_batch(self, run: Run) -> None:
         """End."""
-        if run.training and run.n_steps > self.found.step and len(run.rewinds) >= self.rewinds:
+        if run.training and run.n_steps > self.replay.step and len(run.rewinds) >= self.rewinds:
             raise CancelFit("replayed")

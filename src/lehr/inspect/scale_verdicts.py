@@ -19,8 +19,8 @@ _DEFAULT_GAIN = math.sqrt(1 / 3)
 def scale_of_the_signal(case: Case) -> Iterator[Finding]:
     """A chain of layers that makes the signal ten times smaller or larger."""
     for chain in case.chains:
-        heard = [s for s in chain if s.out.across > 0 and not case.ends_branch(s)]
-        values = [(site, site.signal) for site in heard if site.signal]
+        alive = [s for s in chain if s.out.across > 0 and not case.ends_branch(s)]
+        values = [(site, site.signal) for site in alive if site.signal]
         if not values:
             continue
         least, low = min(values, key=lambda pair: pair[1])

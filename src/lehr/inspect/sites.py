@@ -98,7 +98,7 @@ class Site:
         return None if gain is None or self.given is None else gain * self.given.across
 
 
-class Watch(TorchFunctionMode):
+class SiteRecorder(TorchFunctionMode):
     """Notes every site that a forward pass meets, and the gradients that come back to it.
 
     It sees functions, not modules, so that ``F.relu`` and ``nn.ReLU``, ``F.linear`` with a bare
@@ -122,7 +122,7 @@ class Watch(TorchFunctionMode):
         self._given_to: list[weakref.ref[Tensor] | None] = []
 
     @contextmanager
-    def watching(self) -> Generator[None]:
+    def recording(self) -> Generator[None]:
         """While it is open, sites are noted; the hooks that tell where we are go with it."""
         handles = [m.register_forward_pre_hook(self._enter) for m in self._names]
         handles += [m.register_forward_hook(self._leave, always_call=True) for m in self._names]
@@ -173,8 +173,8 @@ class Watch(TorchFunctionMode):
         order = [-1 if site is None else self._number(site) for site in givers]
         later = order.index(max(order))
         end, other = givers[later], terms[1 - later]
-        heard = (i for i, ref in enumerate(self._given_to) if ref and ref() is other)
-        begins = next(heard, None)
+        receivers = (i for i, ref in enumerate(self._given_to) if ref and ref() is other)
+        begins = next(receivers, None)
         if end is not None and (begins is not None or givers[1 - later] is None):
             end.added, end.begins = True, begins
 
@@ -184,8 +184,8 @@ class Watch(TorchFunctionMode):
     def _noting(self, kind: str, args: Any, kwargs: Any) -> Callable[..., None] | None:
         """What to do with the input's moments and the output, if this is a site."""
         if kind in ("linear", "bilinear", *_CONVS, "embedding", *_PRODUCTS):
-            found = self._weight(kind, args, kwargs)
-            return found and partial(self._note, kind.strip("_"), "weight", weight=found)
+            weight = self._weight(kind, args, kwargs)
+            return weight and partial(self._note, kind.strip("_"), "weight", weight=weight)
         if kind in _NORMS:
             return partial(self._note, kind, "norm")
         if kind in _MIXERS:
@@ -296,8 +296,8 @@ def _flat(values: Any) -> Iterator[Any]:
 
 def _tensor(value: Any) -> Tensor | None:
     """The first floating-point tensor in a nesting."""
-    found = (t for t in tensors_in(value) if t.is_floating_point() and t.ndim)
-    return next(found, None)
+    floats = (t for t in tensors_in(value) if t.is_floating_point() and t.ndim)
+    return next(floats, None)
 
 
 def _slope(kind: str, args: Any, kwargs: Any) -> float:

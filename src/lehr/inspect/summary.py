@@ -7,8 +7,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lehr.base import table
 from lehr.base.html import fill, lines
+from lehr.base.rows import aligned, markup
 from lehr.inspect.first_batch import first_batch
 from lehr.learner import Learner
 from lehr.optim import optimizers
@@ -76,14 +76,12 @@ class Summary:
         return [f"input {self.inputs}", totals + buffers, *self.groups]
 
     def __str__(self) -> str:
-        return "\n".join(
-            [*table.aligned(_HEAD, self._rows(), right=("parameters",)), *self._foot()]
-        )
+        return "\n".join([*aligned(_HEAD, self._rows(), right=("parameters",)), *self._foot()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows, foot = table.markup(_HEAD, self._rows()), lines(self._foot())
+        rows, foot = markup(_HEAD, self._rows()), lines(self._foot())
         return fill("{{ rows }}<small>{{ foot }}</small>", rows=rows, foot=foot)
 
 
@@ -125,7 +123,7 @@ def _summed_up(
         layers=tuple(
             _layer(module, parts[module], called.get(module, ""), group_of) for module in order
         ),
-        groups=tuple(_told_groups(learn.opt)),
+        groups=tuple(_group_lines(learn.opt)),
         trained=sum(_size(p) for p in parameters if id(p) in group_of and p.requires_grad),
         parameters=sum(map(_size, parameters)),
         buffers=sum(map(_size, model.buffers())),
@@ -187,12 +185,12 @@ def _groups_by_parameter(opt: Any) -> dict[int, str]:
     return {id(p): name for name, _, group in _named(opt) for p in group["params"]}
 
 
-def _told_groups(opt: Any) -> Iterator[str]:
+def _group_lines(opt: Any) -> Iterator[str]:
     for name, one, group in _named(opt):
         count = sum(_size(p) for p in group["params"])
-        told = ", ".join(
+        values = ", ".join(
             f"{key} {float(group[key]):g}"
             for key in ("lr", "momentum", "weight_decay")
             if key in group
         )
-        yield f"group {name}: {type(one).__name__}, {count:,} parameters, {told}"
+        yield f"group {name}: {type(one).__name__}, {count:,} parameters, {values}"

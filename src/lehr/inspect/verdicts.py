@@ -37,8 +37,8 @@ def judge(measured: Measured) -> list[Finding]:
     """
     case = Case(measured.sites, measured.weights, follow(measured.sites))
     not_finite = list(_not_finite(case))
-    found = not_finite or [finding for rule in _RULES for finding in rule(case)]
-    return sorted(merged(found), key=lambda finding: finding.severity == "note")
+    findings = not_finite or [finding for rule in _RULES for finding in rule(case)]
+    return sorted(merged(findings), key=lambda finding: finding.severity == "note")
 
 
 def _not_finite(case: Case) -> Iterator[Finding]:

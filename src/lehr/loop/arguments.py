@@ -110,8 +110,8 @@ def refuse_twice(callbacks: Iterable[Any]) -> None:
         if id(callback) in seen:
             raise ValueError(
                 f"this {type(callback).__name__} is attached twice, in one list, or to the Learner "
-                "and to the fit: it would hear everything twice. Take it out of one place, or make "
-                "another one."
+                "and to the fit: it would be called twice each time. Take it out of one place, or "
+                "make another one."
             )
         seen.add(id(callback))
 

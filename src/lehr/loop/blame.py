@@ -1,6 +1,6 @@
-"""Who was at work when something went wrong, read from the traceback, and what is probably wrong.
+"""What was running when an error was raised, read from the traceback, and what is probably wrong.
 
-Reading it after the fact keeps the loop free of any book-keeping for errors.
+Because it is read from the traceback afterwards, the loop keeps no record of where it is.
 """
 
 import traceback
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lehr.base.nested import describe
 from lehr.callback import Callback
-from lehr.errors import add_note, told
+from lehr.errors import add_note, one_line
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import fire
 from lehr.loop.hints import hints
@@ -25,7 +25,7 @@ _LEVELS = {
 
 
 class Place(NamedTuple):
-    """Where something went wrong.
+    """Where an error was raised.
 
     Example:
         >>> Place("Mine.begin_epoch", "epoch").at
@@ -33,13 +33,13 @@ class Place(NamedTuple):
     """
 
     text: str
-    """the event, action, callback or clean-up at work, outermost first; empty if it was the loop"""
+    """event, action, callback or clean-up that ran, outermost first; empty for the loop itself"""
     at: str
-    """what was under way: ``fit``, ``epoch``, ``pass``, ``batch``, or ``reading`` one"""
+    """``fit``, ``epoch``, ``pass``, ``batch``, or ``reading`` (of a batch)"""
 
 
 def where(error_traceback: TracebackType | None, run: Any) -> Place:
-    """What was at work and what was under way when an error was raised."""
+    """Where an error was raised, by its traceback."""
     frames = [frame for frame, _ in traceback.walk_tb(error_traceback)]
     steps: list[str] = []
     at: list[str] = []
@@ -47,18 +47,18 @@ def where(error_traceback: TracebackType | None, run: Any) -> Place:
         name, owner = frame.f_code.co_name, frame.f_locals.get("self")
         if frame.f_code is fire.__code__ and frame not in frames[:i]:  # a cancel passes it twice
             known = frame.f_locals
-            hears, on, called = known["listeners"], known["run"].loop.on, known["listener"]
-            event = next((event for event in EVENTS if getattr(on, event) is hears), "an event")
+            listeners, on, called = known["listeners"], known["run"].loop.on, known["listener"]
+            event = next((event for event in EVENTS if getattr(on, event) is listeners), "an event")
             owners = (inner.f_locals.get("self") for inner in frames[i + 1 :])
-            who = next((o for o in owners if isinstance(o, Callback)), None)
-            who = who or getattr(called, "__self__", called)
-            steps.append(f"{type(who).__name__}.{event}")
+            callback = next((o for o in owners if isinstance(o, Callback)), None)
+            callback = callback or getattr(called, "__self__", called)
+            steps.append(f"{type(callback).__name__}.{event}")
             at.append(_LEVELS.get(event, "batch"))
         elif isinstance(owner, Callback) and name in ACTIONS:
             steps.append(f"{type(owner).__name__}.{name}")
         elif name == "around_fit" and isinstance(owner, Callback):
             if _passes(frames[i:], "lehr.loop.loop"):
-                continue  # an error of the loop passes through all of these
+                continue  # an error of the loop goes through every `around_fit`
             steps.append(f"{type(owner).__name__}.around_fit")
             at.append("fit")
         elif name in ACTIONS and getattr(owner, "run", None) is run:
@@ -76,7 +76,7 @@ def _passes(frames: list[FrameType], module: str) -> bool:
 
 
 def _under_way(frames: list[FrameType], run: Any) -> str:
-    """What was under way, by the loop itself."""
+    """What the loop itself was doing: a `Place.at`."""
     if run is None or not run.in_batch:
         if _passes(frames, "lehr.data.loading.feed"):
             return "reading"
@@ -86,11 +86,11 @@ def _under_way(frames: list[FrameType], run: Any) -> str:
 
 
 def annotate(error: BaseException, run: Any) -> None:
-    """Add to an error what was going on and what is probably wrong; type and traceback stay."""
+    """Add notes to an error: where it was raised, and what is probably wrong."""
     try:
         notes = _notes(error, run)
     except Exception as failure:  # whatever happens here must not hide the user's error
-        notes = [f"(What was going on could not be told: {told(failure)}.)"]
+        notes = [f"(Where it was raised could not be found out: {one_line(failure)}.)"]
     for note in notes:
         add_note(error, note)
 

@@ -1,6 +1,7 @@
 """Compiled dispatch: every event becomes a tuple of bound methods, every action one callable.
 
-An event that nobody hears is an empty tuple; an action that nobody wraps is the loop's own method.
+An event that no callback watches is an empty tuple. An action that no callback wraps is the loop's
+own method.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ Act = Callable[[], None]
 
 
 class Listeners:
-    """For each event, the bound methods that hear it, in order."""
+    """For each event, the bound methods that watch it, in order."""
 
     __slots__ = EVENTS
 
@@ -53,7 +54,7 @@ class Actions:
 
 @heeds_interrupts
 def fire(listeners: Sequence[Listener], run: Any) -> None:
-    """Let every listener hear the event; the widest cancel they raised takes effect then."""
+    """Call every listener, whatever cancels they raise; then the widest of those takes effect."""
     cancel: Cancel | None = None
     for listener in listeners:
         try:
@@ -70,10 +71,10 @@ def fire(listeners: Sequence[Listener], run: Any) -> None:
 
 
 def _act(wrapper: Callable[[Any, Act], None], run: Any, proceed: Act) -> None:
-    """Call a wrapper, and see that it returns nothing."""
+    """Call a wrapper, and check that it returns nothing."""
     if wrapper(run, proceed) is not None:
         raise TypeError(
-            f"{_who(wrapper)} returned a value, which nobody would look at: an action returns "
+            f"{_name(wrapper)} returned a value, which the loop does not use: an action returns "
             "nothing. Write what it makes to the run, e.g. run.pred in predict, run.loss in "
             "compute_loss."
         )
@@ -97,16 +98,16 @@ def around(callbacks: Iterable[Callback], run: Any) -> Generator[None]:
 
 
 def _returned(listener: Listener) -> TypeError:
-    """The error of a listener that means something by what it returns."""
+    """The error for a listener that returned a value."""
     return TypeError(
-        f"{_who(listener)} returned a value, which nobody would look at: an event returns "
+        f"{_name(listener)} returned a value, which the loop does not use: an event returns "
         "nothing. To end the batch, epoch or fit, raise CancelBatch, CancelEpoch or CancelFit; to "
         "skip or replace what the loop does, define an action, e.g. def step(self, run, proceed), "
         "and do not call proceed()."
     )
 
 
-def _who(method: Callable[..., Any]) -> str:
+def _name(method: Callable[..., Any]) -> str:
     owner = getattr(method, "__self__", None)
     name = getattr(method, "__name__", "the listener")
     return name if owner is None else f"{type(owner).__name__}.{name}"

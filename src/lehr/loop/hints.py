@@ -27,14 +27,14 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
         ['yb holds labels from 3 to 3, pred has 3 classes: labels must lie in 0 to 2. Check the
         labels, or give the model more outputs.']
     """
-    found = _devices(model, xb, yb)
+    sentences = _devices(model, xb, yb)
     if pred is None and loss is None:
-        return [*found, *_input(model, xb)]
+        return [*sentences, *_input(model, xb)]
     if loss is not None:
-        return [*found, *_loss(loss)]
+        return [*sentences, *_loss(loss)]
     if isinstance(pred, Tensor) and isinstance(yb, Tensor):
-        found += _target(pred, yb)
-    return found
+        sentences += _target(pred, yb)
+    return sentences
 
 
 def _devices(model: nn.Module, xb: Any, yb: Any) -> list[str]:

@@ -24,7 +24,7 @@ def of_training(
 
     ``position`` is as in `lehr.data.loading.feed.Feed.entries`.
     """
-    found: dict[str, Stateful] = {
+    entries: dict[str, Stateful] = {
         "model": ModelState(model),
         "modes": ModeState(model),
         "random": RandomState(),
@@ -32,11 +32,11 @@ def of_training(
     opts = optimizers.by_name(opt).items()
     others: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in opts}
     others["loss_func"] = loss_func
-    found |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}
-    found |= train.entries("train_dl", position=position)
+    entries |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}
+    entries |= train.entries("train_dl", position=position)
     for name, feed in valid.items():
-        found |= feed.entries(f"valid_dl.{name}".rstrip("."), position=position)
-    return found
+        entries |= feed.entries(f"valid_dl.{name}".rstrip("."), position=position)
+    return entries
 
 
 def of_run(run: Any) -> dict[str, Stateful]:

@@ -1,7 +1,7 @@
 """The loop: read `Loop.fit`, `Loop._pass` and `Loop.one_batch`, in this order.
 
 ``on`` holds the listeners of each event, ``do`` the actions as callbacks wrapped them. What an
-action does where nobody wraps it is in `lehr.loop.step`.
+action does where no callback wraps it is in `lehr.loop.step`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -124,7 +124,7 @@ class Loop:
                 run.xb, run.yb = self.plan.split_batch(run.batch)
                 try:
                     do.one_batch()
-                    if run.stepped and run.n_steps == steps:  # somebody replaced the whole batch
+                    if run.stepped and run.n_steps == steps:  # a callback replaced the whole batch
                         run.n_steps += 1
                         fire(on.after_step, run)
                 except CancelBatch:

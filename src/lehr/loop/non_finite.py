@@ -41,10 +41,10 @@ def origin(run: Any) -> str:
         'The input is not finite in item 1.'
     """
     model = run.model
-    found = [name for name, value in _values(model) if not _is_finite(value)]
-    if found:
-        what = "Weights" if len(found) > 1 else "The weight"
-        return f"{what} {_listed(found)} {'were' if len(found) > 1 else 'was'} spoilt before."
+    spoilt = [name for name, value in _values(model) if not _is_finite(value)]
+    if spoilt:
+        what = "Weights" if len(spoilt) > 1 else "The weight"
+        return f"{what} {_listed(spoilt)} {'were' if len(spoilt) > 1 else 'was'} spoilt before."
     if not all(map(_is_finite, tensors_in(run.xb))):
         return f"The input is not finite{_items(run.xb)}."
     everything = {"model": ModelState(model), "random": RandomState()}
@@ -68,9 +68,9 @@ def origin_of_past(run: Any, place: Place) -> str:
         The sentence; empty if no state from before that step is kept.
     """
     ask = _Ask(place)
-    with suppress(ValueError):  # nobody keeps states, or none is so old
+    with suppress(ValueError):  # no callback keeps states, or none is so old
         run.replay(place.step, [ask])
-    return ask.told
+    return ask.sentence
 
 
 class _Ask(Callback):
@@ -79,12 +79,12 @@ class _Ask(Callback):
     replays = False
 
     def __init__(self, place: Place) -> None:
-        self.place, self.told = place, ""
+        self.place, self.sentence = place, ""
 
     def after_loss(self, run: Any) -> None:
         """Ask, at the batch that is meant."""
         if run.training and (run.n_steps, run.epoch, run.batch_index) == self.place:
-            self.told = origin(run)
+            self.sentence = origin(run)
 
 
 class _Look:

@@ -1,8 +1,8 @@
-"""From before `begin_fit` to after `after_fit`, whatever happens in between: three scopes.
+"""The scopes around a whole run, from before `begin_fit` to after `after_fit`.
 
-Those in which an exception ends, or becomes another, are classes. From Python 3.12 on, such an
-exception would hold the frame of a generator, which holds the frame of `contextlib`, which holds
-the exception: a circle that would keep the Learner alive.
+A scope that swallows an exception, or replaces it by another, is a class. As a generator it would
+keep the Learner alive: from Python 3.12 on, the exception holds the frame of the generator, which
+holds the frame of `contextlib`, which holds the exception.
 """
 
 from collections.abc import Generator
@@ -24,10 +24,10 @@ from lehr.state import streams
 @whole
 @final
 class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `with opened(loop)`
-    """A scope in which a loop has its tables: who hears each event, and what each action does.
+    """A scope in which a loop knows the listeners of each event, and what each action does.
 
-    A cancel that leaves it had no meaning, and becomes an error that says so; any other error gets
-    a note that says where it happened.
+    A cancel that reaches the end of it had no meaning where it was raised, and becomes an error
+    that says so. Any other error gets a note that says where it happened.
     """
 
     __slots__ = ("loop",)
@@ -51,7 +51,7 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
             if isinstance(error, Exception):
                 blame.annotate(error, run)
         finally:
-            # The tables hold bound methods: nothing may keep a Learner alive.
+            # These hold bound methods, which would keep the Learner alive.
             run.loop, run.in_batch = None, False
             del loop.on, loop.do
         if error is None:
@@ -61,9 +61,9 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
 @whole
 @contextmanager
 def scoped(run: Any) -> Generator[None]:
-    """The outermost scope of a run, and every `around_fit`; at its end `after_fit` is heard.
+    """The outermost scope of a run, with every `around_fit` inside it. It ends with `after_fit`.
 
-    Then modes, torch's generators and whatever was deferred are as before.
+    Afterwards, the modes and torch's generators are as before, and what was deferred was called.
     """
     with (
         under_way(run) as outer,
@@ -104,11 +104,11 @@ class until_cancelled(AbstractContextManager[None]):  # noqa: N801 - read as `un
 def evaluating(run: Any, key: int) -> Generator[None]:
     """A scope in which a run validates: evaluation mode, no gradients, random numbers of its own.
 
-    When it ends, modes and the global generators are as before. So is the place in the training
-    pass, also if it ends in a cancel; not after an error, whose note says where it was.
+    When it ends, modes and the global generators are as before. The place in the training pass is
+    as before too, also after a cancel; but not after an error, for its note needs the place.
 
     Args:
-        run: what validates.
+        run: the run that validates.
         key: of the random numbers.
     """
     place = run.batch_index, run.num_batches
@@ -129,10 +129,10 @@ def evaluating(run: Any, key: int) -> Generator[None]:
 def _apart(run: Any, outer: bool) -> Generator[None]:
     """A scope after which the default generators are as they were.
 
-    Inside another run these are NumPy's and Python's, too, from which that one may draw; they begin
-    anew, for else they would give the same numbers in every run inside. The other run may have
-    autocast on, which this one turns on for itself or not; and may keep weights that it has cast,
-    which are not those that are trained here.
+    Inside another run, the generators of NumPy and Python are put back too, because the outer run
+    may draw from them. All are seeded anew: else every inner run would get the same numbers. An
+    autocast of the outer run is off inside, and so is its cache of cast weights, which are not the
+    inner run's. The inner run may turn autocast on for itself.
     """
     with ExitStack() as stack:
         if outer:

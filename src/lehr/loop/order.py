@@ -59,9 +59,9 @@ def in_layers(callbacks: Iterable[Callback]) -> list[Callback]:
     return _heeded(sorted(callbacks, key=lambda cb: (cb.layer, _place(cb, places))), ACTIONS)
 
 
-def _places(*tables: Mapping[Any, Sequence[str]]) -> dict[str, int]:
-    """The number of each name; who is in the first table stands before those who are not."""
-    names = dict.fromkeys(name for table in tables for row in table.values() for name in row)
+def _places(*orders: Mapping[Any, Sequence[str]]) -> dict[str, int]:
+    """The number of each name; those of the first order stand before those of others alone."""
+    names = dict.fromkeys(name for order in orders for row in order.values() for name in row)
     return {name: i for i, name in enumerate(names)}
 
 
@@ -133,7 +133,7 @@ def check_names(callbacks: Sequence[Callback]) -> None:
     """See that every ``before`` and ``after`` names a callback of lehr's, or one that is there.
 
     Raises:
-        ValueError: one names nobody.
+        ValueError: one names a callback that is not there.
 
     Example:
         >>> class Mine(Callback):

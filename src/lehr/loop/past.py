@@ -1,4 +1,4 @@
-"""The past of a run: who keeps states of it, which is the nearest, and how one is loaded."""
+"""Earlier states of a run: which callbacks keep some, which is nearest, and how one is loaded."""
 
 from collections.abc import Container, Mapping
 from functools import partial
@@ -19,10 +19,10 @@ class Keeper(Protocol):
 
 
 def nearest(run: Any, step: int) -> Kept:
-    """The last state that anybody keeps of the run with at most so many optimizer steps done.
+    """The last state, of all that callbacks keep, with at most so many optimizer steps done.
 
     Raises:
-        ValueError: nobody keeps any, or none is so old.
+        ValueError: no callback keeps any, or none is so old.
     """
     keepers = [callback for callback in run.callbacks if isinstance(callback, Keeper)]
     if not keepers:
@@ -60,7 +60,7 @@ def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> N
     A callback that only looks on, and one without state, may have come or gone since.
 
     Args:
-        run: the begin events down to where it was captured were heard.
+        run: one in which the begin events that lead to that place were called.
         snapshot: what was captured of another run.
         onlookers: the entries of callbacks whose state is not the run's, in it or not.
 

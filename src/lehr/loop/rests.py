@@ -1,7 +1,7 @@
 """Rests: the places in the loop where all of a run's state is in its entries.
 
-A run that is entered at a rest hears the begin events down to it, loads the state that was captured
-there, and goes on: resuming after a stop and going back in time are both that.
+To enter a run at a rest, the loop calls the begin events that lead to it, loads the state that was
+captured there, and goes on. Resuming after a stop works like this, and so does going back in time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from lehr.types import Stage
 
 
 class Rest(NamedTuple):
-    """A place to be entered at.
+    """A place where a run can be entered.
 
     Example:
         >>> Rest("batch", 2)
@@ -26,7 +26,7 @@ class Rest(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A state of the past."""
+    """An earlier state of the run."""
 
     step: int
     """optimizer steps done there"""
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
     epoch: int
     """as in `Rest`"""
     load: Callable[[Any], None]
-    """called with the run once the begin events were heard"""
+    """called with the run, after the begin events"""
 
 
 Visitor = Callable[[Any, Rest], None]
@@ -56,11 +56,11 @@ Visitor = Callable[[Any, Rest], None]
 
 
 class GoBack(BaseException):
-    """The run is to be entered once more. No error: nobody's ``except Exception`` takes it."""
+    """The run must be entered again. No ``Exception``, so that user code does not catch it."""
 
 
 class Rests:
-    """Who visits a run where it rests, and where it is to be entered.
+    """The functions to call where a run rests, and the place where it is to be entered.
 
     Example:
         >>> rests, seen = Rests(), []
@@ -76,17 +76,17 @@ class Rests:
         self.visitors: list[Visitor] = []
 
     def visit(self, run: Any, stage: Stage, epoch: int) -> None:
-        """The run rests here: let everybody see it."""
+        """Call every visitor: the run rests here."""
         if self.visitors:
             rest = Rest(stage, epoch)
             for visit in tuple(self.visitors):
                 visit(run, rest)
 
     def arrive(self, run: Any, *stages: Stage) -> Stage | None:
-        """Load what the run is to be entered with, if that rested at one of these stages.
+        """Load the state to go on from, if it was captured at one of these stages.
 
         Returns:
-            Which it was; None if nothing is to be loaded here.
+            The stage at which it was captured; None if nothing is to be loaded here.
         """
         entry = self.entry
         if entry is None or entry.stage not in stages:
@@ -96,7 +96,7 @@ class Rests:
         return entry.stage
 
     def require_loaded(self) -> None:
-        """See that nobody cancelled what was to lead to the place where the run goes on."""
+        """Check that no cancel came before the state to go on from was loaded."""
         if self.entry is not None:
             raise RuntimeError(
                 f"epoch {self.entry.epoch} was left before the state to go on from was loaded: a "

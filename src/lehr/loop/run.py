@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor, nn
 
-from lehr.base import table
 from lehr.base.html import fill
+from lehr.base.rows import cell, columns, html_rows
 from lehr.callback import Callback
 from lehr.loop import inventory, past
 from lehr.loop.plan import Plan
@@ -287,13 +287,13 @@ class Run(Position):
 
     def __repr__(self) -> str:
         row = self.history.rows[-1] if len(self.history) else {}
-        told = [f"{name} {table.cell(name, row[name])}" for name in table.columns(row)[1:]]
+        values = [f"{name} {cell(name, row[name])}" for name in columns(row)[1:]]
         done = f"epoch {row['epoch']}" if "epoch" in row else "no epoch"
         stopped = [] if self.stop_reason is None else [f"stopped: {self.stop_reason}"]
-        return f"Run({', '.join([done, f'{self.n_steps} steps', *told, *stopped])})"
+        return f"Run({', '.join([done, f'{self.n_steps} steps', *values, *stopped])})"
 
     def _repr_html_(self) -> str:
         stopped = "" if self.stop_reason is None else f"; stopped: {self.stop_reason}"
         head = f"{self.n_steps} steps, seed {self.seed}{stopped}"
-        rows = table.html(self.history.rows)
+        rows = html_rows(self.history.rows)
         return fill("<small>{{ head }}</small>{{ rows }}", head=head, rows=rows)

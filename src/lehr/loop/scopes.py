@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from lehr.base.whole import uninterrupted, whole
-from lehr.errors import add_note, told
+from lehr.errors import add_note, one_line
 
 
 class Scopes:
@@ -81,7 +81,7 @@ class Scopes:
                 if failure is None:
                     failure = error
                 else:
-                    add_note(failure, f"Another clean-up failed as well: {told(error)}.")
+                    add_note(failure, f"Another clean-up failed as well: {one_line(error)}.")
         if failure is not None:
             try:
                 raise failure

@@ -59,7 +59,7 @@ def refuse_fit(learn: Any) -> None:
 
 
 def refuse_busy(callbacks: Iterable[Any]) -> None:
-    """See that no callback hears two runs at once: it would take one for the other.
+    """Check that no callback is attached to two runs at once: it would take one for the other.
 
     Raises:
         ValueError: one of them is attached to a run that is under way; nothing is changed.

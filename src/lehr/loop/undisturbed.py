@@ -49,10 +49,10 @@ def undisturbed(learn: Any, callbacks: Iterable[Callback] = ()) -> Generator[Non
 
 def _generators(learn: Any) -> dict[str, Stateful]:
     train, valid = feeds(learn.data)
-    found = train.entries("train_dl", position=False)
+    entries = train.entries("train_dl", position=False)
     for name, feed in valid.items():
-        found |= feed.entries(f"valid_dl.{name}", position=False)
-    return found
+        entries |= feed.entries(f"valid_dl.{name}", position=False)
+    return entries
 
 
 def _differs(entries: dict[str, Stateful], before: dict[str, Any], name: str) -> bool:

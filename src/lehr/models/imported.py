@@ -31,8 +31,8 @@ def is_import_path(name: str) -> bool:
 def load(spec: str, item_shape: Sequence[int], classes: int) -> nn.Module:
     """The model that the user's own class or function makes.
 
-    Importing runs the user's code, on purpose: the text must come from whoever starts the program,
-    never out of a file.
+    Importing runs the user's code, on purpose: the text must come from the user who starts the
+    program, never out of a file.
 
     Args:
         spec: "package.module:Factory" or "path/to/file.py:Factory". The factory is called with

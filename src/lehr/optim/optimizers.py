@@ -40,11 +40,11 @@ def held_parameters(opt: Optimizers) -> list[nn.Parameter]:
         >>> len(held_parameters(torch.optim.SGD(layer.parameters(), lr=0.1)))
         2
     """
-    found: dict[int, nn.Parameter] = {}
+    parameters: dict[int, nn.Parameter] = {}
     for optimizer in each(opt):
         for group in optimizer.param_groups:
-            found.update((id(p), p) for p in group["params"])
-    return list(found.values())
+            parameters.update((id(p), p) for p in group["params"])
+    return list(parameters.values())
 
 
 def step(opt: Optimizers) -> None:

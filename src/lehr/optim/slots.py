@@ -52,7 +52,7 @@ class Slot:
         return self.holder is other.holder and self.key == other.key
 
     def setter(self) -> Callable[[float], Any]:
-        """A function that sets it; a tensor is written in place, for whoever else holds it."""
+        """A function that sets it; a tensor is written in place, for other code may hold it."""
         holder, key, old = self.holder, self.key, self.get()
         if isinstance(old, Tensor):
             return old.fill_
@@ -211,7 +211,7 @@ class Slots:
 def rivals(run: Any, driver: Any) -> list[Any]:
     """The other callbacks that drive a place that ``driver`` does, by whatever name.
 
-    Whoever drives something says so in its attribute ``drives``.
+    A callback says in its attribute ``drives`` what it drives.
 
     Example:
         >>> from types import SimpleNamespace
@@ -257,13 +257,13 @@ def _walk(owner: Any, path: str, whole: str) -> Slot:
 
 def _child(owner: Any, name: str, whole: str) -> Any:
     if is_mapping(owner):
-        names, found = list(owner), name in owner
+        names, is_there = list(owner), name in owner
     else:
         public = {n: getattr(owner, n, None) for n in dir(owner) if n[0] != "_"}
         numbers = [n for n, v in public.items() if isinstance(v, Real) and not isinstance(v, bool)]
         names = [*getattr(owner, "_modules", ()), *numbers]
-        found = hasattr(owner, name)
-    if not found:
+        is_there = hasattr(owner, name)
+    if not is_there:
         hint = did_you_mean(name, names) if names else "It has no numbers."
         raise ValueError(
             f"the path {whole!r} leads nowhere: {type(owner).__name__} has no {name!r}. {hint}"

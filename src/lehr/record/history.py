@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lehr.base import table
 from lehr.base.files import save_file
+from lehr.base.rows import html_rows
 from lehr.errors import did_you_mean
 from lehr.record.means import Mean, kept
 from lehr.record.series import Number, Series, Tap, by_batch
@@ -39,7 +39,7 @@ class History:
         self.meta: dict[str, Any] = {}
         """Facts about the whole run, such as its seed."""
         self.before_read: list[Callable[[], None]] = []
-        """Called before anything is read, for those who gather what they log."""
+        """Functions that log what was only gathered so far; called before anything is read."""
         self.taps: list[Tap] = []
         """Each is handed every number logged by batch, before the series are thinned."""
         self._series: dict[str, Series] = {}
@@ -102,7 +102,7 @@ class History:
         return series
 
     def gather(self) -> None:
-        """Have those in `before_read` write down what they hold; whoever reads does it."""
+        """Call every function in `before_read`; all that reads the history does this first."""
         for gather in self.before_read:
             gather()
 
@@ -230,7 +230,7 @@ class History:
     def state_dict(self) -> dict[str, Any]:
         """Everything held, as plain containers of numbers and tensors; nothing changes by it.
 
-        What somebody in `before_read` still gathers is part of that one's state, not of this.
+        What is gathered but not logged yet is part of the gatherer's state, not of this.
         """
         rows = [dict(row) for row in self._rows]
         means: dict[Any, Any] = {}
@@ -265,7 +265,7 @@ class History:
             series.load_state_dict(state)
 
     def _repr_html_(self) -> str:
-        return table.html(self.rows)
+        return html_rows(self.rows)
 
 
 def json_line(kind: str, values: Mapping[str, Any]) -> str:

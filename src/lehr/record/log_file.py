@@ -16,7 +16,7 @@ class LogFile:
     Args:
         path: of the file; its folder must exist.
         append: whether an existing file is gone on with.
-        owner: who asks, for the messages.
+        owner: the name of the callback that writes, for messages.
 
     Raises:
         TypeError: ``path`` is no path.
@@ -40,7 +40,7 @@ class LogFile:
         self._mark = {"size": 0, "crc": 0}
 
     def open(self, *, resuming: bool = False) -> None:
-        """See that lines can be written, and that none of somebody else's would be lost.
+        """Check that lines can be written, and that no lines of another run would be lost.
 
         Opened again by the same object, the file is gone on with.
 
@@ -56,16 +56,16 @@ class LogFile:
         try:
             with self._target.open("a+b") as file:
                 file.seek(0)
-                found = file.read()
+                content = file.read()
         except OSError as error:
             raise self._failure(error) from error
-        if found and not (self.append or self._own or resuming):
+        if content and not (self.append or self._own or resuming):
             raise FileExistsError(
                 f"{self.owner} does not overwrite {str(self.path)!r}. Give another path, delete "
                 "the file, or go on with it: append=True."
             )
         self._open, self._own = True, self._own or not resuming
-        self._mark = {"size": len(found), "crc": crc32(found)}
+        self._mark = {"size": len(content), "crc": crc32(content)}
 
     @property
     def is_open(self) -> bool:
@@ -159,9 +159,11 @@ class LogFile:
             OSError: it cannot be written to any more.
         """
         if self._open and mark != self._mark:
-            found = self.read_bytes()
-            self.require(len(found) >= mark["size"], f"it has {len(found)} of {mark['size']} bytes")
-            kept = found[: mark["size"]]
+            content = self.read_bytes()
+            self.require(
+                len(content) >= mark["size"], f"it has {len(content)} of {mark['size']} bytes"
+            )
+            kept = content[: mark["size"]]
             self.require(crc32(kept) == mark["crc"], "it holds something else")
             try:
                 os.truncate(self._target, mark["size"])

@@ -14,7 +14,7 @@ class Mean:
     """A weighted mean of numbers that may live on a device; adding never waits for the device.
 
     Values are kept as they come and folded 256 at a time, in double precision where the device has
-    it. Reading folds nothing, so no bit of the mean depends on when somebody looked at it.
+    it. Reading folds nothing, so no bit of the mean depends on when it was read.
 
     Example:
         >>> mean = Mean()

@@ -91,7 +91,7 @@ class Meter:
         name = str(getattr(metric, "__name__", None) or snake_case(type(metric).__name__))
         several = getattr(metric, "keys", None)  # torchmetrics.MetricCollection has several
         self.names = [snake_case(key) for key in several()] if several else [name]
-        self._mean = Mean()  # an object may be gathering for another: whoever adds resets it first
+        self._mean = Mean()  # an object is not reset here: another Metric may be adding to it
 
     def reset(self) -> None:
         """Forget everything that was added."""

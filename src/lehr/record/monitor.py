@@ -106,13 +106,13 @@ class Monitor:
             ValueError: the run has validated, or never will, and has no such column.
         """
         rows = run.history.finished(since)
-        found: list[tuple[int, float]] = []
+        values: list[tuple[int, float]] = []
         for row in rows:
             if (value := row.get(self.name)) is not None:
-                found.append((row.get("epoch", run.epoch), float(value)))
-        if rows and not found:
+                values.append((row.get("epoch", run.epoch), float(value)))
+        if rows and not values:
             self._require_column(run)
-        return since + len(rows), found
+        return since + len(rows), values
 
     def _require_column(self, run: Judged) -> None:
         rows = run.history.finished()

@@ -1,4 +1,4 @@
-"""Numbers by training batch: in bounded memory, and for who must not miss one, until taken."""
+"""Numbers by training batch: in bounded memory, or all of them until they are taken."""
 
 import sys
 from array import array
@@ -141,7 +141,7 @@ class Series:
 
 
 def _pieces(values: Sequence[Number]) -> list["Tensor | array[float]"]:
-    # Numbers on a device become one stacked tensor there; nobody waits for it.
+    # Numbers on a device become one stacked tensor there, without waiting for the device.
     pieces: list[Tensor | array[float]] = []
     for dtype, same in groupby(values, key=_dtype):
         part = list(same)
@@ -165,7 +165,7 @@ def _as_tensor(pieces: Sequence["Tensor | array[Any]"], dtype: torch.dtype) -> T
 
 
 class Tap:
-    """Every number logged by batch since the last time, none left out, for who writes them down.
+    """Every number logged by batch since it was last taken, none left out, for a log on disk.
 
     Example:
         >>> tap = Tap()

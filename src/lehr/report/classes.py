@@ -87,8 +87,8 @@ def class_table(evaluation: Evaluation) -> Markup:
 
 def mistakes(evaluation: Evaluation) -> Markup | None:
     """The worst mistakes as a grid of pictures, or of words; None if there are none."""
-    found = evaluation.mistakes
-    if not found:
+    worst = evaluation.mistakes
+    if not worst:
         return None
-    pictured = any(mistake.picture is not None for mistake in found)
-    return part("classes.html", "mistakes", found, evaluation.classes, pictured)
+    pictured = any(mistake.picture is not None for mistake in worst)
+    return part("classes.html", "mistakes", worst, evaluation.classes, pictured)

@@ -122,9 +122,9 @@ def compare(a: RunRecord | str | Path, b: RunRecord | str | Path) -> Comparison:
     a, b = (run if isinstance(run, RunRecord) else RunRecord.read(run) for run in (a, b))
     of_a, of_b = ({score.name: score for score in scores(run)} for run in (a, b))
     if any(kept_accuracy(run) is not None for run in (a, b)):
-        for found, run in ((of_a, a), (of_b, b)):
+        for of_run, run in ((of_a, a), (of_b, b)):
             if run.evaluation is not None:
-                found[KEPT] = Score(KEPT, run.evaluation.accuracy, None, None)
+                of_run[KEPT] = Score(KEPT, run.evaluation.accuracy, None, None)
     shared, parting = _part(a, b)
     return Comparison(
         a=a,
@@ -157,13 +157,13 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _decided(record: RunRecord) -> dict[str, Any]:
-    found = {key: record.config.get(key, ABSENT) for key in ("seed", "lehr")}
+    others = {key: record.config.get(key, ABSENT) for key in ("seed", "lehr")}
     preparation = record.config.get("preparation")
     if isinstance(preparation, dict):
-        found.update(flat(cast("dict[str, Any]", preparation), "preparation."))
-    told = flat(record.settings)
-    told.pop("command", None)  # it only repeats the others
-    return {**told, **{key: value for key, value in found.items() if key not in told}}
+        others.update(flat(cast("dict[str, Any]", preparation), "preparation."))
+    decided = flat(record.settings)
+    decided.pop("command", None)  # it only repeats the others
+    return {**decided, **{key: value for key, value in others.items() if key not in decided}}
 
 
 def _part(a: RunRecord, b: RunRecord) -> tuple[int, Parting | None]:
@@ -207,7 +207,7 @@ def difference_words(value: Any) -> str:
     return repr(value) if isinstance(value, Absent) else setting(value)
 
 
-def where_they_part(found: Comparison) -> str:
+def where_they_part(comparison: Comparison) -> str:
     """In words, whether and where the two runs part.
 
     Example:
@@ -216,20 +216,22 @@ def where_they_part(found: Comparison) -> str:
         >>> where_they_part(compare(empty, empty))
         'No training batch was recorded by both.'
     """
-    a, b = found.a.batches, found.b.batches
+    a, b = comparison.a.batches, comparison.b.batches
     lengths = "" if a == b else f" The first recorded {a:,} batches, the second {b:,}."
-    if not found.shared:
+    if not comparison.shared:
         return f"No training batch was recorded by both.{lengths}"
-    if found.parting is None:
-        return f"They are identical in all {found.shared:,} batches that both recorded.{lengths}"
-    batch, values = found.parting
-    told = ", ".join(f"{name} {x!r} against {y!r}" for name, (x, y) in values.items())
+    if comparison.parting is None:
+        return (
+            f"They are identical in all {comparison.shared:,} batches that both recorded.{lengths}"
+        )
+    batch, values = comparison.parting
+    listed = ", ".join(f"{name} {x!r} against {y!r}" for name, (x, y) in values.items())
     before = "from the first batch on" if batch == 0 else f"at training batch {batch:,}"
-    return f"They part {before}: {told}.{lengths}"
+    return f"They part {before}: {listed}.{lengths}"
 
 
-def agreement_words(found: Agreement) -> str:
-    """Who is right where the other is not, and whether that could be chance.
+def agreement_words(agreement: Agreement) -> str:
+    """How many items one gets right and the other does not, and whether that could be chance.
 
     Example:
         >>> print(agreement_words(Agreement(both=90, only_a=0, only_b=5, neither=5)))
@@ -237,32 +239,39 @@ def agreement_words(found: Agreement) -> str:
         the second alone. A fair coin would be as uneven 6.2 % of the time.
     """
     said = (
-        f"Item by item, {found.both:,} are right in both and {found.neither:,} wrong in both; "
-        f"{found.only_a:,} are right in the first alone, {found.only_b:,} in the second alone."
+        f"Item by item, {agreement.both:,} are right in both and {agreement.neither:,} wrong in "
+        f"both; {agreement.only_a:,} are right in the first alone, {agreement.only_b:,} in the "
+        "second alone."
     )
-    if not found.only_a + found.only_b:
+    if not agreement.only_a + agreement.only_b:
         return said
-    chance = "less than 0.1 %" if found.chance < 0.001 else percent(found.chance)
+    chance = "less than 0.1 %" if agreement.chance < 0.001 else percent(agreement.chance)
     return f"{said} A fair coin would be as uneven {chance} of the time."
 
 
-def _lines(found: Comparison) -> list[str]:
-    lines = [f"a  {found.a.path}  ({found.a.status})", f"b  {found.b.path}  ({found.b.status})"]
-    for title, pairs in (("settings", found.settings), ("environment", found.environment)):
+def _lines(comparison: Comparison) -> list[str]:
+    lines = [
+        f"a  {comparison.a.path}  ({comparison.a.status})",
+        f"b  {comparison.b.path}  ({comparison.b.status})",
+    ]
+    for title, pairs in (
+        ("settings", comparison.settings),
+        ("environment", comparison.environment),
+    ):
         lines += ["", f"{title}: no difference" if not pairs else f"{title} that differ"]
         lines += _columns([(d.name, _short(d.a), _short(d.b)) for d in pairs], ("", "a", "b"))
-    lines += ["", where_they_part(found), ""]
-    told: list[tuple[str, ...]] = []
-    for of_a, of_b in found.scores:
+    lines += ["", where_they_part(comparison), ""]
+    score_rows: list[tuple[str, ...]] = []
+    for of_a, of_b in comparison.scores:
         name = (of_a or of_b or Score("", None, None, None)).name
         finals = [None if score is None else score.final for score in (of_a, of_b)]
         bests = [None if score is None else score.best for score in (of_a, of_b)]
-        told.append((name, *(shown(name, value) for value in (*finals, *bests))))
-    lines += _columns(told, ("", "a", "b", "best of a", "best of b"))
-    spent = [duration(sum(time.epochs)) if time.epochs else "–" for time in found.times]
+        score_rows.append((name, *(shown(name, value) for value in (*finals, *bests))))
+    lines += _columns(score_rows, ("", "a", "b", "best of a", "best of b"))
+    spent = [duration(sum(time.epochs)) if time.epochs else "–" for time in comparison.times]
     lines += ["", f"time of all epochs: {spent[0]} against {spent[1]}"]
-    if found.agreement is not None:
-        lines += ["", agreement_words(found.agreement)]
+    if comparison.agreement is not None:
+        lines += ["", agreement_words(comparison.agreement)]
     return lines
 
 

@@ -48,33 +48,33 @@ def write_comparison(a: str | Path, b: str | Path, path: str | Path) -> Path:
         'comparison.html'
     """
     target = Path(path)
-    found = compare(a, b)
+    comparison = compare(a, b)
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"path must lie in a folder that is there; got {target}. Make {target.parent} first."
         )
-    write_page(target, comparison_page(found))
+    write_page(target, comparison_page(comparison))
     return target
 
 
-def comparison_page(found: Comparison) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """The page of a comparison, as HTML text."""
-    a, b = found.a, found.b
+    a, b = comparison.a, comparison.b
     return page(
         "comparison.html",
         a=a,
         b=b,
         verdicts=[("a", a, verdict(a)), ("b", b, verdict(b))],
-        settings=_differences(found.settings),
-        environment=_differences(found.environment),
-        parting=where_they_part(found),
-        only=" ".join(_only(found)),
-        scores=_scores(found),
+        settings=_differences(comparison.settings),
+        environment=_differences(comparison.environment),
+        parting=where_they_part(comparison),
+        only=" ".join(_only(comparison)),
+        scores=_scores(comparison),
         curves=_curves(a, b),
-        agreement=None if found.agreement is None else agreement_words(found.agreement),
-        matrices=_matrices(found),
-        recalls=_recalls(found),
-        times=_times(found),
+        agreement=None if comparison.agreement is None else agreement_words(comparison.agreement),
+        matrices=_matrices(comparison),
+        recalls=_recalls(comparison),
+        times=_times(comparison),
     )
 
 
@@ -82,17 +82,17 @@ def _differences(pairs: tuple[Difference, ...]) -> list[tuple[str, str, str]]:
     return [(pair.name, difference_words(pair.a), difference_words(pair.b)) for pair in pairs]
 
 
-def _only(found: Comparison) -> list[str]:
+def _only(comparison: Comparison) -> list[str]:
     return [
         f"Only {letter} recorded {', '.join(names)}."
-        for letter, names in (("a", found.only_a), ("b", found.only_b))
+        for letter, names in (("a", comparison.only_a), ("b", comparison.only_b))
         if names
     ]
 
 
-def _scores(found: Comparison) -> list[list[str]]:
+def _scores(comparison: Comparison) -> list[list[str]]:
     rows: list[list[str]] = []
-    for a, b in found.scores:
+    for a, b in comparison.scores:
         name = (a or b or Score("", None, None, None)).name
         ends = _pair(name, a and a.final, b and b.final)
         rows.append([name.replace("_", " "), *ends, *_pair(name, a and a.best, b and b.best)])
@@ -135,9 +135,9 @@ def _curves(a: RunRecord, b: RunRecord) -> Markup | None:
     return figure(panels, "Both runs: a in blue, b in red.", name="both", small=len(panels) > 4)
 
 
-def _matrices(found: Comparison) -> list[tuple[str, Evaluation, Markup]]:
+def _matrices(comparison: Comparison) -> list[tuple[str, Evaluation, Markup]]:
     matrices: list[tuple[str, Evaluation, Markup]] = []
-    for letter, run in (("a", found.a), ("b", found.b)):
+    for letter, run in (("a", comparison.a), ("b", comparison.b)):
         evaluation = run.evaluation
         drawn = None if evaluation is None else classes.matrix(evaluation)
         if evaluation is not None and drawn is not None:
@@ -145,8 +145,8 @@ def _matrices(found: Comparison) -> list[tuple[str, Evaluation, Markup]]:
     return matrices
 
 
-def _recalls(found: Comparison) -> list[tuple[str, str, str, str]]:
-    a, b = found.a.evaluation, found.b.evaluation
+def _recalls(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    a, b = comparison.a.evaluation, comparison.b.evaluation
     if a is None or b is None or a.classes != b.classes or len(a.classes) > classes.MOST_CELLS:
         return []
     pairs = zip(a.classes, a.recall(), b.recall(), strict=True)
@@ -157,8 +157,8 @@ def _points(a: float | None, b: float | None) -> str:
     return "–" if a is None or b is None else f"{100 * (b - a):+.1f}".replace("-", "−")
 
 
-def _times(found: Comparison) -> list[tuple[str, str, str]]:
-    a, b = found.times
+def _times(comparison: Comparison) -> list[tuple[str, str, str]]:
+    a, b = comparison.times
     return [
         ("from start to end", duration(a.wall), duration(b.wall)),
         ("all epochs", _spent(a), _spent(b)),

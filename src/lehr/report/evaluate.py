@@ -13,7 +13,7 @@ from lehr.events import Phase
 from lehr.learner import Learner
 from lehr.optim import optimizers
 from lehr.report.evaluation import Evaluation, Mistake
-from lehr.report.pictures import as_picture, describe
+from lehr.report.pictures import as_picture, in_words
 from lehr.state.optimizer import keep_places
 from lehr.state.probe import probe
 from lehr.state.structure import keep_structure
@@ -58,7 +58,7 @@ def evaluate(learn: Learner, *, k: int = 24) -> Evaluation | None:
     loader, c = first_loader(data.valid_dl), getattr(data, "c", None)
     if loader is None or not isinstance(c, int) or not 1 <= c <= MOST_CLASSES:
         return None
-    watch = _Watch(c, k)
+    tally = _Tally(c, k)
     model = bare(learn.model)
     held = {f"opt.{name}": keep_places(opt) for name, opt in optimizers.by_name(learn.opt).items()}
     if isinstance(model, nn.Module):
@@ -66,18 +66,18 @@ def evaluate(learn: Learner, *, k: int = 24) -> Evaluation | None:
     entries = {name: e for name, e in learn.state_entries().items() if not _still(name)}
     with probe(entries, held):
         try:
-            loss = learn.validate(loader, callbacks=[watch])["valid_loss"]
+            loss = learn.validate(loader, callbacks=[tally])["valid_loss"]
         except _NoClassifierError:
             return None
     preparation = getattr(data, "preparation", None)
     names = tuple(map(str, getattr(data, "classes", None) or ()))
     return Evaluation(
         loss=loss if loss is not None and math.isfinite(loss) else None,
-        confusion=watch.confusion,
+        confusion=tally.confusion,
         classes=names if len(names) == c else tuple(map(str, range(c))),
-        mistakes=tuple(_mistake(*found, preparation) for found in watch.worst()),
-        truth=torch.cat(watch.truth) if watch.truth else None,
-        predicted=torch.cat(watch.predicted) if watch.predicted else None,
+        mistakes=tuple(_mistake(facts, x, preparation) for facts, x in tally.worst()),
+        truth=torch.cat(tally.truth) if tally.truth else None,
+        predicted=torch.cat(tally.predicted) if tally.predicted else None,
     )
 
 
@@ -110,8 +110,8 @@ class _NoClassifierError(Exception):
     """Ends the pass: what was met is not the output or the target of a classifier."""
 
 
-class _Watch(Callback):
-    """Sees every validation batch."""
+class _Tally(Callback):
+    """Counts the predictions of every validation batch, and keeps the worst mistakes."""
 
     phase = Phase.MEASURE
 
@@ -179,7 +179,7 @@ _LABELS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 def _mistake(facts: dict[str, Any], x: Tensor | None, preparation: Any) -> Mistake:
     picture = None if x is None else as_picture(x, preparation)
-    text = "" if x is None or picture is not None else describe(x, preparation)
+    text = "" if x is None or picture is not None else in_words(x, preparation)
     return Mistake(**facts, picture=picture, text=text)
 
 

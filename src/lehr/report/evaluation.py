@@ -100,8 +100,8 @@ class Evaluation:
             [(0, 1, 2), (1, 0, 1)]
         """
         wrong = self.confusion.clone().fill_diagonal_(0)
-        found = cast("list[list[int]]", wrong.nonzero().tolist())
-        counted = [(label, guess, int(wrong[label, guess])) for label, guess in found]
+        pairs = cast("list[list[int]]", wrong.nonzero().tolist())
+        counted = [(label, guess, int(wrong[label, guess])) for label, guess in pairs]
         return sorted(counted, key=lambda error: -error[2])[:k]
 
     def save(self, folder: str | Path) -> None:
@@ -114,11 +114,11 @@ class Evaluation:
                 tensors[name] = values.contiguous()
         mistakes: list[dict[str, Any]] = []
         for number, mistake in enumerate(self.mistakes):
-            told: dict[str, Any] = {name: getattr(mistake, name) for name in _TOLD}
+            fields: dict[str, Any] = {name: getattr(mistake, name) for name in _PLAIN_FIELDS}
             if mistake.picture is not None:
-                told["picture"] = f"picture.{number}"
+                fields["picture"] = f"picture.{number}"
                 tensors[f"picture.{number}"] = mistake.picture.contiguous()
-            mistakes.append(told)
+            mistakes.append(fields)
         content = {"loss": self.loss, "classes": list(self.classes), "mistakes": mistakes}
         replace_file(Path(folder, _TENSORS), save(tensors))
         text = json.dumps(content, indent=1, allow_nan=False)
@@ -149,7 +149,7 @@ class Evaluation:
             ) from error
 
 
-_TOLD = ("index", "truth", "predicted", "p_truth", "p_predicted", "text")
+_PLAIN_FIELDS = ("index", "truth", "predicted", "p_truth", "p_predicted", "text")
 
 
 class _MistakeFields(Form):
@@ -168,8 +168,8 @@ class _EvaluationFields(Form):
     mistakes: tuple[_MistakeFields, ...]
 
 
-def _checked(told: _EvaluationFields, tensors: dict[str, Tensor]) -> Evaluation:
-    c = len(told.classes)
+def _checked(stored: _EvaluationFields, tensors: dict[str, Tensor]) -> Evaluation:
+    c = len(stored.classes)
     _demand("confusion" in tensors, "there is no tensor 'confusion'")
     confusion = tensors["confusion"]
     _demand(
@@ -188,24 +188,24 @@ def _checked(told: _EvaluationFields, tensors: dict[str, Tensor]) -> Evaluation:
             f"{name} must be one label for each of {items} items",
         )
     return Evaluation(
-        loss=told.loss,
+        loss=stored.loss,
         confusion=confusion,
-        classes=told.classes,
+        classes=stored.classes,
         mistakes=tuple(
             _mistake(mistake, f"mistakes[{number}]", tensors, c)
-            for number, mistake in enumerate(told.mistakes)
+            for number, mistake in enumerate(stored.mistakes)
         ),
         truth=tensors.get("truth"),
         predicted=tensors.get("predicted"),
     )
 
 
-def _mistake(told: _MistakeFields, at: str, tensors: dict[str, Tensor], c: int) -> Mistake:
+def _mistake(stored: _MistakeFields, at: str, tensors: dict[str, Tensor], c: int) -> Mistake:
     for name in ("truth", "predicted"):
-        label: int = getattr(told, name)
+        label: int = getattr(stored, name)
         _demand(label < c, f"{at}.{name} must be a label below {c}; got {label}")
-    fields = told.to_dict()
-    if (named := told.picture) is not None:
+    fields = stored.to_dict()
+    if (named := stored.picture) is not None:
         _demand(named in tensors, f"there is no tensor {named[:80]!r}, which {at} names")
         picture = fields["picture"] = tensors[named]
         _demand(

@@ -14,7 +14,7 @@ class Score(NamedTuple):
     final: float | None
     """the last that was measured"""
     best: float | None
-    """None if nobody knows which way is better"""
+    """None if it is not known whether more or less is better"""
     best_row: int | None
     """the row of the best value"""
 
@@ -30,25 +30,25 @@ def scores(record: RunRecord) -> list[Score]:
         [Score(name='accuracy', final=0.8, best=0.9, best_row=0)]
     """
     losses = ["train_loss", *_valid_losses(record)]
-    found: list[Score] = []
+    measured: list[Score] = []
     for name in [*losses, *record.metrics]:
         values = record.column(name)
         known = [value for value in values if value is not None]
         rises = more_is_better(name)
         row = None if rises is None else best(values, rises)
         if known:
-            found.append(Score(name, known[-1], None if row is None else values[row], row))
-    return found
+            measured.append(Score(name, known[-1], None if row is None else values[row], row))
+    return measured
 
 
 def main_score(record: RunRecord) -> Score | None:
     """The score that the run is judged by: accuracy, else the first metric that can be best, else
     the validation loss, else the training loss.
     """
-    found = {score.name: score for score in scores(record)}
+    by_name = {score.name: score for score in scores(record)}
     judged = [name for name in record.metrics if not name.startswith("train_")]
     ranked = ["accuracy", *judged, *_valid_losses(record), "train_loss"]
-    known = [found[name] for name in ranked if name in found]
+    known = [by_name[name] for name in ranked if name in by_name]
     return next((score for score in known if score.best is not None), known[0] if known else None)
 
 
@@ -66,10 +66,10 @@ def kept_accuracy(record: RunRecord) -> float | None:
     """
     if record.evaluation is None or not record.evaluation.items:
         return None
-    found, items = record.evaluation.accuracy, record.evaluation.items
+    accuracy, items = record.evaluation.accuracy, record.evaluation.items
     names = [name for name in record.metrics if is_accuracy(name) and "train_" not in name]
     last = record.column(names[0])[-1] if names else None
-    return found if last is None or abs(found - last) > 0.5 / items else None
+    return accuracy if last is None or abs(accuracy - last) > 0.5 / items else None
 
 
 def is_accuracy(name: str) -> bool:

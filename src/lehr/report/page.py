@@ -8,7 +8,7 @@ from typing import Any, cast
 from markupsafe import Markup
 
 from lehr.base.files import replace_file
-from lehr.base.table import cell, columns
+from lehr.base.rows import cell, columns
 from lehr.record.monitor import more_is_better
 from lehr.report import classes
 from lehr.report.curves import figure, loss_panel, metric_panels, scheduled_panels
@@ -102,15 +102,15 @@ def _status_class(record: RunRecord) -> str:
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
-    told = flat(record.settings)
-    told.pop("command", None)  # it is shown by itself
-    if "seed" not in told and record.config.get("seed") is not None:
-        told["seed"] = record.config["seed"]
-    return told
+    settings = flat(record.settings)
+    settings.pop("command", None)  # it is shown by itself
+    if "seed" not in settings and record.config.get("seed") is not None:
+        settings["seed"] = record.config["seed"]
+    return settings
 
 
-def _facts(told: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(key, _short(setting(value))) for key, value in told.items()]
+def _facts(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(key, _short(setting(value))) for key, value in settings.items()]
 
 
 def _short(words: str, most: int = 600) -> str:
@@ -180,7 +180,7 @@ def _times(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _commands(record: RunRecord) -> list[str]:
-    """What to type to have the run again; nothing if nobody knows."""
+    """What to type to have the run again; nothing if that is not known."""
     command = record.settings.get("command")
     if isinstance(command, list):
         command = shlex.join(map(str, cast("list[Any]", command)))

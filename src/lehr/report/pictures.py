@@ -40,18 +40,18 @@ def as_picture(x: Tensor, preparation: Any = None) -> Tensor | None:
     return _smaller(pixels.permute(1, 2, 0))
 
 
-def describe(x: Tensor, preparation: Any = None) -> str:
+def in_words(x: Tensor, preparation: Any = None) -> str:
     """One input in a few words or numbers.
 
     Example:
-        >>> describe(torch.tensor([0.5, 2.0]))
+        >>> in_words(torch.tensor([0.5, 2.0]))
         '0.5, 2'
     """
     if preparation is not None:
-        return str(preparation.describe(x))
+        return str(preparation.in_words(x))
     values = x.flatten()
-    told = ", ".join(f"{value.item():.3g}" for value in values[:8])
-    return told if len(values) <= 8 else f"{told}, … ({len(values)} numbers)"
+    numbers = ", ".join(f"{value.item():.3g}" for value in values[:8])
+    return numbers if len(values) <= 8 else f"{numbers}, … ({len(values)} numbers)"
 
 
 def data_uri(picture: Tensor) -> str:

@@ -78,7 +78,7 @@ def plot(
 
     Args:
         lines: what to draw; those without one finite value are left out.
-        title: read out to those who cannot see it.
+        title: of the plot, for screen readers.
         xlabel: of the horizontal axis.
         size: in inches; the page scales it.
         name: unique in its page.
@@ -206,7 +206,7 @@ def _inline(svg: str, name: str, label: str) -> Markup:
         r"font: ([\d.]+px) '", r"font-size: \1; font-family: '", svg
     )  # as old versions say
     svg = re.sub(r"font-family: [^;\"]+;?", "", svg)
-    found = re.search(r"<svg([^>]*)>(.*)</svg>", re.sub(r"\n\s*", "\n", svg), flags=re.S)
-    assert found is not None, "matplotlib writes an SVG element"
-    attributes = re.sub(r'\s(?:width|height)="[^"]+"', "", found[1])
-    return part("curves.html", "plot", label, Markup(attributes), Markup(found[2]))
+    match = re.search(r"<svg([^>]*)>(.*)</svg>", re.sub(r"\n\s*", "\n", svg), flags=re.S)
+    assert match is not None, "matplotlib writes an SVG element"
+    attributes = re.sub(r'\s(?:width|height)="[^"]+"', "", match[1])
+    return part("curves.html", "plot", label, Markup(attributes), Markup(match[2]))

@@ -94,8 +94,8 @@ class RunRecord:
     @property
     def settings(self) -> dict[str, Any]:
         """What decided the training."""
-        found = self.config.get("settings")
-        return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        settings = self.config.get("settings")
+        return cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
 
     @property
     def title(self) -> str:
@@ -114,8 +114,8 @@ class RunRecord:
 
     def column(self, name: str) -> list[float | None]:
         """One column of the rows; None where a row has no number there."""
-        found = [row.get(name) for row in self.rows]
-        return [float(cast("float", v)) if _is_number(v) else None for v in found]
+        values = [row.get(name) for row in self.rows]
+        return [float(cast("float", v)) if _is_number(v) else None for v in values]
 
     @property
     def batches(self) -> int:
@@ -180,12 +180,12 @@ def _is_number(value: object) -> bool:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        found = strict_json.read(path, _LARGEST)
+        content = strict_json.read(path, _LARGEST)
     except ValueError as error:
         raise _damaged(str(path), error) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged: it must hold a JSON object. Train again.")
-    return cast("dict[str, Any]", found)
+    return cast("dict[str, Any]", content)
 
 
 def _damaged(where: str, error: ValueError) -> ValueError:

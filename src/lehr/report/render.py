@@ -62,7 +62,7 @@ def templates() -> "Environment":
     """
     from jinja2 import PackageLoader
 
-    found = environment(PackageLoader("lehr.report"))
+    jinja = environment(PackageLoader("lehr.report"))
     filters = {"data_uri": data_uri, "date": date, "number": number, "percent": percent}
-    found.filters.update(filters, grouped="{:,}".format)
-    return found
+    jinja.filters.update(filters, grouped="{:,}".format)
+    return jinja

@@ -43,9 +43,9 @@ def resumes(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         >>> resumes({"status": "finished"})
         []
     """
-    found = config.get("resumes")
-    listed = cast("list[Any]", found) if isinstance(found, list) else []
-    return [told for told in listed if isinstance(told, dict)]
+    stored = config.get("resumes")
+    listed = cast("list[Any]", stored) if isinstance(stored, list) else []
+    return [resume for resume in listed if isinstance(resume, dict)]
 
 
 def longer_commands(config: Mapping[str, Any], run: str) -> list[str]:
@@ -55,14 +55,14 @@ def longer_commands(config: Mapping[str, Any], run: str) -> list[str]:
         >>> longer_commands({"resumes": [{"changed": {"epochs": [3, 6]}}, {}]}, "runs/a")
         ['lehr resume runs/a --epochs 6']
     """
-    found: list[str] = []
-    for told in resumes(config):
-        match told.get("changed"):
+    commands: list[str] = []
+    for resume in resumes(config):
+        match resume.get("changed"):
             case {"epochs": [_, int(epochs)]}:
-                found.append(shlex.join(["lehr", "resume", run, "--epochs", str(epochs)]))
+                commands.append(shlex.join(["lehr", "resume", run, "--epochs", str(epochs)]))
             case _:
                 pass
-    return found
+    return commands
 
 
 def _decided(config: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:

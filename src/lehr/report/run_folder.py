@@ -80,7 +80,7 @@ class RunFolder:
         cls.refuse_existing(path)
         try:
             path.mkdir(parents=True)
-        except FileExistsError:  # somebody was faster
+        except FileExistsError:  # another process was faster
             cls.refuse_existing(path)
             raise
         except OSError as error:
@@ -115,7 +115,7 @@ class RunFolder:
             if not path.exists():
                 try:
                     return cls.create(path)
-                except FileExistsError:  # somebody was faster
+                except FileExistsError:  # another process was faster
                     continue
         raise FileExistsError(f"{parent} holds a thousand runs called {stem}. Choose another name.")
 
@@ -196,7 +196,7 @@ class RunFolder:
             if run is not None and status != "failed":
                 harmless("the evaluation", lambda: self._write_evaluation(learn))
             harmless("report.html", lambda: write_report(self.path, _as_json(config)))
-        except BaseException:  # somebody insists
+        except BaseException:  # a second interrupt, say
             if status == "finished":
                 config["status"] = "interrupted"
             self._write("config.json", config)
@@ -205,13 +205,13 @@ class RunFolder:
         sweep(self.path)
         raised = lost.errors[0] if lost.errors and status == "finished" else None
         if problems := [*lost.problems, *harmless.problems]:
-            told = f"{'; '.join(problems)}. Everything else is in {self.path}."
+            message = f"{'; '.join(problems)}. Everything else is in {self.path}."
             if raised is not None:
-                add_note(raised, told)
+                add_note(raised, message)
                 raise raised
             # Where warnings are errors, this one must not take the place of the training's own.
             with suppress(Warning) if status != "finished" else nullcontext():
-                warnings.warn(told, stacklevel=4)
+                warnings.warn(message, stacklevel=4)
 
     def _write_evaluation(self, learn: Learner) -> None:
         if (evaluation := evaluate(learn)) is not None:
@@ -321,8 +321,8 @@ class _Attempts:
             action()
         except Exception as error:
             self.errors.append(error)
-            told = f"{type(error).__name__}: {error}".rstrip(".")
-            self.problems.append(f"{what} could not be written: {told}")
+            why = f"{type(error).__name__}: {error}".rstrip(".")
+            self.problems.append(f"{what} could not be written: {why}")
 
 
 def _version() -> str:

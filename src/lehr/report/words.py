@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from lehr.base.table import cell
+from lehr.base.rows import cell
 from lehr.types import is_mapping, is_sequence
 
 
@@ -75,8 +75,8 @@ def date(text: object) -> str:
         >>> date("2024-03-01T12:05:00+00:00"), date(None)
         ('1 March 2024, 12:05', 'date unknown')
     """
-    found = moment(text)
-    return f"{found.day} {found:%B %Y, %H:%M}" if found else "date unknown"
+    when = moment(text)
+    return f"{when.day} {when:%B %Y, %H:%M}" if when else "date unknown"
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -86,14 +86,14 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         >>> flat({"opt": {"lr": 0.1, "betas": [0.9, 0.99]}, "seed": 3})
         {'opt.lr': 0.1, 'opt.betas': [0.9, 0.99], 'seed': 3}
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in content.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            found.update(flat(cast("Mapping[str, Any]", value), f"{name}."))
+            values.update(flat(cast("Mapping[str, Any]", value), f"{name}."))
         else:
-            found[name] = value
-    return found
+            values[name] = value
+    return values
 
 
 def written(value: Any) -> Any:

@@ -88,11 +88,11 @@ def _needs(factory: Callable[..., Any]) -> list[str]:
 def _factories() -> dict[str, Callable[..., Any]]:
     """What an expression may call: public functions there that return one schedule or several."""
     return {
-        name: found
-        for name, found in vars(shapes).items()
-        if inspect.isfunction(found)
+        name: value
+        for name, value in vars(shapes).items()
+        if inspect.isfunction(value)
         and not name.startswith("_")
-        and inspect.signature(found).return_annotation in (Schedule, list[Schedule])
+        and inspect.signature(value).return_annotation in (Schedule, list[Schedule])
     }
 
 

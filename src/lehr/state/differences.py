@@ -21,18 +21,18 @@ def first_difference(a: Any, b: Any, path: str = "") -> str | None:
         return _tensor_difference(a, b, path)
     if is_mapping(a) and is_mapping(b):
         for key in [*a, *(key for key in b if key not in a)]:
-            inner = f"{path}.{key}".lstrip(".")
+            at = f"{path}.{key}".lstrip(".")
             if key not in a or key not in b:
-                return f"{inner}: only in the {'first' if key in a else 'second'}"
-            if found := first_difference(a[key], b[key], inner):
-                return found
+                return f"{at}: only in the {'first' if key in a else 'second'}"
+            if difference := first_difference(a[key], b[key], at):
+                return difference
         return None
     if is_sequence(a) and is_sequence(b):
         if len(a) != len(b):
             return f"{path}: {len(a)} items against {len(b)}"
         pairs = zip(a, b, strict=True)
-        found = (first_difference(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(pairs))
-        return next((difference for difference in found if difference), None)
+        differences = (first_difference(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(pairs))
+        return next((difference for difference in differences if difference), None)
     same = type(a) is type(b) and (a == b or (a != a and b != b))  # nan equals nan here
     return None if same else f"{path}: {a!r} against {b!r}"
 

@@ -144,7 +144,7 @@ class AttributeState:
 
 
 class GeneratorState:
-    """One ``torch.Generator`` that belongs to somebody else, a foreign loader for example."""
+    """One ``torch.Generator`` that is not lehr's, that of a foreign loader for example."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
@@ -172,7 +172,7 @@ def _parts(loader: Any) -> list[tuple[Any, Any]]:
 
 
 def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
-    """The state entries of somebody else's loader: its own state, or the generators it draws from.
+    """The state entries of a foreign loader: its own state, or the generators it draws from.
 
     Those in a dict or a list of loaders have its keys in their names.
 
@@ -187,14 +187,14 @@ def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
     """
     if isinstance(loader, Stateful):
         return {name: loader}
-    found: dict[str, Stateful] = {}
+    entries: dict[str, Stateful] = {}
     for key, part in _parts(loader):
-        found |= loader_entries(f"{name}.{key}", part)
+        entries |= loader_entries(f"{name}.{key}", part)
     for path in ("generator", "sampler.generator", "batch_sampler.sampler.generator"):
         part: Any = loader
         for attribute in path.split("."):
             part = getattr(part, attribute, None)
-        known = [cast("GeneratorState", entry).generator for entry in found.values()]
+        known = [cast("GeneratorState", entry).generator for entry in entries.values()]
         if isinstance(part, torch.Generator) and part not in known:
-            found[f"{name}.{path}"] = GeneratorState(part)
-    return found
+            entries[f"{name}.{path}"] = GeneratorState(part)
+    return entries

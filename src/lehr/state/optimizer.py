@@ -14,8 +14,8 @@ from lehr.types import is_mapping, is_sequence
 def load_in_place(opt: Optimizer, saved: Mapping[str, Any]) -> None:
     """Load a state into an optimizer, which keeps its groups and the tensors in them.
 
-    Whoever else holds an ``lr`` in a tensor still does. The state has the dtypes that were saved,
-    also where torch would cast them to the parameter's.
+    An ``lr`` in a tensor stays the same tensor, for other code may hold it. The state has the
+    dtypes that were saved, also where torch would cast them to the parameter's.
 
     Example:
         >>> opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=torch.tensor(0.1))

@@ -1,4 +1,4 @@
-"""Who may use the random generators of the process: one thread at a time.
+"""Only one thread at a time may use the random generators of the process.
 
 torch, NumPy and Python have one default generator each, for all threads. Two threads that seed it
 and draw from it change each other's numbers, so that neither trains as it would alone.

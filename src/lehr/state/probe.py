@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from lehr.base.signals import patient
 from lehr.base.whole import whole
-from lehr.errors import add_note, told
+from lehr.errors import add_note, one_line
 from lehr.state.entries import ModelState
 from lehr.state.optimizer import keep_optimizer
 from lehr.state.snapshot import Entries, capture
@@ -84,7 +84,7 @@ def put_back(held: Mapping[str, PutBack]) -> None:
             failures[name] = error
     if not failures:
         return
-    names = ", ".join(f"{name} ({told(error)})" for name, error in failures.items())
+    names = ", ".join(f"{name} ({one_line(error)})" for name, error in failures.items())
     text = f"could not be put back: {names}. Everything else is as it was."
     first = next(iter(failures.values()))
     try:

@@ -40,7 +40,7 @@ def restore(entries: Entries, snapshot: Snapshot) -> None:
     """Put every entry back to what `capture` saw, or none of them.
 
     What an entry was is captured first: if one cannot be loaded, all are put back to that. An
-    optimizer keeps its groups, and the tensors in them: whoever else holds an ``lr`` still does.
+    optimizer keeps its groups, and the tensors in them, for other code may hold an ``lr``.
     Its state has the dtypes that were saved, also where torch would cast them to the parameter's.
 
     Raises:
@@ -69,23 +69,23 @@ def _check_names(entries: Entries, snapshot: Snapshot) -> None:
         "the snapshot": sorted(entries.keys() - snapshot.keys()),
         "these objects": sorted(snapshot.keys() - entries.keys()),
     }
-    told = [
+    problems = [
         f"state {'entry' if len(names) == 1 else 'entries'} {', '.join(map(repr, names))} "
         f"{'is' if len(names) == 1 else 'are'} missing from {where}"
         for where, names in absent.items()
         if names
     ]
-    if told:
-        raise KeyError(f"{' and '.join(told)}; nothing was restored.")
+    if problems:
+        raise KeyError(f"{' and '.join(problems)}; nothing was restored.")
 
 
 def _as_they_are(entries: Entries) -> Snapshot:
     """What can be captured of the entries: a probe may have left anything in them."""
-    found: Snapshot = {}
+    states: Snapshot = {}
     for name, entry in entries.items():
         with suppress(Exception):
-            found |= capture({name: entry})
-    return found
+            states |= capture({name: entry})
+    return states
 
 
 def _put_back(entries: Entries, before: Snapshot) -> list[str]:

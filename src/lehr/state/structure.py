@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lehr.errors import told
+from lehr.errors import one_line
 from lehr.state.differences import first_difference
 from lehr.state.entries import modules
 
-_TABLES = [name for name, table in vars(nn.Module()).items() if isinstance(table, (dict, set))]
+_REGISTRIES = [name for name, held in vars(nn.Module()).items() if isinstance(held, (dict, set))]
 
 
 def keep_structure(root: nn.Module, copied: Iterable[Tensor] | None = None) -> Callable[[], None]:
@@ -56,13 +56,13 @@ def _put_back(undos: list[tuple[str, Callable[[], None]]]) -> None:
         except Exception as error:
             failures.append((name, error))
     if failures:
-        lost = ", ".join(f"{name or 'the model'} ({told(error)})" for name, error in failures)
+        lost = ", ".join(f"{name or 'the model'} ({one_line(error)})" for name, error in failures)
         raise RuntimeError(lost) from failures[0][1]
 
 
 def _keep_module(module: nn.Module) -> Callable[[], None]:
     kind, attributes = type(module), dict(vars(module))
-    tables = [(table, table.copy()) for table in map(attributes.get, _TABLES) if table is not None]
+    registries = [(r, r.copy()) for r in map(attributes.get, _REGISTRIES) if r is not None]
 
     def put_back() -> None:
         if type(module) is not kind:
@@ -70,9 +70,9 @@ def _keep_module(module: nn.Module) -> Callable[[], None]:
         for name in vars(module).keys() - attributes.keys():
             del vars(module)[name]
         vars(module).update(attributes)
-        for table, items in tables:
-            table.clear()
-            table.update(items)
+        for registry, items in registries:
+            registry.clear()
+            registry.update(items)
 
     return put_back
 

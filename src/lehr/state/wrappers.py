@@ -31,8 +31,8 @@ def bare_names(model: nn.Module) -> Callable[[str], str]:
     """
     if not isinstance(model, nn.Module):  # something with a module's methods: nothing wraps it
         return lambda path: path
-    found = cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False))
-    paths = [f"{path}.{name}".lstrip(".") for path, part in found if (name := _inner(part))]
+    parts = cast("Iterator[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False))
+    paths = [f"{path}.{name}".lstrip(".") for path, part in parts if (name := _inner(part))]
     wrapped = sorted(paths, key=len, reverse=True)  # the innermost first
 
     def name_of(path: str) -> str:

@@ -129,13 +129,13 @@ def test_pictures_are_the_raw_images():
 def test_what_is_no_picture_is_described():
     rows = work_out_arrays(ROWS, (), normalize=True)
     assert rows.picture(rows.encode(ROWS)[0]) is None
-    assert rows.describe(rows.encode(ROWS)[1]) == "3 10"
+    assert rows.in_words(rows.encode(ROWS)[1]) == "3 10"
     two = torch.rand(4, 2, 3, 3)
     preparation = work_out_arrays(two, (), normalize=True)
     assert preparation.picture(preparation.encode(two)[0]) is None
-    assert preparation.describe(preparation.encode(two)[0]).endswith(" …")
+    assert preparation.in_words(preparation.encode(two)[0]).endswith(" …")
     ten = work_out_arrays(IMAGES[:, 0], (), normalize=True)
-    assert ten.describe(ten.encode(IMAGES[:, 0])[0]) == " ".join(map(str, IMAGES[0, 0].tolist()))
+    assert ten.in_words(ten.encode(IMAGES[:, 0])[0]) == " ".join(map(str, IMAGES[0, 0].tolist()))
 
 
 def test_fields_are_checked_wherever_they_come_from():

@@ -119,7 +119,7 @@ def test_the_picture_undoes_the_scale(mode, flat):
 
 
 def test_in_words():
-    x = ImagePreparation(("a",), "RGB", (2, 2)).describe(torch.full((3, 2, 2), 0.5))
+    x = ImagePreparation(("a",), "RGB", (2, 2)).in_words(torch.full((3, 2, 2), 0.5))
     assert x == "colour image of 2×2, brightness 0.50"
 
 

@@ -111,8 +111,8 @@ def test_targets(tmp_path):
 
 def test_rows_are_described_and_are_no_pictures():
     x = torch.tensor([1.5, 0, 1])
-    assert PREPARATION.describe(x) == "size=8 hue=red"
-    assert PREPARATION.describe(torch.tensor([0.0, 0, 0])) == "size=5 hue=–"
+    assert PREPARATION.in_words(x) == "size=8 hue=red"
+    assert PREPARATION.in_words(torch.tensor([0.0, 0, 0])) == "size=5 hue=–"
     assert PREPARATION.picture(x) is None
 
 

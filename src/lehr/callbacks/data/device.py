@@ -108,8 +108,8 @@ def _helpers(run: "Run") -> Iterator[nn.Module]:
 
 def _devices(module: nn.Module) -> list[torch.device]:
     """The devices that its parameters and buffers are on; of a metric's state nothing is seen."""
-    found = {tensor.device for tensor in (*module.parameters(), *module.buffers())}
-    return sorted(found, key=str)
+    devices = {tensor.device for tensor in (*module.parameters(), *module.buffers())}
+    return sorted(devices, key=str)
 
 
 def _check(module: nn.Module, to: torch.device) -> None:

@@ -27,8 +27,8 @@ class Rewind(Callback):
     above the mean of the last ``window`` losses. The run then goes back to a state that is at least
     ``back`` optimizer steps older, with everything: weights, optimizer, random generators, history.
     From there on the batches up to the one that spiked are skipped, and the learning rate of every
-    optimizer is multiplied by ``lr_factor``, whoever drives it. A skipped batch makes no step, so a
-    fit whose length is given in epochs makes fewer.
+    optimizer is multiplied by ``lr_factor``, whatever drives it. A skipped batch makes no step, so
+    a fit whose length is given in epochs makes fewer.
 
     `run.rewind(steps) <lehr.Run.rewind>` goes back to these states by hand, without skipping.
 

@@ -91,10 +91,10 @@ class StopOnNonFinite(Callback):
 
 
 def _message(place: Place, value: float, came_from: str, *, later: int) -> str:
-    found = f", found {later} batch{'es' * (later > 1)} later" if later else ""
+    delay = f", found {later} batch{'es' * (later > 1)} later" if later else ""
     history = "the weights may be spoilt" if later else "run.history holds the last good steps"
     sentences = [
-        f"loss {'was' if later else 'is'} {value} at {place}{found}.",
+        f"loss {'was' if later else 'is'} {value} at {place}{delay}.",
         came_from,
         f"Lower lr, or clip the gradients; {history}.",
     ]

@@ -90,7 +90,7 @@ class ReduceOnPlateau(Callback):
         self._logs = self.slots.label != "lr"  # the recorder has the series lr
 
     def begin_fit(self, run: "Run") -> None:
-        """Find the parameter, and see that it is a number and nobody else's."""
+        """Find the parameter; check that it is a number, and that no other callback drives it."""
         self.best = None
         self.waited = self.judged = self.cooling = self.reductions = 0
         slots = self.slots.numbers(run, "be reduced")

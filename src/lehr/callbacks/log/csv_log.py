@@ -50,7 +50,7 @@ class CSVLog(RowLog, Callback):
     state = ("written",)
 
     def begin_fit(self, run: "Run") -> None:
-        """Open the file; a run that is resumed is told by its state what is in it."""
+        """Open the file; the state of a run that is resumed says what is in it."""
         self._columns, self._records, self._crc = list[str](), 0, -1
         super().begin_fit(run)
 
@@ -87,11 +87,11 @@ class CSVLog(RowLog, Callback):
         columns, records, crc = mark["columns"], mark["records"], mark["crc"]
         known = vars(self).get("_crc") == crc and self._records == records
         if self.file.is_open and not (known and self._columns == columns):
-            found, width = _first(records, self.file.read_bytes()), len(columns)
-            seen = f"it has {max(len(found) - 1, 0)} of {records - 1} rows"
-            self.file.require(len(found) == records, seen)
-            table = [[*line, *[""] * (width - len(line))][:width] for line in found]
-            later = any(any(line[width:]) for line in found[1:])
+            lines, width = _first(records, self.file.read_bytes()), len(columns)
+            seen = f"it has {max(len(lines) - 1, 0)} of {records - 1} rows"
+            self.file.require(len(lines) == records, seen)
+            table = [[*line, *[""] * (width - len(line))][:width] for line in lines]
+            later = any(any(line[width:]) for line in lines[1:])
             same = not later and crc32(_lines(table).encode()) == crc
             self.file.require(same, "it holds something else")
             self.file.replace(_lines(table))

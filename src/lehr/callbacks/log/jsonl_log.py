@@ -58,7 +58,7 @@ class JSONLLog(RowLog, Callback):
     state = ("written",)
 
     def begin_fit(self, run: "Run") -> None:
-        """Open the file, and be told of everything that is logged by batch."""
+        """Open the file, and collect everything that is logged by batch."""
         super().begin_fit(run)
         self._tap = Tap()
         run.history.taps.append(self._tap)

@@ -7,10 +7,10 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from lehr.base import table
 from lehr.base.html import fill, lines
 from lehr.base.notebook import in_notebook
 from lehr.base.output import Output
+from lehr.base.rows import Row, columns, fitting, header, html_rows, line
 from lehr.callback import Callback
 from lehr.events import Phase
 
@@ -174,11 +174,11 @@ class _Plain:
 
     def update(self, where: str, done: int, status: str) -> None: ...
 
-    def row(self, row: table.Row) -> None:
+    def row(self, row: Row) -> None:
         if not self.names:
-            self.names = table.fitting(table.columns(row), self.width)
-            self.say(table.header(self.names))
-        self.say(table.line(self.names, row))
+            self.names = fitting(columns(row), self.width)
+            self.say(header(self.names))
+        self.say(line(self.names, row))
 
     def say(self, text: str) -> None:
         self.out.write(f"{text}\n")
@@ -238,7 +238,7 @@ class _Notebook(_Plain):
 
     def __init__(self, out: Output) -> None:
         super().__init__(out)
-        self.rows: list[table.Row] = []
+        self.rows: list[Row] = []
         self.lines: list[str] = []
 
     def open(self, plan: str, total: int | None) -> None:
@@ -252,7 +252,7 @@ class _Notebook(_Plain):
         bar = fill(_BAR, total=self.total, done=done, status=f"{where} {status}")
         self.handle.update(self.html(self._page(bar)))
 
-    def row(self, row: table.Row) -> None:
+    def row(self, row: Row) -> None:
         self.rows.append(row)
         self.handle.update(self.html(self._page()))
 
@@ -263,6 +263,6 @@ class _Notebook(_Plain):
         self.handle.update(self.html(self._page()))
 
     def _page(self, bar: "Markup | None" = None) -> str:
-        rows = table.html(self.rows) if self.rows else None
+        rows = html_rows(self.rows) if self.rows else None
         said = lines(self.lines)
         return fill("<small>{{ said }}</small>{{ rows }}{{ bar }}", said=said, rows=rows, bar=bar)

@@ -119,7 +119,7 @@ class RowLog:
             write: raises OSError if the file cannot be written to.
 
         Raises:
-            FileExistsError: the file is somebody else's.
+            FileExistsError: the file is not this run's.
         """
         try:
             write()

@@ -100,10 +100,10 @@ def _load(path: Path) -> Any:
         what = "is a folder" if path.is_dir() else "is not there"
         raise FileNotFoundError(f"{path} must be a file of arrays; it {what}. Check the path.")
     with open_plain(path) as file:  # numpy leaves a damaged file open
-        with _told(path):
+        with _naming(path):
             unpacked = _unpacked(file)
         check_unpacked(str(path), os.fstat(file.fileno()).st_size, unpacked)
-        with _told(path):
+        with _naming(path):
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 return loaded
@@ -122,8 +122,8 @@ def _unpacked(file: BinaryIO) -> int:
 
 
 @contextmanager
-def _told(path: Path) -> Generator[None]:
-    """Errors of those who read a damaged file name it."""
+def _naming(path: Path) -> Generator[None]:
+    """A scope in which the error of a damaged file names the file."""
     try:
         yield
     except _DAMAGE as error:

@@ -130,22 +130,22 @@ def arrays_file(
         DataBunch(train: 1 batches, valid: 1 batches, c=2)
     """
     check_split(split, preparation, ("valid", "test", "all"))
-    found = read_npz(path)
-    x, y = _parts(path, found, "" if "x" in found else "_train")
+    stored = read_npz(path)
+    x, y = _parts(path, stored, "" if "x" in stored else "_train")
     valid = None
-    if "x_valid" in found or "y_valid" in found:
-        valid = _parts(path, found, "_valid")
+    if "x_valid" in stored or "y_valid" in stored:
+        valid = _parts(path, stored, "_valid")
     if split != "valid" and valid is not None:
         x, y = _joined("x", "_valid", x, valid[0]), _joined("y", "_valid", y, valid[1])
     if split == "test":
-        valid = _parts(path, found, "_test")
+        valid = _parts(path, stored, "_test")
     if split == "all":
-        if "x_test" in found or "y_test" in found:
-            test = _parts(path, found, "_test")
+        if "x_test" in stored or "y_test" in stored:
+            test = _parts(path, stored, "_test")
             x, y = _joined("x", "_test", x, test[0]), _joined("y", "_test", y, test[1])
         valid = x, y
-    if classes is None and preparation is None and "classes" in found:
-        classes = [str(name) for name in found["classes"].flatten()]
+    if classes is None and preparation is None and "classes" in stored:
+        classes = [str(name) for name in stored["classes"].flatten()]
     return arrays(
         x,
         y,
@@ -202,15 +202,15 @@ def _known_names(
     return class_names(torch.cat([train_y, valid_y]), own or None)
 
 
-def _parts(path: str | Path, found: dict[str, Any], suffix: str) -> tuple[Any, Any]:
+def _parts(path: str | Path, stored: dict[str, Any], suffix: str) -> tuple[Any, Any]:
     for name in (f"x{suffix}", f"y{suffix}"):
-        if name not in found:
+        if name not in stored:
             name = name.removesuffix("_train")
             raise ValueError(
-                f"{path} must have an array {name}; it has {', '.join(found) or 'none'}. Write it "
+                f"{path} must have an array {name}; it has {', '.join(stored) or 'none'}. Write it "
                 "with numpy.savez(path, x=x, y=y)."
             )
-    return found[f"x{suffix}"], found[f"y{suffix}"]
+    return stored[f"x{suffix}"], stored[f"y{suffix}"]
 
 
 def _joined(name: str, suffix: str, first: Any, second: Any) -> Any:

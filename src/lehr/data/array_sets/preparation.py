@@ -36,7 +36,7 @@ class ArrayPreparation:
     Example:
         >>> preparation = ArrayPreparation(("a", "b"), (2,), 1.0, (5.0, 0.0), (2.0, 1.0))
         >>> x = preparation.encode(torch.tensor([[8, 3]]))
-        >>> x.tolist(), preparation.describe(x[0])
+        >>> x.tolist(), preparation.in_words(x[0])
         ([[1.5, 3.0]], '8 3')
     """
 
@@ -179,14 +179,14 @@ class ArrayPreparation:
         picture = (shades * 255).round().clamp(0, 255).byte().permute(1, 2, 0)
         return picture.expand(-1, -1, 3).contiguous()
 
-    def describe(self, x: Tensor) -> str:
+    def in_words(self, x: Tensor) -> str:
         """The first eight numbers as they were, like ``5.1 3.5``."""
         mean, std = (self._by_channel(v).expand(x.shape).flatten() for v in (self.mean, self.std))
-        told = " ".join(
+        numbers = " ".join(
             undone(float(value), float(mean[i]) * self.white, float(std[i]) * self.white)
             for i, value in enumerate(x.flatten()[:8])
         )
-        return f"{told} …" if x.numel() > 8 else told
+        return f"{numbers} …" if x.numel() > 8 else numbers
 
     def _raw(self, x: Tensor) -> Tensor:
         std, mean = self._by_channel(self.std), self._by_channel(self.mean)

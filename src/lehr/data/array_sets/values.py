@@ -109,20 +109,20 @@ def class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:
             )
         return ()
     if classes is None:
-        found = cast("list[int]", y.unique().tolist())
-        if found != list(range(len(found))):
-            told = ", ".join(map(str, found[:5])) + (" …" if len(found) > 5 else "")
+        labels = cast("list[int]", y.unique().tolist())
+        if labels != list(range(len(labels))):
+            listed = ", ".join(map(str, labels[:5])) + (" …" if len(labels) > 5 else "")
             raise ValueError(
-                f"y must hold every label from 0 to c-1; got the labels {told}. Use y = "
+                f"y must hold every label from 0 to c-1; got the labels {listed}. Use y = "
                 "numpy.unique(y, return_inverse=True)[1], or y.float() to predict a number, or "
                 "give classes= with a name for each label."
             )
-        if len(found) < 2:
+        if len(labels) < 2:
             raise ValueError(
                 "y must hold at least two different labels; got only 0. Give y.float() to predict "
                 "a number, or classes= with a name for each label."
             )
-        return tuple(map(str, found))
+        return tuple(map(str, labels))
     if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
         raise TypeError(
             f"classes must be a list of texts; got {classes!r}. Give e.g. ['cat', 'dog']."

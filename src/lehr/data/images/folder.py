@@ -93,20 +93,21 @@ class FoundImages:
             ValueError: there is only one class, an image lies in none, or splits differ in classes.
         """
         classes = [self._classes(split) for split in splits]
-        for split, found in zip(splits[1:], classes[1:], strict=True):
-            same_classes(splits[0], classes[0], split, found)
+        for split, names in zip(splits[1:], classes[1:], strict=True):
+            same_classes(splits[0], classes[0], split, names)
         return self._part(classes[0], splits, by_split=False)
 
     def whole(self) -> Part:
         """Every image, sorted by split (train, valid, test), then by class and then by path.
 
-        A lone class will do, and splits may differ in classes: who knows them all can evaluate.
+        A lone class will do, and splits may differ in classes: a model that knows them all can be
+        evaluated on them.
 
         Raises:
             ValueError: an image lies in no folder of a class.
         """
-        found = [self._classes(split, lone=True) for split in self.splits]
-        return self._part(sorted(set[str]().union(*found)), self.splits, by_split=True)
+        classes = [self._classes(split, lone=True) for split in self.splits]
+        return self._part(sorted(set[str]().union(*classes)), self.splits, by_split=True)
 
     def _part(self, names: Sequence[str], splits: Sequence[str], *, by_split: bool) -> Part:
         label = {name: i for i, name in enumerate(names)}

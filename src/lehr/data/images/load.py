@@ -171,23 +171,23 @@ def _hint(skip_broken: bool) -> Generator[None]:
         raise BrokenImage(error.fault, todo) from error
 
 
-def _parts(found: FoundImages, split: str, share: float, split_seed: int) -> list[Part]:
+def _parts(images: FoundImages, split: str, share: float, split_seed: int) -> list[Part]:
     """What to train and what to validate on; of everything, once."""
     if split == "all":
-        return [found.whole()]
+        return [images.whole()]
     if split == "test":
-        if "test" not in found.splits:
+        if "test" not in images.splits:
             raise ValueError(
-                f"split='test' needs a folder test/ beside train/; {found.path} has "
-                f"{', '.join(f'{name}/' for name in found.splits)} only. "
+                f"split='test' needs a folder test/ beside train/; {images.path} has "
+                f"{', '.join(f'{name}/' for name in images.splits)} only. "
                 "Leave split out to validate on a part of the training images."
             )
-        train = found.part(*(name for name in found.splits if name != "test"))
-        valid = found.part("test")
-    elif "valid" in found.splits:
-        train, valid = found.part("train"), found.part("valid")
+        train = images.part(*(name for name in images.splits if name != "test"))
+        valid = images.part("test")
+    elif "valid" in images.splits:
+        train, valid = images.part("train"), images.part("valid")
     else:
-        whole = found.part("train")
+        whole = images.part("train")
         train, valid = map(whole.take, random_split(len(whole), share, split_seed))
     same_classes("train", train.names, split, valid.names)
     return [train, valid]

@@ -146,11 +146,11 @@ class ImagePreparation:
         pixels = (x * std + mean).clamp(0, 1).mul(255).round().to(torch.uint8)
         return pixels.expand(3, *self.size).permute(1, 2, 0).contiguous()
 
-    def describe(self, x: Tensor) -> str:
+    def in_words(self, x: Tensor) -> str:
         """The size, and how bright it is: 0 is black, 1 is white.
 
         Example:
-            >>> ImagePreparation(("a",), "L", (2, 3)).describe(torch.ones(1, 2, 3))
+            >>> ImagePreparation(("a",), "L", (2, 3)).in_words(torch.ones(1, 2, 3))
             'grey image of 2×3, brightness 1.00'
         """
         colour = "grey" if self.mode == "L" else "colour"

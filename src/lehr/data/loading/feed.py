@@ -17,9 +17,9 @@ _OWN = ""  # the entry of a loader that has a state of its own
 
 
 class Feed:
-    """Turns a loader, whoever wrote it, into numbered epochs that know their last batch.
+    """Turns any loader into numbered epochs that know their last batch.
 
-    Three kinds are told apart. A loader with ``batches(seed, epoch, start)`` is asked for just
+    There are three kinds. A loader with ``batches(seed, epoch, start)`` is asked for just
     what is needed. A list of batches is sliced. Anything else is opened anew every epoch and read
     from its beginning; opening it and its first batch happen with the global generators keyed by
     (seed, epoch) and put back afterwards, for even an unshuffled torch loader draws from them.
@@ -85,14 +85,14 @@ class Feed:
             >>> list(Feed(loader).entries("train_dl"))
             ['train_dl.generator']
         """
-        found = loader_entries(_OWN, self.loader)
+        entries = loader_entries(_OWN, self.loader)
         if not position and not self.seekable:
-            found.pop(_OWN, None)
-        return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in found.items()}
+            entries.pop(_OWN, None)
+        return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in entries.items()}
 
     @property
     def len_or_none(self) -> int | None:
-        """Batches in an epoch; None if nobody can tell beforehand."""
+        """Batches in an epoch; None if that is not known beforehand."""
         return _len_or_none(self.loader)
 
     @property

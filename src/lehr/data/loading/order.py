@@ -1,4 +1,4 @@
-"""Who decides the order: our sampler, or somebody else's made seekable."""
+"""What decides the order: our sampler, or a foreign one made seekable."""
 
 import operator
 from collections.abc import Iterator

@@ -54,8 +54,8 @@ class Sampler:
         batch_size: items in a batch.
         shuffle: a new permutation for every epoch.
         drop_last: leave out a last batch that is not full.
-        seed: decides the order, whoever asks; by default the caller's seed does, and plain
-            iteration draws one (see `lehr.state.streams.draw_seed`).
+        seed: decides the order, instead of the caller's seed. By default the caller's seed does;
+            plain iteration draws one (see `lehr.state.streams.draw_seed`).
 
     Raises:
         ValueError: the source is empty, or ``batch_size`` is below 1.

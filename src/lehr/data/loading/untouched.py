@@ -31,8 +31,8 @@ def untouched(loader: Any) -> Generator[None]:
         getattr(loader, "batch_sampler", None),
         getattr(sampler, "indices", None),
     )
-    found = (getattr(owner, "generator", None) for owner in owners)
-    before = [(g, g.get_state()) for g in found if isinstance(g, torch.Generator)]
+    generators = (getattr(owner, "generator", None) for owner in owners)
+    before = [(g, g.get_state()) for g in generators if isinstance(g, torch.Generator)]
     with forked():
         try:
             yield

@@ -65,7 +65,7 @@ class Workers:
         self._fetch = fetch
         self._count = count
         self._idle: TorchLoader[Any] | None = None
-        self._items = 0  # in the dataset of those who wait
+        self._items = 0  # in the dataset of the idle workers
 
     def answers(self, requests: Iterable[Request]) -> Generator[Any]:
         """The batches asked for, read a few ahead.

@@ -120,9 +120,9 @@ def read_cifar10(
         ValueError: a file is damaged or of other classes.
     """
     images = [CIFAR10.local(root, f"{part}.zip", part) for part in parts]
-    found = [path for path in images if path is not None]
-    if len(found) == len(parts):
-        return [_read_images(path, num_workers) for path in found]
+    present = [path for path in images if path is not None]
+    if len(present) == len(parts):
+        return [_read_images(path, num_workers) for path in present]
     archive = CIFAR10.local(root, ARCHIVE)
     if archive is None and root is not None:
         wanted = " with ".join(f"{part}.zip" for part in parts)

@@ -154,8 +154,8 @@ def _bunch(published: Published, classes: tuple[str, ...], options: PublishedOpt
 
 
 def _find(published: Published, name: str, root: str | Path | None) -> Path:
-    if found := published.local(root, name, f"{name}.gz"):
-        return found
+    if path := published.local(root, name, f"{name}.gz"):
+        return path
     if root is not None:
         raise published.missing(root, name, f"{name}.gz")
     return published.download(f"{name}.gz")

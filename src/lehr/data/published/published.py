@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Published:
-    """A data set that somebody publishes as files.
+    """A data set that is published as files.
 
     Args:
         name: what messages call it, and its folder among the downloads.

@@ -147,10 +147,10 @@ def column_from(stored: Any, at: str = "") -> Column:
     from lehr.data.stored_fields import TODO, CategoryFields, NumberFields
 
     if is_mapping(stored) and "values" in stored:
-        found = CategoryFields.read(stored, "a column of categories", at=at, todo=TODO)
-        return CategoryColumn(**found.to_dict())
-    found = NumberFields.read(stored, "a column of numbers", at=at, todo=TODO)
-    return NumberColumn(**found.to_dict())
+        fields = CategoryFields.read(stored, "a column of categories", at=at, todo=TODO)
+        return CategoryColumn(**fields.to_dict())
+    fields = NumberFields.read(stored, "a column of numbers", at=at, todo=TODO)
+    return NumberColumn(**fields.to_dict())
 
 
 def work_out_column(table: TextTable, name: str, train: Sequence[int], normalize: bool) -> Column:
@@ -193,13 +193,13 @@ def work_out_column(table: TextTable, name: str, train: Sequence[int], normalize
 
 def _categories(table: TextTable, name: str) -> tuple[str, ...]:
     values = table.columns[name]
-    found = sorted({text for text in values if text})
-    if len(found) <= 100 and not nearly_all_differ(len(found), len(values)):
-        return tuple(found)
+    texts = sorted({text for text in values if text})
+    if len(texts) <= 100 and not nearly_all_differ(len(texts), len(values)):
+        return tuple(texts)
     odd = next(i for i, text in enumerate(values) if parse_number(text) is None)
     comma = "; numbers are written with a point" if values[odd].count(",") == 1 else ""
     raise ValueError(
-        f"{name} has {len(found)} different texts in {len(values)} rows of {table.path.name}, too "
+        f"{name} has {len(texts)} different texts in {len(values)} rows of {table.path.name}, too "
         f"many for categories; {table.place(odd)} has {reprlib.repr(values[odd])}, which is no "
         f"number{comma}. Leave the column out by columns=, or correct it."
     )

@@ -67,15 +67,15 @@ def keep_rows(
 
 def _without(table: TextTable, holes: Mapping[str, Sequence[int]]) -> TextTable:
     dropped = {row for rows in holes.values() for row in rows}
-    told = ", ".join(f"{name} in {len(rows)}" for name, rows in holes.items())
+    counts = ", ".join(f"{name} in {len(rows)}" for name, rows in holes.items())
     if len(dropped) == len(table):
         raise ValueError(
-            f"missing='drop' would leave out every row of {table.path.name}: {told} have no value. "
-            "Leave such columns out by columns=, or fill them by missing='mean'."
+            f"missing='drop' would leave out every row of {table.path.name}: {counts} have no "
+            "value. Leave such columns out by columns=, or fill them by missing='mean'."
         )
     warnings.warn(
         f"{table.path.name}: {len(dropped)} of {len(table)} rows are left out, because a value is "
-        f"missing ({told}). Fill them by missing='mean', or leave columns out by columns=.",
+        f"missing ({counts}). Fill them by missing='mean', or leave columns out by columns=.",
         stacklevel=2,
     )
     return table.take([i for i in range(len(table)) if i not in dropped])

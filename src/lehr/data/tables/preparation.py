@@ -42,7 +42,7 @@ class TablePreparation:
         >>> preparation = TablePreparation("species", ("a", "b"), columns)
         >>> table = TextTable(Path("new.csv"), {"hue": ["red"], "size": ["8"]}, [2])
         >>> x = preparation.encode(table)
-        >>> x.tolist(), preparation.describe(x[0])
+        >>> x.tolist(), preparation.in_words(x[0])
         ([[1.5, 0.0, 1.0]], 'size=8 hue=red')
     """
 
@@ -167,7 +167,7 @@ class TablePreparation:
         """None: a row is no image."""
         return None
 
-    def describe(self, x: Tensor) -> str:
+    def in_words(self, x: Tensor) -> str:
         """The row that made these features, like ``size=5.1 colour=red``."""
         widths = [column.width for column in self.columns]
         parts: tuple[Tensor, ...] = cast(Any, x).split(widths)

@@ -109,7 +109,7 @@ def labels(table: TextTable, target: str, classes: tuple[str, ...]) -> Tensor:
         tensor([1, 0])
     """
     numbers = {name: label for label, name in enumerate(classes)}
-    found: list[int] = []
+    targets: list[int] = []
     for row, text in enumerate(table.columns[target]):
         label = numbers.get(text, numbers.get(whole_number(text) or text))
         if label is None:
@@ -117,5 +117,5 @@ def labels(table: TextTable, target: str, classes: tuple[str, ...]) -> Tensor:
                 f"{target} must be one of the classes {listed(classes)}; {table.place(row)} has "
                 f"{reprlib.repr(text)}. Correct it, or train on data that have it."
             )
-        found.append(label)
-    return torch.tensor(found)
+        targets.append(label)
+    return torch.tensor(targets)

@@ -1,1 +1,1 @@
-"""What a batch of training does where nobody wraps an action."""
+"""What a batch of training does where no callback wraps an action."""

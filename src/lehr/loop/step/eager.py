@@ -14,7 +14,7 @@ from lehr.optim import optimizers
 
 @final
 class EagerStep:
-    """Each method is what an action does where nobody wraps it. Without the branches it reads
+    """Each method is what an action does where no callback wraps it. Without the branches it reads
 
     .. code-block:: python
 

@@ -234,8 +234,8 @@ def _understood(data: bytes | bytearray) -> dict[str, Any]:
 
 def _checked(folder: Path, name: str, vouched: Mapping[str, Any]) -> bytearray:
     data = _contents(folder, name, vouched["size"])
-    if (found := _sum(data)) != vouched["crc32"]:
-        raise ValueError(f"{name} has the checksum {found}, and not {vouched['crc32']}")
+    if (checksum := _sum(data)) != vouched["crc32"]:
+        raise ValueError(f"{name} has the checksum {checksum}, and not {vouched['crc32']}")
     return data
 
 
@@ -250,15 +250,15 @@ def _contents(folder: Path, name: str, size: int | None = None) -> bytearray:
             raise ValueError(f"{name} is a link") from None
         raise
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{name} is no plain file")
-        if size is not None and size != found.st_size:
-            raise ValueError(f"{name} holds {found.st_size} bytes, and not {size}")
-        if found.st_size > _LARGEST.get(name, found.st_size):
-            raise ValueError(f"{name} holds {found.st_size} bytes, more than {_LARGEST[name]}")
+        if size is not None and size != status.st_size:
+            raise ValueError(f"{name} holds {status.st_size} bytes, and not {size}")
+        if status.st_size > _LARGEST.get(name, status.st_size):
+            raise ValueError(f"{name} holds {status.st_size} bytes, more than {_LARGEST[name]}")
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-            return _filled(file, name, found.st_size)
+            return _filled(file, name, status.st_size)
     finally:
         os.close(descriptor)
 

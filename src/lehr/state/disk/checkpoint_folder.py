@@ -91,8 +91,8 @@ class CheckpointFolder:
         >>> with tempfile.TemporaryDirectory() as path, CheckpointFolder(path).open("a") as folder:
         ...     for step in (10, 20):
         ...         saved = folder.save({"run": {"step": step}}, {"step": step, "epoch": 0})
-        ...     found, problems = folder.newest()
-        >>> saved.path.name, found.snapshot, problems
+        ...     newest, problems = folder.newest()
+        >>> saved.path.name, newest.snapshot, problems
         ('step-00000020', {'run': {'step': 20}}, [])
     """
 
@@ -256,7 +256,7 @@ class CheckpointFolder:
                 files.remove(path)
 
     def _listed(self) -> tuple[list[Saved], list[str]]:
-        found: list[Saved] = []
+        checkpoints: list[Saved] = []
         problems: list[str] = []
         paths = sorted(self.path.iterdir()) if self.path.is_dir() else []
         for path in paths:
@@ -265,12 +265,12 @@ class CheckpointFolder:
             try:
                 if path.is_symlink():
                     raise DamagedCheckpoint(f"{path} cannot be used: it is a link.")
-                found.append(Saved(path, checkpoint.read_manifest(path)))
+                checkpoints.append(Saved(path, checkpoint.read_manifest(path)))
             except DamagedCheckpoint as error:
                 problems.append(str(error))
             except OSError as error:
                 problems.append(f"{path} cannot be read: {error}")
-        return sorted(found, key=lambda one: one.serial), problems
+        return sorted(checkpoints, key=lambda one: one.serial), problems
 
     def _check_room(self, snapshot: Mapping[str, Any]) -> None:
         """Whether two checkpoints fit, asked once: at the first save, not after a night."""
@@ -300,7 +300,7 @@ class CheckpointFolder:
         try:
             files.sync_folder(self.path)
         except BaseException:
-            files.rename(path, staging)  # nobody knows whether it would survive
+            files.rename(path, staging)  # it is not certain that it would survive
             raise
 
     def _story(self, info: Mapping[str, Any]) -> tuple[str, str]:
@@ -318,7 +318,7 @@ _writing: weakref.WeakSet[CheckpointFolder] = weakref.WeakSet()
 
 
 def _leave() -> None:
-    """In a forked process: only who opened a folder writes there, and its death frees it."""
+    """In a forked process: only the one that opened a folder writes there; its death frees it."""
     for folder in _writing:
         folder.close()
 

@@ -243,17 +243,17 @@ def _values(nodes: list[Any], path: str, depth: int, left: dict[str, Tensor]) ->
 
 
 def _items(pairs: list[Any], path: str, depth: int, left: dict[str, Tensor]) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
+    items: dict[Any, Any] = {}
     for pair in pairs:
         if not _is_list(pair) or len(pair) != 2:
             raise ValueError(f"the structure has {reprlib.repr(pair)} as a pair at {path!r}")
         key = _value(pair[0], path, depth + 1, {})
         if not _is_key(key):
             raise ValueError(f"the structure has the key {reprlib.repr(key)} at {path!r}")
-        if key in found:
+        if key in items:
             raise ValueError(f"the structure has the key {reprlib.repr(key)} twice at {path!r}")
-        found[key] = _value(pair[1], _below(path, key), depth + 1, left)
-    return found
+        items[key] = _value(pair[1], _below(path, key), depth + 1, left)
+    return items
 
 
 def _is_key(key: Any) -> bool:

@@ -59,15 +59,15 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def _gathered(parts: Iterable[Part]) -> list[Part]:
-    found: list[Part] = []
+    gathered: list[Part] = []
     small: list[Part] = []
     for part in parts:
         if len(part) < _SMALL:
             small.append(part)
             continue
-        found += [b"".join(small), part] if small else [part]
+        gathered += [b"".join(small), part] if small else [part]
         small = []
-    return [*found, b"".join(small)] if small else found
+    return [*gathered, b"".join(small)] if small else gathered
 
 
 def decode(data: bytearray) -> dict[str, Tensor]:

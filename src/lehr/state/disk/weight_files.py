@@ -1,4 +1,4 @@
-"""Files of weights, whoever wrote them: read without running anything that is in them."""
+"""Reading files of weights, from any tool, without running any code that is in them."""
 
 import os
 import re
@@ -83,10 +83,10 @@ def _from_folder(folder: Path) -> dict[str, Any]:
     path = folder / _FILE
     if not path.is_file():
         inner = sorted(one.parent.name for one in folder.glob(f"*/{_FILE}"))
-        told = f"Give one of the folders in it, e.g. {folder / inner[-1]}" if inner else ""
+        advice = f"Give one of the folders in it, e.g. {folder / inner[-1]}" if inner else ""
         raise ValueError(
             f"{folder} is a folder without {_FILE}, so it is no checkpoint. "
-            f"{told or 'Give a file of weights, or a checkpoint'}."
+            f"{advice or 'Give a file of weights, or a checkpoint'}."
         )
     data = _contents(path)
     if (folder / checkpoint.MANIFEST).exists():
@@ -147,15 +147,15 @@ def _unknown(path: Path) -> ValueError:
     )
 
 
-def _state_dict(path: Path, found: Any) -> dict[str, Any]:
-    """The state_dict that ``found`` is, or that it holds."""
-    under = [name for name in _UNDER if is_mapping(found) and is_mapping(found.get(name))]
+def _state_dict(path: Path, content: Any) -> dict[str, Any]:
+    """The state_dict that ``content`` is, or that it holds."""
+    under = [name for name in _UNDER if is_mapping(content) and is_mapping(content.get(name))]
     if len(under) > 1:
         raise ValueError(
             f"{path} holds more than one model: under {' and '.join(map(repr, under))}. Save the "
             "one that is meant by itself."
         )
-    state = found[under[0]] if under else found
+    state = content[under[0]] if under else content
     names = cast("list[Any]", list(state)) if is_mapping(state) else []
     tensors = is_mapping(state) and any(isinstance(x, Tensor) for x in state.values())
     if not tensors or not all(isinstance(name, str) for name in names):

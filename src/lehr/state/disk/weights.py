@@ -51,7 +51,7 @@ class Differences:
         return bool(self.missing or self.unexpected or self.unlike)
 
     def __repr__(self) -> str:
-        told = {
+        groups = {
             "missing in the file": self.missing,
             "not in the model": [self._guessed(name) for name in self.unexpected[:_SHOWN]]
             + list(self.unexpected[_SHOWN:]),
@@ -60,7 +60,9 @@ class Differences:
                 for name, theirs, ours in self.unlike
             ],
         }
-        lines = [f"{what} ({len(items)}): {_short(items)}" for what, items in told.items() if items]
+        lines = [
+            f"{what} ({len(items)}): {_short(items)}" for what, items in groups.items() if items
+        ]
         return "\n".join(lines) or "no differences"
 
     def _guessed(self, name: str) -> str:
@@ -104,18 +106,18 @@ def _checked_path(path: Any) -> Path:
 
 def _writable(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
-        found, todo = type(value).__name__, "Save a Checkpoint, which holds more"
+        what, todo = type(value).__name__, "Save a Checkpoint, which holds more"
     elif is_lazy(value):
-        found, todo = "a parameter without a shape yet", "Predict one batch first"
+        what, todo = "a parameter without a shape yet", "Predict one batch first"
     elif value.device.type == "meta":
-        found, todo = "a tensor without values (on the meta device)", "Give it values first"
+        what, todo = "a tensor without values (on the meta device)", "Give it values first"
     elif value.layout is not torch.strided or value.is_quantized or value.dtype not in _DTYPES:
         kind = value.dtype if value.layout is torch.strided else value.layout
-        found, todo = f"a tensor of {kind}", "Convert it first"
+        what, todo = f"a tensor of {kind}", "Convert it first"
     else:
         return value.detach().cpu().resolve_conj().resolve_neg().contiguous()
     raise TypeError(
-        f"the weights cannot be saved: {name} is {found}; a {SUFFIX} file holds dense tensors with "
+        f"the weights cannot be saved: {name} is {what}; a {SUFFIX} file holds dense tensors with "
         f"values. {todo}."
     )
 
@@ -128,15 +130,15 @@ def load_weights(
     state = ModelState(model)
     own = state.state_dict()
     _check_memory(own)
-    found = _plain_names(read_weights(path), own)
-    differences = _differences(found, own)
+    weights = _plain_names(read_weights(path), own)
+    differences = _differences(weights, own)
     if strict and differences:
         raise ValueError(
             f"the weights in {path} do not fit the model; nothing was changed.\n{differences}\n"
             "Give strict=False to load what fits."
         )
     apart = {*differences.unexpected, *(name for name, _, _ in differences.unlike)}
-    fitting = {name: value for name, value in found.items() if name not in apart}
+    fitting = {name: value for name, value in weights.items() if name not in apart}
     restore({"model": state}, {"model": {**own, **fitting, **_by_ties(fitting, own)}})
     return differences
 
@@ -152,19 +154,19 @@ def _check_memory(own: Mapping[str, Any]) -> None:
             )
 
 
-def _plain_names(found: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """``found`` without the prefixes that wrappers make."""
+def _plain_names(weights: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``weights`` without the prefixes that wrappers make."""
     for prefix in ("_orig_mod.", "module.", "_orig_mod."):
         same = all(name.startswith(prefix) for name in own)  # the model's own part of that name
-        if not same and all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): value for name, value in found.items()}
-    return found
+        if not same and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
 
 
-def _by_ties(found: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``found`` lacks, but has under another name that the model ties to it."""
-    places = {_place(own[name]): value for name, value in found.items() if name in own}
-    absent = {name: _place(own[name]) for name in own if name not in found}
+def _by_ties(weights: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``weights`` lacks, but has under another name that the model ties to it."""
+    places = {_place(own[name]): value for name, value in weights.items() if name in own}
+    absent = {name: _place(own[name]) for name in own if name not in weights}
     return {name: places[place] for name, place in absent.items() if place in places}
 
 
@@ -175,21 +177,21 @@ def _place(value: Any) -> Any:
     return value.device, value.data_ptr(), value.shape, value.stride(), value.dtype
 
 
-def _differences(found: Mapping[str, Any], own: Mapping[str, Any]) -> Differences:
-    ties = _by_ties(found, own)
-    missing = [name for name in own if name not in found and name not in ties]
+def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> Differences:
+    ties = _by_ties(weights, own)
+    missing = [name for name in own if name not in weights and name not in ties]
     unlike: list[tuple[str, str, str]] = []
     at: dict[Any, str] = {}
-    for name in (name for name in own if name in found):
-        new, old = found[name], own[name]
+    for name in (name for name in own if name in weights):
+        new, old = weights[name], own[name]
         twin = at.setdefault(_place(old), name)
         if not _fits(new, old):
             unlike.append((name, _described(new), _described(old)))
-        elif twin != name and first_difference(new, found[twin]):
+        elif twin != name and first_difference(new, weights[twin]):
             unlike.append((name, f"not equal to {twin}", "tied to it"))
     return Differences(
         missing=tuple(name for name in missing if not name.startswith("#")),
-        unexpected=tuple(name for name in found if name not in own),
+        unexpected=tuple(name for name in weights if name not in own),
         unlike=tuple(unlike),
     )
 

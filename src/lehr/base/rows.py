@@ -1,4 +1,4 @@
-"""Rows of numbers as fixed-width text or as HTML."""
+"""Rows shown as lines of text and as HTML: those of a history, and any others of texts."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ def fitting(names: Sequence[str], width: int) -> list[str]:
     the training loss and the time, each if there is room.
 
     Args:
-        names: columns of a table.
+        names: those of all columns.
         width: of a line.
 
     Example:
@@ -99,7 +99,7 @@ def _line(names: Sequence[str], cells: Mapping[str, str]) -> str:
 def aligned(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
 ) -> list[str]:
-    """A table of texts as lines, each column as wide as its widest cell.
+    """Rows of texts as lines, each column as wide as its widest cell.
 
     Args:
         head: names of the columns.
@@ -121,7 +121,7 @@ def aligned(
 
 
 def markup(head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Markup":
-    """A table of texts as HTML.
+    """Rows of texts as an HTML table.
 
     Example:
         >>> print(markup(["n"], [["<1"]]))
@@ -130,11 +130,11 @@ def markup(head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Markup":
     return fill(_TABLE, head=head, rows=rows)
 
 
-def html(rows: Sequence[Row]) -> "Markup":
+def html_rows(rows: Sequence[Row]) -> "Markup":
     """All rows as an HTML table.
 
     Example:
-        >>> print(html([{"epoch": 0}]))
+        >>> print(html_rows([{"epoch": 0}]))
         <table><thead><tr><th>epoch</th></tr></thead><tbody><tr><td>0</td></tr></tbody></table>
     """
     merged: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lehr.base.table import aligned, cell, columns, fitting, header, html, line, markup
+from lehr.base.rows import aligned, cell, columns, fitting, header, html_rows, line, markup
 
 ROW = {
     "epoch": 0,
@@ -68,21 +68,21 @@ def test_a_column_that_a_row_lacks_is_a_dash():
 
 
 def test_html_has_the_columns_of_all_rows():
-    assert html([{"epoch": 0}, {"epoch": 1, "seconds": 2.5}]) == (
+    assert html_rows([{"epoch": 0}, {"epoch": 1, "seconds": 2.5}]) == (
         "<table><thead><tr><th>epoch</th><th>time</th></tr></thead>"
         "<tbody><tr><td>0</td><td>–</td></tr><tr><td>1</td><td>2.50s</td></tr></tbody></table>"
     )
 
 
 def test_html_is_escaped():
-    text = html([{"<lambda>": "a&b"}])
+    text = html_rows([{"<lambda>": "a&b"}])
     assert "<th>&lt;lambda&gt;</th>" in text
     assert "<td>a&amp;b</td>" in text
     assert "<lambda>" not in text
 
 
 def test_no_rows_are_an_empty_table():
-    assert html([]) == "<table><thead><tr></tr></thead><tbody></tbody></table>"
+    assert html_rows([]) == "<table><thead><tr></tr></thead><tbody></tbody></table>"
 
 
 def test_texts_are_aligned_by_column():
