@@ -272,7 +272,14 @@ def test_the_loop_is_short_and_no_file_is_long():
     assert statistics.median(lines.values()) <= 80
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "callbacks"], ids=room)
+CALLBACKS = [path for path in FILES if folder(room(path)) == "callbacks"]
+
+
+def test_the_files_of_callbacks_are_found_in_every_folder():
+    assert {"log", "drive", "decide", "data", "measure"} <= {path.parent.name for path in CALLBACKS}
+
+
+@pytest.mark.parametrize("path", CALLBACKS, ids=room)
 def test_one_public_class_in_a_callback_file(path):
     classes = [
         n.name

@@ -102,7 +102,7 @@ def test_what_is_no_number_is_no_weight(weight, told):
 def test_a_number_that_cannot_count_items_is_no_weight(weight):
     match = (
         r"^run\.weight must be a finite number of items, 0 or more; got .*\. "
-        r"Correct the Learner's weight=\.$"
+        r"Correct the Learner's weight=, or the callback that sets run\.weight\.$"
     )
     with pytest.raises(ValueError, match=match):
         item_weight(weight)

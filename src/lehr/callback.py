@@ -28,7 +28,9 @@ class Callback:
             rehearsals, too. With None it does if it ``moves`` something or wraps predict,
             compute_loss or one_batch, so that the objective is the same everywhere.
         moves: what this callback moves to a device, or changes: ``"model"``, ``"batches"``.
-        drives: the numbers that this callback sets during a fit, as `lehr.optim.slots.Slots`.
+        drives: the numbers that this callback sets during a fit, by name: ``("lr",)``, or a path
+            such as ``"model.2.p"``. Where two callbacks drive one number, a `ParamScheduler` or
+            `ReduceOnPlateau` among them refuses.
         batches_per_step: how many training batches make an optimizer step with this callback; None
             if that cannot be known beforehand.
         state: names of the attributes that must be saved; ``()`` says that none must. An attribute

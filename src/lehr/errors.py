@@ -137,7 +137,7 @@ def item_weight(value: Any) -> float:
     if not 0 <= weight < math.inf:
         raise ValueError(
             f"run.weight must be a finite number of items, 0 or more; got {weight}. "
-            "Correct the Learner's weight=."
+            "Correct the Learner's weight=, or the callback that sets run.weight."
         )
     return weight
 

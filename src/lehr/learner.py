@@ -385,7 +385,8 @@ class Learner:
 
         After each event come the callbacks that watch it, in their order. After each action come
         the callbacks that wrap it, the outermost first, and then ``loop``: what the loop does there
-        by itself. An event without a name costs nothing.
+        by itself. An event without a name costs nothing. Beside ``around_fit`` are those that have
+        a context manager open for the whole fit.
 
         Args:
             callbacks: those that you would give to `fit`.
@@ -395,9 +396,8 @@ class Learner:
 
         Example:
             >>> from lehr.testing import tiny_learner
-            >>> for line in tiny_learner().explain().splitlines()[:3]:
+            >>> for line in tiny_learner().explain().splitlines()[2:4]:
             ...     print(line)
-            fit
               begin_fit               Recorder
               for epoch in range(epochs):
         """

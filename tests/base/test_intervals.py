@@ -41,3 +41,9 @@ def test_the_units_can_be_chosen():
     match = r'^every must .* \(seconds or steps\); .* Write e\.g\. every="500 seconds"\.$'
     with pytest.raises(ValueError, match=match):
         every("2 epochs", units=("seconds", "steps"))
+
+
+def test_it_prints_as_it_is_written():
+    for text in ("1 step", "2 steps", "1 epoch", "10 epochs"):
+        assert str(every(text)) == text
+    assert str(every("1 steps")) == "1 step"

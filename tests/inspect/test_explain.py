@@ -1,5 +1,7 @@
 """explain() draws the loop that really runs."""
 
+from contextlib import contextmanager
+
 from lehr import Callback, Layer
 from lehr.events import ACTIONS, EVENTS
 from lehr.inspect import explain
@@ -49,3 +51,13 @@ def test_the_callbacks_of_a_fit_can_be_shown_with_it():
     learn = tiny_learner([Noise()])
     assert line(learn.explain(), "finish_grad") == ["Noise", ">", "loop"]
     assert line(learn.explain([Clip()]), "finish_grad") == ["Noise", ">", "Clip", ">", "loop"]
+
+
+def test_it_shows_who_has_a_context_manager_open_for_the_whole_fit():
+    class Around(Callback):
+        @contextmanager
+        def around_fit(self, run):
+            yield
+
+    assert line(tiny_learner([Around()]).explain(), "around_fit") == ["Around"]
+    assert line(tiny_learner().explain(), "around_fit") == []

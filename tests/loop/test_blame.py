@@ -218,3 +218,51 @@ def test_an_error_that_takes_no_notes_comes_out_as_it_is():
     with pytest.raises(Closed, match="mine") as raised:
         tiny_learner([with_method("after_loss", fail)]).fit(1)
     assert raised.value is error
+
+
+def fails(me, run, proceed):
+    raise ZeroDivisionError("mine")
+
+
+def returns(me, run, proceed):
+    proceed()
+    return "a value"
+
+
+@pytest.mark.parametrize("action", ["one_batch", "predict", "backward", "step", "zero_grad"])
+@pytest.mark.parametrize("method", [fails, returns])
+def test_an_error_of_an_action_names_it_whatever_its_method_and_self_are_called(action, method):
+    with pytest.raises((ZeroDivisionError, TypeError), match=r"mine|returned a value") as raised:
+        tiny_learner([with_method(action, method)]).fit(1)
+    assert notes(raised).startswith(f"In Mine.{action}, epoch 0, training batch 0. xb: ")
+
+
+def test_an_action_that_calls_its_parents_is_named_once():
+    class Parent(Callback):
+        def step(self, run, proceed):
+            raise ZeroDivisionError
+
+    class Child(Parent):
+        def step(self, run, proceed):
+            super().step(run, proceed)
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        tiny_learner([Child()]).fit(1)
+    assert notes(raised).startswith("In Child.step, epoch 0")
+
+
+def test_a_callback_that_keeps_the_run_is_not_taken_for_the_loop():
+    class Keeps(Callback):
+        def begin_fit(self, run):
+            self.run = run
+
+        def after_loss(self, run):
+            self.helper()
+
+        def helper(self):
+            raise ZeroDivisionError
+
+    Keeps.helper = named(Keeps.helper, "backward")
+    with pytest.raises(ZeroDivisionError) as raised:
+        tiny_learner([Keeps()]).fit(1)
+    assert notes(raised).startswith("In Keeps.after_loss, epoch 0")

@@ -168,6 +168,24 @@ def test_a_method_that_can_be_called_may_have_any_other_form(name, method):
     check(with_method(name, method))
 
 
+def generator(self, run, *proceed):
+    yield
+
+
+@pytest.mark.parametrize(
+    ("name", "do"),
+    [
+        ("around_fit", "@contextlib.contextmanager above it"),
+        ("after_loss", "it without yield"),
+        ("step", "it without yield"),
+    ],
+)
+def test_a_generator_of_which_no_line_would_run_is_refused(name, do):
+    match = rf"^Mine\.{name} is a generator: to call it runs none of its lines\. Write {do}\.$"
+    with pytest.raises(TypeError, match=match):
+        check(with_method(name, generator))
+
+
 def test_a_class_instead_of_an_instance_is_refused():
     match = r"^callbacks must be instances of lehr\.Callback; got <class .*EventLog'>\. Write "
     with pytest.raises(TypeError, match=match + r"EventLog\(\), or take it out\.$"):
@@ -207,6 +225,8 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
             TypeError,
             r"Mine\.evaluates must be True, .*; got 'yes'",
         ),
+        ({"drives": "lr"}, TypeError, r"Mine\.drives must be a tuple of names; got 'lr'\. Write"),
+        ({"drives": (3,)}, TypeError, r"Mine\.drives must be a tuple of names; got \(3,\)"),
         ({"modules": nn.Linear(1, 1)}, TypeError, r"Mine\.modules must be a list of modules; got"),
         ({"modules": [3]}, TypeError, r"Mine\.modules must be a list of modules; got \[3\]"),
         ({"replays": "no"}, TypeError, r"Mine\.replays must be True or False; got 'no'"),

@@ -171,6 +171,16 @@ def test_fits_are_surrounded_in_phase_order():
     assert log == ["a opens", "b opens", "fit", "b closes", "a closes"]
 
 
+def test_an_around_fit_that_returns_no_context_manager_is_refused_by_name():
+    class Forgets(Callback):
+        def around_fit(self, run):
+            pass
+
+    match = r"^Forgets\.around_fit must return a context manager; got None\. Write @contextlib\."
+    with pytest.raises(TypeError, match=match), around([Forgets()], None):
+        raise AssertionError("it was opened")
+
+
 def test_no_surrounding_can_swallow_an_error():
     log, error = [], ZeroDivisionError()
     with (

@@ -688,6 +688,7 @@ def test_at_most_six_frames_in_four_files_between_fit_and_forward():
 
     model = Model(nn.Linear(3, 2))
     tiny_learner(model=model, opt=torch.optim.SGD(model.parameters(), 0.1)).fit(1)
+    assert len(frames) == 4 + 1  # batches of training and of validation
     for stack in frames:
         assert len(stack) <= 6
         assert len({frame.filename for frame in stack}) <= 4
@@ -1184,3 +1185,22 @@ def test_a_number_that_is_logged_after_an_error_in_a_batch_is_an_error():
         RuntimeError, match=r"run\.log\('late', …\) was called when the run was not"
     ):
         learn.run.log("late", 1.0)
+
+
+@pytest.mark.parametrize("also", [False, True])
+def test_a_batch_may_be_cancelled_while_the_gradients_are_cleared(also):
+    class Cancels(Callback):
+        def after_backward(self, run):
+            if also and run.n_iter == 1:
+                raise CancelBatch
+
+        def zero_grad(self, run, proceed):
+            proceed()
+            if run.n_iter == 1:
+                raise CancelBatch
+
+    learn = tiny_learner([Cancels()])
+    run = learn.fit(1)
+    assert run.n_iter == 4
+    assert run.n_steps == (3 if also else 4)
+    assert all(p.grad is None for p in learn.model.parameters())

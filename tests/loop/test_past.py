@@ -3,6 +3,7 @@
 import pytest
 
 from lehr import Callback, CancelEpoch, CancelFit
+from lehr.callbacks import Rewind
 from lehr.loop.past import bring
 from lehr.loop.rests import Entry, Rest
 from lehr.state.differences import first_difference
@@ -151,3 +152,20 @@ def test_a_run_may_be_entered_anew_from_its_very_first_rest():
     run = tiny_learner().fit(1, callbacks=[Back()])
     assert run.rewinds == [(0, 0)]
     assert run.n_steps == 4
+
+
+def test_a_method_of_a_users_callback_is_not_taken_for_one_that_keeps_states():
+    class Neighbours(Callback):
+        state = ()
+
+        def nearest(self, point):
+            raise AssertionError("nobody asked for neighbours")
+
+        def after_step(self, run):
+            if run.n_steps == 3 and not run.rewinds:
+                run.rewind(1)
+
+    rewind = Rewind(every="1 steps", keep=5)
+    assert tiny_learner().fit(1, callbacks=[Neighbours(), rewind]).rewinds == [(3, 2)]
+    with pytest.raises(ValueError, match=r"^no callback keeps states of this run\. Attach a "):
+        tiny_learner().fit(1, callbacks=[Neighbours()])

@@ -10,10 +10,15 @@ class Every(NamedTuple):
     Example:
         >>> every("500 steps")
         Every(number=500, unit='steps')
+        >>> str(every("1 epochs"))
+        '1 epoch'
     """
 
     number: int
     unit: str
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.unit if self.number > 1 else self.unit.removesuffix('s')}"
 
 
 EVERY_EPOCH = Every(1, "epochs")

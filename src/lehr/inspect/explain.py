@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from lehr.callback import Callback
-from lehr.events import ACTIONS, Event
+from lehr.events import ACTIONS
 from lehr.loop.order import in_layers, in_phases
 
 _LOOP = """
 fit
+  @around_fit
   @begin_fit
   for epoch in range(epochs):
     @begin_epoch
@@ -52,5 +53,5 @@ def _line(line: str, callbacks: Sequence[Callback]) -> str:
         who = [type(cb).__name__ for cb in in_layers(callbacks) if hasattr(cb, name)]
         shown = " > ".join([*who, "loop"])
         return f"{indent}{name + '()':<{26 - len(indent)}}{shown}"
-    who = [type(cb).__name__ for cb in in_phases(callbacks) if hasattr(cb, Event[name].name)]
+    who = [type(cb).__name__ for cb in in_phases(callbacks) if hasattr(cb, name)]
     return f"{indent}{name:<{26 - len(indent)}}{', '.join(who)}"

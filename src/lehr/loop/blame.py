@@ -11,7 +11,7 @@ from lehr.base.nested import describe
 from lehr.callback import Callback
 from lehr.errors import add_note, one_line
 from lehr.events import ACTIONS, EVENTS, Cancel
-from lehr.loop.dispatch import fire
+from lehr.loop.dispatch import act, fire
 from lehr.loop.hints import hints
 from lehr.loop.scopes import Scopes
 
@@ -44,31 +44,35 @@ def where(error_traceback: TracebackType | None, run: Any) -> Place:
     steps: list[str] = []
     at: list[str] = []
     for i, frame in enumerate(frames):
-        name, owner = frame.f_code.co_name, frame.f_locals.get("self")
+        name, known = frame.f_code.co_name, frame.f_locals
+        owner = known.get("self")
         if frame.f_code is fire.__code__ and frame not in frames[:i]:  # a cancel passes it twice
-            known = frame.f_locals
-            listeners, on, called = known["listeners"], known["run"].loop.on, known["listener"]
+            listeners, on = known["listeners"], known["run"].loop.on
             event = next((event for event in EVENTS if getattr(on, event) is listeners), "an event")
-            owners = (inner.f_locals.get("self") for inner in frames[i + 1 :])
-            callback = next((o for o in owners if isinstance(o, Callback)), None)
-            callback = callback or getattr(called, "__self__", called)
-            steps.append(f"{type(callback).__name__}.{event}")
+            steps.append(f"{_who(known['listener'], frames[i + 1 :])}.{event}")
             at.append(_LEVELS.get(event, "batch"))
-        elif isinstance(owner, Callback) and name in ACTIONS:
-            steps.append(f"{type(owner).__name__}.{name}")
+        elif frame.f_code is act.__code__:
+            steps.append(f"{_who(known['wrapper'], frames[i + 1 :])}.{known['action']}")
         elif name == "around_fit" and isinstance(owner, Callback):
             if _passes(frames[i:], "lehr.loop.loop"):
                 continue  # an error of the loop goes through every `around_fit`
             steps.append(f"{type(owner).__name__}.around_fit")
             at.append("fit")
-        elif name in ACTIONS and getattr(owner, "run", None) is run:
+        elif name in ACTIONS and frame.f_globals.get("__name__", "").startswith("lehr.loop."):
             steps.append(name)
         elif frame.f_code is Scopes.undo.__code__:
-            scope = frame.f_locals["name"]
+            scope = known["name"]
             steps.append(f"a clean-up that was deferred in the {scope}")
             at.append(_LEVELS.get(scope, "batch"))
     text = " > ".join(step for step in steps if step != "one_batch")
     return Place(text, at[-1] if at else _under_way(frames, run))
+
+
+def _who(method: Any, inside: list[FrameType]) -> str:
+    """The class of the callback that a method is of, as far as it or the frames in it tell."""
+    own = getattr(method, "__self__", method)
+    owners = (own, *(frame.f_locals.get("self") for frame in inside))
+    return type(next((one for one in owners if isinstance(one, Callback)), own)).__name__
 
 
 def _passes(frames: list[FrameType], module: str) -> bool:

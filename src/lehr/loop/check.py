@@ -10,6 +10,7 @@ from torch import nn
 from lehr.callback import Callback
 from lehr.errors import did_you_mean, nearest, positive_int
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
+from lehr.optim.slots import Slots
 from lehr.types import is_sequence
 
 METHODS = (*EVENTS, *ACTIONS, "around_fit")
@@ -72,6 +73,11 @@ def _check_declarations(callback: Callback) -> None:
                 f"{kind}.{name} must be one of lehr.{allowed.__name__}; got {value!r}. "
                 f"Write e.g. {name} = {allowed.__name__}.{next(iter(allowed)).name}."
             )
+    drives: Any = callback.drives
+    if not is_sequence(drives) or not all(isinstance(one, (str, Slots)) for one in drives):
+        raise TypeError(
+            f'{kind}.drives must be a tuple of names; got {drives!r}. Write e.g. drives = ("lr",).'
+        )
     modules: Any = callback.modules
     if not is_sequence(modules) or not all(isinstance(module, nn.Module) for module in modules):
         raise TypeError(
@@ -118,6 +124,11 @@ def _check_method(callback: Callback, name: str) -> None:
     if inspect.iscoroutinefunction(method):
         raise TypeError(
             f"{kind}.{name} is a coroutine, and the loop waits for none. Write def, not async def."
+        )
+    if inspect.isgeneratorfunction(method):
+        do = "@contextlib.contextmanager above it" if name == "around_fit" else "it without yield"
+        raise TypeError(
+            f"{kind}.{name} is a generator: to call it runs none of its lines. Write {do}."
         )
     try:
         inspect.signature(method).bind(*given)

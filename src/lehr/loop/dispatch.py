@@ -5,9 +5,9 @@ own method.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lehr.base.whole import heeds_interrupts
 from lehr.callback import Callback
@@ -48,7 +48,7 @@ class Actions:
             composed = own[action]
             for callback in reversed(ordered):
                 if hasattr(callback, action):
-                    composed = partial(_act, getattr(callback, action), run, composed)
+                    composed = partial(act, action, getattr(callback, action), run, composed)
             setattr(self, action, composed)
 
 
@@ -70,8 +70,8 @@ def fire(listeners: Sequence[Listener], run: Any) -> None:
             del cancel  # its traceback holds this frame: a cycle would keep the Learner alive
 
 
-def _act(wrapper: Callable[[Any, Act], None], run: Any, proceed: Act) -> None:
-    """Call a wrapper, and check that it returns nothing."""
+def act(action: str, wrapper: Callable[[Any, Act], None], run: Any, proceed: Act) -> None:
+    """Call what wraps an action, and check that it returns nothing; ``action`` is for messages."""
     if wrapper(run, proceed) is not None:
         raise TypeError(
             f"{_name(wrapper)} returned a value, which the loop does not use: an action returns "
@@ -87,7 +87,7 @@ def around(callbacks: Iterable[Callback], run: Any) -> Generator[None]:
     with ExitStack() as stack:
         for callback in in_phases(callbacks):
             if hasattr(callback, "around_fit"):
-                stack.enter_context(callback.around_fit(run))  # type: ignore[reportAttributeAccessIssue]
+                stack.enter_context(_scope_of(callback, run))
         try:
             yield
         except BaseException as raised:
@@ -95,6 +95,16 @@ def around(callbacks: Iterable[Callback], run: Any) -> Generator[None]:
             raise
     if error is not None:
         raise error
+
+
+def _scope_of(callback: Any, run: Any) -> AbstractContextManager[Any]:
+    scope = callback.around_fit(run)
+    if isinstance(scope, AbstractContextManager):
+        return cast("AbstractContextManager[Any]", scope)
+    raise TypeError(
+        f"{type(callback).__name__}.around_fit must return a context manager; got {scope!r}. "
+        "Write @contextlib.contextmanager above it, and yield once."
+    )
 
 
 def _returned(listener: Listener) -> TypeError:

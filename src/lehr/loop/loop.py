@@ -6,7 +6,6 @@ action does where no callback wraps it is in `lehr.loop.step`.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import count
 from typing import final
 
 from lehr.data.loading.feed import Feed
@@ -103,11 +102,15 @@ class Loop:
         run.num_batches = feed.len_or_none
         fire(begin, run)
         arrived = run.rests.arrive(run, "batch", "validated") if training else None
-        start = run.batch_index + 1 if arrived else 0
-        run.batch_index = start - 1
-        over = self._settle(arrived) if arrived else self._heed_stop()
-        batches = feed.epoch(run.seed, epoch, start)
-        for index in () if over else count(start):
+        if arrived:
+            over = self._settle(arrived)
+        else:
+            run.batch_index, over = -1, False  # no batch yet
+            self._heed_stop()
+        index = run.batch_index
+        batches = feed.epoch(run.seed, epoch, start=index + 1)
+        while not over:
+            index += 1
             run.batch = None
             if training:  # what is drawn from here on is a function of (seed, epoch, batch)
                 rekey(index)
@@ -140,8 +143,7 @@ class Loop:
                 if len(run.scopes.undos) > mark:
                     run.scopes.unwind(mark)
             run.in_batch = False
-            if not window.batches and self._settle():
-                break
+            over = not window.batches and self._settle()
         if window.batches:
             self._flush_window()
         fire(after, run)
@@ -201,7 +203,8 @@ class Loop:
 
     def _drop_window(self) -> None:
         if self.run.window.batches:
-            self.do.zero_grad()
+            with suppress(CancelBatch):  # it is cancelled anyway
+                self.do.zero_grad()
             self.run.window.clear()
 
     def _abandon_window(self) -> None:
@@ -217,13 +220,11 @@ class Loop:
         if run.training:
             if run.rests.visitors and arrived is None:
                 run.rests.visit(run, "batch", run.epoch)
-            due = run.stepped and arrived != "validated" and self.plan.validates_at(run.n_steps)
-            if due:
+            if run.stepped and arrived != "validated" and self.plan.validates_at(run.n_steps):
                 self._heed_stop()
                 self._validate()
                 run.rests.visit(run, "validated", run.epoch)
-        if run.stop_reason is not None or run.interrupted is not None:
-            self._heed_stop()
+        self._heed_stop()
         return run.training and run.n_steps == run.steps
 
     def _heed_stop(self) -> None:

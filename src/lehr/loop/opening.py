@@ -1,4 +1,4 @@
-"""The scopes around a whole run, from before `begin_fit` to after `after_fit`.
+"""The scopes that a run opens: around a whole fit, and around a validation.
 
 A scope that swallows an exception, or replaces it by another, is a class. As a generator it would
 keep the Learner alive: from Python 3.12 on, the exception holds the frame of the generator, which
@@ -66,8 +66,8 @@ def scoped(run: Any) -> Generator[None]:
     Afterwards, the modes and torch's generators are as before, and what was deferred was called.
     """
     with (
-        under_way(run) as outer,
-        _apart(run, outer),
+        under_way(run) as inside,
+        _apart(run, inside),
         torch.enable_grad(),
         run.scopes.open("fit"),
     ):
@@ -126,7 +126,7 @@ def evaluating(run: Any, key: int) -> Generator[None]:
 
 @whole
 @contextmanager
-def _apart(run: Any, outer: bool) -> Generator[None]:
+def _apart(run: Any, inside: bool) -> Generator[None]:
     """A scope after which the default generators are as they were.
 
     Inside another run, the generators of NumPy and Python are put back too, because the outer run
@@ -135,7 +135,7 @@ def _apart(run: Any, outer: bool) -> Generator[None]:
     inner run's. The inner run may turn autocast on for itself.
     """
     with ExitStack() as stack:
-        if outer:
+        if inside:
             stack.enter_context(streams.forked(run.streams.key("fit", run.plan.first_epoch)))
             for device in _devices():
                 stack.enter_context(torch.autocast(device, enabled=False, cache_enabled=False))

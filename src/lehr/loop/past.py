@@ -13,7 +13,7 @@ from lehr.state.snapshot import restore
 class Keeper(Protocol):
     """A callback that keeps states of the run, as `Checkpoint` and `Rewind` do."""
 
-    def nearest(self, run: Any, step: int) -> Kept | None:
+    def nearest_state(self, run: Any, step: int) -> Kept | None:
         """The last state that this run went through with at most ``step`` steps done."""
         ...
 
@@ -29,7 +29,7 @@ def nearest(run: Any, step: int) -> Kept:
         raise ValueError(
             "no callback keeps states of this run. Attach a Checkpoint or a Rewind to the fit."
         )
-    states = [state for keeper in keepers if (state := keeper.nearest(run, step)) is not None]
+    states = [state for keeper in keepers if (state := keeper.nearest_state(run, step)) is not None]
     if not states:
         raise ValueError(
             f"no state from before step {step} is left, or none can be read. A Checkpoint needs "

@@ -208,6 +208,27 @@ class Slots:
         return {callback.name: callback for callback in run.callbacks}
 
 
+def refuse_rivals(run: Any, driver: Any) -> None:
+    """See that no other callback drives a place that ``driver`` does, by whatever name.
+
+    Raises:
+        ValueError: another one does.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(0)
+        >>> refuse_rivals(run, SimpleNamespace(drives=["lr"]))
+    """
+    if others := rivals(run, driver):
+        *most, last = [type(callback).__name__ for callback in (driver, *others)]
+        raise ValueError(
+            f"{', '.join(most)} and {last} {'both' if len(others) == 1 else 'all'} drive "
+            f"{shared_name(driver, others)}; each would undo the other. Leave one, or give each a "
+            "group of its own."
+        )
+
+
 def rivals(run: Any, driver: Any) -> list[Any]:
     """The other callbacks that drive a place that ``driver`` does, by whatever name.
 
@@ -237,14 +258,19 @@ def shared_name(driver: Any, others: list[Any]) -> str:
         >>> print(shared_name(momentum, [betas]))
         'momentum', which is 'betas' too
     """
-    own, *_ = [slots.param for slots in driver.drives]
-    every = [slots.param for other in others for slots in other.drives]
+    own, *_ = [slots.param for slots in _said(driver)]
+    every = [slots.param for other in others for slots in _said(other)]
     names = dict.fromkeys(param for param in every if param != own)
     return f"{own!r}, which is {' and '.join(map(repr, names))} too" if names else repr(own)
 
 
 def _driven_by(callback: Any, run: Any) -> list[Slot]:
-    return [slot for slots in callback.drives for slot in slots.find(run)]
+    return [slot for slots in _said(callback) for slot in slots.find(run)]
+
+
+def _said(callback: Any) -> list[Slots]:
+    """What a callback says that it drives; a name alone stands for all parameter groups."""
+    return [Slots(said) if isinstance(said, str) else said for said in callback.drives]
 
 
 def _walk(owner: Any, path: str, whole: str) -> Slot:

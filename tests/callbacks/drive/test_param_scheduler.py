@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lehr import Callback, DataBunch
-from lehr.callbacks import ParamScheduler
+from lehr.callbacks import ParamScheduler, ReduceOnPlateau
 from lehr.schedules import combine_scheds, one_cycle, one_cycle_momentum, sched_cos, sched_lin
 from lehr.testing import tiny_learner
 
@@ -195,17 +195,19 @@ def test_two_callbacks_of_one_name_need_names_of_their_own():
 
 
 def test_two_schedules_for_one_number_are_refused():
-    with pytest.raises(ValueError, match=r"2 schedules drive 'lr'; the last would win"):
+    with pytest.raises(
+        ValueError, match=r"ParamScheduler and ParamScheduler both drive 'lr'; each would"
+    ):
         learner().fit(1, [ParamScheduler("lr", FALL), ParamScheduler("lr", FALL, group=0)])
 
 
 @pytest.mark.parametrize(
     ("one", "other", "text"),
     [
-        (("lr", -1), ("lr", 0), "2 schedules drive 'lr'; the last would win. Leave one, or give"),
-        (("lr", None), ("opt.g.lr", None), "drive 'lr', which is 'opt.g.lr' too; the last"),
-        (("opt.g.lr", -1), ("lr", None), "drive 'opt.g.lr', which is 'lr' too; the last"),
-        (("betas", None), ("momentum", None), "drive 'betas', which is 'momentum' too; the last"),
+        (("lr", -1), ("lr", 0), "both drive 'lr'; each would undo the other. Leave one, or give"),
+        (("lr", None), ("opt.g.lr", None), "drive 'lr', which is 'opt.g.lr' too; each"),
+        (("opt.g.lr", -1), ("lr", None), "drive 'opt.g.lr', which is 'lr' too; each"),
+        (("betas", None), ("momentum", None), "drive 'betas', which is 'momentum' too; each"),
         (("opt.g.momentum", 0), ("betas", -1), "drive 'opt.g.momentum', which is 'betas' too;"),
         (("model.1.p", None), ("model.again.p", None), "drive 'model.1.p', which is 'model.again"),
     ],
@@ -226,7 +228,8 @@ def test_places_that_only_look_alike_are_not_refused():
         ParamScheduler("model.1.p", FALL),
     ]
     assert several().fit(1, schedules).n_steps == 4
-    with pytest.raises(ValueError, match=r"3 schedules drive 'lr', which is 'opt.g.lr' and 'opt.d"):
+    match = r"ParamScheduler and ParamScheduler all drive 'lr', which is 'opt.g.lr' and 'opt.d"
+    with pytest.raises(ValueError, match=match):
         several().fit(1, [ParamScheduler("lr", FALL), *schedules])
 
 
@@ -311,3 +314,16 @@ def test_without_a_length_it_refuses():
 def test_it_prints_as_it_was_written():
     assert repr(ParamScheduler("lr", FALL)) == "ParamScheduler('lr', sched_lin(0.4, 0))"
     assert repr(ParamScheduler("lr", FALL, group=1)).endswith("group=1)")
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [lambda name: ParamScheduler(name, sched_lin(0.4, 0.1)), lambda n: ReduceOnPlateau(param=n)],
+)
+def test_what_a_users_callback_says_that_it_drives_nobody_else_may_drive(ours):
+    class Restarts(Callback):
+        drives = ("lr",)
+
+    with pytest.raises(ValueError, match=r"and Restarts both drive 'lr'; each would undo the"):
+        tiny_learner([Restarts(), ours("lr")]).fit(1)
+    tiny_learner([Restarts(), ours("weight_decay")]).fit(1)

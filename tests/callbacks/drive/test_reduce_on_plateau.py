@@ -158,7 +158,7 @@ def test_a_new_fit_starts_anew():
 
 def test_the_same_number_has_one_driver():
     schedule = ParamScheduler("lr", sched_lin(0.4, 0.0))
-    text = r"ReduceOnPlateau and ParamScheduler both drive 'lr'; each would undo the other. Leave"
+    text = r"ParamScheduler and ReduceOnPlateau both drive 'lr'; each would undo the other. Leave"
     learn = tiny_learner([schedule, ReduceOnPlateau()])
     with pytest.raises(ValueError, match=text):
         learn.fit(1)
@@ -171,7 +171,7 @@ def test_the_same_number_has_one_driver():
     assert len(tiny_learner(split, opt=groups).fit(1).history) == 1
     adam = {"opt": lambda p: torch.optim.Adam(p, lr=0.1)}
     alias = [ParamScheduler("betas", sched_lin(0.4, 0.0)), ReduceOnPlateau(param="momentum")]
-    with pytest.raises(ValueError, match=r"both drive 'momentum', which is 'betas' too; each"):
+    with pytest.raises(ValueError, match=r"both drive 'betas', which is 'momentum' too; each"):
         tiny_learner(alias, **adam).fit(1)
 
 

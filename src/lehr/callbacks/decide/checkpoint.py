@@ -136,7 +136,7 @@ class Checkpoint(Callback):
         if run.interrupted is not None and self._held is not None:
             self._write(*self._held)
 
-    def nearest(self, run: "Run", step: int) -> Kept | None:
+    def nearest_state(self, run: "Run", step: int) -> Kept | None:
         """The last state that this run kept before it made an optimizer step."""
         from lehr.loop.checkpoints import nearest_kept
 
@@ -230,9 +230,7 @@ class Checkpoint(Callback):
             self.newest = pending.result().path
 
     def __repr__(self) -> str:
-        number, unit = self.every
-        every = f"{number} {unit if number > 1 else unit[:-1]}"
-        return f"Checkpoint({str(self.folder)!r}, every={every!r}, keep={self.keep})"
+        return f"Checkpoint({str(self.folder)!r}, every={str(self.every)!r}, keep={self.keep})"
 
 
 def _validates_next(run: "Run", rest: Rest) -> bool:

@@ -152,7 +152,7 @@ class Rewind(Callback):
                 group["lr"] = lr
         return None
 
-    def nearest(self, run: "Run", step: int) -> Kept | None:
+    def nearest_state(self, run: "Run", step: int) -> Kept | None:
         """The last state that is kept with at most so many steps done."""
         states = [state for state in self.kept if state["step"] <= step]
         return self._as_kept(states[-1]) if states else None
@@ -238,11 +238,9 @@ class Rewind(Callback):
         run.go_back(entry_at(self._as_kept(state)))
 
     def __repr__(self) -> str:
-        number, unit = self.every
-        every = f"{number} {unit if number > 1 else unit[:-1]}"
         return (
-            f"Rewind(every={every!r}, keep={self.keep}, back={self.back}, spike={self.spike}, "
-            f"lr_factor={self.lr_factor})"
+            f"Rewind(every={str(self.every)!r}, keep={self.keep}, back={self.back}, "
+            f"spike={self.spike}, lr_factor={self.lr_factor})"
         )
 
 

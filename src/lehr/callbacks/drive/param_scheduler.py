@@ -7,7 +7,7 @@ from lehr.callback import Callback
 from lehr.errors import real_number
 from lehr.events import Phase
 from lehr.optim.driven import Driven
-from lehr.optim.slots import Slots, rivals, shared_name
+from lehr.optim.slots import Slots, refuse_rivals
 from lehr.schedules.annealing import Schedule
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ParamScheduler(Callback):
     Raises:
         TypeError: ``schedule`` cannot be called.
         ValueError: at the start of a fit, if nothing has that name, it is no number, or another
-            schedule sets it, under this or another name; at the first batch, if the length of the
+            callback drives it, under this or another name; at the first batch, if the length of the
             fit is unknown.
 
     Example:
@@ -66,14 +66,9 @@ class ParamScheduler(Callback):
         self._label = None if label == "lr" else label  # the recorder writes the column lr
 
     def begin_fit(self, run: "Run") -> None:
-        """Find what to drive, and see that it is a number and no other schedule's."""
+        """Find what to drive, and see that it is a number and nobody else's."""
         slots = self.slots.numbers(run, "follow a schedule")
-        others = [cb for cb in rivals(run, self) if isinstance(cb, ParamScheduler)]
-        if others:
-            raise ValueError(
-                f"{len(others) + 1} schedules drive {shared_name(self, others)}; the last would "
-                "win. Leave one, or give each a group of its own."
-            )
+        refuse_rivals(run, self)
         self.driven = Driven(slots, kept=self.slots.in_groups)
         run.defer(self.driven.put_back)
 

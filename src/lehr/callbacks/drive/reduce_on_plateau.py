@@ -6,7 +6,7 @@ from lehr.callback import Callback
 from lehr.errors import positive_int, real_number
 from lehr.events import Phase
 from lehr.optim.driven import Driven
-from lehr.optim.slots import Slots, rivals, shared_name
+from lehr.optim.slots import Slots, refuse_rivals
 from lehr.record.monitor import Mode, Monitor
 
 if TYPE_CHECKING:
@@ -94,12 +94,7 @@ class ReduceOnPlateau(Callback):
         self.best = None
         self.waited = self.judged = self.cooling = self.reductions = 0
         slots = self.slots.numbers(run, "be reduced")
-        if others := rivals(run, self):
-            raise ValueError(
-                f"ReduceOnPlateau and {type(others[0]).__name__} both drive "
-                f"{shared_name(self, others[:1])}; each would undo the other. Leave one, or give "
-                "each a group of its own."
-            )
+        refuse_rivals(run, self)
         self.driven = Driven(slots, kept=self.slots.in_groups)
         run.defer(self.driven.put_back)
 
