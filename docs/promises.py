@@ -62,6 +62,8 @@ def told(promise: dict[str, Any]) -> str:
         lines.append(f"  - Still open: {promise['open']}.")
     if text := figures(promise):
         lines.append(f"  - Last figure: {text}.")
+    elif "figures" in promise:
+        lines.append("  - No figure of the large tier is there yet.")
     return "\n".join(lines)
 
 

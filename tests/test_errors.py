@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from lehr.errors import add_note, did_you_mean, item_weight, nearest, one_line, positive_int
+from lehr.errors import (
+    add_note,
+    did_you_mean,
+    item_weight,
+    nearest,
+    notes_of,
+    one_line,
+    positive_int,
+    said,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +80,23 @@ def test_an_error_that_takes_no_note_stays_without_and_one_that_cannot_be_shown_
     assert one_line(plain) == "ValueError(1)"
 
 
+def test_what_an_error_says_and_its_notes_are_read_as_far_as_they_can_be():
+    class Odd(Exception):
+        def __str__(self):
+            raise SystemExit
+
+        @property
+        def __notes__(self):
+            raise SystemExit
+
+    assert said(Odd()) == "what it says cannot be shown"
+    assert notes_of(Odd()) == []
+    plain = ValueError("plain")
+    assert (said(plain), notes_of(plain)) == ("plain", [])
+    plain.__notes__ = (1, "a note")
+    assert notes_of(plain) == ["a note"]
+
+
 @pytest.mark.parametrize("weight", [0, 7, 0.5, True, np.int8(3), np.float16(2048), np.array(4)])
 def test_the_weight_of_a_batch_becomes_a_plain_number(weight):
     plain = item_weight(weight)
@@ -98,10 +124,22 @@ def test_what_is_no_number_is_no_weight(weight, told):
         item_weight(weight)
 
 
-@pytest.mark.parametrize("weight", [-1, math.inf, math.nan, torch.tensor(-0.5)])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        -1,
+        math.inf,
+        math.nan,
+        torch.tensor(-0.5),
+        1e39,
+        1e-46,
+        -1e-320,
+        pytest.param(10**400, id="a huge int"),
+    ],
+)
 def test_a_number_that_cannot_count_items_is_no_weight(weight):
     match = (
-        r"^run\.weight must be a finite number of items, 0 or more; got .*\. "
+        r"^run\.weight must be a number of items: 0, or from 1e-30 to 1e30; got .*\. "
         r"Correct the Learner's weight=, or the callback that sets run\.weight\.$"
     )
     with pytest.raises(ValueError, match=match):

@@ -7,6 +7,8 @@ from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
+_LEAST, _MOST = 1e-30, 1e30  # of what a loss is multiplied with, in single precision
+
 
 class ResumeWarning(UserWarning):
     """A run that goes on from a checkpoint may not be bit for bit the run that never stopped."""
@@ -31,7 +33,33 @@ def sentence(error: BaseException) -> str:
         >>> sentence(ValueError("it is empty")), sentence(ValueError("It is empty."))
         ('it is empty.', 'It is empty.')
     """
-    return f"{str(error).rstrip('.')}."
+    return f"{said(error).rstrip('.')}."
+
+
+def said(error: BaseException) -> str:
+    """What an error says, also if its class has a ``__str__`` that fails.
+
+    Example:
+        >>> said(ValueError("mine"))
+        'mine'
+    """
+    try:
+        return str(error)
+    except BaseException:
+        return "what it says cannot be shown"
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """The notes of an error, as far as they can be read.
+
+    Example:
+        >>> error = ValueError("mine")
+        >>> add_note(error, "In the loop."); notes_of(error)
+        ['In the loop.']
+    """
+    with suppress(BaseException):
+        return [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
+    return []
 
 
 def one_line(error: BaseException) -> str:
@@ -127,16 +155,18 @@ def item_weight(value: Any) -> float:
 
     Raises:
         TypeError: it is no number.
-        ValueError: it is negative, nan or infinite.
+        ValueError: it is negative, nan, or so large or small that a loss times it would be infinite
+            or vanish in single precision.
 
     Example:
         >>> item_weight(64), item_weight(0.5)
         (64, 0.5)
     """
     weight = value if value.__class__ is int or value.__class__ is float else _plain(value)
-    if not 0 <= weight < math.inf:
+    if weight and not _LEAST <= weight <= _MOST:
+        shown = "an int beyond that" if isinstance(weight, int) and weight > _MOST else weight
         raise ValueError(
-            f"run.weight must be a finite number of items, 0 or more; got {weight}. "
+            f"run.weight must be a number of items: 0, or from 1e-30 to 1e30; got {shown}. "
             "Correct the Learner's weight=, or the callback that sets run.weight."
         )
     return weight

@@ -117,7 +117,7 @@ def test_a_failing_replacement_leaves_the_old_file_alone(tmp_path, monkeypatch):
 
     files.replace_file(tmp_path / "a", b"one")
     monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(OSError, match=r"full: '.*/a'$"):
         files.replace_file(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"one"
     assert names(tmp_path) == ["a"]

@@ -627,3 +627,50 @@ def test_a_link_in_the_place_of_a_plot_is_replaced_not_followed(tmp_path):
         learn.fit(1)
     assert (tmp_path / "precious").read_bytes() == b"mine"
     assert (folder.path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+class Silent(ValueError):
+    """Says nothing, and takes no notes."""
+
+    def __str__(self):
+        raise KeyError("no text")
+
+    @property
+    def __notes__(self):
+        raise KeyError("no notes")
+
+    __repr__ = __str__
+
+
+class OddNotes(ValueError):
+    __notes__ = (3, "a note")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Silent(), "Silent: what it says cannot be shown"),
+        (OddNotes("odd"), "OddNotes: odd\na note"),
+    ],
+)
+def test_an_error_that_cannot_be_shown_comes_out_and_is_kept_as_far_as_it_can(
+    tmp_path, error, told
+):
+    learn, folder = tiny_learner(), RunFolder.create(tmp_path / "a")
+    with pytest.raises(type(error)) as caught, folder.keep(learn, {}):
+        learn.fit(1, [RaiseAt(error, batch=1)])
+    assert caught.value is error
+    assert (read(folder)["status"], read(folder)["error"]) == ("failed", told)
+
+
+def test_weights_whose_error_cannot_be_shown_lose_nothing_else(tmp_path, monkeypatch):
+    def fail(*args):
+        raise Silent
+
+    monkeypatch.setattr(run_folder, "save_weights", fail)
+    learn, folder = tiny_learner(), RunFolder.create(tmp_path / "a")
+    with pytest.raises(Silent), folder.keep(learn, {}):
+        learn.fit(1)
+    told = "the weights could not be written: Silent: what it says cannot be shown"
+    assert (read(folder)["status"], read(folder)["error"]) == ("failed", told)
+    assert (folder.path / "report.html").is_file()

@@ -12,7 +12,6 @@ from torch.utils.data import RandomSampler, WeightedRandomSampler
 from lehr.data import DataLoader, Dataset
 from lehr.state.differences import first_difference
 from lehr.state.entries import (
-    GeneratorState,
     GradState,
     ModelState,
     ModeState,
@@ -20,6 +19,7 @@ from lehr.state.entries import (
     loader_entries,
     modules,
 )
+from lehr.state.generators import GeneratorState
 from lehr.state.snapshot import capture, restore
 
 from .parts import Box, Wrapper, compiled, small_model, with_hidden_buffer

@@ -103,7 +103,7 @@ def replace_file(path: Path, data: bytes) -> None:
         part.replace(path)
     except BaseException as error:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is not None:
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # the name that the caller knows
         raise
     sync_folder(path.parent)

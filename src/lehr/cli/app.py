@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from lehr import __version__
 from lehr.base.output import OutputError, plain_output
 from lehr.base.terminal import printable
+from lehr.errors import notes_of, said
 
 USAGE, FAILURE = 2, 1
 """Exit codes: what was typed cannot be used; what was asked for could not be done."""
@@ -94,9 +95,9 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
             raise
         ours = isinstance(error, (OSError, TypeError, ValueError, ImportError, ArithmeticError))
         sentence = isinstance(error, KeyError) and str(error.args[0]).endswith(".")  # ours are
-        notes = " ".join(getattr(error, "__notes__", ()))
-        where = f"{type(error).__name__}: {error} {notes} Add --debug to see where."
-        text = str(error) if ours else str(error.args[0]) if sentence else where
+        notes = " ".join(notes_of(error))
+        where = f"{type(error).__name__}: {said(error)} {notes} Add --debug to see where."
+        text = said(error) if ours else str(error.args[0]) if sentence else where
         raise typer.Exit(_say_error(text, code=code)) from None
 
 

@@ -19,7 +19,7 @@ from lehr.base.drawing import drawable
 from lehr.base.files import replace_file, sweep
 from lehr.base.signals import interruptible
 from lehr.callbacks import CSVLog, JSONLLog
-from lehr.errors import add_note
+from lehr.errors import add_note, notes_of, said
 from lehr.learner import Learner
 from lehr.loop.run import Run
 from lehr.report.evaluate import evaluate
@@ -159,7 +159,7 @@ class RunFolder:
             config["status"] = "interrupted"
             raise
         except BaseException as error:
-            lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+            lines = [f"{type(error).__name__}: {said(error)}", *notes_of(error)]
             config.update(status="failed", error="\n".join(lines))
             raise
         finally:
@@ -321,7 +321,7 @@ class _Attempts:
             action()
         except Exception as error:
             self.errors.append(error)
-            why = f"{type(error).__name__}: {error}".rstrip(".")
+            why = f"{type(error).__name__}: {said(error)}".rstrip(".")
             self.problems.append(f"{what} could not be written: {why}")
 
 

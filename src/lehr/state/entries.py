@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lehr.state import streams
+from lehr.state.generators import generators_of
 from lehr.state.wrappers import bare, bare_names
 from lehr.types import Stateful, is_mapping, is_sequence
 
@@ -143,21 +144,6 @@ class AttributeState:
             setattr(self.owner, name, state_dict[name.lstrip("_")])
 
 
-class GeneratorState:
-    """One ``torch.Generator`` that is not lehr's, that of a foreign loader for example."""
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
-
-    def state_dict(self) -> dict[str, Any]:
-        """The generator's bytes."""
-        return {"state": self.generator.get_state()}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Put the generator back."""
-        self.generator.set_state(state_dict["state"])
-
-
 def _parts(loader: Any) -> list[tuple[Any, Any]]:
     """The loaders in a dict or list of loaders, with their keys; none of a list of batches."""
     if is_mapping(loader):
@@ -174,7 +160,8 @@ def _parts(loader: Any) -> list[tuple[Any, Any]]:
 def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
     """The state entries of a foreign loader: its own state, or the generators it draws from.
 
-    Those in a dict or a list of loaders have its keys in their names.
+    Those in a dict or a list of loaders have its keys in their names. Generators are found in the
+    attributes of the loader, its samplers and its dataset, and no deeper.
 
     In a fit, the batches of lehr's own loaders are a function of (seed, epoch, position); their
     state is only how often they were iterated by hand.
@@ -190,11 +177,8 @@ def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
     entries: dict[str, Stateful] = {}
     for key, part in _parts(loader):
         entries |= loader_entries(f"{name}.{key}", part)
-    for path in ("generator", "sampler.generator", "batch_sampler.sampler.generator"):
-        part: Any = loader
-        for attribute in path.split("."):
-            part = getattr(part, attribute, None)
-        known = [cast("GeneratorState", entry).generator for entry in entries.values()]
-        if isinstance(part, torch.Generator) and part not in known:
-            entries[f"{name}.{path}"] = GeneratorState(part)
+    known = {id(getattr(entry, "generator", None)) for entry in entries.values()}
+    for path, entry in generators_of(loader):
+        if id(getattr(entry, "generator", None)) not in known:
+            entries[f"{name}.{path}"] = entry
     return entries

@@ -23,7 +23,7 @@ def numpy_state() -> list[Any]:
     state: Any = np.random.get_state(legacy=False)
     kind = str(state["bit_generator"])
     if kind != "MT19937":
-        return [kind, _plain(state)]
+        return [kind, as_plain(state)]
     inner = state["state"]
     keys = torch.from_numpy(np.array(inner["key"]))
     return [kind, keys, int(inner["pos"]), int(state["has_gauss"]), float(state["gauss"])]
@@ -45,7 +45,7 @@ def set_numpy_state(saved: list[Any]) -> None:
         _, keys, place, has_gauss, gauss = saved
         np.random.set_state((kind, keys.numpy(), place, has_gauss, gauss))
     else:
-        np.random.set_state(_as_numpy(saved[1]))
+        np.random.set_state(as_numpy(saved[1]))
 
 
 def seed_numpy(key: int) -> None:
@@ -68,15 +68,28 @@ def seed_numpy(key: int) -> None:
         np.random.set_state(now | fresh.state | {"has_gauss": 0, "gauss": 0.0})
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """A state of NumPy's in dicts, numbers, strings and tensors.
+
+    Example:
+        >>> import numpy as np
+        >>> as_plain({"kind": "PCG64", "pos": np.int64(3)})
+        {'kind': 'PCG64', 'pos': 3}
+    """
     if is_mapping(value):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: as_plain(inner) for key, inner in value.items()}
     if getattr(value, "ndim", 0):
         return torch.from_numpy(value.copy())
     return value if isinstance(value, (str, float)) else int(value)
 
 
-def _as_numpy(value: Any) -> Any:
+def as_numpy(value: Any) -> Any:
+    """What `as_plain` was given.
+
+    Example:
+        >>> as_numpy({"key": torch.tensor([1, 2])})
+        {'key': array([1, 2])}
+    """
     if is_mapping(value):
-        return {key: _as_numpy(inner) for key, inner in value.items()}
+        return {key: as_numpy(inner) for key, inner in value.items()}
     return value.numpy() if isinstance(value, Tensor) else value

@@ -27,8 +27,8 @@ class Recorder(Callback):
     the last parameter group) for each training batch. For each epoch or validation it records
     ``epoch``, ``step``, ``train_loss`` (the mean over the training items since the row before,
     while the weights were changing), ``valid_loss`` and ``seconds``. Losses are weighted by items.
-    The loss of a pass that was cut short is None. Nothing here waits for a device; memory is
-    bounded.
+    The loss of a pass that was cut short is None. Nothing here waits for a device. What is recorded
+    by batch takes bounded memory; every epoch or validation adds a row.
 
     Example:
         >>> from lehr.testing import tiny_learner
