@@ -73,9 +73,10 @@ test-lowest: .venv-lowest/.dev   ## the fast tests with the lowest versions that
 golden-against: $(VENV)/.dev    ## check that the code trains bit for bit as at commit REV (HEAD by default)
 	$(BIN)/python bench/golden.py $(REV)
 
-bench: $(VENV)/.dev  ## speed, import time, accuracy, find_lr, the lesson; writes bench/results/ (two hours)
+bench: $(VENV)/.dev  ## speed, import time, cost of checkpoints, accuracy, find_lr, the lesson; writes bench/results/ (two hours)
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/import_time.py
+	$(BIN)/python bench/checkpoint_cost.py
 	$(BIN)/python bench/accuracy.py
 	$(BIN)/python bench/find_lr.py
 	$(BIN)/python bench/lesson.py

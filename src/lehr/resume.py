@@ -43,7 +43,7 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
         )
     path = _folder_of(callbacks) if auto else Path(cast("str | os.PathLike[str]", where))
     if (path / checkpoint.MANIFEST).exists():
-        return _of_this_fit(_whole(checkpoint.read(path)), began_at)
+        return _of_this_fit(complete(checkpoint.read(path)), began_at)
     newest, problems = CheckpointFolder(path).newest(
         accept=lambda saved: saved.manifest.get("began_at") == began_at
     )
@@ -61,7 +61,7 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
             f"{path} holds no checkpoint of a fit that began at step {began_at}. Give the folder "
             'of a Checkpoint, or resume="auto", which starts anew if there is none.'
         )
-    return newest and _whole(newest)
+    return newest and complete(newest)
 
 
 def _folder_of(callbacks: Iterable[Any]) -> Path:
@@ -76,8 +76,12 @@ def _folder_of(callbacks: Iterable[Any]) -> Path:
     return folders[0]
 
 
-def _whole(saved: Checkpoint) -> Checkpoint:
-    """``saved``, if its manifest says all that a run needs to know to go on from it."""
+def complete(saved: Checkpoint) -> Checkpoint:
+    """``saved``, if its manifest says all that a run needs to know to go on from it.
+
+    Raises:
+        ValueError: it does not.
+    """
     from lehr.state.disk.manifest import About
 
     try:

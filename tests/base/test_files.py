@@ -56,7 +56,7 @@ def test_the_mode_is_that_of_any_new_file(tmp_path):
 def test_parts_are_joined_and_short_writes_go_on(tmp_path, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
-    files.write_parts(tmp_path / "a", [b"0123456789", memoryview(b"abcde"), b""])
+    files.write_files(tmp_path, {"a": [b"0123456789", memoryview(b"abcde"), b""]})
     assert (tmp_path / "a").read_bytes() == b"0123456789abcde"
 
 

@@ -123,6 +123,23 @@ def test_a_step_that_failed_is_begun_again_and_its_error_kept(tmp_path):
     assert repr(replay).endswith("raised ZeroDivisionError('five'))")
 
 
+def test_it_says_where_a_loss_ceased_to_be_finite(tmp_path):
+    class Spoil(Callback):
+        state = ()
+
+        def begin_batch(self, run):
+            if run.training and run.n_iter == 5:
+                run.xb = run.xb.clone()
+                run.xb[2] = torch.inf
+
+    learn = learner(Checkpoint(tmp_path), Spoil())
+    run = learn.fit(2)
+    replay = run.replay(5)
+    assert (replay.epoch, replay.batches) == (1, [1])
+    assert replay.origin == "The input is not finite in item 2."
+    assert run.replay(4).origin == ""
+
+
 def test_an_error_before_the_step_is_raised(tmp_path):
     class Fails(Callback):
         state = ()

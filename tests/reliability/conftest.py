@@ -1,3 +1,3 @@
-"""The nursery is a program of its own, run by its path."""
+"""The programs here are run by their paths."""
 
-collect_ignore = ["nursery.py"]
+collect_ignore = ["nursery.py", "saver.py"]

@@ -12,7 +12,7 @@ from lehr.state.differences import first_difference
 from lehr.state.entries import (
     ModelState,
 )
-from lehr.state.snapshot import capture, restore
+from lehr.state.snapshot import capture, look, restore
 
 from .parts import Box, containers_and_tensors, small_model, train
 
@@ -151,3 +151,14 @@ def test_what_cannot_be_captured_can_be_replaced():
     box = Box({1, 2})
     restore({"box": box}, {"box": 3})
     assert box.value == 3
+
+
+def test_a_look_shares_the_tensors_that_a_capture_copies():
+    layer = torch.nn.Linear(2, 2)
+    seen, copied = look({"model": layer}), capture({"model": layer})
+    assert first_difference(seen, copied) is None
+    assert type(seen["model"]["weight"]) is torch.Tensor
+    with torch.no_grad():
+        layer.weight.add_(1)
+    assert torch.equal(seen["model"]["weight"], layer.weight)
+    assert not torch.equal(copied["model"]["weight"], layer.weight)

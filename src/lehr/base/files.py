@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,32 +35,39 @@ def write_file(path: Path, data: bytes) -> None:
         ...     Path(folder, "a").read_bytes()
         b'one'
     """
-    write_parts(path, [data])
+    write_files(path.parent, {path.name: [data]})
 
 
-def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Make a new file of several parts, as `write_file` does, without joining them in memory.
+def write_files(folder: Path, contents: Mapping[str, Iterable[bytes | memoryview]]) -> None:
+    """Make new files, each of several parts that are not joined in memory; all reach the disk.
+
+    All are written before the first is waited for: so the disk has most of the others by then. The
+    names reach the disk with `sync_folder`.
 
     Raises:
-        OSError: there is one of that name, or it cannot be written.
+        OSError: there is one of such a name, or one cannot be written; the others may be there.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_parts(Path(folder, "a"), [b"one", b"two"])
-        ...     Path(folder, "a").read_bytes()
-        b'onetwo'
+        ...     write_files(Path(folder), {"a": [b"one", b"two"], "b": []})
+        ...     Path(folder, "a").read_bytes(), Path(folder, "b").read_bytes()
+        (b'onetwo', b'')
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
-    descriptor = os.open(path, flags, 0o666)  # less the umask
+    opened: list[int] = []
     try:
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        for name, parts in contents.items():
+            opened.append(os.open(folder / name, flags, 0o666))  # less the umask
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    view = view[os.write(opened[-1], view) :]
+        for descriptor in opened:
+            os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lehr.cli.data_sum import data_sum
+from lehr.cli.fitting import has_checkpoints
 from lehr.cli.job import Job, check_device, open_job
 from lehr.cli.trained import allowed_model, stored_settings
 from lehr.data.published.catalog import SOURCES
@@ -49,6 +50,23 @@ def reopen(
     job = open_job(settings)
     _compare_data(path, config, job)
     return job
+
+
+def require_checkpoints(run: Path, config: Mapping[str, Any]) -> None:
+    """See that a run folder holds a state to begin from, be it damaged.
+
+    Raises:
+        ValueError: it holds none; the message says why, as far as the folder tells.
+    """
+    if has_checkpoints(run):
+        return
+    settings, error = config["settings"], config.get("error")
+    why = "it was stopped before its first"
+    if settings.get("checkpoint_every", "never") == "never":
+        why = "it was trained without (--checkpoint-every never)"
+    elif config.get("status") == "failed":
+        why = f"it failed before its first, with {str(error).partition(chr(10))[0]}"
+    raise ValueError(f"{run} has no checkpoints: {why}. Instead, {anew(settings)}")
 
 
 def anew(settings: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
 from lehr.cli.fitting import carry_out, checkpoints_of, has_checkpoints, resume_command
 from lehr.cli.job import Job, check_device, check_interval
-from lehr.cli.reopen import anew, reopen
+from lehr.cli.reopen import anew, reopen, require_checkpoints
 from lehr.cli.trained import stored_settings
 from lehr.report import RunFolder
 from lehr.report.record import read_config
@@ -46,7 +46,7 @@ def resume(
         if not longer and _is_complete(run, config):
             _say_complete(run, config)
             return
-        _require_checkpoints(run, config)
+        require_checkpoints(run, config)
         _require_nobody_else(run)
         job = reopen(
             *(run, config),
@@ -89,18 +89,6 @@ def _is_longer(run: Path, config: Mapping[str, Any], epochs: int | None) -> bool
             f"{reason}. Instead, {anew(config['settings'])}"
         )
     return True
-
-
-def _require_checkpoints(run: Path, config: Mapping[str, Any]) -> None:
-    if has_checkpoints(run):
-        return
-    settings, error = config["settings"], config.get("error")
-    why = "it was stopped before its first"
-    if settings.get("checkpoint_every", "never") == "never":
-        why = "it was trained without (--checkpoint-every never)"
-    elif config.get("status") == "failed":
-        why = f"it failed before its first, with {str(error).partition(chr(10))[0]}"
-    raise ValueError(f"{run} has no checkpoints: {why}. Instead, {anew(settings)}")
 
 
 def _require_nobody_else(run: Path) -> None:

@@ -1,10 +1,11 @@
 """A past step, made again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lehr.callback import Callback
@@ -13,6 +14,7 @@ from lehr.events import CancelFit, Layer, Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
 from lehr.loop.loop import Loop
+from lehr.loop.non_finite import origin
 from lehr.loop.past import bring, nearest
 from lehr.loop.plan import feeds
 from lehr.loop.rests import Entry, Kept
@@ -29,13 +31,17 @@ class Replay:
     Attributes:
         step: its number.
         began_at: the step of the state that it was reached from.
-        learn: a Learner with the weights after the step, or before it where it was not made.
+        learn: a Learner with the weights after the step, or before it where it was not made; its
+            ``run`` is the one that led there.
+        epoch: number of the epoch.
         batches: the number of each batch of its update window.
         xb, yb, pred: inputs, targets and predictions, one for each of these batches; of one that
             raised an error, as far as it came.
         losses: their losses, as plain numbers.
         grads: the gradient that the optimizer was given, by parameter name; copies.
         error: what was raised before the step was made, if anything.
+        origin: where a loss that is nan or infinite ceased to be finite, in a sentence: the first
+            layer, and for which items; empty if the losses are finite, or if that is not known.
         exact: whether every loss from that state on is bit for bit what the history of the run
             says; None where there is no history to compare with.
     """
@@ -43,6 +49,7 @@ class Replay:
     step: int
     began_at: int
     learn: Learner
+    epoch: int = 0
     batches: list[int] = field(default_factory=list[int])
     xb: list[Any] = field(default_factory=list[Any], repr=False)
     yb: list[Any] = field(default_factory=list[Any], repr=False)
@@ -50,6 +57,7 @@ class Replay:
     losses: list[float] = field(default_factory=list[float])
     grads: dict[str, Tensor] = field(default_factory=dict[str, Tensor], repr=False)
     error: Exception | None = None
+    origin: str = ""
     exact: bool | None = None
 
     def __repr__(self) -> str:
@@ -105,7 +113,7 @@ def replay_from(
             f"step must be below {again.n_steps}, the number of steps of the run; got {step}. The "
             "first is step 0."
         )
-    replay.exact = _same(_losses(again), _losses(run))
+    replay.exact = same_losses(losses_of(again), losses_of(run))
     return replay
 
 
@@ -115,12 +123,19 @@ def _rewinds_before(run: Run, step: int) -> int:
     return max(went, default=0)
 
 
-def _losses(run: Run) -> dict[int, Any]:
+def losses_of(run: Run) -> dict[int, Any]:
+    """The losses that the history of a run holds, by number of the batch."""
     steps = run.history.steps()
     return {step["batch"]: step["loss"] for step in steps if "loss" in step}
 
 
-def _same(again: dict[int, Any], before: dict[int, Any]) -> bool | None:
+def same_losses(again: Mapping[int, Any], before: Mapping[int, Any]) -> bool | None:
+    """Whether the losses of the batches that both have are bit for bit the same; None if none is.
+
+    Example:
+        >>> same_losses({3: 0.5, 4: 0.25}, {2: 0.75, 3: 0.5})
+        True
+    """
     both = [batch for batch in again if batch in before]  # a long series is thinned out
     if not both:
         return None
@@ -144,11 +159,14 @@ class _Until(Callback):
         """Keep the batch and its loss."""
         if run.training and self._is_here(run):
             self.keep(run)
+            if not self.replay.origin and run.weight and not torch.isfinite(run.loss).all():
+                self.replay.origin = origin(run)
 
     def keep(self, run: Run) -> None:
         """Keep a batch of the wanted step, as far as it came, unless that is done."""
         if run.batch is None or self.replay.batches[-1:] == [run.batch_index]:
             return
+        self.replay.epoch = run.epoch
         self.replay.batches.append(run.batch_index)
         self.replay.xb.append(run.xb)
         self.replay.yb.append(run.yb)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from lehr.base.call import call
 from lehr.base.nested import tensors_in
-from lehr.callback import Callback
 from lehr.record.unread import Place
 from lehr.state import streams
 from lehr.state.entries import ModelState, RandomState, modules
@@ -67,24 +66,9 @@ def origin_of_past(run: Any, place: Place) -> str:
     Returns:
         The sentence; empty if no state from before that step is kept.
     """
-    ask = _Ask(place)
     with suppress(ValueError):  # no callback keeps states, or none is so old
-        run.replay(place.step, [ask])
-    return ask.sentence
-
-
-class _Ask(Callback):
-    """Asks a run that makes a past step again."""
-
-    replays = False
-
-    def __init__(self, place: Place) -> None:
-        self.place, self.sentence = place, ""
-
-    def after_loss(self, run: Any) -> None:
-        """Ask, at the batch that is meant."""
-        if run.training and (run.n_steps, run.epoch, run.batch_index) == self.place:
-            self.sentence = origin(run)
+        return run.replay(place.step).origin
+    return ""
 
 
 class _Look:

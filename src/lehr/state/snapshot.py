@@ -5,7 +5,7 @@ to their states as plain containers of tensors, numbers and strings, independent
 objects; so it can be held in memory, compared, or written to disk without pickle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +34,21 @@ def capture(entries: Entries) -> Snapshot:
         'model.bias: 1 of 1 values differ, by up to 1'
     """
     return {name: _copied(entry.state_dict(), name) for name, entry in entries.items()}
+
+
+def look(entries: Entries) -> Snapshot:
+    """What `capture` returns, with the live tensors themselves: to be read before anything changes.
+
+    Example:
+        >>> import torch
+        >>> layer = torch.nn.Linear(1, 1)
+        >>> look({"model": layer})["model"]["bias"].data_ptr() == layer.bias.data_ptr()
+        True
+    """
+    return {
+        name: _copied(entry.state_dict(), name, tensor=Tensor.detach)
+        for name, entry in entries.items()
+    }
 
 
 def restore(entries: Entries, snapshot: Snapshot) -> None:
@@ -106,13 +121,17 @@ def _load(entry: Stateful, saved: Snapshot) -> None:
         entry.load_state_dict(saved)
 
 
-def _copied(value: Any, path: str) -> Any:
+def _clone(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
+
+
+def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = _clone) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return tensor(value)
     if is_mapping(value):
-        return {key: _copied(inner, f"{path}.{key}") for key, inner in value.items()}
+        return {key: _copied(inner, f"{path}.{key}", tensor) for key, inner in value.items()}
     if is_sequence(value):
-        copies = [_copied(inner, f"{path}[{i}]") for i, inner in enumerate(value)]
+        copies = [_copied(inner, f"{path}[{i}]", tensor) for i, inner in enumerate(value)]
         return tuple(copies) if isinstance(value, tuple) else copies
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -11,6 +11,7 @@ from torch import nn
 
 from lehr import Callback, DataBunch, Phase, accuracy
 from lehr.callbacks import Checkpoint
+from lehr.errors import ResumeWarning
 from lehr.state.differences import first_difference
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.snapshot import capture
@@ -433,3 +434,12 @@ def test_whoever_declares_its_state_or_does_not_change_is_not_named(tmp_path):
     callbacks = [kind() for kind in (Declared, Inherits, Nothing, Own, Still, SetUp)]
     tiny_learner([*callbacks, Checkpoint(tmp_path, every="2 steps")]).fit(2)
     assert callbacks[0].steps == 8
+
+
+def test_the_last_checkpoint_before_a_run_was_made_longer_stays(tmp_path):
+    tiny_learner([Checkpoint(tmp_path, every="1 epoch", keep=2)]).fit(2)
+    for epochs, kept in ((5, [0, 8, 16, 20]), (8, [0, 8, 20, 28, 32])):
+        learn = tiny_learner([Checkpoint(tmp_path, every="1 epoch", keep=2)])
+        with pytest.warns(ResumeWarning, match="epochs"):
+            learn.fit(epochs, resume="auto")
+        assert saved(tmp_path) == kept

@@ -329,7 +329,7 @@ def test_room_is_asked_for_before_the_first_save(folder, monkeypatch):
 
 def test_an_error_of_the_disk_keeps_its_kind_and_tells_the_story(folder, monkeypatch):
     for newest in (None, "step-00000001"):
-        monkeypatch.setattr(files, "write_parts", raising(PermissionError(errno.EACCES, "no")))
+        monkeypatch.setattr(files, "write_files", raising(PermissionError(errno.EACCES, "no")))
         with pytest.raises(PermissionError, match=r"could not be saved in .*: no") as caught:
             save(folder, 5)
         assert caught.value.errno == errno.EACCES
@@ -345,7 +345,7 @@ def test_an_error_of_the_disk_keeps_its_kind_and_tells_the_story(folder, monkeyp
 @pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), OSError("no number")])
 def test_other_errors_get_a_note(folder, monkeypatch, error):
     save(folder, 1)
-    monkeypatch.setattr(files, "write_parts", raising(error))
+    monkeypatch.setattr(files, "write_files", raising(error))
     with pytest.raises(type(error)) as caught:
         save(folder, 5)
     assert caught.value is error

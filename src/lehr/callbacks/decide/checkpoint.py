@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Generator, Iterable, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from lehr.events import Phase
 from lehr.loop.rests import Kept, Rest
 from lehr.loop.settings import manifest
 from lehr.record.monitor import Mode, Monitor
-from lehr.state.snapshot import Snapshot, capture
+from lehr.state.snapshot import Snapshot, capture, look
 from lehr.types import is_sequence
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Checkpoint(Callback):
     Args:
         folder: for the checkpoints of this run; it is made if it does not exist.
         every: ``"25 steps"``, ``"1 epoch"`` or ``"10 minutes"``.
-        keep: how many of the newest are kept, at least 2. The first and the best are kept, too.
+        keep: how many of the newest are kept, at least 2. The first and the best are kept, too, and
+            the last one before the run was made longer: every step can be made again from these.
         monitor: a column of the history: a checkpoint is also saved whenever it is better than ever
             before, and the best one is kept.
         mode: whether ``"min"`` or ``"max"`` is better; None decides by the name.
@@ -151,10 +152,11 @@ class Checkpoint(Callback):
         if self._improved(run) or ending or self._due(run, rest):
             self._held = None
             self._warn_of_undeclared(run.callbacks)
-            self._write(*self._taken(run, rest))
+            states = capture if self.background else look  # nothing changes while the step waits
+            self._write(states(run.state_entries()), self._about(run, rest))
             self._last_step, self._last_time = run.n_steps, time.monotonic()
         elif rest.stage in ("epoch", "trained") or _validates_next(run, rest):
-            self._held = self._taken(run, rest)
+            self._held = capture(run.state_entries()), self._about(run, rest)
         else:
             self._held = None
 
@@ -180,14 +182,14 @@ class Checkpoint(Callback):
                 self.best = value
         return self.best is not before
 
-    def _taken(self, run: "Run", rest: Rest) -> tuple[Snapshot, dict[str, Any]]:
+    def _about(self, run: "Run", rest: Rest) -> dict[str, Any]:
         from lehr.state.disk.environment import environment
 
         said = manifest(run, rest) | {"run": self.run_id, "environment": environment()}
         if self.monitor is not None and rest.stage in ("epoch", "validated"):
             rows = run.history.rows[-1:]  # of these very weights, at such a rest
             said["value"] = rows[0].get(self.monitor.name) if rows else None
-        return capture(run.state_entries()), said
+        return said
 
     def _warn_of_undeclared(self, callbacks: Iterable[Callback]) -> None:
         seen = self._seen or {}
@@ -219,7 +221,8 @@ class Checkpoint(Callback):
         saved = self._store.save(snapshot, about)
         of_this_run = [one for one in self._store.all() if one.run == saved.run]
         top = best(of_this_run, self.monitor.mode or "min") if self.monitor else None
-        self._store.prune(self.keep, run=saved.run, protect=[top.path] if top else ())
+        protected = [*_before_changes(of_this_run), *([top] if top else [])]
+        self._store.prune(self.keep, run=saved.run, protect=[one.path for one in protected])
         return saved
 
     def _settle(self, *, wait: bool = True) -> None:
@@ -236,6 +239,16 @@ class Checkpoint(Callback):
 def _validates_next(run: "Run", rest: Rest) -> bool:
     """Whether a validation in the middle of an epoch follows this rest."""
     return rest.stage == "batch" and run.stepped and run.plan.validates_at(run.n_steps)
+
+
+def _before_changes(saved: Iterable["Saved"]) -> list["Saved"]:
+    """The last checkpoint before each change of the run's length, on which its schedules depend."""
+    return [one for one, after in pairwise(saved) if _length(one) != _length(after)]
+
+
+def _length(saved: "Saved") -> tuple[Any, Any]:
+    said = saved.manifest.get("settings", {})
+    return said.get("epochs"), said.get("steps")
 
 
 def _undeclared(callback: Callback) -> dict[str, Any]:

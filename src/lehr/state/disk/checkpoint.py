@@ -79,9 +79,7 @@ def write(folder: Path, snapshot: Mapping[str, Any], info: Mapping[str, Any]) ->
     """
     contents, manifest = _encoded(snapshot, info)
     files.new_folder(folder)
-    for name, parts in contents.items():
-        files.write_parts(folder / name, parts)
-    files.write_file(folder / MANIFEST, manifest)
+    files.write_files(folder, {**contents, MANIFEST: [manifest]})
     files.sync_folder(folder)
     return _understood(manifest)
 
