@@ -27,6 +27,7 @@ def test_all_commands_are_there():
             "explain",
             "find-lr",
             "predict",
+            "replay",
             "report",
             "resume",
             "schedule",

@@ -111,9 +111,13 @@ def test_a_step_that_raised_an_error_raises_it_again_in_words(also, call, succee
         raise ZeroDivisionError("nine")
 
     also(At(9, fail))
-    assert call(*QUICK, *SAVED, "--out", "a").exit_code == 1
-    out = succeed("replay", "a", "--step", 9)
-    assert out.splitlines()[-1] == "it raises ZeroDivisionError: nine"
+    result = call(*QUICK, *SAVED, "--out", "a")
+    assert result.exit_code == 1
+    assert result.stdout.endswith("to see that step again: lehr replay a\n")
+    lines = succeed("replay", "a", "--step", 9).splitlines()
+    assert lines[-1] == "it raises ZeroDivisionError: nine"
+    named = ["the training ended here: ZeroDivisionError: nine", *lines]
+    assert succeed("replay", "a").splitlines() == named
 
 
 def test_a_run_that_was_made_longer_is_replayed_with_the_length_that_it_had(succeed):
@@ -142,6 +146,8 @@ def test_what_cannot_be_replayed_is_refused(succeed, refused):
     succeed(*QUICK, "--out", "a")
     message = refused("replay", "a", "--step", 18, code=1)
     assert message == "step must be at most 17, the last of a; got 18. The first is 0."
+    message = refused("replay", "a", code=1)
+    assert message == "no step of a has failed. Say which one is meant: --step 0."
     assert "step" in refused("replay", "a", "--step", -1)
     assert "no run folder" in refused("replay", "nowhere", "--step", 1, code=1)
     assert "device must be" in refused("replay", "a", "--step", 1, "--device", "gpu")

@@ -12,6 +12,8 @@ import pytest
 
 import lehr.callbacks.measure.recorder
 import lehr.loop.past
+from lehr import Callback
+from lehr.callbacks import Rewind
 from lehr.state.differences import first_difference
 
 from .jobs import (
@@ -82,6 +84,58 @@ def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path, job):
     resumed = job.resumed(tmp_path / "resumed", stop)
     assert stop.stopped_at is not None
     assert first_difference(straight, resumed) is None
+
+
+class Spike(Callback):
+    """Makes the loss of one training batch a million times as large."""
+
+    state = ()
+
+    def compute_loss(self, run, proceed):
+        proceed()
+        if run.training and (run.epoch, run.batch_index) == (1, 4):
+            run.loss = run.loss * 1e6
+
+
+class Spiked(Job):
+    """A training that goes back once: it leaves step 12 and goes to step 8."""
+
+    def callbacks(self, folder):
+        usual = [cb for cb in super().callbacks(folder) if not isinstance(cb, Rewind)]
+        return [*usual, Spike(), Rewind(every="4 steps", keep=3, back=3, lr_factor=0.5)]
+
+
+GOING_BACK = {
+    "long before": ("after_batch", lambda run: run.training and run.n_steps == 3),
+    "between the state and the spike": (
+        "after_batch",
+        lambda run: run.training and run.n_steps == 10,
+    ),
+    "in the batch of the spike": (
+        "after_batch",
+        lambda run: run.training and (run.epoch, run.batch_index) == (1, 4),
+    ),
+    "in the first batch after it went back": (
+        "begin_batch",
+        lambda run: run.training and run.rewinds and run.n_steps == 8,
+    ),
+    "at the first step after it went back": ("after_step", lambda run: run.rewinds),
+    "long after": ("after_batch", lambda run: run.rewinds and run.n_steps == 15),
+}
+
+
+@pytest.mark.parametrize("when", GOING_BACK)
+@pytest.mark.parametrize("schedule", ["none", "cosine"])
+def test_a_run_that_goes_back_is_resumed_before_then_and_after(tmp_path, when, schedule):
+    job = Spiked(schedule=schedule)
+    straight = job.straight(tmp_path / "straight")
+    assert straight["record"]["meta"]["rewinds"] == [[12, 8]]
+    stop = Stop(*GOING_BACK[when])
+    resumed = job.resumed(tmp_path / "resumed", stop)
+    assert stop.stopped_at is not None
+    assert first_difference(straight, resumed) is None
+    calm = Job(schedule=schedule).straight(tmp_path / "calm")
+    assert first_difference(calm["model"], straight["model"]) is not None
 
 
 def test_every_axis_is_in_the_sample_and_nearly_every_pair():

@@ -51,6 +51,10 @@ def carry_out(job: Job, folder: RunFolder, *, resumed: bool = False) -> None:
         if has_checkpoints(folder.path):
             say(f"to go on: {resume_command(folder.path, job.settings)}")
         raise
+    except Exception:
+        if has_checkpoints(folder.path) and _failed_in_a_batch(job):
+            say(f"to see that step again: {_command('replay', folder.path, job.settings)}")
+        raise
 
 
 def resume_command(run: Path, settings: Mapping[str, Any]) -> str:
@@ -60,8 +64,16 @@ def resume_command(run: Path, settings: Mapping[str, Any]) -> str:
         >>> resume_command(Path("runs/my photos"), {"model": "nets.py:Net"})
         "lehr resume 'runs/my photos' --model nets.py:Net"
     """
+    return _command("resume", run, settings)
+
+
+def _command(name: str, run: Path, settings: Mapping[str, Any]) -> str:
     own = ["--model", settings["model"]] if is_import_path(settings["model"]) else []
-    return shlex.join(["lehr", "resume", str(run), *own])
+    return shlex.join(["lehr", name, str(run), *own])
+
+
+def _failed_in_a_batch(job: Job) -> bool:
+    return job.learn.run is not None and "failed" in job.learn.run.history.meta
 
 
 def _fit(job: Job, run: Path, *, resumed: bool) -> None:

@@ -4,9 +4,9 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-import torch
+from torch import Tensor
 from typer import Option
 
 from lehr.cli import options
@@ -19,6 +19,7 @@ from lehr.loop.rests import Kept
 from lehr.loop.run import Run
 from lehr.report import RunRecord
 from lehr.resume import complete, differences
+from lehr.state.disk import capsule
 from lehr.state.disk.checkpoint import Checkpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder, Saved
 from lehr.types import is_mapping
@@ -29,7 +30,14 @@ _SHOWN = 5  # parameters with the largest gradients
 @app.command(epilog="Example: lehr replay runs/digits-20260101-120000 --step 41")
 def replay(
     run: options.Run,
-    step: Annotated[int, Option(help="The number of the optimizer step; the first is 0.", min=0)],
+    step: Annotated[
+        int | None,
+        Option(
+            help="The number of the optimizer step; the first is 0. If left out, the step that "
+            "ended the training with an error or a loss that is not finite.",
+            min=0,
+        ),
+    ] = None,
     model: options.OwnModel = None,
     device: options.DeviceName = None,
     debug: Debug = False,
@@ -43,6 +51,8 @@ def replay(
     with errors(debug, code=FAILURE):
         record = RunRecord.read(run)
         require_checkpoints(run, record.config)
+        if step is None:
+            step = _failed(run)
         past = lineage(CheckpointFolder(checkpoints_of(run)).all())
         known = _losses_in(record)
         _require_made(record, step, known, past)
@@ -58,6 +68,14 @@ def replay(
         made = replay_from(learn, again := Run(learn, plan, callbacks), kept, step, [])
         for line in told(made, known, why=differences(about, again)):
             say(line)
+
+
+def _failed(run: Path) -> int:
+    """The step that the capsule of a run folder names."""
+    if (said := capsule.read(checkpoints_of(run))) is None:
+        raise ValueError(f"no step of {run} has failed. Say which one is meant: --step 0.")
+    say(f"the training ended here: {said['error']}")
+    return said["step"]
 
 
 def lineage(saved: Sequence[Saved]) -> list[Saved]:
@@ -99,9 +117,7 @@ def told(made: Replay, known: Mapping[int, float], *, why: Iterable[str] = ()) -
     if made.origin:
         lines.append(made.origin)
     if made.grads:
-        norms: dict[str, float] = {
-            name: torch.linalg.vector_norm(g.float()).item() for name, g in made.grads.items()
-        }
+        norms = {name: float(cast("Tensor", g.float().norm())) for name, g in made.grads.items()}
         largest = sorted(norms, key=lambda name: (math.isfinite(norms[name]), -norms[name]))
         shown = ", ".join(f"{name} {norms[name]:.4g}" for name in largest[:_SHOWN])
         total = math.hypot(*norms.values())

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lehr.errors import positive_int
 from lehr.loop.rests import Entry, Kept, Rest
+from lehr.record.unread import Place
 from lehr.state.snapshot import restore
 
 
@@ -36,6 +37,42 @@ def nearest(run: Any, step: int) -> Kept:
             "its files; a Rewind keeps the newest states alone, as many as keep= says."
         )
     return max(states, key=lambda state: state.step)
+
+
+def failure(run: Any, *, under_way: bool) -> Place | None:
+    """The training batch that ended a run, by an error or by a loss that is not finite.
+
+    It is noted in ``run.history.meta["failed"]``, where `StopOnNonFinite` has noted it already if
+    the loss was bad.
+
+    Args:
+        run: the run, which is ending.
+        under_way: whether an error is, so that it is the batch that the run is at, if it is in one.
+    """
+    noted = run.history.meta.get("failed")
+    if noted is None and under_way and run.training and run.in_batch:
+        noted = note_failure(run, Place(run.n_steps, run.epoch, run.batch_index))
+    return None if noted is None else Place(**noted)
+
+
+def note_failure(run: Any, place: Place) -> dict[str, int]:
+    """Note in the history which training batch ends the run."""
+    noted = run.history.meta["failed"] = place._asdict()
+    return noted
+
+
+def failed_step(run: Any) -> int:
+    """The optimizer step that ended a run.
+
+    Raises:
+        ValueError: none did, as far as the history says.
+    """
+    if (noted := run.history.meta.get("failed")) is None:
+        raise ValueError(
+            "no step of this run is known to have failed: only a Checkpoint or a StopOnNonFinite "
+            "notes it. Say which step is meant, e.g. run.replay(0)."
+        )
+    return noted["step"]
 
 
 def entry_before(run: Any, steps: int) -> Entry:

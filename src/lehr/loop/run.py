@@ -254,7 +254,7 @@ class Run(Position):
         """
         past.go_back_at_rest(self, past.entry_before(self, steps))
 
-    def replay(self, step: int, callbacks: Iterable[Callback] = ()) -> "Replay":
+    def replay(self, step: int | None = None, callbacks: Iterable[Callback] = ()) -> "Replay":
         """Make a past optimizer step again, bit for bit, with its batch and its gradients.
 
         A copy of the Learner and the callbacks goes back to the nearest state that a `Checkpoint`
@@ -262,7 +262,8 @@ class Run(Position):
         are.
 
         Args:
-            step: its number, from 0: the step that was made when ``run.n_steps`` was ``step``.
+            step: its number, from 0: the step that was made when ``run.n_steps`` was ``step``. None
+                for the step whose error, or loss, has ended this run.
             callbacks: attached to the copy, to look at what happens from that state on.
 
         Returns:
@@ -283,7 +284,8 @@ class Run(Position):
         """
         from lehr.inspect.replay import replay_of
 
-        return replay_of(self, step, list(callbacks))
+        wanted = past.failed_step(self) if step is None else step
+        return replay_of(self, wanted, list(callbacks))
 
     def __repr__(self) -> str:
         row = self.history.rows[-1] if len(self.history) else {}

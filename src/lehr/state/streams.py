@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from lehr.base.signals import patient
 from lehr.base.whole import whole
 from lehr.state.numpy_generator import numpy_state, seed_numpy, set_numpy_state
 from lehr.state.ownership import owned
@@ -259,7 +260,7 @@ def forked(key: int | None = None) -> Generator[None]:
         >>> bool((before == torch.get_rng_state()).all())
         True
     """
-    with owned():
+    with patient(), owned():
         before = rng_state()
         try:
             if key is not None:

@@ -3,6 +3,7 @@
 import errno
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 from torch import nn
 
 from lehr import Callback, DataBunch, Phase, accuracy
-from lehr.callbacks import Checkpoint
+from lehr.callbacks import Checkpoint, StopOnNonFinite
 from lehr.errors import ResumeWarning
 from lehr.state.differences import first_difference
+from lehr.state.disk import capsule
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -443,3 +445,95 @@ def test_the_last_checkpoint_before_a_run_was_made_longer_stays(tmp_path):
         with pytest.warns(ResumeWarning, match="epochs"):
             learn.fit(epochs, resume="auto")
         assert saved(tmp_path) == kept
+
+
+class FailAt(Callback):
+    """Raises an error in the n-th training batch, or a loss that is not finite."""
+
+    state = ()
+
+    def __init__(self, n, *, error=None, event="after_loss"):
+        self.n, self.error, self.event = n, error, event
+
+    def compute_loss(self, run, proceed):
+        proceed()
+        if run.training and run.n_iter == self.n:
+            if self.error is not None:
+                raise self.error
+            run.loss = run.loss * torch.nan
+
+    def begin_validate(self, run):
+        if self.event == "begin_validate":
+            raise self.error
+
+
+def test_a_step_that_ends_the_fit_with_an_error_is_noted_and_can_be_made_again(tmp_path):
+    error = ZeroDivisionError("five")
+    learn = tiny_learner([Checkpoint(tmp_path), FailAt(5, error=error)])
+    with pytest.raises(ZeroDivisionError) as caught:
+        learn.fit(3)
+    assert caught.value is error
+    said = capsule.read(tmp_path)
+    assert (said["step"], said["epoch"], said["batch"]) == (5, 1, 1)
+    assert said["error"] == "ZeroDivisionError: five"
+    assert said["where"].startswith("FailAt.compute_loss; xb: (8, 3) float32 cpu; yb: (8,)")
+    assert said["checkpoint"] == "step-00000004"
+    replay = learn.run.replay()
+    assert (replay.step, replay.batches, str(replay.error)) == (5, [1], "five")
+
+
+@pytest.mark.parametrize("action", ["raise", "stop"])
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_loss_that_is_not_finite_is_noted_where_it_was_and_not_where_it_was_read(
+    tmp_path, action, every
+):
+    watch = StopOnNonFinite(every=every, action=action)
+    learn = tiny_learner([Checkpoint(tmp_path), watch, FailAt(5)])
+    with pytest.raises(FloatingPointError) if action == "raise" else nullcontext():
+        learn.fit(3)
+    said = capsule.read(tmp_path)
+    assert (said["step"], said["epoch"], said["batch"]) == (5, 1, 1)
+    assert "loss" in said["error"]
+    assert learn.run.history.meta["failed"] == {"step": 5, "epoch": 1, "batch": 1}
+    assert learn.run.replay().step == 5
+
+
+def test_no_capsule_is_written_where_no_training_batch_failed_or_none_is_wanted(tmp_path):
+    tiny_learner([Checkpoint(tmp_path / "a")]).fit(2)
+    fails = FailAt(-1, error=ZeroDivisionError(), event="begin_validate")
+    learn = tiny_learner([Checkpoint(tmp_path / "b"), fails])
+    with pytest.raises(ZeroDivisionError):
+        learn.fit(2)
+    with pytest.raises(ValueError, match=r"no step of this run is known to have failed: only a"):
+        learn.run.replay()
+    with pytest.raises(ZeroDivisionError):
+        off = Checkpoint(tmp_path / "c", capsule=False)
+        tiny_learner([off, FailAt(1, error=ZeroDivisionError())]).fit(2)
+    tiny_learner([Checkpoint(tmp_path / "d"), InterruptAt(3)]).fit(2)
+    assert not list(tmp_path.rglob(capsule.NAME))
+
+
+def test_a_capsule_that_cannot_be_written_hides_no_error(tmp_path, monkeypatch):
+    def full(*args, **said):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(capsule, "write", full)
+    error = ZeroDivisionError("five")
+    with pytest.raises(ZeroDivisionError) as caught:
+        tiny_learner([Checkpoint(tmp_path), FailAt(5, error=error)]).fit(3)
+    assert caught.value is error
+    assert any("failed.json could not be written: OSError(" in n for n in error.__notes__)
+    stop = StopOnNonFinite(action="stop")
+    with pytest.warns(UserWarning, match=r"failed\.json could not be written"):
+        tiny_learner([Checkpoint(tmp_path / "b"), stop, FailAt(5)]).fit(3)
+
+
+def test_a_capsule_does_not_disturb_the_run_that_goes_on(tmp_path):
+    fails = FailAt(5, error=ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        tiny_learner([Checkpoint(tmp_path), fails]).fit(3)
+    fails.n = -1
+    learn = tiny_learner([Checkpoint(tmp_path), fails])
+    run = learn.fit(3, resume="auto")
+    assert run.n_steps == 12
+    assert "failed" not in run.history.meta

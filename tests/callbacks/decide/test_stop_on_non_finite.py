@@ -193,6 +193,7 @@ def test_what_was_not_read_yet_is_read_by_the_run_that_goes_on(stop):
 
     run = SimpleNamespace(training=True, weight=8, epoch=0, in_batch=True)
     run.replay = lambda step: SimpleNamespace(origin="")
+    run.history = SimpleNamespace(meta={})
     first, second = StopOnNonFinite(every=8), StopOnNonFinite(every=8)
     for callback in (first, second):
         callback.begin_fit(run)

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lehr.base.intervals import every as interval
+from lehr.base.nested import describe
 from lehr.callback import Callback
-from lehr.errors import ResumeWarning, positive_int
+from lehr.errors import ResumeWarning, add_note, positive_int, told
 from lehr.events import Phase
+from lehr.loop.blame import where
+from lehr.loop.past import failure
 from lehr.loop.rests import Kept, Rest
-from lehr.loop.settings import manifest
+from lehr.loop.settings import manifest, settings
 from lehr.record.monitor import Mode, Monitor
 from lehr.state.snapshot import Snapshot, capture, look
 from lehr.types import is_sequence
@@ -53,6 +56,9 @@ class Checkpoint(Callback):
         mode: whether ``"min"`` or ``"max"`` is better; None decides by the name.
         background: write in a thread, so that the step waits only for a copy in memory. There is
             one write at a time; its error is raised at the next save or at the end of the fit.
+        capsule: where a training batch ends the fit, by an error or by a loss that is nan or
+            infinite, write a small file, ``failed.json``, with the step, the batch, and the error's
+            text. `run.replay() <lehr.Run.replay>` and ``lehr replay RUN`` make that step again.
 
     Attributes:
         newest: path of the last checkpoint that this object saved; None before the first.
@@ -84,6 +90,7 @@ class Checkpoint(Callback):
         monitor: str | None = None,
         mode: Mode | None = None,
         background: bool = False,
+        capsule: bool = True,
     ) -> None:
         if not isinstance(folder, (str, os.PathLike)):
             raise TypeError(
@@ -94,7 +101,7 @@ class Checkpoint(Callback):
         self.every = interval(every, units=("steps", "epochs", "minutes", "seconds"))
         self.keep = positive_int("keep", keep, least=2, example=3)
         self.monitor = None if monitor is None else Monitor(monitor, mode)
-        self.background = background
+        self.background, self.capsule = background, capsule
         self.newest: Path | None = None
         self.run_id = ""
         self._pending: Future[Saved] | None = None
@@ -120,7 +127,11 @@ class Checkpoint(Callback):
         self._pool = ThreadPoolExecutor(1) if self.background else None
         try:
             yield
+            self._note_failure(run, None)
             self._settle()
+        except Exception as error:
+            self._note_failure(run, error)
+            raise
         finally:
             self._own.add(self.run_id)
             if self._pool is not None:
@@ -143,6 +154,34 @@ class Checkpoint(Callback):
 
         self._settle()
         return nearest_kept(self.folder, self.run_id, run.rewinds, step)
+
+    def _note_failure(self, run: "Run", error: Exception | None) -> None:
+        """Write a capsule, if a training batch has ended the fit; no error is hidden by that."""
+        place = failure(run, under_way=error is not None)
+        if place is None or not self.capsule:
+            return
+        try:
+            from lehr.state.disk import capsule
+            from lehr.state.disk.environment import environment
+
+            saved = [one for one in self._store.all() if one.step <= place.step]
+            at_work = where(error.__traceback__, run).text if error else ""
+            capsule.write(
+                self.folder,
+                run=self.run_id,
+                **place._asdict(),
+                error=f"{type(error).__name__}: {error}" if error else str(run.stop_reason),
+                where=f"{at_work}; xb: {describe(run.xb)}; yb: {describe(run.yb)}",
+                checkpoint=saved[-1].path.name if saved else None,
+                settings=settings(run),
+                environment=environment(),
+            )
+        except Exception as problem:
+            text = f"failed.json could not be written: {told(problem)}"
+            if error is None:
+                warnings.warn(text, stacklevel=2)
+            else:
+                add_note(error, text)
 
     def _visit(self, run: "Run", rest: Rest) -> None:
         self._settle(wait=False)
