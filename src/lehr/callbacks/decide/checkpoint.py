@@ -16,7 +16,7 @@ from torch import Tensor
 from lehr.base.intervals import every as interval
 from lehr.base.nested import describe
 from lehr.callback import Callback
-from lehr.errors import ResumeWarning, add_note, positive_int, told
+from lehr.errors import ResumeWarning, add_note, one_line, positive_int
 from lehr.events import Phase
 from lehr.loop.blame import where
 from lehr.loop.past import failure
@@ -177,7 +177,7 @@ class Checkpoint(Callback):
                 environment=environment(),
             )
         except Exception as problem:
-            text = f"failed.json could not be written: {told(problem)}"
+            text = f"failed.json could not be written: {one_line(problem)}"
             if error is None:
                 warnings.warn(text, stacklevel=2)
             else:
