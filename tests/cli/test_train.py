@@ -295,7 +295,8 @@ def test_an_error_of_the_training_is_said_and_kept(call, config, monkeypatch):
     assert result.stderr.startswith("error: RuntimeError: the loss broke down In compute_loss, ep")
     assert result.stderr.endswith("Add --debug to see where.\n")
     assert result.stderr.count("\n") == 1
-    assert result.stdout.endswith("run folder: a\nreport: a/report.html\n")
+    told = "run folder: a\nreport: a/report.html\nto see that step again: lehr replay a\n"
+    assert result.stdout.endswith(told)
     assert config("a")["status"] == "failed"
     assert config("a")["error"].startswith("RuntimeError: the loss\nbroke down")
 
