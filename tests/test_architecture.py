@@ -279,15 +279,18 @@ def test_the_files_of_callbacks_are_found_in_every_folder():
     assert {"log", "drive", "decide", "data", "measure"} <= {path.parent.name for path in CALLBACKS}
 
 
+def public_classes(path: Path) -> list[str]:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    names = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    return [name for name in names if not name.startswith("_")]
+
+
 @pytest.mark.parametrize("path", CALLBACKS, ids=room)
-def test_one_public_class_in_a_callback_file(path):
-    classes = [
-        n.name
-        for n in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(n, ast.ClassDef)
-    ]
-    public = [name for name in classes if not name.startswith("_")]
-    assert len(public) == (0 if path.stem == "__init__" else 1)
+def test_a_file_has_one_callback_or_none_and_is_for_a_callback_beside_it(path):
+    assert len(public_classes(path)) <= 1
+    if path.stem != "__init__" and not public_classes(path):
+        beside = [other for other in path.parent.glob("*.py") if public_classes(other)]
+        assert any(to.target == room(path) for other in beside for to in imports(other)), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=room)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from torch import nn
 from torch.optim import Optimizer
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import count_items, split_pair
 from lehr.base.signals import interruptible, patient
-from lehr.base.whole import whole
 from lehr.callback import Callback
 from lehr.loop import arguments, inventory, underway
 from lehr.loop.check import check
@@ -248,7 +248,7 @@ class Learner:
             **inventory.of_callbacks(self.callbacks),
         }
 
-    @whole
+    @interrupts_wait_at_both_ends
     @contextmanager
     def probe(self) -> Generator[None]:
         """A ``with`` block after which every state entry is bit for bit as before, and `run` too.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lehr.base import signals, whole
+from lehr.base import interrupts, signals
 from lehr.base.signals import interruptible, on_interrupt, patient
 
 REASON = "interrupted by Ctrl-C"
@@ -445,9 +445,9 @@ def test_a_worker_that_is_ended_alone_fails_the_training_instead_of_hanging(load
 
 
 def test_what_a_second_press_has_overtaken_is_not_heeded_by_another_operation():
-    whole._waiting.append(lambda frame: signal.raise_signal(INT))
+    interrupts._waiting.append(lambda frame: signal.raise_signal(INT))
     with patient(), patient():
-        assert whole._waiting == []
-    whole._waiting.append(lambda frame: signal.raise_signal(INT))
+        assert interrupts._waiting == []
+    interrupts._waiting.append(lambda frame: signal.raise_signal(INT))
     with pytest.raises(KeyboardInterrupt):
-        whole.uninterrupted(lambda: None)
+        interrupts.call_uninterrupted(lambda: None)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import lehr.init
-from lehr.base import whole
+from lehr.base import interrupts
 from lehr.report import RunFolder, RunRecord
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
@@ -178,7 +178,7 @@ class Stage:
             return None
         if not raised and not wrong:
             wrong.append("the press was swallowed")
-        if whole._waiting and not raised:
+        if interrupts._waiting and not raised:
             wrong.append("a press waits for ever")
         look = it.outside if self.operation.trains else it.everything
         if changed(before, look()):
@@ -199,7 +199,7 @@ class Stage:
 def restore_surroundings() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    whole._waiting.clear()
+    interrupts._waiting.clear()
     torch.set_grad_enabled(True)
     seed_all()
 

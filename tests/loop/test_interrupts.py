@@ -194,7 +194,7 @@ def test_nothing_is_lost_wherever_an_interrupt_comes_or_after_one_a_second(name,
     assert [text for text in found if text] == []
 
 
-def test_without_whole_ends_something_is_lost(monkeypatch):  # the control
-    monkeypatch.setattr("lehr.base.whole._is_whole", lambda frame: False)
+def test_where_no_interrupt_waits_something_is_lost(monkeypatch):  # the control
+    monkeypatch.setattr("lehr.base.interrupts._must_wait", lambda frame: False)
     when = moments(enter_and_leave, everything)
     assert any(lost(enter_and_leave, everything, moment) for moment in when[len(when) // 2 :: 5])

@@ -14,7 +14,7 @@ from lehr import Callback
 from lehr.callbacks import Checkpoint, Metrics, ParamScheduler, Progress, Recorder
 from lehr.callbacks.measure.predictions import Predictions
 from lehr.events import ACTIONS, Layer, Phase
-from lehr.loop.order import HEARING, WRAPPING, check_names, in_layers, in_phases
+from lehr.loop.order import WATCHING, WRAPPING, check_names, in_layers, in_phases
 from lehr.schedules import constant
 from lehr.testing import tiny_learner
 
@@ -137,13 +137,13 @@ def test_a_contradiction_is_said_before_anything_has_moved():
 
 def test_the_tables_name_every_shipped_callback_where_its_phase_and_layer_are():
     for kind in discovered():
-        rows = [phase for phase, names in HEARING.items() if kind.__name__ in names]
+        rows = [phase for phase, names in WATCHING.items() if kind.__name__ in names]
         assert rows == [kind.phase], kind
         wraps = any(hasattr(kind, action) for action in ACTIONS)
         rows = [layer for layer, names in WRAPPING.items() if kind.__name__ in names]
         assert rows == ([kind.layer] if wraps else []), kind
     names = {kind.__name__ for kind in discovered()}
-    assert names == {name for row in (*HEARING.values(), *WRAPPING.values()) for name in row}
+    assert names == {name for row in (*WATCHING.values(), *WRAPPING.values()) for name in row}
 
 
 def discovered():
@@ -176,6 +176,6 @@ def test_the_page_shows_the_tables():
     page = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text(encoding="utf-8")
     lines = page.split("| events: phase |")[1].split("\n\n")[0].splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    for table, (place, names) in ((HEARING, (0, 1)), (WRAPPING, (2, 3))):
+    for table, (place, names) in ((WATCHING, (0, 1)), (WRAPPING, (2, 3))):
         shown = {row[place]: re.findall(r"`(\w+)`", row[names]) for row in cells if row[place]}
         assert shown == {key.name.lower(): list(who) for key, who in table.items()}

@@ -9,8 +9,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from lehr.base.interrupts import forget_postponed, interrupts_wait_at_both_ends, postpone
 from lehr.base.notebook import is_interactive
-from lehr.base.whole import forget_postponed, postpone, whole
 from lehr.errors import add_note
 
 _REASONS: dict[int, str] = {
@@ -20,14 +20,14 @@ _REASONS: dict[int, str] = {
 _IN_A_CHILD: dict[int, Any] = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_DFL}
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
     """A scope in which the first SIGINT or SIGTERM calls ``ask``.
 
     The next of either kind is left to the handler before, which ends the process, or raises
-    KeyboardInterrupt; while something is begun or put back (`lehr.base.whole`), it waits. What is
-    ignored stays ignored, and outside the main thread nothing is installed. A process that is
+    KeyboardInterrupt; while something is begun or put back (`lehr.base.interrupts`), it waits. What
+    is ignored stays ignored, and outside the main thread nothing is installed. A process that is
     forked inside the scope (a loader's worker, say) is ended by SIGTERM, and leaves Ctrl-C to this
     one.
 
@@ -56,11 +56,11 @@ def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
         yield received
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def patient() -> Generator[None]:
     """A scope in which every SIGINT and SIGTERM is left to the handler before, but waits while
-    something is begun or put back (`lehr.base.whole`).
+    something is begun or put back (`lehr.base.interrupts`).
 
     Example:
         >>> with patient():
@@ -141,7 +141,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def interruptible(ask: Callable[[str], None]) -> Generator[None]:
     """`on_interrupt` around work that ends early when asked, and then tells its caller.

@@ -1,5 +1,6 @@
 """Initialisation as pure functions of a tensor or a model; each names its paper."""
 
+from lehr.init.every_layer import HOW, drawn_layers, initialise
 from lehr.init.fans import Fans, fans, fans_of
 from lehr.init.fixup import ScalarBias, ScalarScale, fixup_, zero_last_
 from lehr.init.gains import gain, gain_for, gain_of
@@ -16,7 +17,6 @@ from lehr.init.scaled import (
     xavier_uniform_,
 )
 from lehr.init.selu import ALPHA, SCALE
-from lehr.init.whole import HOW, drawn_layers, initialise
 
 __all__ = [
     "ALPHA",

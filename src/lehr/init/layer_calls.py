@@ -8,15 +8,15 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.modes import keep_modes
 from lehr.base.signals import patient
-from lehr.base.whole import whole
 
 Forward = Callable[[nn.Module, Any], object]
 """How a model is called with a batch."""
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def in_training_mode(model: nn.Module) -> Generator[None]:
     """Training mode without gradients; each module's mode and the buffers are put back after it.
@@ -46,7 +46,7 @@ def in_training_mode(model: nn.Module) -> Generator[None]:
                     setattr(module, name, buffer.copy_(before))
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def _hooked(hooks: Sequence[tuple[nn.Module, Callable[..., None]]]) -> Generator[None]:
     """A scope in which each function is a forward hook of its module, before all others."""

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from lehr.callback import Callback
+from lehr.callbacks.decide.non_finite import origin
 from lehr.errors import positive_int
 from lehr.events import CancelFit, Layer, Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
 from lehr.loop.loop import Loop
-from lehr.loop.non_finite import origin
 from lehr.loop.past import bring, nearest
 from lehr.loop.plan import feeds
 from lehr.loop.rests import Entry, Kept

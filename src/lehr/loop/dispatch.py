@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from lehr.base.whole import heeds_interrupts
+from lehr.base.interrupts import heeds_interrupts
 from lehr.callback import Callback
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.order import in_layers, in_phases

@@ -13,9 +13,9 @@ from lehr.errors import item_weight
 from lehr.events import CancelBatch, CancelEpoch, CancelFit
 from lehr.loop.dispatch import Actions, Listener, Listeners, fire
 from lehr.loop.hints import warn_of_broadcast
-from lehr.loop.opening import evaluating, opened, scoped, until_cancelled
 from lehr.loop.rests import GoBack
 from lehr.loop.run import Run
+from lehr.loop.run_scopes import evaluating, opened, scoped, until_cancelled
 from lehr.optim import optimizers
 from lehr.state import streams
 

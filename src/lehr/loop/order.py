@@ -12,7 +12,7 @@ from lehr.callback import Callback
 from lehr.errors import did_you_mean
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
 
-HEARING: Mapping[Phase, Sequence[str]] = {
+WATCHING: Mapping[Phase, Sequence[str]] = {
     Phase.PREPARE: ("Device", "ParamScheduler"),
     Phase.MEASURE: ("Metrics", "Recorder"),
     Phase.DECIDE: ("Rewind", "StopOnNonFinite", "ReduceOnPlateau", "EarlyStopping", "Checkpoint"),
@@ -45,7 +45,7 @@ def in_phases(callbacks: Iterable[Callback]) -> list[Callback]:
         >>> [type(callback).__name__ for callback in in_phases([Progress(), Recorder(), Mine()])]
         ['Mine', 'Recorder', 'Progress']
     """
-    places = _places(HEARING, WRAPPING)
+    places = _places(WATCHING, WRAPPING)
     return _heeded(sorted(callbacks, key=lambda cb: (cb.phase, _place(cb, places))), EVENTS)
 
 
@@ -55,7 +55,7 @@ def in_layers(callbacks: Iterable[Callback]) -> list[Callback]:
     Raises:
         ValueError: a ``before`` and an ``after`` contradict each other.
     """
-    places = _places(WRAPPING, HEARING)
+    places = _places(WRAPPING, WATCHING)
     return _heeded(sorted(callbacks, key=lambda cb: (cb.layer, _place(cb, places))), ACTIONS)
 
 
@@ -143,7 +143,7 @@ def check_names(callbacks: Sequence[Callback]) -> None:
         ValueError: Mine.before names 'Recoder', which is no callback of lehr's and none that is
         attached. Did you mean Recorder?
     """
-    known = {name for row in (*HEARING.values(), *WRAPPING.values()) for name in row}
+    known = {name for row in (*WATCHING.values(), *WRAPPING.values()) for name in row}
     kinds = [kind for callback in callbacks for kind in type(callback).__mro__]
     known |= {kind.__name__ for kind in kinds if kind not in (Callback, object)}
     for callback in callbacks:

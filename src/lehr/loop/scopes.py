@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from lehr.base.whole import uninterrupted, whole
+from lehr.base.interrupts import call_uninterrupted, interrupts_wait_at_both_ends
 from lehr.errors import add_note, one_line
 
 
@@ -41,7 +41,7 @@ class Scopes:
             )
         self.undos.append(undo)
 
-    @whole
+    @interrupts_wait_at_both_ends
     @contextmanager
     def open(self, name: str = "scope") -> Generator[None]:
         """A scope. It swallows no exception, and no interrupt leaves it half unwound.
@@ -70,7 +70,7 @@ class Scopes:
             mark: how many clean-ups are to be left.
             name: of what ends, for messages.
         """
-        uninterrupted(partial(self._unwind, mark, name))
+        call_uninterrupted(partial(self._unwind, mark, name))
 
     def _unwind(self, mark: int, name: str) -> None:
         failure: BaseException | None = None

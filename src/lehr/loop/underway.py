@@ -3,10 +3,9 @@
 import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 from lehr.data.loading.feed import Feed
-from lehr.events import ACTIONS
 from lehr.loop.inventory import of_course
 from lehr.state.ownership import is_mine, owned
 from lehr.types import Stateful
@@ -102,18 +101,8 @@ def course(learn: Any) -> dict[str, Stateful]:
     }
 
 
-def _forked() -> NoReturn:
-    raise RuntimeError(
-        "this process was forked in the middle of a fit, and cannot go on with it: two processes "
-        "would train one model and write the same files. Let the child do its own work and end "
-        "with os._exit, as multiprocessing does."
-    )
-
-
 def _in_child() -> None:
-    for run in _runs:
-        for action in ACTIONS:
-            setattr(run.loop.do, action, _forked)
+    """In a forked process, the runs of other threads are gone."""
     if not is_mine():
         _runs.clear()
 

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
-from lehr.base.whole import whole
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.callback import Callback
 from lehr.loop.inventory import of_callbacks
 from lehr.loop.plan import feeds
@@ -14,7 +14,7 @@ from lehr.state.snapshot import capture, restore
 from lehr.types import Stateful
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def undisturbed(learn: Any, callbacks: Iterable[Callback] = ()) -> Generator[None]:
     """A scope after which callbacks and runs are as they were.

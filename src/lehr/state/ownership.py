@@ -9,13 +9,13 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from lehr.base.whole import whole
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 
 _lock = threading.RLock()
 _owner: tuple[int, str] | None = None
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def owned() -> Generator[None]:
     """A scope in which no other thread gets into such a scope; this one may, within it.

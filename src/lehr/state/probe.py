@@ -7,8 +7,8 @@ from functools import partial
 from torch import nn
 from torch.optim import Optimizer
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.signals import patient
-from lehr.base.whole import whole
 from lehr.errors import add_note, one_line
 from lehr.state.entries import ModelState
 from lehr.state.optimizer import keep_optimizer
@@ -19,7 +19,7 @@ from lehr.types import Stateful
 PutBack = Callable[[], object]
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def probe(entries: Entries, held: Mapping[str, PutBack] | None = None) -> Generator[None]:
     """A scope after which every state entry is bit for bit what it was, whatever happened inside.

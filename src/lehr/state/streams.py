@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.signals import patient
-from lehr.base.whole import whole
 from lehr.state.numpy_generator import numpy_state, seed_numpy, set_numpy_state
 from lehr.state.ownership import owned
 
@@ -242,7 +242,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
         each.callback(set_default_state, state["torch"])
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def forked(key: int | None = None) -> Generator[None]:
     """A scope whose draws from the global generators leave no trace outside.
@@ -270,7 +270,7 @@ def forked(key: int | None = None) -> Generator[None]:
             set_rng_state(before)
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def kept() -> Generator[None]:
     """A scope after which torch's default generators are as they were; cheaper than `forked`."""

@@ -165,6 +165,32 @@ def test_best():
         best(values, "lowest")
 
 
+@pytest.fixture
+def rewound(tmp_path):
+    """Checkpoints of steps 0, 10, 20 and, after going back from 20 to 10, of 15; and a stranger."""
+    with CheckpointFolder(tmp_path).open("ours") as store:
+        for step, rewinds in ((0, 0), (10, 0), (20, 0), (15, 1)):
+            store.save({}, {"step": step, "epoch": 0, "rewinds": rewinds})
+    with CheckpointFolder(tmp_path).open("theirs") as store:
+        store.save({}, {"step": 3, "epoch": 0, "rewinds": 0})
+    return CheckpointFolder(tmp_path)
+
+
+@pytest.mark.parametrize(("step", "at"), [(0, 0), (5, 0), (10, 10), (14, 10), (15, 15), (99, 15)])
+def test_the_nearest_is_the_last_one_of_that_run_that_is_not_later(rewound, step, at):
+    assert rewound.nearest("ours", step, [(20, 10)]).manifest["step"] == at
+
+
+def test_what_the_run_went_back_from_is_no_past_of_its(rewound):
+    assert rewound.nearest("ours", 14, [(20, 10)]).manifest["step"] == 10
+    assert rewound.nearest("ours", 99, [(20, 10), (15, 5)]).manifest["step"] == 0
+
+
+def test_there_may_be_none_near(rewound, tmp_path):
+    assert rewound.nearest("another", 99, []) is None
+    assert CheckpointFolder(tmp_path / "nowhere").nearest("ours", 99, []) is None
+
+
 def test_pruning_keeps_the_newest_and_the_first(folder):
     saved = save(folder, *range(1, 8))
     gone = folder.prune(2, run="one")

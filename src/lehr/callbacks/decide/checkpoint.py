@@ -150,10 +150,16 @@ class Checkpoint(Callback):
 
     def nearest_state(self, run: "Run", step: int) -> Kept | None:
         """The last state that this run kept before it made an optimizer step."""
-        from lehr.loop.checkpoints import nearest_kept
+        from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
         self._settle()
-        return nearest_kept(self.folder, self.run_id, run.rewinds, step)
+        found = CheckpointFolder(self.folder).nearest(self.run_id, step, run.rewinds)
+        if found is None:
+            return None
+        said = found.manifest
+        return Kept(
+            said["step"], said["stage"], said["at_epoch"], found.snapshot, said["onlookers"]
+        )
 
     def _note_failure(self, run: "Run", error: Exception | None) -> None:
         """Write a capsule, if a training batch has ended the fit; no error is hidden by that."""

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Literal
 
 from lehr.callback import Callback
+from lehr.callbacks.decide.non_finite import origin, origin_of_past
 from lehr.errors import positive_int
 from lehr.events import CancelFit, Phase
-from lehr.loop.non_finite import origin, origin_of_past
 from lehr.loop.past import note_failure
 from lehr.record.unread import Place, UnreadLosses, first_non_finite
 

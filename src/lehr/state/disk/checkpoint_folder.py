@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -84,7 +84,8 @@ def best(saved: Iterable[Saved], mode: Literal["min", "max"]) -> Saved | None:
 class CheckpointFolder:
     """A folder in which checkpoints are saved, found and pruned.
 
-    Reading (`all`, `newest`) needs nothing; to write, `open` it first. One thread at a time.
+    Reading (`all`, `newest`, `nearest`) needs nothing; to write, `open` it first. One thread at a
+    time.
 
     Example:
         >>> import tempfile
@@ -208,6 +209,23 @@ class CheckpointFolder:
                 except OSError as error:
                     problems.append(f"{one.path} cannot be read: {error}")
         return None, problems
+
+    def nearest(self, run: str, step: int, rewinds: Sequence[tuple[int, int]]) -> Checkpoint | None:
+        """The last good checkpoint that a run went through before it made an optimizer step.
+
+        Args:
+            run: the run's id.
+            step: number of the step, from 0.
+            rewinds: each time that the run went back: the step that it left, and that it went to.
+                What was saved in between is no part of its past any more.
+        """
+
+        def accept(saved: Saved) -> bool:
+            later = rewinds[saved.manifest["rewinds"] :]
+            in_its_past = all(saved.step <= to for _, to in later)
+            return saved.run == run and saved.step <= step and in_its_past
+
+        return self.newest(accept=accept)[0]
 
     def prune(self, keep: int, *, run: str, protect: Collection[Path] = ()) -> list[Path]:
         """Delete a run's older checkpoints.

@@ -8,7 +8,7 @@ from torch import nn
 
 from lehr import Callback, DataBunch, Learner
 from lehr.callbacks import Checkpoint, StopOnNonFinite
-from lehr.loop.non_finite import origin
+from lehr.callbacks.decide.non_finite import origin
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner

@@ -11,17 +11,18 @@ from typing import Any, final
 
 import torch
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.modes import keep_modes
-from lehr.base.whole import whole
 from lehr.events import Cancel, CancelFit
 from lehr.loop import blame
 from lehr.loop.dispatch import Actions, Listeners, around, fire
+from lehr.loop.fork_guard import no_fit_in_forks
 from lehr.loop.step.eager import EagerStep
 from lehr.loop.underway import under_way
 from lehr.state import streams
 
 
-@whole
+@interrupts_wait_at_both_ends
 @final
 class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `with opened(loop)`
     """A scope in which a loop knows the listeners of each event, and what each action does.
@@ -58,7 +59,7 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
             run.batch = run.xb = run.yb = run.pred = run.loss = None  # frees the last graph
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def scoped(run: Any) -> Generator[None]:
     """The outermost scope of a run, with every `around_fit` inside it. It ends with `after_fit`.
@@ -67,6 +68,7 @@ def scoped(run: Any) -> Generator[None]:
     """
     with (
         under_way(run) as inside,
+        no_fit_in_forks(run.loop.do),
         _apart(run, inside),
         torch.enable_grad(),
         run.scopes.open("fit"),
@@ -77,7 +79,7 @@ def scoped(run: Any) -> Generator[None]:
             fire(run.loop.on.after_fit, run)
 
 
-@whole
+@interrupts_wait_at_both_ends
 @final
 class until_cancelled(AbstractContextManager[None]):  # noqa: N801 - read as `until_cancelled(run)`
     """A scope that `CancelFit` ends; its reason becomes the run's ``stop_reason``."""
@@ -99,7 +101,7 @@ class until_cancelled(AbstractContextManager[None]):  # noqa: N801 - read as `un
         return True
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def evaluating(run: Any, key: int) -> Generator[None]:
     """A scope in which a run validates: evaluation mode, no gradients, random numbers of its own.
@@ -124,7 +126,7 @@ def evaluating(run: Any, key: int) -> Generator[None]:
     run.batch_index, run.num_batches = place
 
 
-@whole
+@interrupts_wait_at_both_ends
 @contextmanager
 def _apart(run: Any, inside: bool) -> Generator[None]:
     """A scope after which the default generators are as they were.

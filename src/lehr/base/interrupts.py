@@ -1,9 +1,9 @@
-"""Beginnings and ends that no interrupt leaves half done.
+"""Interrupts wait while something is begun or put back.
 
 A Ctrl-C raises KeyboardInterrupt between any two lines, also in the middle of putting something
-back. What is *whole* is finished first: a handler that lehr installed (`lehr.base.signals`) looks
-at what is at work, and if that is whole, the interrupt waits until it is over. What goes on between
-the beginning and the end of a scope is interrupted as ever.
+back. Some functions must be finished first: a handler that lehr installed (`lehr.base.signals`)
+looks at what is at work, and if that is one of them, the interrupt waits until it is over. What
+goes on between the beginning and the end of a scope is interrupted as ever.
 """
 
 import inspect
@@ -20,14 +20,16 @@ _waits: dict[CodeType, bool] = {}  # whether an interrupt in this function waits
 _waiting: list[Callable[[FrameType | None], None]] = []  # what is to be done then
 
 
-def whole(
+def interrupts_wait_at_both_ends(
     make: Callable[P, AbstractContextManager[T]],
 ) -> Callable[P, AbstractContextManager[T]]:
-    """A context manager whose beginning and end are whole; it stands above ``@contextmanager``.
+    """A context manager whose beginning and end are finished before an interrupt is raised.
+
+    It stands above ``@contextmanager``.
 
     Example:
         >>> from contextlib import contextmanager
-        >>> @whole
+        >>> @interrupts_wait_at_both_ends
         ... @contextmanager
         ... def swapped():
         ...     print("swap")
@@ -42,12 +44,12 @@ def whole(
 
     @wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> AbstractContextManager[T]:
-        return _Whole(make(*args, **kwargs))
+        return _Scope(make(*args, **kwargs))
 
     return made
 
 
-class _Whole(AbstractContextManager[T]):
+class _Scope(AbstractContextManager[T]):
     def __init__(self, scope: AbstractContextManager[T]) -> None:
         self.scope = scope
 
@@ -67,11 +69,11 @@ class _Whole(AbstractContextManager[T]):
             _interrupt()
 
 
-def uninterrupted(work: Callable[[], Any]) -> None:
-    """Call a function that is whole.
+def call_uninterrupted(work: Callable[[], Any]) -> None:
+    """Call a function that is finished before an interrupt is raised.
 
     Example:
-        >>> uninterrupted(lambda: print("to the end"))
+        >>> call_uninterrupted(lambda: print("to the end"))
         to the end
     """
     try:
@@ -81,7 +83,7 @@ def uninterrupted(work: Callable[[], Any]) -> None:
 
 
 def heeds_interrupts(function: Callable[P, T]) -> Callable[P, T]:
-    """The function itself, which is interrupted also where something whole calls it.
+    """The function itself, which is interrupted wherever it is called.
 
     Example:
         >>> heeds_interrupts(print) is print
@@ -93,7 +95,7 @@ def heeds_interrupts(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def postpone(interrupt: Callable[[FrameType | None], None], frame: FrameType | None) -> bool:
-    """Keep an interrupt for later, if something whole is at work.
+    """Keep an interrupt for later, if something is at work that must be finished first.
 
     Args:
         interrupt: to be called with the frame that is at work then.
@@ -106,7 +108,7 @@ def postpone(interrupt: Callable[[FrameType | None], None], frame: FrameType | N
         >>> postpone(print, None)
         False
     """
-    if kept := _is_whole(frame):
+    if kept := _must_wait(frame):
         _waiting.append(interrupt)
     return kept
 
@@ -120,7 +122,7 @@ def forget_postponed() -> None:
     _waiting.clear()
 
 
-def _is_whole(frame: FrameType | None) -> bool:
+def _must_wait(frame: FrameType | None) -> bool:
     while frame is not None:
         if (waits := _waits.get(frame.f_code)) is not None:
             return waits
@@ -129,13 +131,13 @@ def _is_whole(frame: FrameType | None) -> bool:
 
 
 def _interrupt() -> None:
-    """Do what has waited, unless what comes after is whole as well; the first error is raised."""
+    """Do what has waited, as far as nothing else must be finished; the first error is raised."""
     if not _waiting:
         return
     here = inspect.currentframe()
-    whole_one = here and here.f_back
-    after, failure = whole_one and whole_one.f_back, None
-    while _waiting and not _is_whole(after):
+    finished = here and here.f_back
+    after, failure = finished and finished.f_back, None
+    while _waiting and not _must_wait(after):
         try:
             _waiting.pop(0)(after)
         except BaseException as error:
@@ -144,9 +146,9 @@ def _interrupt() -> None:
         if failure is not None:
             raise failure
     finally:
-        del here, whole_one, after, failure  # they hold this frame, or its traceback does
+        del here, finished, after, failure  # they hold this frame, or its traceback does
 
 
-_waits[_Whole.__enter__.__code__] = True
-_waits[_Whole.__exit__.__code__] = True
-_waits[uninterrupted.__code__] = True
+_waits[_Scope.__enter__.__code__] = True
+_waits[_Scope.__exit__.__code__] = True
+_waits[call_uninterrupted.__code__] = True

@@ -1,12 +1,17 @@
-"""What is whole is finished before an interrupt; the rest is not."""
+"""Where interrupts wait, and where they do not."""
 
 import signal
 from contextlib import contextmanager
 
 import pytest
 
+from lehr.base.interrupts import (
+    call_uninterrupted,
+    heeds_interrupts,
+    interrupts_wait_at_both_ends,
+    postpone,
+)
 from lehr.base.signals import on_interrupt, patient
-from lehr.base.whole import heeds_interrupts, postpone, uninterrupted, whole
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
@@ -48,10 +53,10 @@ ALL = ["begin 1", "begin 2", "body", "end 1", "end 2"]
 @pytest.mark.parametrize(
     ("where", "seen"), [("begin", ["begin 1", "begin 2", "interrupted"]), ("end", ALL)]
 )
-def test_an_interrupt_waits_for_the_end_of_what_is_whole(where, seen):
+def test_an_interrupt_waits_until_a_scope_is_begun_or_ended(where, seen):
     log = []
     with patient(), pytest.raises(KeyboardInterrupt):
-        with whole(scope(log, where))():
+        with interrupts_wait_at_both_ends(scope(log, where))():
             log.append("body")
         log.append("never")
     assert log == seen
@@ -68,7 +73,11 @@ def test_without_it_the_interrupt_comes_at_once(where):
 
 def test_what_goes_on_between_is_interrupted_as_ever():
     log = []
-    with patient(), pytest.raises(KeyboardInterrupt), whole(scope(log, None))():
+    with (
+        patient(),
+        pytest.raises(KeyboardInterrupt),
+        interrupts_wait_at_both_ends(scope(log, None))(),
+    ):
         press()
         log.append("never")
     assert log == ["begin 1", "begin 2", "interrupted"]
@@ -78,15 +87,15 @@ def test_of_nested_ones_the_outermost_ends_first():
     log = []
 
     def inner():
-        uninterrupted(press)
+        call_uninterrupted(press)
         log.append("inner is over")
 
     with patient(), pytest.raises(KeyboardInterrupt):
-        uninterrupted(inner)
+        call_uninterrupted(inner)
     assert log == ["inner is over"]
 
 
-def test_listeners_that_something_whole_calls_are_interrupted():
+def test_listeners_are_interrupted_also_where_their_caller_is_not():
     log = []
 
     @heeds_interrupts
@@ -95,18 +104,18 @@ def test_listeners_that_something_whole_calls_are_interrupted():
         log.append("never")
 
     with patient(), pytest.raises(KeyboardInterrupt):
-        uninterrupted(listener)
+        call_uninterrupted(listener)
     assert log == []
     assert heeds_interrupts(print) is print
 
 
-def test_an_error_of_what_is_whole_is_the_context_of_the_interrupt():
+def test_an_error_that_comes_first_is_the_context_of_the_interrupt():
     def fail():
         press()
         raise ZeroDivisionError
 
     with patient(), pytest.raises(KeyboardInterrupt) as caught:
-        uninterrupted(fail)
+        call_uninterrupted(fail)
     assert isinstance(caught.value.__context__, ZeroDivisionError)
 
 
@@ -128,7 +137,7 @@ def test_every_signal_that_has_waited_is_heard_and_the_first_error_is_raised():
         assert heard == []
 
     with patient(), pytest.raises(KeyboardInterrupt):
-        uninterrupted(both)
+        call_uninterrupted(both)
     assert heard == [TERM]
     assert not postpone(print, None)
 
@@ -143,6 +152,6 @@ def test_asking_does_not_wait_and_insisting_does():
         log.append("to the end")
 
     with pytest.raises(KeyboardInterrupt), on_interrupt(asked.append):
-        uninterrupted(work)
+        call_uninterrupted(work)
     assert log == [["interrupted by Ctrl-C"], "to the end"]
     assert len(asked) == 1
