@@ -20,7 +20,7 @@ from lehr.loop.inventory import evaluates
 from lehr.loop.loop import Loop
 from lehr.loop.plan import OnePass
 from lehr.loop.run import Run
-from lehr.loop.undisturbed import undisturbed
+from lehr.loop.undisturbed import same_attributes, undisturbed
 from lehr.state.ownership import owned
 from lehr.types import Scores, is_mapping
 
@@ -77,7 +77,7 @@ def rehearse(
     everybody = [*evaluators, Recorder(), *_given(learn, callbacks, evaluators)]
     run: Run | None = None
     asked = interruptible(lambda reason: run.stop(reason) if run else None)
-    with asked, learn.probe(), undisturbed(learn, evaluators):
+    with asked, learn.probe(), same_attributes(learn, evaluators):
         data = DataBunch(learn.data.train_dl)
         plan = learn.planned(data, everybody, seed=learn.seed, **length)
         underway.refuse_open([plan.train])

@@ -1,11 +1,13 @@
 """Callbacks and runs are as they were, though something else happened in between."""
 
+import pytest
 import torch
 from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import TensorDataset
 
 from lehr import Callback, DataBunch
-from lehr.loop.undisturbed import undisturbed
+from lehr.loop.undisturbed import same_attributes, undisturbed
+from lehr.record.history import History
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -29,6 +31,34 @@ def test_a_callback_has_its_attributes_and_its_declared_state_again():
     with undisturbed(tiny_learner(), [keeps]):
         keeps.numbers = numbers = keeps.numbers
     assert keeps.numbers is numbers  # what did not change is the same object
+
+
+def test_attributes_alone_can_be_kept():
+    keeps = Keeps()
+    keeps.begin_fit(None)
+    numbers = keeps.numbers
+    with same_attributes(tiny_learner(), [keeps]):
+        keeps.numbers.append(2.0)
+        keeps.numbers, keeps.more = [], "another"
+    assert vars(keeps) == {"numbers": [1.0, 2.0], "other": "as it was"}  # the state is not kept
+    assert keeps.numbers is numbers
+
+
+@pytest.mark.parametrize("door", ["rehearse", "validate"])
+def test_the_course_of_a_run_is_kept_once(door, monkeypatch):
+    seen, real = [], History.state_dict
+    monkeypatch.setattr(History, "state_dict", lambda self: seen.append(self) or real(self))
+
+    class Looks(Callback):
+        def after_batch(self, run):
+            if run.n_iter == 2 and run.training:
+                getattr(run.learn, door)(*(2,) * (door == "rehearse"))
+                self.kept = seen.count(run.history)
+
+    looks = Looks()
+    tiny_learner([looks]).fit(1)
+    # what can be compared at the end is captured there once more
+    assert looks.kept == {"rehearse": 1, "validate": 2}[door]
 
 
 def test_what_can_no_longer_be_captured_is_put_back():

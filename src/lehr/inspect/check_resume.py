@@ -16,7 +16,7 @@ from lehr.inspect.twin import twin
 from lehr.learner import Learner
 from lehr.loop.plan import feeds
 from lehr.loop.underway import refuse_open
-from lehr.loop.undisturbed import undisturbed
+from lehr.loop.undisturbed import same_attributes
 from lehr.state.differences import first_difference
 from lehr.state.entries import AttributeState
 from lehr.state.snapshot import Snapshot, capture
@@ -87,7 +87,7 @@ def check_resume(
             fit(Checkpoint(folder, every=f"{epochs + 1} epochs"), _StopAt(event, number))
             return first_difference(straight, fit(Checkpoint(folder), resume=True))
 
-    with learn.probe(), undisturbed(learn), warnings.catch_warnings():
+    with learn.probe(), same_attributes(learn), warnings.catch_warnings():
         warnings.simplefilter("ignore", ResumeWarning)  # it is what is found out here
         _ = learn.seed  # all of them train with it
         stops = _StopPoints()

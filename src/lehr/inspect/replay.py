@@ -20,7 +20,7 @@ from lehr.loop.plan import feeds
 from lehr.loop.rests import Entry, Kept
 from lehr.loop.run import Run
 from lehr.loop.underway import refuse_open
-from lehr.loop.undisturbed import undisturbed
+from lehr.loop.undisturbed import same_attributes
 from lehr.state.differences import first_difference
 
 
@@ -91,7 +91,7 @@ def replay_from(
     parts = [callback for callback in run.callbacks if callback.replays]
     train, valid = feeds(run.plan.data)  # a run that is under way reads with its own
     refuse_open([train])
-    with learn.probe(), undisturbed(learn):  # the data are shared
+    with learn.probe(), same_attributes(learn):  # the data are shared
         other, own = twin(learn, parts)
         replay = Replay(step, kept.step, other)
         until = _Until(replay, _rewinds_before(run, step))

@@ -19,32 +19,47 @@ from lehr.types import Stateful
 def undisturbed(learn: Any, callbacks: Iterable[Callback] = ()) -> Generator[None]:
     """A scope after which callbacks and runs are as they were.
 
-    A pass makes callbacks begin that may be in the middle of a fit, and the model may have hooks
-    that a callback of that fit reads. So all attributes of these callbacks are the same objects
-    again, and what is declared as state has the same values; and so do the position, the streams
-    and the history of the Learner's runs that are under way, and the generators of its loaders.
+    Besides what `same_attributes` keeps, what these callbacks declare as state has the same values
+    again; and so do the position, the streams and the history of the Learner's runs that are under
+    way, and the generators of its loaders. Inside `Learner.probe`, `same_attributes` is enough.
 
     Args:
         learn: the Learner.
         callbacks: those that take part, besides those of its runs that are under way.
     """
     callbacks = list(callbacks)
-    everybody: list[Callback] = [
-        *callbacks,
-        *(cb for run in runs_of(learn) for cb in run.callbacks),
-    ]
     entries = {**of_callbacks(callbacks), **course(learn), **_generators(learn)}
-    held = [(callback, dict(vars(callback))) for callback in everybody]
     before = capture(entries)
+    try:
+        with same_attributes(learn, callbacks):
+            yield
+    finally:
+        # Only what differs: what is loaded is another object than the one that was there.
+        changed = {name for name in entries if _differs(entries, before, name)}
+        restore({name: entries[name] for name in changed}, {name: before[name] for name in changed})
+
+
+@interrupts_wait_at_both_ends
+@contextmanager
+def same_attributes(learn: Any, callbacks: Iterable[Callback] = ()) -> Generator[None]:
+    """A scope after which all attributes of callbacks are the same objects as before.
+
+    A pass makes callbacks begin that may be in the middle of a fit, and the model may have hooks
+    that a callback of that fit reads. `Learner.probe` keeps states alone; what no `state` declares,
+    this scope keeps.
+
+    Args:
+        learn: the Learner.
+        callbacks: those that take part, besides those of its runs that are under way.
+    """
+    everybody = [*callbacks, *(cb for run in runs_of(learn) for cb in run.callbacks)]
+    held = [(callback, dict(vars(callback))) for callback in everybody]
     try:
         yield
     finally:
         for callback, attributes in held:
             vars(callback).clear()
             vars(callback).update(attributes)
-        # Only what differs: what is loaded is another object than the one that was there.
-        changed = {name for name in entries if _differs(entries, before, name)}
-        restore({name: entries[name] for name in changed}, {name: before[name] for name in changed})
 
 
 def _generators(learn: Any) -> dict[str, Stateful]:
