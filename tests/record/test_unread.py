@@ -1,7 +1,9 @@
 """Losses are read many at a time, and none is lost."""
 
 import math
+from types import SimpleNamespace
 
+import pytest
 import torch
 
 from lehr.record.unread import Place, UnreadLosses, first_non_finite
@@ -26,6 +28,26 @@ def test_a_loss_whose_tensor_is_used_again_keeps_its_value():
     losses.add(buffer, Place(0, 0, 0))
     buffer.fill_(2.0)
     assert losses.read()[0][1] == 1.0
+
+
+def at(**fields):
+    """A run between `after_loss` and the end of its batch."""
+    run = {"training": True, "weight": 4, "loss": torch.tensor(8.0), "mean_loss": torch.tensor(2.0)}
+    return SimpleNamespace(**{**run, **fields}, n_steps=3, epoch=1, batch_index=2)
+
+
+@pytest.mark.parametrize(("mean", "loss"), [(False, 8.0), (True, 2.0)])
+def test_the_loss_of_a_batch_is_kept_with_its_place(mean, loss):
+    losses = UnreadLosses()
+    assert losses.add_of(at(), mean=mean)
+    assert losses.read() == [(Place(step=3, epoch=1, batch=2), loss)]
+
+
+@pytest.mark.parametrize("left_out", [{"training": False}, {"weight": 0}, {"loss": torch.zeros(2)}])
+def test_a_batch_that_does_not_count_is_left_out(left_out):
+    losses = UnreadLosses()
+    assert not losses.add_of(at(**left_out))
+    assert len(losses) == 0
 
 
 def test_they_can_be_saved():

@@ -71,6 +71,19 @@ def evaluates(callback: Any) -> bool:
     return wraps or bool(callback.moves)
 
 
+def entry_name(callback: Callback, callbacks: Iterable[Callback]) -> str:
+    """The name of a callback's entry among those of all callbacks of a run.
+
+    Example:
+        >>> from lehr.callback import Callback
+        >>> one, two = Callback(), Callback()
+        >>> entry_name(two, [one, two])
+        'callbacks.callback#2'
+    """
+    named = of_callbacks(callbacks)
+    return next(name for name, other in named.items() if other is callback)
+
+
 def of_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:
     """Each callback under its name; the second of a name with its number.
 

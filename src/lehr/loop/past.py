@@ -51,7 +51,7 @@ def failure(run: Any, *, under_way: bool) -> Place | None:
     """
     noted = run.history.meta.get("failed")
     if noted is None and under_way and run.training and run.in_batch:
-        noted = note_failure(run, Place(run.n_steps, run.epoch, run.batch_index))
+        noted = note_failure(run, Place.of(run))
     return None if noted is None else Place(**noted)
 
 

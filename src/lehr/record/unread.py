@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from lehr.record.means import as_tensor, kept, packed, unpacked
 
 
 class Place(NamedTuple):
-    """Where a loss was met."""
+    """A training batch of a run."""
 
     step: int
     """optimizer steps done before"""
@@ -18,6 +18,11 @@ class Place(NamedTuple):
     """number of the epoch"""
     batch: int
     """number of the batch in its pass"""
+
+    @classmethod
+    def of(cls, run: Any) -> Self:
+        """The batch that a run is at."""
+        return cls(run.n_steps, run.epoch, run.batch_index)
 
     def __str__(self) -> str:
         return f"step {self.step} (epoch {self.epoch}, batch {self.batch})"
@@ -45,6 +50,23 @@ class UnreadLosses:
         """Keep the loss of a batch; a copy, since its tensor may be used again."""
         self._losses.append(kept(loss))
         self._places.append(place)
+
+    def add_of(self, run: Any, *, mean: bool = False) -> bool:
+        """Keep the loss of the batch that a run is at, if that is a training batch with weight.
+
+        A loss that is not one number is not kept: backward refuses it, in better words.
+
+        Args:
+            run: between `after_loss` and the end of the batch.
+            mean: keep the mean over the batch's items, whatever the loss function returns.
+
+        Returns:
+            Whether it was kept.
+        """
+        counts = run.training and run.weight and run.loss.numel() == 1
+        if counts:
+            self.add(run.mean_loss if mean else run.loss, Place.of(run))
+        return bool(counts)
 
     def read(self) -> list[tuple[Place, float]]:
         """The losses with their places, in order, and forget them; the device is awaited once."""

@@ -8,6 +8,7 @@ from lehr.base.intervals import every as interval
 from lehr.callback import Callback
 from lehr.errors import positive_int, real_number
 from lehr.events import CancelBatch, Layer, Phase
+from lehr.loop.inventory import entry_name
 from lehr.loop.past import entry_at
 from lehr.loop.rests import Kept, Rest
 from lehr.optim import optimizers
@@ -108,8 +109,6 @@ class Rewind(Callback):
         self.lowered: list[list[float]] = []
         self.events = []
         self._going_back = False
-        names = [name for name, entry in run.state_entries().items() if entry is self]
-        self._own_name = names[0]
         run.at_rest(self._visit)
         run.defer(self._forget)
 
@@ -124,9 +123,8 @@ class Rewind(Callback):
 
     def after_loss(self, run: "Run") -> None:
         """Keep the loss, and read what was kept when it is time."""
-        if not run.training or not run.weight or run.loss.numel() != 1 or self._going_back:
+        if self._going_back or not self.unread.add_of(run, mean=True):
             return
-        self.unread.add(run.mean_loss, Place(run.n_steps, run.epoch, run.batch_index))
         if len(self.unread) >= self.check_every and self._spiked(run):
             raise CancelBatch("the loss spiked")
 
@@ -155,12 +153,11 @@ class Rewind(Callback):
     def nearest_state(self, run: "Run", step: int) -> Kept | None:
         """The last state that is kept with at most so many steps done."""
         states = [state for state in self.kept if state["step"] <= step]
-        return self._as_kept(states[-1]) if states else None
+        return self._as_kept(run, states[-1]) if states else None
 
-    def _as_kept(self, state: dict[str, Any]) -> Kept:
-        return Kept(
-            state["step"], state["stage"], state["epoch"], state["snapshot"], [self._own_name]
-        )
+    def _as_kept(self, run: "Run", state: dict[str, Any]) -> Kept:
+        own = entry_name(self, run.callbacks)  # its own state stays as it is
+        return Kept(state["step"], state["stage"], state["epoch"], state["snapshot"], [own])
 
     def _factor(self, step: int) -> float:
         """What the rate of this step is multiplied by."""
@@ -186,7 +183,8 @@ class Rewind(Callback):
         return rest.stage == "batch" and run.stepped and run.n_steps % number == 0
 
     def _taken(self, run: "Run", rest: Rest) -> dict[str, Any]:
-        others = {name: entry for name, entry in run.state_entries().items() if entry is not self}
+        others = dict(run.state_entries())
+        del others[entry_name(self, run.callbacks)]
         return {
             "step": run.n_steps,
             "stage": rest.stage,
@@ -235,7 +233,7 @@ class Rewind(Callback):
 
     def _leave(self, run: "Run") -> None:
         self._going_back, state = False, self.kept[-1]
-        run.go_back(entry_at(self._as_kept(state)))
+        run.go_back(entry_at(self._as_kept(run, state)))
 
     def __repr__(self) -> str:
         return (

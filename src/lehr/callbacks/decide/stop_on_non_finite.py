@@ -58,10 +58,7 @@ class StopOnNonFinite(Callback):
 
     def after_loss(self, run: "Run") -> None:
         """Keep the loss, and read what was kept when it is time."""
-        if not run.training or not run.weight or run.loss.numel() != 1:
-            return  # a loss that is no number is refused by backward, in better words
-        self.unread.add(run.loss, Place(run.n_steps, run.epoch, run.batch_index))
-        if len(self.unread) >= self.every:
+        if self.unread.add_of(run) and len(self.unread) >= self.every:
             self._check(run)
 
     def after_train(self, run: "Run") -> None:
