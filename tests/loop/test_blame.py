@@ -266,3 +266,19 @@ def test_a_callback_that_keeps_the_run_is_not_taken_for_the_loop():
     with pytest.raises(ZeroDivisionError) as raised:
         tiny_learner([Keeps()]).fit(1)
     assert notes(raised).startswith("In Keeps.after_loss, epoch 0")
+
+
+def test_an_error_of_a_run_inside_is_placed_by_both():
+    class Bad(Callback):
+        def after_loss(self, run):
+            raise ValueError("bad")
+
+    class Trains(Callback):
+        def after_batch(self, run):
+            tiny_learner([Bad()]).fit(1)
+
+    with pytest.raises(ValueError, match="bad") as caught:
+        tiny_learner([Trains()]).fit(1)
+    inner, outer = caught.value.__notes__
+    assert inner.startswith("In Bad.after_loss, epoch 0, training batch 0.")
+    assert outer.startswith("In Trains.after_batch, epoch 0, training batch 0.")

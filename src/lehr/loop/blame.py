@@ -46,6 +46,8 @@ def where(error_traceback: TracebackType | None, run: Any) -> Place:
     for i, frame in enumerate(frames):
         name, known = frame.f_code.co_name, frame.f_locals
         owner = known.get("self")
+        if frame.f_code in (fire.__code__, act.__code__) and known["run"] is not run:
+            break  # a run inside this one has said for itself where it was
         if frame.f_code is fire.__code__ and frame not in frames[:i]:  # a cancel passes it twice
             listeners, on = known["listeners"], known["run"].loop.on
             event = next((event for event in EVENTS if getattr(on, event) is listeners), "an event")
