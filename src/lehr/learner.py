@@ -386,7 +386,8 @@ class Learner:
         After each event come the callbacks that watch it, in their order. After each action come
         the callbacks that wrap it, the outermost first, and then ``loop``: what the loop does there
         by itself. An event without a name costs nothing. Beside ``around_fit`` are those that have
-        a context manager open for the whole fit.
+        a context manager open for the whole fit. At each ``rest`` all of the run's state is in its
+        entries: there a checkpoint can be saved, and a fit can be resumed.
 
         Args:
             callbacks: those that you would give to `fit`.

@@ -47,6 +47,37 @@ def test_the_order_shown_is_the_order_that_runs():
     assert shown == list(dict.fromkeys(name for name in spy.log))
 
 
+class Rests(EventLog):
+    """An `EventLog` that also notes where the run rests."""
+
+    def begin_fit(self, run):
+        self.log.append("begin_fit")
+        run.at_rest(lambda run, rest: self.log.append("rest"))
+
+
+def without_validation_batches(log):
+    begin, end = log.index("begin_validate") + 1, log.index("after_validate")
+    return [*log[:begin], *log[end:]]
+
+
+def test_the_rests_shown_are_those_where_the_run_rests():
+    spy = Rests()
+    tiny_learner([spy], items=8).fit(1)  # one batch
+    words = [row.replace("-- rest", "rest").split()[0] for row in explain([spy]).splitlines()]
+    names = [word.rstrip("(),") for word in words]
+    shown = [name for name in names if name in (*EVENTS, *ACTIONS, "rest")]
+    assert shown == without_validation_batches(spy.log)
+
+
+def test_a_validation_by_steps_has_a_rest_before_and_after_as_it_says():
+    spy = Rests()
+    tiny_learner([spy], items=8).fit(1, validate_every="1 steps")
+    log = without_validation_batches(spy.log)
+    after = log[log.index("after_batch") + 1 :]
+    assert after[:5] == ["rest", "begin_validate", "after_validate", "rest", "after_train"]
+    assert "if a validation by steps is due: the validation, rest" in explain([spy])
+
+
 def test_the_callbacks_of_a_fit_can_be_shown_with_it():
     learn = tiny_learner([Noise()])
     assert line(learn.explain(), "finish_grad") == ["Noise", ">", "loop"]

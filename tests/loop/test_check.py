@@ -230,6 +230,14 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
         ({"modules": nn.Linear(1, 1)}, TypeError, r"Mine\.modules must be a list of modules; got"),
         ({"modules": [3]}, TypeError, r"Mine\.modules must be a list of modules; got \[3\]"),
         ({"replays": "no"}, TypeError, r"Mine\.replays must be True or False; got 'no'"),
+        ({"regrads": "yes"}, TypeError, r"Mine\.regrads must be True or False; got 'yes'\. Say wh"),
+        ({"regrads": None}, TypeError, r"Mine\.regrads must be True or False; got None"),
+        (
+            {"before": ("Mine",)},
+            ValueError,
+            r"Mine\.before names 'Mine', its own class: .* Take it out",
+        ),
+        ({"after": ["Recorder", "Mine"]}, ValueError, r"Mine\.after names 'Mine', its own class"),
         ({"batches_per_step": 0}, ValueError, r"Mine\.batches_per_step must be at least 1; got 0"),
         ({"batches_per_step": 2.5}, TypeError, r"Mine\.batches_per_step must be an int"),
     ],
@@ -237,4 +245,5 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
 def test_what_a_callback_says_of_itself_is_checked(declared, error, text):
     with pytest.raises(error, match=text):
         tiny_learner([with_method("after_loss", **declared)])
-    tiny_learner([with_method("after_loss", batches_per_step=None, moves=["batches"])])
+    fine = {"batches_per_step": None, "moves": ["batches"], "regrads": True, "before": ("Metrics",)}
+    tiny_learner([with_method("after_loss", **fine)])

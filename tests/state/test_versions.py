@@ -3,8 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.autograd import grad_mode
 
+from lehr import Callback
 from lehr.state.versions import versions_kept
+from lehr.testing import tiny_learner
 
 
 def made():
@@ -32,6 +35,28 @@ def test_without_it_torch_refuses():
     written(model)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_where_torch_has_no_such_function_it_refuses_in_its_own_words(monkeypatch):
+    monkeypatch.delattr(grad_mode, "_unsafe_preserve_version_counter")
+    model, loss = made()
+    with versions_kept(model):
+        written(model)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_fit_with_probes_between_its_steps_needs_no_such_function(monkeypatch):
+    class Probes(Callback):
+        def after_step(self, run):
+            run.learn.rehearse(1)
+
+    losses = []
+    for missing in (False, True):
+        if missing:
+            monkeypatch.delattr(grad_mode, "_unsafe_preserve_version_counter")
+        losses.append(tiny_learner([Probes()]).fit(1).history["loss"])
+    assert losses[0] == losses[1]
 
 
 def test_what_is_written_later_is_still_seen():

@@ -11,6 +11,7 @@ fit
   @around_fit
   @begin_fit
   for epoch in range(epochs):
+    -- rest
     @begin_epoch
     @begin_train
     for batch in train_dl:
@@ -28,11 +29,15 @@ fit
         @after_step
         !zero_grad
       @after_batch
+      -- rest, if the update window is closed
+      -- if a validation by steps is due: the validation, rest
     @after_train
+    -- rest
     @begin_validate
     for batch in valid_dl: the same, as far as after_loss; then after_batch
     @after_validate
     @after_epoch
+  -- rest
   @after_fit
 """
 

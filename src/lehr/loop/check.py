@@ -17,6 +17,11 @@ METHODS = (*EVENTS, *ACTIONS, "around_fit")
 _MOVED = ("model", "batches")
 _EXAMPLES = {"state": "steps", "before": "Recorder", "after": "Recorder", "moves": "batches"}
 
+_QUESTIONS = {
+    "regrads": "whether the callback calls run.regrad()",
+    "replays": "whether the course of a run may depend on the callback",
+}
+
 
 def check(callback: object) -> None:
     """Refuse a callback with a method that would never be called, or called wrongly.
@@ -65,6 +70,12 @@ def _check_declarations(callback: Callback) -> None:
                 f"{kind}.{name} must be a tuple of names; got {value!r}. "
                 f'Write e.g. {name} = ("{_EXAMPLES[name]}",).'
             )
+    for name in ("before", "after"):
+        if kind in getattr(callback, name):
+            raise ValueError(
+                f"{kind}.{name} names {kind!r}, its own class: two of one class stand in the order "
+                "of the list. Take it out, or name the class that is meant."
+            )
     if unknown := [what for what in callback.moves if what not in _MOVED]:
         raise ValueError(f"{kind}.moves names {unknown[0]!r}. {did_you_mean(unknown[0], _MOVED)}")
     for name, allowed in (("phase", Phase), ("layer", Layer)):
@@ -89,11 +100,9 @@ def _check_declarations(callback: Callback) -> None:
             f"{kind}.evaluates must be True, False or None; got {callback.evaluates!r}. None "
             "leaves it to what the callback moves and wraps."
         )
-    if callback.replays not in (True, False):
-        raise TypeError(
-            f"{kind}.replays must be True or False; got {callback.replays!r}. Say whether the "
-            "course of a run may depend on the callback."
-        )
+    for name, question in _QUESTIONS.items():
+        if (answer := getattr(callback, name)) not in (True, False):
+            raise TypeError(f"{kind}.{name} must be True or False; got {answer!r}. Say {question}.")
     if callback.batches_per_step is not None:
         positive_int(f"{kind}.batches_per_step", callback.batches_per_step, example=4)
 

@@ -297,7 +297,7 @@ def _length(saved: "Saved") -> tuple[Any, Any]:
 
 
 def _undeclared(callback: Callback) -> dict[str, Any]:
-    """What can be told of the attributes of a callback that says nothing about its state."""
+    """A mark of each attribute, to see later which changed; none for a callback with a `state`."""
     own = takewhile(lambda kind: kind is not Callback, type(callback).__mro__)
     if any(name in vars(kind) for kind in own for name in ("state", "state_dict")):
         return {}
@@ -305,7 +305,7 @@ def _undeclared(callback: Callback) -> dict[str, Any]:
 
 
 def _mark(value: Any) -> Any:
-    """Something that is another when the value is, as far as a quick look tells."""
+    """Something to compare: it differs if the value has changed, as far as a quick look tells."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     if isinstance(value, Tensor):

@@ -125,7 +125,7 @@ def _unpickled(path: Path) -> Any:
         if named := re.search(r"GLOBAL (\S+) (was not|whose)", str(error)):
             raise ValueError(
                 f"{path} is refused: it is a pickle that asks for {named[1]}, and loading such a "
-                "file can run any code. If you trust whoever made it, load it with "
+                "file can run any code. If you trust the file, load it with "
                 "torch.load(…, weights_only=False), and save the model's state_dict() by itself."
             ) from error
         raise _unknown(path) from error
