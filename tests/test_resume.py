@@ -149,6 +149,22 @@ def test_auto_needs_exactly_one_to_ask(tmp_path):
         learner(tmp_path, Checkpoint(tmp_path / "b")).fit(1, resume="auto")
 
 
+def test_a_callback_of_ones_own_may_say_where_checkpoints_are(tmp_path, straight):
+    learner(tmp_path, InterruptAt(5)).fit(3)
+
+    class Saver(Callback):
+        replays = False
+        checkpoint_folder = str(tmp_path)
+
+    begun = []
+    saver = Saver()
+    saver.begin_epoch = lambda run: begun.append(run.epoch)
+    ended = state(learner(None, saver).fit(3, resume="auto"))
+    assert begun == [1, 2]
+    assert ended.pop("callbacks.saver") == {}
+    assert first_difference(straight, ended) is None
+
+
 @pytest.mark.parametrize("resume", [3, True, b"a"])
 def test_what_is_no_path_is_refused(resume):
     with pytest.raises(TypeError, match="resume must be the path of a folder"):

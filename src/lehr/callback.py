@@ -1,5 +1,6 @@
 """Callback: the class that you extend to watch or change the loop."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -41,6 +42,8 @@ class Callback:
             resumed run is compared with the one that was stopped.
         modules: modules of its own, such as a teacher, that go to the device of the model.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
+        checkpoint_folder: the folder of the checkpoints that this callback saves, from which
+            ``fit(…, resume="auto")`` goes on; None if it saves none.
 
     Example:
         >>> class CountSteps(Callback):
@@ -65,6 +68,11 @@ class Callback:
     drives: Sequence[Any] = ()
     modules: Sequence[Any] = ()
     batches_per_step: int | None = 1
+
+    @property
+    def checkpoint_folder(self) -> str | os.PathLike[str] | None:
+        """See the class."""
+        return None
 
     @property
     def name(self) -> str:

@@ -164,13 +164,10 @@ class Learner:
             underway.refuse_busy(everybody)
             entry = None
             if resume is not None:
-                from lehr import resume as resuming
+                from lehr.resume import start_of
 
-                saved = resuming.find(resume, everybody, self.steps_done)
-                if saved is not None:
-                    resuming.check_length(saved, epochs=length["epochs"], steps=length["steps"])
-                    self._seed = saved.manifest["seed"]
-                    entry = resuming.entry(saved, exact=exact)
+                if start := start_of(resume, everybody, self.steps_done, length, exact=exact):
+                    self._seed, entry = start
             length |= {"seed": self.seed, "validate_every": interval}
             run = Run(self, self.planned(self.data, everybody, **length), everybody)
             self.run = run
@@ -513,8 +510,7 @@ class Learner:
         """
         from lehr.inspect.check_resume import check_resume
 
-        everybody = self.everybody(callbacks)
-        return check_resume(self, everybody, epochs=epochs, batches=batches)
+        return check_resume(self, callbacks, epochs=epochs, batches=batches)
 
     # What a pass needs ---------------------------------------------------------------------------
 

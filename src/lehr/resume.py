@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from lehr.callback import Callback
 from lehr.errors import ResumeWarning, sentence
@@ -19,7 +19,43 @@ from lehr.state.disk.environment import environment
 from lehr.types import is_mapping, is_sequence
 
 
-def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | None:
+class Start(NamedTuple):
+    """How a fit that is resumed begins."""
+
+    seed: int
+    """of all its streams"""
+    entry: Entry
+    """where its run is entered"""
+
+
+def start_of(
+    where: Any,
+    callbacks: Iterable[Callback],
+    began_at: int,
+    length: Mapping[str, int | None],
+    *,
+    exact: bool,
+) -> Start | None:
+    """How a fit begins that goes on from a checkpoint; None if it starts anew.
+
+    Args:
+        where: as in `find`.
+        callbacks: those of the fit.
+        began_at: as in `find`.
+        length: of the fit, in ``epochs`` or ``steps``.
+        exact: refuse what may change a bit, instead of a warning.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: as `find` and `check_length` do.
+    """
+    saved = find(where, callbacks, began_at)
+    if saved is None:
+        return None
+    check_length(saved, epochs=length["epochs"], steps=length["steps"])
+    return Start(saved.manifest["seed"], entry(saved, exact=exact))
+
+
+def find(where: Any, callbacks: Iterable[Callback], began_at: int) -> Checkpoint | None:
     """The checkpoint to go on from.
 
     Args:
@@ -54,7 +90,7 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
         )
     if problems:
         warnings.warn(
-            " ".join([f"{newest.path if newest else path} is used.", *problems]), stacklevel=3
+            " ".join([f"{newest.path if newest else path} is used.", *problems]), stacklevel=4
         )
     if newest is None and not auto:
         raise FileNotFoundError(
@@ -64,16 +100,14 @@ def find(where: Any, callbacks: Iterable[Any], began_at: int) -> Checkpoint | No
     return newest and complete(newest)
 
 
-def _folder_of(callbacks: Iterable[Any]) -> Path:
-    from lehr.callbacks.decide.checkpoint import Checkpoint as Saver
-
-    folders = [callback.folder for callback in callbacks if isinstance(callback, Saver)]
+def _folder_of(callbacks: Iterable[Callback]) -> Path:
+    folders = [one.checkpoint_folder for one in callbacks if one.checkpoint_folder is not None]
     if len(folders) != 1:
         raise ValueError(
             f'resume="auto" asks the Checkpoint callback for its folder; there are {len(folders)} '
             "of them. Attach one, or give the folder."
         )
-    return folders[0]
+    return Path(folders[0])
 
 
 def complete(saved: Checkpoint) -> Checkpoint:

@@ -230,6 +230,11 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
         ({"modules": nn.Linear(1, 1)}, TypeError, r"Mine\.modules must be a list of modules; got"),
         ({"modules": [3]}, TypeError, r"Mine\.modules must be a list of modules; got \[3\]"),
         ({"replays": "no"}, TypeError, r"Mine\.replays must be True or False; got 'no'"),
+        (
+            {"checkpoint_folder": 3},
+            TypeError,
+            r"Mine\.checkpoint_folder must be a path or None; got",
+        ),
         ({"regrads": "yes"}, TypeError, r"Mine\.regrads must be True or False; got 'yes'\. Say wh"),
         ({"regrads": None}, TypeError, r"Mine\.regrads must be True or False; got None"),
         (

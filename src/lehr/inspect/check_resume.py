@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from itertools import islice
@@ -66,15 +66,16 @@ class ResumeCheck:
 
 
 def check_resume(
-    learn: Learner, callbacks: list[Callback], *, epochs: int = 2, batches: int = 6
+    learn: Learner, callbacks: Iterable[Callback] = (), *, epochs: int = 2, batches: int = 6
 ) -> ResumeCheck:
     """Compare resumed fits with one that was not stopped. See `lehr.Learner.check_resume`."""
+    everybody = learn.everybody(callbacks)
     positive_int("epochs", epochs, example=2)
     positive_int("batches", batches, example=6)
     refuse_open(feeds(learn.data)[:1])
     data = _shortened(learn.data, batches)
-    parts = [callback for callback in callbacks if callback.replays]
-    onlookers = [callback.name for callback in callbacks if not callback.replays]
+    parts = [callback for callback in everybody if callback.replays]
+    onlookers = [callback.name for callback in everybody if not callback.replays]
 
     def fit(*more: Callback, resume: bool = False) -> Snapshot:
         other, own = twin(learn, parts, data)

@@ -1,6 +1,7 @@
 """Is a callback one that the loop can call? Asked when it is attached."""
 
 import inspect
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -103,6 +104,12 @@ def _check_declarations(callback: Callback) -> None:
     for name, question in _QUESTIONS.items():
         if (answer := getattr(callback, name)) not in (True, False):
             raise TypeError(f"{kind}.{name} must be True or False; got {answer!r}. Say {question}.")
+    folder: Any = callback.checkpoint_folder
+    if folder is not None and not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(
+            f"{kind}.checkpoint_folder must be a path or None; got {folder!r}. None says that the "
+            "callback saves no checkpoints."
+        )
     if callback.batches_per_step is not None:
         positive_int(f"{kind}.batches_per_step", callback.batches_per_step, example=4)
 

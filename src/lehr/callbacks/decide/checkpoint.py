@@ -107,6 +107,11 @@ class Checkpoint(Callback):
         self._pending: Future[Saved] | None = None
         self._own: set[str] = set()
 
+    @property
+    def checkpoint_folder(self) -> Path:
+        """The folder of the checkpoints of this run."""
+        return self.folder
+
     @contextmanager
     def around_fit(self, run: "Run") -> Generator[None]:
         """Keep the folder to ourselves as long as the fit lasts."""
