@@ -42,7 +42,7 @@ def moments(plan, steps_per_epoch):
                 break
         if plan.validates_after(epoch, n_steps, at):
             found.append((epoch, n_steps))
-        plan.require_progress(after(n_steps, n_steps - begun))
+        plan.check_steps(after(n_steps, n_steps - begun))
         epoch += 1
     return found
 
@@ -103,9 +103,9 @@ def test_an_epoch_without_a_step_would_never_end(batches):
         r"batch or step, or give epochs instead\.$"
     )
     with pytest.raises(RuntimeError, match=match):
-        plan(steps=6).require_progress(after(5, batches=batches))
-    plan(steps=6).require_progress(after(5, steps=1, batches=batches))
-    plan(steps=6).require_progress(after(6, batches=batches))  # stopped just there
+        plan(steps=6).check_steps(after(5, batches=batches))
+    plan(steps=6).check_steps(after(5, steps=1, batches=batches))
+    plan(steps=6).check_steps(after(6, batches=batches))  # stopped just there
 
 
 def test_an_epoch_of_batches_without_a_step_is_told_of():
@@ -114,10 +114,10 @@ def test_an_epoch_of_batches_without_a_step_is_told_of():
         r"every step: weights that are all 0, or a callback that cancels every batch or step\.$"
     )
     with pytest.warns(UserWarning, match=match):
-        plan(epochs=6).require_progress(after(0))
-    plan(epochs=6).require_progress(after(5))  # others did
-    plan(epochs=6).require_progress(after(0, batches=0))  # an epoch that was left out
-    plan(epochs=6).require_progress(after(0, last_batch=False))  # or cut short
+        plan(epochs=6).check_steps(after(0))
+    plan(epochs=6).check_steps(after(5))  # others did
+    plan(epochs=6).check_steps(after(0, batches=0))  # an epoch that was left out
+    plan(epochs=6).check_steps(after(0, last_batch=False))  # or cut short
 
 
 def test_a_plan_does_not_change():

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import final
 
+from lehr.base.nested import count_items
 from lehr.data.loading.feed import Feed
 from lehr.errors import item_weight
 from lehr.events import CancelBatch, CancelEpoch, CancelFit
@@ -15,7 +16,7 @@ from lehr.loop.dispatch import Actions, Listener, Listeners, fire
 from lehr.loop.hints import warn_of_broadcast
 from lehr.loop.rests import GoBack
 from lehr.loop.run import Run
-from lehr.loop.run_scopes import evaluating, opened, scoped, until_cancelled
+from lehr.loop.run_scopes import evaluating, opened, scoped, training, until_cancelled
 from lehr.optim import optimizers
 from lehr.state import streams
 
@@ -24,67 +25,68 @@ from lehr.state import streams
 class Loop:
     """Lets a run train, or validate, from `begin_fit` to `after_fit`."""
 
-    __slots__ = ("do", "on", "plan", "run")
+    __slots__ = ("counts_items", "do", "on", "plan", "run", "validates_by_steps")
     on: Listeners
     do: Actions
 
     def __init__(self, run: Run) -> None:
         self.run, self.plan = run, run.plan
+        self.validates_by_steps = run.plan.validate_every.unit == "steps"
+        self.counts_items = run.plan.weight is count_items
 
     def fit(self) -> None:
         """Train for the planned epochs or steps, validating as planned."""
-        run, rests = self.run, self.run.rests
-        with opened(self) as on, scoped(run), until_cancelled(run):
+        run = self.run
+        with opened(self) as on, scoped(run), until_cancelled(run, CancelFit):
             optimizers.clear_gradients(run.opt)
             fire(on.begin_fit, run)
             for epoch in self._epochs():
-                run.epoch = epoch
-                try:
-                    with run.scopes.open("epoch"):
-                        try:
-                            run.epoch_start, run.epoch_steps = run.n_iter, run.n_steps
-                            fire(on.begin_epoch, run)
-                            if not rests.arrive(run, "trained"):
-                                with run.scopes.open("training"):
-                                    run.defer(self._abandon_window)
-                                    if not run.model.training:
-                                        run.model.train()
-                                    self._pass(self.plan.train, on.begin_train, on.after_train)
-                                rests.visit(run, "trained", epoch)
-                            if self.plan.validates_after(epoch, run.n_steps, run.validated_at):
-                                self._validate()
-                        except CancelEpoch:
-                            rests.require_loaded()
-                            run.training, run.in_batch = True, False
-                        with suppress(CancelEpoch):  # it is over anyway
-                            fire(on.after_epoch, run)
-                    rests.visit(run, "epoch", epoch + 1)
-                    self._heed_stop()
-                    self.plan.look_back(run)
-                except GoBack:
-                    continue  # in the epoch where the run is entered once more
+                with suppress(GoBack), run.scopes.open("epoch"):
+                    with until_cancelled(run, CancelEpoch):
+                        run.epoch, run.epoch_start, run.epoch_steps = epoch, run.n_iter, run.n_steps
+                        fire(on.begin_epoch, run)
+                        if not run.rests.arrive(run, "trained"):
+                            self._train()
+                        if self.plan.validates_after(epoch, run.n_steps, run.validated_at):
+                            self._validate()
+                    with suppress(CancelEpoch):  # it is over anyway
+                        fire(on.after_epoch, run)
 
     def _epochs(self) -> Iterator[int]:
-        """The numbers of the epochs, as long as the run is not over; it may be entered in any."""
+        """The numbers of the epochs, as long as the run is not over; it may be entered in any.
+
+        The run rests before each of them, and after the last.
+        """
         run, rests, epoch = self.run, self.run.rests, 0
         if rests.entry is None:
             with suppress(GoBack):
                 rests.visit(run, "epoch", epoch)
         while True:
-            if rests.entry is not None:
+            if rests.entry is not None:  # the run is resumed, or has gone back
                 epoch = rests.entry.epoch
             if rests.arrive(run, "epoch"):
                 self._heed_stop()
             if self.plan.is_over(epoch, run.n_steps):
                 return
             yield epoch
-            epoch += 1
+            if rests.entry is None:
+                epoch += 1
+                with suppress(GoBack):
+                    rests.visit(run, "epoch", epoch)
+                    self._heed_stop()
+                    self.plan.check_epoch(run)
 
     def validate(self) -> None:
         """One pass over each validation loader."""
-        with opened(self) as on, scoped(self.run), until_cancelled(self.run):
+        with opened(self) as on, scoped(self.run), until_cancelled(self.run, CancelFit):
             fire(on.begin_fit, self.run)
             self._validate()
+
+    def _train(self) -> None:
+        run, on = self.run, self.on
+        with training(run):
+            self._pass(self.plan.train, on.begin_train, on.after_train)
+        run.rests.visit(run, "trained", run.epoch)
 
     def _validate(self) -> None:
         run, on = self.run, self.on
@@ -144,8 +146,12 @@ class Loop:
                     run.scopes.unwind(mark)
             run.in_batch = False
             over = not window.batches and self._settle()
-        if window.batches:
-            self._flush_window()
+        if window.batches:  # the last batch, which should have closed it, was cancelled
+            run.in_batch = True
+            with suppress(CancelBatch):
+                self._close_window()
+            self._drop_window()
+            run.in_batch = False
         fire(after, run)
 
     def one_batch(self) -> None:
@@ -153,8 +159,11 @@ class Loop:
         run, on, do, window = self.run, self.on, self.do, self.run.window
         if on.begin_batch:
             fire(on.begin_batch, run)
-        given = self.plan.weight(run) if run.weight is None else run.weight
-        run.weight = weight = item_weight(given)
+        if self.counts_items and run.weight is None:
+            weight = count_items(run)  # nothing is wrong with such a number
+        else:
+            weight = item_weight(self.plan.weight(run) if run.weight is None else run.weight)
+        run.weight = weight
         if window.keeps and run.training:
             window.mark(run)
         do.predict()
@@ -193,24 +202,12 @@ class Loop:
         do.zero_grad()
         window.clear()
 
-    def _flush_window(self) -> None:
-        """Close a window whose last batch should have done so, and was cancelled."""
-        self.run.in_batch = True
-        with suppress(CancelBatch):
-            self._close_window()
-        self._drop_window()
-        self.run.in_batch = False
-
     def _drop_window(self) -> None:
+        """Forget the window that is open, if one is, and its gradient."""
         if self.run.window.batches:
             with suppress(CancelBatch):  # it is cancelled anyway
                 self.do.zero_grad()
             self.run.window.clear()
-
-    def _abandon_window(self) -> None:
-        if self.run.window.batches:  # the pass ended in the middle of one
-            self.run.window.clear()
-            optimizers.clear_gradients(self.run.opt)
 
     # Between batches -----------------------------------------------------------------------------
 
@@ -220,12 +217,18 @@ class Loop:
         if run.training:
             if run.rests.visitors and arrived is None:
                 run.rests.visit(run, "batch", run.epoch)
-            if run.stepped and arrived != "validated" and self.plan.validates_at(run.n_steps):
-                self._heed_stop()
-                self._validate()
-                run.rests.visit(run, "validated", run.epoch)
-        self._heed_stop()
+            if self.validates_by_steps and run.stepped and arrived != "validated":
+                self._validate_at_step()
+        if run.stop_reason or run.interrupted:
+            self._heed_stop()
         return run.training and run.n_steps == run.steps
+
+    def _validate_at_step(self) -> None:
+        run = self.run
+        if self.plan.validates_at(run.n_steps):
+            self._heed_stop()
+            self._validate()
+            run.rests.visit(run, "validated", run.epoch)
 
     def _heed_stop(self) -> None:
         reason = self.run.stop_reason or self.run.interrupted

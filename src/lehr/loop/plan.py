@@ -67,13 +67,13 @@ class Plan:
             return epoch >= self.epochs
         return self.steps is not None and n_steps >= self.steps
 
-    def look_back(self, run: Any) -> None:
-        """See at the end of an epoch whether the plan still holds.
+    def check_epoch(self, run: Any) -> None:
+        """See at the end of an epoch whether the plan still holds; a warning says if it does not.
 
         Raises:
             RuntimeError: the run would never end.
         """
-        self.require_progress(run)
+        self.check_steps(run)
         batches, before = self.train.len_or_none, run.train_batches
         run.train_batches = batches
         if batches != before and run.epochs and run.epoch + 1 < run.epochs:
@@ -85,8 +85,8 @@ class Plan:
                 stacklevel=2,
             )
 
-    def require_progress(self, run: Any) -> None:
-        """See that batches lead to steps, and that a run measured in steps comes to its end.
+    def check_steps(self, run: Any) -> None:
+        """See that an epoch made steps, and that a run measured in steps comes to its end.
 
         Args:
             run: at the end of an epoch.

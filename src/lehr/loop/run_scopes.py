@@ -1,4 +1,4 @@
-"""The scopes that a run opens: around a whole fit, and around a validation.
+"""The scopes that a run opens: around a whole fit, and around each pass.
 
 A scope that swallows an exception, or replaces it by another, is a class. As a generator it would
 keep the Learner alive: from Python 3.12 on, the exception holds the frame of the generator, which
@@ -7,6 +7,7 @@ holds the frame of `contextlib`, which holds the exception.
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -19,6 +20,7 @@ from lehr.loop.dispatch import Actions, Listeners, around, fire
 from lehr.loop.fork_guard import no_fit_in_forks
 from lehr.loop.step.eager import EagerStep
 from lehr.loop.underway import under_way
+from lehr.optim import optimizers
 from lehr.state import streams
 
 
@@ -82,23 +84,46 @@ def scoped(run: Any) -> Generator[None]:
 @interrupts_wait_at_both_ends
 @final
 class until_cancelled(AbstractContextManager[None]):  # noqa: N801 - read as `until_cancelled(run)`
-    """A scope that `CancelFit` ends; its reason becomes the run's ``stop_reason``."""
+    """A scope that a cancel ends. The reason of a `CancelFit` becomes the run's ``stop_reason``.
 
-    __slots__ = ("run",)
+    Args:
+        run: the run.
+        kind: `CancelEpoch` or `CancelFit`; other cancels pass.
+    """
 
-    def __init__(self, run: Any) -> None:
-        self.run = run
+    __slots__ = ("kind", "run")
+
+    def __init__(self, run: Any, kind: type[Cancel]) -> None:
+        self.run, self.kind = run, kind
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         run = self.run
-        if not isinstance(error, CancelFit):
+        if not isinstance(error, self.kind):
             return False
         run.rests.require_loaded()
         run.training, run.in_batch = True, False
-        run.stop(error.reason or "cancelled")
+        if isinstance(error, CancelFit):
+            run.stop(error.reason or "cancelled")
         return True
+
+
+@interrupts_wait_at_both_ends
+@contextmanager
+def training(run: Any) -> Generator[None]:
+    """A scope in which a run trains. An update window that is open at its end is forgotten."""
+    with run.scopes.open("training"):
+        run.defer(partial(_forget_window, run))
+        if not run.model.training:
+            run.model.train()
+        yield
+
+
+def _forget_window(run: Any) -> None:
+    if run.window.batches:  # the pass ended in the middle of one
+        run.window.clear()
+        optimizers.clear_gradients(run.opt)
 
 
 @interrupts_wait_at_both_ends
