@@ -25,7 +25,7 @@ SELECTION = [
     "tests/base/test_files.py",
     "tests/callbacks/decide/test_checkpoint.py",
     "tests/callbacks/log/test_progress.py",
-    "tests/cli/test_cli.py",
+    "tests/cli/test_app.py",
     "tests/cli/test_look.py",
     "tests/data/loading/test_workers.py",
     "src/lehr/callbacks",

@@ -10,8 +10,6 @@ import torch
 
 from lehr import Callback
 from lehr.cli import job
-from lehr.cli.data_sum import data_sum
-from lehr.cli.fitting import resume_command
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
 QUICK = (
@@ -203,25 +201,6 @@ def test_options_are_checked_first(refused, option):
 def test_what_is_no_run_folder_is_refused(refused):
     Path("empty").mkdir()
     assert "config.json" in refused("resume", "empty", code=1)
-
-
-def test_the_command_to_go_on_names_ones_own_model():
-    assert resume_command(Path("a"), {"model": "linear"}) == "lehr resume a"
-    command = resume_command(Path("a b"), {"model": "nets.py:Net"})
-    assert command == "lehr resume 'a b' --model nets.py:Net"
-
-
-def test_the_sum_of_the_data_changes_with_them(tmp_path):
-    folder = tmp_path / "images" / "cat"
-    folder.mkdir(parents=True)
-    (folder / "one.png").write_bytes(b"one")
-    before = data_sum(str(tmp_path / "images"))
-    (folder / ".hidden.png").write_bytes(b"hidden")
-    (folder / "notes.txt").write_text("no image")
-    assert data_sum(str(tmp_path / "images")) == before
-    (folder / "two.png").write_bytes(b"two")
-    assert data_sum(str(tmp_path / "images")) != before
-    assert data_sum("mnist") is None
 
 
 def test_a_part_that_the_checkpoint_lacks_is_said_in_plain_words(refused, stopped, config):
