@@ -307,20 +307,21 @@ def test_no_magic_at_a_distance(path):
             assert node.func.id not in ("eval", "exec"), node.func.id
 
 
-def mirrored(path: Path) -> bool:
-    name = path.relative_to(SOURCE)
-    test = ROOT / "tests" / name.parent / f"test_{name.stem}.py"
-    return test.exists() or any(
-        (ROOT / "tests" / name.parent / f"test_{other}.py").exists()
-        for other in (name.parent.name, f"{name.parent.name}s")
-    )
+def the_test_of(name: str) -> Path:
+    path = Path(name)
+    return ROOT / "tests" / path.parent / f"test_{path.name}.py"
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in FILES if p.stem not in ("__init__", "events", "types")], ids=room
+    "name", [name for name in ROOMS if Path(name).name not in ("__init__", "events", "types")]
 )
-def test_every_file_has_its_test(path):
-    assert mirrored(path), f"tests/{path.relative_to(SOURCE).parent}/test_{path.stem}.py is missing"
+def test_every_file_has_its_test(name):
+    assert the_test_of(name).exists(), f"{the_test_of(name).relative_to(ROOT)} is missing"
+
+
+def test_a_file_without_a_test_would_be_seen():
+    assert not the_test_of("loop/nowhere").exists()
+    assert not the_test_of("models/convnet_of_another_name").exists()
 
 
 def test_the_loop_on_the_page_names_every_event_and_action():
