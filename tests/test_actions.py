@@ -7,88 +7,19 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from lehr import Callback, CancelBatch, DataBunch, Layer, Learner
+from lehr.callbacks import SAM, Accumulate, ClipGradients, MixedPrecision
 from lehr.testing import tiny_learner
 
 
-class Accumulate(Callback):
-    """Step after every ``n`` batches; the last window of an epoch may be shorter."""
-
-    layer = Layer.WINDOW
-
-    def __init__(self, n):
-        self.n = n
-
-    def begin_fit(self, run):
-        run.steps_per_epoch = -(-run.num_batches // self.n)
-
-    def begin_batch(self, run):
-        run.closes = run.window.batches + 1 == self.n
+def scaling(scale=2.0**10):
+    """Loss scaling, in the precision that the model has."""
+    return Scaled("fp16", init_scale=scale)
 
 
-class LossScaling(Callback):
-    """Half-precision forward and backward with a loss scale; a step with an overflow is skipped."""
-
-    layer = Layer.PRECISION
-    state = ("scale",)
-
-    def __init__(self, scale=2.0**10, dtype=torch.float16):
-        self.scale, self.dtype = scale, dtype
+class Scaled(MixedPrecision):
+    """Scales the loss, and predicts in the precision of the model."""
 
     def predict(self, run, proceed):
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype is not None):
-            proceed()
-
-    def backward(self, run, proceed):
-        loss, run.loss = run.loss, run.loss * self.scale
-        proceed()
-        run.loss = loss
-
-    def finish_grad(self, run, proceed):
-        for p in run.trained_parameters():
-            p.grad.div_(self.scale)
-        self.finite = all(p.grad.isfinite().all() for p in run.trained_parameters())
-        proceed()
-
-    def step(self, run, proceed):
-        if self.finite:
-            proceed()
-        else:
-            self.scale /= 2
-
-
-class Clip(Callback):
-    """Scale the gradients down so that their total norm is at most ``max_norm``."""
-
-    layer = Layer.CLIP
-
-    def __init__(self, max_norm):
-        self.max_norm = max_norm
-
-    def finish_grad(self, run, proceed):
-        proceed()
-        run.log("grad_norm", clip_grad_norm_(run.trained_parameters(), self.max_norm))
-
-
-class SAM(Callback):
-    """Step with the gradient of the worst point nearby (Foret et al., arXiv:2010.01412)."""
-
-    layer = Layer.SEARCH
-    regrads = True
-
-    def __init__(self, rho):
-        self.rho = rho
-
-    def step(self, run, proceed):
-        held = run.trained_parameters()
-        before = [p.detach().clone() for p in held]
-        norm = torch.stack([p.grad.norm() for p in held]).norm()
-        with torch.no_grad():
-            for p in held:
-                p.add_(p.grad, alpha=self.rho / (norm.item() + 1e-12))
-        run.regrad()
-        with torch.no_grad():
-            for p, old in zip(held, before, strict=True):
-                p.copy_(old)
         proceed()
 
 
@@ -155,7 +86,7 @@ def test_accumulation_fp16_clip_and_sam_together_equal_the_update_written_by_han
     """In fp64, where only the order of sums differs; scaling by a power of two is exact there."""
     n, rho, max_norm, epochs = 3, 0.05, 0.1, 2
     ours, batches = problem()
-    callbacks = [Clip(max_norm), SAM(rho), LossScaling(dtype=None), Accumulate(n)]
+    callbacks = [ClipGradients(max_norm), SAM(rho), scaling(), Accumulate(n)]
     run = learner(ours, batches, callbacks).fit(epochs)
 
     hand, _ = problem()
@@ -192,7 +123,7 @@ def test_lbfgs_accumulation_and_clip_together_equal_the_closure_written_by_hand(
     n, max_norm = 3, 0.5
     ours, batches = problem()
     opt = torch.optim.LBFGS(ours.parameters(), lr=0.5, max_iter=3)
-    learner(ours, batches, [Closure(), Accumulate(n), Clip(max_norm)], opt).fit(2)
+    learner(ours, batches, [Closure(), Accumulate(n), ClipGradients(max_norm)], opt).fit(2)
 
     hand, _ = problem()
     opt = torch.optim.LBFGS(hand.parameters(), lr=0.5, max_iter=3)
@@ -218,7 +149,7 @@ def test_the_order_of_the_list_does_not_matter_where_layers_differ():
     results = []
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
         model, batches = problem()
-        callbacks = [Clip(0.1), SAM(0.05), LossScaling(dtype=None), Accumulate(3)]
+        callbacks = [ClipGradients(0.1), SAM(0.05), scaling(), Accumulate(3)]
         learner(model, batches, [callbacks[i] for i in order]).fit(2)
         results.append(model)
     assert distance(results[0], results[1]) == distance(results[0], results[2]) == 0
@@ -243,12 +174,13 @@ def test_fp16_on_the_cpu_trains_and_a_forced_overflow_advances_nothing():
             self.last = run.n_steps
 
     model, batches = problem(double=False)
-    scaling, steps = LossScaling(), Steps()
+    scaling, steps = MixedPrecision("fp16", init_scale=2.0**10), Steps()
     learn = learner(model, batches, [scaling, Overflow(), steps])
     first = F.cross_entropy(model(batches[0][0]), batches[0][1]).item()
     run = learn.fit(3)
     assert run.history["loss"][-1] < first
-    assert (run.n_iter, run.n_steps, steps.last, scaling.scale) == (18, 17, 17, 2.0**9)
+    assert (run.n_iter, run.n_steps, steps.last) == (18, 17, 17)
+    assert scaling.scaler.get_scale() == 2.0**9
     assert steps.positions[2] == steps.positions[3] == 2 / 18
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
@@ -257,13 +189,13 @@ def test_half_precision_was_really_used():
     seen = []
     model, batches = problem(double=False)
     model[0].register_forward_hook(lambda module, args, out: seen.append(out.dtype))
-    learner(model, batches, [LossScaling()]).fit(1)
+    learner(model, batches, [MixedPrecision("fp16", init_scale=2.0**10)]).fit(1)
     assert set(seen) == {torch.float16}
 
 
 def test_clipping_is_of_the_unscaled_gradient_of_the_whole_window_once_a_step():
     model, batches = problem()
-    run = learner(model, batches, [LossScaling(dtype=None), Clip(1e-3), Accumulate(3)]).fit(1)
+    run = learner(model, batches, [scaling(), ClipGradients(1e-3), Accumulate(3)]).fit(1)
     plain, _ = problem()
     mean_loss(plain, batches[:3]).backward()
     norm = torch.stack([p.grad.norm() for p in plain.parameters()]).norm()
@@ -411,7 +343,7 @@ def test_regrad_replays_named_streams_and_logs_nothing():
 
     noise = Noise()
     model, batches = problem()
-    run = learner(model, batches, [noise, SAM(0.05), Clip(1.0)]).fit(1)
+    run = learner(model, batches, [noise, SAM(0.05), ClipGradients(1.0)]).fit(1)
     assert noise.drawn[::2] == noise.drawn[1::2]
     assert len(set(noise.drawn)) == len(noise.drawn) / 2
     assert run.history.series["grad_norm"].batches == list(range(run.n_steps))
@@ -420,23 +352,23 @@ def test_regrad_replays_named_streams_and_logs_nothing():
 def test_the_composition_in_real_half_precision_follows_the_one_in_double():
     def trained(dtype, scaling):
         model, batches = problem(double=dtype is None)
-        callbacks = [Clip(0.1), SAM(0.05), Accumulate(3), scaling]
+        callbacks = [ClipGradients(0.1), SAM(0.05), Accumulate(3), scaling]
         learner(model, batches, callbacks).fit(2)
         return model.double()
 
-    exact = trained(None, LossScaling(dtype=None))
-    assert distance(trained(torch.float16, LossScaling()), exact) < 0.05
+    exact = trained(None, scaling())
+    assert (
+        distance(trained(torch.float16, MixedPrecision("fp16", init_scale=2.0**10)), exact) < 0.05
+    )
 
-    class NeverUnscale(LossScaling):
+    class NeverUnscale(MixedPrecision):
         def finish_grad(self, run, proceed):
-            self.finite = True
             proceed()
 
-    class NeverClip(Clip):
-        def finish_grad(self, run, proceed):
+        def step(self, run, proceed):
             proceed()
 
     model, batches = problem(double=False)
-    wrong = [NeverClip(1), SAM(0.05), Accumulate(3), NeverUnscale()]
+    wrong = [SAM(0.05), Accumulate(3), NeverUnscale("fp16", init_scale=2.0**10)]
     learner(model, batches, wrong).fit(2)
     assert not distance(model.double(), exact) < 0.1

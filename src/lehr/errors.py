@@ -150,6 +150,38 @@ def real_number(name: str, value: Any) -> float:
     return number
 
 
+def above_zero(name: str, value: Any) -> float:
+    """``value`` as a float if it is a finite number above 0.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not finite, or not above 0.
+
+    Example:
+        >>> above_zero("rho", 0.05)
+        0.05
+    """
+    if (number := real_number(name, value)) <= 0:
+        raise ValueError(f"{name} must be above 0; got {value}. Use e.g. {name}=0.5.")
+    return number
+
+
+def share(name: str, value: Any, *, example: float = 0.5) -> float:
+    """``value`` as a float if it is from 0 to 1.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it lies outside.
+
+    Example:
+        >>> share("alpha", 0.5)
+        0.5
+    """
+    if not 0 <= (number := real_number(name, value)) <= 1:
+        raise ValueError(f"{name} must be from 0 to 1; got {value}. Use e.g. {name}={example}.")
+    return number
+
+
 def item_weight(value: Any) -> float:
     """``value`` as a plain number if it can be the weight of a batch; a tensor of one is read.
 

@@ -32,6 +32,9 @@ def new_log() -> tuple[str]:
 
 
 ARGUMENTS = {
+    "Accumulate": lambda: (2,),
+    "ClipGradients": lambda: (0.1,),
+    "MixedPrecision": lambda: ("fp16",),
     "CSVLog": new_log,
     "Checkpoint": new_log,
     "JSONLLog": new_log,
@@ -59,9 +62,21 @@ def make(kind: type[Callback]) -> Callback:
 
 def learner(*callbacks: Callback):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 2))
+    model = Net(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 2))
     opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return tiny_learner(callbacks, model=model, opt=opt)
+    return tiny_learner(callbacks, model=model, opt=opt, split_batch=as_image)
+
+
+class Net(nn.Sequential):
+    """Takes images."""
+
+    def forward(self, x):
+        return super().forward(x.flatten(1))
+
+
+def as_image(batch):
+    """The numbers of each item as a picture, so that there is something to cut."""
+    return batch[0][:, None, :, None], batch[1]
 
 
 def surroundings(learn) -> dict:
@@ -198,9 +213,14 @@ def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, mon
     watched(arguments, tmp_path / "stopped", stop)
     resumed = watched(arguments, tmp_path / "stopped")
     assert resumed.keys() < straight.keys()
-    assert len(resumed) > 10 - stop
+    assert len(resumed) > 2
     assert first_difference({place: straight[place] for place in resumed}, resumed) is None
-    moved = first_difference(straight[0, "epoch"], resumed[12, "epoch"]) is not None
+    moved = (
+        first_difference(
+            straight[0, "epoch"], resumed[max(place for place in resumed if place[1] == "epoch")]
+        )
+        is not None
+    )
     assert moved is (kind.__name__ in CHANGE_IN_A_FIT)
 
 
@@ -239,9 +259,14 @@ def test_one_that_lies_about_its_state_is_found():
 
 
 CHANGE_IN_A_FIT = {
+    "ActivationStats",
+    "GradientStats",
     "CSVLog",
+    "EMA",
     "EarlyStopping",
     "JSONLLog",
+    "Lookahead",
+    "MixedPrecision",
     "Progress",
     "Recorder",
     "ReduceOnPlateau",
@@ -249,7 +274,19 @@ CHANGE_IN_A_FIT = {
 }
 
 
-CHANGES_TRAINING_ON_PURPOSE = {"ParamScheduler", "ReduceOnPlateau", "Rewind"}
+CHANGES_TRAINING_ON_PURPOSE = {
+    "Accumulate",
+    "ClipGradients",
+    "CutMix",
+    "LabelSmoothing",
+    "Lookahead",
+    "MixUp",
+    "MixedPrecision",
+    "ParamScheduler",
+    "ReduceOnPlateau",
+    "Rewind",
+    "SAM",
+}
 
 
 @pytest.mark.parametrize("kind", [k for k in ALL if k.__name__ not in CHANGES_TRAINING_ON_PURPOSE])

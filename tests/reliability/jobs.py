@@ -16,6 +16,8 @@ from torch import nn
 
 import lehr.callbacks
 from lehr import Callback, Layer, Learner, accuracy
+from lehr.base.nested import split_pair
+from lehr.callbacks import Accumulate, MixedPrecision
 from lehr.data import DataBunch, DataLoader, Dataset
 from lehr.schedules import one_cycle, sched_cos
 from lehr.state.snapshot import capture
@@ -38,6 +40,18 @@ class Items:
         return self.x[i] + 0.1 * torch.rand(3), self.y[i]
 
 
+class Net(nn.Sequential):
+    """Takes images, too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flatten(1))
+
+
+def as_image(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The numbers of each item as a picture of one channel, three pixels high."""
+    return batch[0][:, None, :, None], batch[1]
+
+
 class Noise(Callback):
     """Draws from every generator that there is, and counts."""
 
@@ -53,31 +67,6 @@ class Noise(Callback):
             self.drawn += more
             run.xb = run.xb + 0.1 * noise + 0.01 * more
             run.log("noise", noise)
-
-
-class Gather(Callback):
-    """Updates once in so many batches."""
-
-    layer = Layer.WINDOW
-    state = ()
-
-    def __init__(self, batches: int) -> None:
-        self.batches = self.batches_per_step = batches
-
-    def begin_batch(self, run):
-        run.closes = (run.batch_index + 1) % self.batches == 0
-
-
-class BFloat16(Callback):
-    """Predicts in half the precision."""
-
-    layer = Layer.PRECISION
-    state = ()
-
-    def predict(self, run, proceed):
-        with torch.autocast("cpu", torch.bfloat16):
-            proceed()
-        run.pred = run.pred.float()
 
 
 class Closure(Callback):
@@ -118,6 +107,13 @@ def shipped() -> dict[str, type[Callback]]:
     return found
 
 
+def techniques() -> list[str]:
+    """Those that change how a step is made: one at a time is attached, beside all the others."""
+    floors = ("averaging", "gradient", "loops", "mixing")
+    kinds = [kind for kind in shipped().values() if kind.__module__.split(".")[-2] in floors]
+    return sorted({kind.__name__ for kind in kinds} - {"Accumulate"})  # it is an axis of its own
+
+
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01),
     "adam": partial(torch.optim.Adam, lr=0.01, amsgrad=True),
@@ -154,7 +150,7 @@ class Job:
     """One way to train; every field is an axis of the matrix."""
 
     optimizer: str = "sgd"
-    precision: str = "float32"
+    precision: str = "fp32"
     window: int = 1
     schedule: str = "none"
     stop: str = "mid_epoch"
@@ -163,6 +159,7 @@ class Job:
     item_seeds: bool = False
     length: str = "epochs"
     validate_every: str | None = None
+    technique: str = "none"
 
     def __str__(self) -> str:
         return "-".join(str(value) for value in vars(self).values()).replace(" ", "")
@@ -179,6 +176,10 @@ class Job:
         """All that come with lehr, and the ones that this job needs."""
         driven = "model.2.p" if self.schedule != "none" else "lr"
         arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+            "CutMix": ((0.5,), {}),
+            "ClipGradients": ((0.5,), {}),
+            "EMA": ((0.8,), {}),
+            "Lookahead": ((3,), {}),
             "CSVLog": ((folder / "log.csv",), {}),
             "Checkpoint": ((folder / "saved",), {"every": "1000 steps"}),
             "EarlyStopping": ((), {"patience": 50, "restore_best": True}),
@@ -195,12 +196,14 @@ class Job:
         else:
             shape = SCHEDULES[self.schedule]()
             arguments["ParamScheduler"] = ("lr", shape), {}
-        del kinds["Recorder"]  # a Learner has one
+        apart = {"Recorder", "Accumulate", "MixedPrecision", *techniques()} - {self.technique}
+        kinds = {name: kind for name, kind in kinds.items() if name not in apart}
         pairs = {name: arguments.get(name, ((), {})) for name in kinds}
         found = [kinds[name](*args, **kwargs) for name, (args, kwargs) in pairs.items()]
         found += [Noise()]
-        found += [Gather(self.window)] * (self.window > 1)
-        found += [BFloat16()] * (self.precision == "bfloat16")
+        found += [Accumulate(self.window)] if self.window > 1 else []
+        if self.precision != "fp32":
+            found += [MixedPrecision(self.precision, init_scale=2.0**12, growth_every=5)]
         found += [Closure()] * (self.optimizer == "lbfgs")
         return found
 
@@ -210,9 +213,7 @@ class Job:
         np.random.seed(0)
         random.seed(0)
         folder.mkdir(exist_ok=True)
-        model = nn.Sequential(
-            nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.ReLU(), nn.Linear(6, 2)
-        )
+        model = Net(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.ReLU(), nn.Linear(6, 2))
         x = torch.randn(ITEMS + 10, 3)
         y = (x.sum(1) > 0).long()
         data = Items(x, y) if self.workers or self.item_seeds else Dataset(x[:ITEMS], y[:ITEMS])
@@ -232,6 +233,7 @@ class Job:
             nn.functional.cross_entropy,
             DataBunch(train, valid),
             self.callbacks(folder),
+            split_batch=as_image if self.technique == "CutMix" else split_pair,
             progress=False,
             seed=3,
         )

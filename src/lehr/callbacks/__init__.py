@@ -1,5 +1,7 @@
 """The callbacks that come with lehr, one class a file."""
 
+from lehr.callbacks.averaging.ema import EMA
+from lehr.callbacks.averaging.lookahead import Lookahead
 from lehr.callbacks.data.device import Device
 from lehr.callbacks.decide.checkpoint import Checkpoint
 from lehr.callbacks.decide.early_stopping import EarlyStopping
@@ -7,19 +9,39 @@ from lehr.callbacks.decide.rewind import Rewind
 from lehr.callbacks.decide.stop_on_non_finite import StopOnNonFinite
 from lehr.callbacks.drive.param_scheduler import ParamScheduler
 from lehr.callbacks.drive.reduce_on_plateau import ReduceOnPlateau
+from lehr.callbacks.gradient.accumulate import Accumulate
+from lehr.callbacks.gradient.clip_gradients import ClipGradients
 from lehr.callbacks.log.csv_log import CSVLog
 from lehr.callbacks.log.jsonl_log import JSONLLog
 from lehr.callbacks.log.progress import Progress
+from lehr.callbacks.loops.sam import SAM
+from lehr.callbacks.measure.activation_stats import ActivationStats
+from lehr.callbacks.measure.gradient_stats import GradientStats
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.recorder import Recorder
+from lehr.callbacks.mixing.cut_mix import CutMix
+from lehr.callbacks.mixing.label_smoothing import LabelSmoothing
+from lehr.callbacks.mixing.mix_up import MixUp
+from lehr.callbacks.precision.mixed_precision import MixedPrecision
 
 __all__ = [
+    "EMA",
+    "SAM",
+    "Accumulate",
+    "ActivationStats",
     "CSVLog",
     "Checkpoint",
+    "ClipGradients",
+    "CutMix",
     "Device",
     "EarlyStopping",
+    "GradientStats",
     "JSONLLog",
+    "LabelSmoothing",
+    "Lookahead",
     "Metrics",
+    "MixUp",
+    "MixedPrecision",
     "ParamScheduler",
     "Progress",
     "Recorder",

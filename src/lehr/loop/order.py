@@ -13,8 +13,8 @@ from lehr.errors import did_you_mean
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
 
 WATCHING: Mapping[Phase, Sequence[str]] = {
-    Phase.PREPARE: ("Device", "ParamScheduler"),
-    Phase.MEASURE: ("Metrics", "Recorder"),
+    Phase.PREPARE: ("Device", "MixedPrecision", "ParamScheduler", "Accumulate"),
+    Phase.MEASURE: ("Lookahead", "EMA", "ActivationStats", "GradientStats", "Metrics", "Recorder"),
     Phase.DECIDE: ("Rewind", "StopOnNonFinite", "ReduceOnPlateau", "EarlyStopping", "Checkpoint"),
     Phase.REPORT: ("CSVLog", "JSONLLog", "Predictions", "Progress"),
 }
@@ -23,10 +23,10 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
 WRAPPING: Mapping[Layer, Sequence[str]] = {
     Layer.CAPTURE: ("Predictions",),
     Layer.WINDOW: (),
-    Layer.SEARCH: (),
-    Layer.PRECISION: (),
-    Layer.TRANSFORM: ("Rewind",),
-    Layer.CLIP: (),
+    Layer.SEARCH: ("SAM",),
+    Layer.PRECISION: ("MixedPrecision",),
+    Layer.TRANSFORM: ("Rewind", "MixUp", "CutMix", "LabelSmoothing"),
+    Layer.CLIP: ("ClipGradients", "GradientStats"),
 }
 """Which callbacks wrap an action, the outermost first."""
 

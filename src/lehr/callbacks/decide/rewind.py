@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lehr.base.intervals import every as interval
 from lehr.callback import Callback
-from lehr.errors import positive_int, real_number
+from lehr.errors import above_zero, positive_int
 from lehr.events import CancelBatch, Layer, Phase
 from lehr.loop.inventory import entry_name
 from lehr.loop.past import entry_at
@@ -93,9 +93,9 @@ class Rewind(Callback):
         self.every = interval(every)
         self.keep = positive_int("keep", keep, example=2)
         self.back = positive_int("back", back, example=10)
-        self.spike = None if spike is None else _above_zero("spike", spike)
+        self.spike = None if spike is None else above_zero("spike", spike)
         self.window = positive_int("window", window, least=_FEW, example=100)
-        self.lr_factor = _above_zero("lr_factor", lr_factor)
+        self.lr_factor = above_zero("lr_factor", lr_factor)
         self.limit = positive_int("limit", limit, example=5)
         self.check_every = positive_int("check_every", check_every, example=1)
         self.events: list[dict[str, Any]] = []
@@ -240,9 +240,3 @@ class Rewind(Callback):
             f"Rewind(every={str(self.every)!r}, keep={self.keep}, back={self.back}, "
             f"spike={self.spike}, lr_factor={self.lr_factor})"
         )
-
-
-def _above_zero(name: str, value: float) -> float:
-    if real_number(name, value) <= 0:
-        raise ValueError(f"{name} must be above 0; got {value}. Use e.g. {name}=0.5.")
-    return float(value)

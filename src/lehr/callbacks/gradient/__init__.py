@@ -1,0 +1,1 @@
+"""Callbacks that change the gradient, or when it is used."""

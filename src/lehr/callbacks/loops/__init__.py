@@ -1,0 +1,1 @@
+"""Callbacks that give the step another shape."""

@@ -1,0 +1,77 @@
+"""Steps with the gradient of the worst point nearby."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.utils import get_total_norm
+
+from lehr.callback import Callback
+from lehr.errors import above_zero
+from lehr.events import Layer
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class SAM(Callback):
+    r"""Sharpness-aware minimisation: takes the gradient where the loss nearby is about the largest.
+
+    .. math:: w \leftarrow w - \mathrm{step}\bigl(\nabla L(w + ρ\, g / \lVert g \rVert)\bigr),
+              \quad g = \nabla L(w)
+
+    Each step costs two forward and two backward passes, with the same random numbers. BatchNorm
+    counts each batch twice.
+
+    Args:
+        rho: how far away the gradient is taken; above 0.
+        adaptive: measure the distance relative to the size of each weight (ASAM). A ``rho`` about
+            ten times as large is usual then.
+
+    Raises:
+        TypeError, ValueError: ``rho`` cannot be used.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> plain, sharp = tiny_learner(), tiny_learner([SAM(0.05)])
+        >>> plain.fit(1).model[0].weight.equal(sharp.fit(1).model[0].weight)
+        False
+
+    Reference:
+        Foret et al. 2021, arXiv:2010.01412, algorithm 1, without its weight decay. ``adaptive``:
+        Kwon et al. 2021, arXiv:2102.11600, equation 9, for all parameters alike, with η = 0.
+    """
+
+    layer = Layer.SEARCH
+    regrads = True
+    state = ()
+
+    def __init__(self, rho: float = 0.05, *, adaptive: bool = False) -> None:
+        self.rho = above_zero("rho", rho)
+        self.adaptive = adaptive
+
+    def step(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Go where the loss is larger, take the gradient there, come back, and step."""
+        held = [p for p in run.trained_parameters() if p.grad is not None]
+        before = [p.detach().clone() for p in held]
+        try:
+            self._climb(held)
+            run.regrad()
+        finally:
+            with torch.no_grad():
+                for p, value in zip(held, before, strict=True):
+                    p.copy_(value)
+        proceed()
+
+    @torch.no_grad()
+    def _climb(self, held: list[nn.Parameter]) -> None:
+        grads = [p.grad for p in held if p.grad is not None]
+        if self.adaptive:
+            grads = [p.abs() * grad for p, grad in zip(held, grads, strict=True)]
+        scale = self.rho / (get_total_norm(grads) + 1e-12)
+        for p, grad in zip(held, grads, strict=True):
+            p.add_(p.abs() * grad * scale if self.adaptive else grad * scale)
+
+    def __repr__(self) -> str:
+        return f"SAM({self.rho}{', adaptive=True' if self.adaptive else ''})"

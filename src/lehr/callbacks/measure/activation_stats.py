@@ -1,0 +1,165 @@
+"""Records what the outputs of every layer look like."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lehr.base import drawing
+from lehr.callback import Callback
+from lehr.errors import did_you_mean, positive_int, real_number
+from lehr.events import Phase
+from lehr.record.layer_log import LayerLog
+from lehr.state.entries import modules
+from lehr.state.wrappers import bare
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+MEAN, STD, NEAR_ZERO, HISTOGRAM = 0, 1, 2, 3
+
+
+class ActivationStats(Callback):
+    """Records mean, standard deviation, share near zero and histogram of each layer's outputs.
+
+    The layers are hooked while the fit lasts, and their numbers computed where they are; they are
+    fetched now and then. Training and validation are kept apart.
+
+    Args:
+        layers: names of modules, as in ``model.named_modules()``; None takes all modules that have
+            no modules inside. One that answers with something other than a tensor of real numbers
+            is nan.
+        every: record each such batch of a pass; at least 1.
+        bins, low, high: the histogram counts values from ``low`` to ``high`` in so many bins;
+            values outside are not counted.
+        near_zero: outputs of at most this absolute value are near zero; at least 0.
+
+    Attributes:
+        train, valid: the records, as `lehr.record.layer_log.LayerLog`: ``values()`` has the shape
+            ``(batches, layers, 3 + bins)``; the columns are mean, standard deviation, share near
+            zero, and the counts of the bins.
+
+    Raises:
+        TypeError, ValueError: an argument cannot be used; at the start of a fit, if the model has
+            no such layer.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> stats = ActivationStats()
+        >>> run = tiny_learner().fit(1, callbacks=[stats])
+        >>> stats.train.layers, tuple(stats.train.values().shape)
+        (['0', '1', '2'], (4, 3, 43))
+    """
+
+    phase = Phase.MEASURE
+    replays = False
+    state = ("train", "valid")
+
+    def __init__(
+        self,
+        layers: Sequence[str] | None = None,
+        *,
+        every: int = 1,
+        bins: int = 40,
+        low: float = 0.0,
+        high: float = 10.0,
+        near_zero: float = 0.05,
+    ) -> None:
+        self.layers = None if layers is None else list(layers)
+        self.every = positive_int("every", every, example=10)
+        self.bins = positive_int("bins", bins, example=40)
+        self.low, self.high = real_number("low", low), real_number("high", high)
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high; got low={low}, high={high}.")
+        if real_number("near_zero", near_zero) < 0:
+            raise ValueError(f"near_zero must be at least 0; got {near_zero}. Use e.g. 0.05.")
+        self.near_zero = near_zero
+
+    def begin_fit(self, run: "Run") -> None:
+        """Hook the layers."""
+        chosen = self._chosen(bare(run.model))
+        self.train, self.valid = (LayerLog(list(chosen), 3 + self.bins) for _ in range(2))
+        self._rows: dict[str, Tensor] = {}
+        self._looks = False
+        for name, module in chosen.items():
+            run.defer(module.register_forward_hook(partial(self._look, name)).remove)
+
+    def begin_batch(self, run: "Run") -> None:
+        """Look at this batch if it is its turn."""
+        self._looks = run.batch_index % self.every == 0
+        self._rows = {}
+
+    def after_pred(self, run: "Run") -> None:
+        """Keep what was seen; a second look at the batch is not counted."""
+        if self._looks:
+            self._looks = False
+            log = self.train if run.training else self.valid
+            rows = [self._rows.get(name) for name in log.layers]
+            known = next((row for row in rows if row is not None), torch.empty(log.columns))
+            nothing = torch.full_like(known, torch.nan)
+            table = torch.stack([nothing if row is None else row for row in rows])
+            log.add(run.n_iter, table)
+            self._rows = {}
+
+    def plot(self) -> Any:
+        """Draw mean, standard deviation and share near zero of each layer by training batch.
+
+        Returns:
+            The matplotlib figure.
+        """
+        panels = drawing.panels(3, size=(13, 3.5))
+        values = self.train.values()
+        titles = ("mean", "standard deviation", "share near zero")
+        for column, (ax, title) in enumerate(zip(panels, titles, strict=True)):
+            for row, name in enumerate(self.train.layers):
+                numbers = cast("list[float]", values[:, row, column].tolist())
+                ax.plot(self.train.batches, drawing.drawable(numbers), label=name)
+            ax.set(title=title, xlabel="training batch")
+        panels[0].legend(title="layer", fontsize="small")
+        return panels[0].figure
+
+    def plot_histograms(self) -> Any:
+        """Draw how the outputs of each layer are spread, as colours, by training batch.
+
+        The brightness is the logarithm of the counts, from ``low`` at the bottom to ``high``.
+
+        Returns:
+            The matplotlib figure.
+        """
+        layers = self.train.layers
+        panels = drawing.panels(len(layers), size=(3 * len(layers), 2.5))
+        counts = self.train.values()[:, :, HISTOGRAM:].nan_to_num()
+        for row, (ax, name) in enumerate(zip(panels, layers, strict=True)):
+            ends = (0, max(1, len(counts)), self.low, self.high)
+            ax.imshow(counts[:, row].T.log1p().numpy(), origin="lower", aspect="auto", extent=ends)
+            ax.set(title=f"layer {name}", xlabel="record")
+        return panels[0].figure
+
+    def _chosen(self, model: nn.Module) -> dict[str, nn.Module]:
+        known = {name: module for name, module in modules(model) if name}
+        if self.layers is None:
+            leaves = {n: m for n, m in known.items() if not list(m.children())}
+            return leaves or {"": model}
+        for name in self.layers:
+            if name not in known:
+                raise ValueError(
+                    f"layers names {name!r}, which is no module of {type(model).__name__}. "
+                    f"{did_you_mean(name, known)}"
+                )
+        return {name: known[name] for name in self.layers}
+
+    @torch.no_grad()
+    def _look(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        if not self._looks or not isinstance(output, Tensor) or not output.is_floating_point():
+            return
+        values = output.detach().float()
+        near = (values.abs() <= self.near_zero).float().mean()
+        counts = torch.histc(values, self.bins, self.low, self.high)
+        spread, mean = torch.std_mean(values, correction=0)
+        self._rows[name] = torch.cat([torch.stack([mean, spread, near]), counts])
+
+    def __repr__(self) -> str:
+        chosen = "" if self.layers is None else f"{self.layers!r}, "
+        return f"ActivationStats({chosen}every={self.every})"

@@ -1,0 +1,1 @@
+"""Callbacks that mix items or their targets."""

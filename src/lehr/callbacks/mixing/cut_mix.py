@@ -1,0 +1,108 @@
+"""Puts a rectangle of one image into another."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lehr.callback import Callback
+from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss
+from lehr.errors import above_zero
+from lehr.events import Layer
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class CutMix(Callback):
+    r"""Trains on images of which a rectangle is that of another image, with both their losses.
+
+    .. math:: L = λ L(\hat y, y_i) + (1 - λ) L(\hat y, y_j)
+
+    λ is the share of the image's own pixels. For each batch one rectangle is drawn, with a share of
+    1 - λ of the area, λ from Beta(α, α), and its centre anywhere in the image; what would lie
+    outside is cut off, and λ corrected. Any loss will do. Validation is left alone.
+
+    Args:
+        alpha: α, above 0; with 1 all shares are as likely.
+
+    Raises:
+        TypeError, ValueError: ``alpha`` cannot be used; in training, if ``xb`` is no batch of
+            images of shape ``(batch, channels, height, width)``.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lehr import DataBunch, Learner
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        >>> batches = [(torch.randn(8, 1, 4, 4), torch.arange(8) % 2)]
+        >>> opt = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> loss_func = nn.functional.cross_entropy
+        >>> learn = Learner(model, opt, loss_func, DataBunch(batches), [CutMix()], progress=False)
+        >>> learn.fit(1).n_steps
+        1
+
+    Reference:
+        Yun et al. 2019, arXiv:1905.04899, section 3 and algorithm A1.
+    """
+
+    layer = Layer.TRANSFORM
+    state = ()
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = above_zero("alpha", alpha)
+
+    def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Predict from the composed images."""
+        self._pairs = None
+        if not run.training:
+            proceed()
+            return
+        own = run.xb
+        run.xb, self._pairs = self._composed(run, _images(own))
+        try:
+            proceed()
+        finally:
+            run.xb = own
+
+    def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Compute the loss for both targets."""
+        if self._pairs is None:
+            proceed()
+        else:
+            compute_loss(run, proceed, self._pairs)
+
+    def _composed(self, run: "Run", images: Tensor) -> tuple[Tensor, Pairs]:
+        stream = run.stream(self.name)
+        partner = torch.randperm(len(images), generator=stream)
+        height, width = images.shape[-2:]
+        side = (1 - beta(self.alpha, stream)) ** 0.5
+        top, bottom = _span(height, side, stream)
+        left, right = _span(width, side, stream)
+        composed = images.clone()
+        composed[..., top:bottom, left:right] = images[partner.to(images.device)][
+            ..., top:bottom, left:right
+        ]
+        cut = (bottom - top) * (right - left) / (height * width)
+        return composed, Pairs(partner, 1 - cut)
+
+    def __repr__(self) -> str:
+        return f"CutMix({self.alpha})"
+
+
+def _images(value: Any) -> Tensor:
+    if isinstance(value, Tensor) and value.ndim == 4:
+        return value
+    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    raise ValueError(
+        "CutMix needs a batch of images as xb, of shape (batch, channels, height, width); got "
+        f"{shape}. MixUp takes inputs of any shape."
+    )
+
+
+def _span(size: int, share: float, generator: torch.Generator) -> tuple[int, int]:
+    """First and last (exclusive) of about ``share * size`` neighbours around a random place."""
+    centre = int(torch.randint(size, (), generator=generator))
+    length = int(size * share)
+    return max(centre - length // 2, 0), min(centre - length // 2 + length, size)

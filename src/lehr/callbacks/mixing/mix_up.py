@@ -1,0 +1,87 @@
+"""Mixes the items of a batch with each other."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lehr.base.nested import item_count, map_tensors
+from lehr.callback import Callback
+from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss, partners
+from lehr.errors import above_zero
+from lehr.events import Layer
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class MixUp(Callback):
+    r"""Trains on weighted means of two items, with the weighted mean of their two losses.
+
+    .. math:: x = λ x_i + (1 - λ) x_j, \quad L = λ L(\hat y, y_i) + (1 - λ) L(\hat y, y_j)
+
+    One λ is drawn for each batch from Beta(α, α). Any loss will do, and targets of any form, as
+    long as their first dimension counts items. In the input all tensors of real numbers are mixed;
+    others, such as the numbers of words, stay as they are. Validation is left alone.
+
+    Args:
+        alpha: α, above 0: with a small one λ is near 0 or 1, with 1 all λ are as likely.
+
+    Raises:
+        TypeError, ValueError: ``alpha`` cannot be used; in training, if a batch has no targets.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(1, callbacks=[MixUp(0.4)])
+        >>> run.n_steps
+        4
+
+    Reference:
+        Zhang et al. 2018, arXiv:1710.09412, equation 1; the loss is taken for each of the two
+        targets, which is the same for cross-entropy.
+    """
+
+    layer = Layer.TRANSFORM
+    state = ()
+
+    def __init__(self, alpha: float = 0.4) -> None:
+        self.alpha = above_zero("alpha", alpha)
+
+    def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Predict from mixed items."""
+        self._pairs = self._drawn(run) if run.training else None
+        if self._pairs is None:
+            proceed()
+            return
+        own, pairs = run.xb, self._pairs
+        run.xb = mixed(own, pairs)
+        try:
+            proceed()
+        finally:
+            run.xb = own
+
+    def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Compute the loss for both targets."""
+        if self._pairs is None:
+            proceed()
+        else:
+            compute_loss(run, proceed, self._pairs)
+
+    def _drawn(self, run: "Run") -> Pairs:
+        stream = run.stream(self.name)
+        return Pairs(torch.randperm(item_count(run.xb), generator=stream), beta(self.alpha, stream))
+
+    def __repr__(self) -> str:
+        return f"MixUp({self.alpha})"
+
+
+def mixed(value: object, pairs: Pairs) -> object:
+    """The weighted means of the items of a batch and of their partners."""
+
+    def mix(tensor: Tensor) -> Tensor:
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return tensor
+        return torch.lerp(partners(tensor, pairs.partner), tensor, pairs.share)
+
+    return map_tensors(mix, value)

@@ -1,0 +1,140 @@
+"""Computes the forward and the backward pass in half precision."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from torch.amp.autocast_mode import autocast
+from torch.amp.grad_scaler import GradScaler
+
+from lehr.base.nested import map_tensors
+from lehr.callback import Callback
+from lehr.errors import above_zero, positive_int
+from lehr.events import Layer, Phase
+from lehr.optim import optimizers
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class MixedPrecision(Callback):
+    """Lets the model compute in bfloat16 or float16, while its weights stay as they are.
+
+    The model runs under ``torch.autocast``, in training and validation alike; what it returns
+    becomes float32 before the loss is computed. In float16 small gradients would vanish. So the
+    loss is multiplied by a scale, and the gradients are divided by it before any other callback
+    sees them. When a gradient overflows, the step is skipped and the scale halved: optimizer,
+    schedules, averages and counters stay where they are. The scale of each step is recorded as
+    ``loss_scale``.
+
+    Args:
+        dtype: ``"bf16"``, which needs no scale; or ``"fp16"``.
+        init_scale: the first scale; above 0. For ``"fp16"`` alone.
+        growth_every: after so many steps without an overflow the scale is doubled; at least 1. For
+            ``"fp16"`` alone.
+
+    Attributes:
+        scaler: torch's GradScaler, which holds the scale.
+
+    Raises:
+        TypeError, ValueError: an argument cannot be used.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> learn = tiny_learner([MixedPrecision("bf16")])
+        >>> _ = learn.fit(1)
+        >>> learn.predict(learn.data.valid_dl).dtype, learn.model[0].weight.dtype
+        (torch.float32, torch.float32)
+
+    Reference:
+        Micikevicius et al. 2018, arXiv:1710.03740, section 3.
+    """
+
+    phase = Phase.PREPARE
+    layer = Layer.PRECISION
+    state = ("scaler",)
+
+    def __init__(
+        self,
+        dtype: Literal["bf16", "fp16"] = "bf16",
+        *,
+        init_scale: float = 2.0**16,
+        growth_every: int = 2000,
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise ValueError(f'dtype must be "bf16" or "fp16"; got {dtype!r}.')
+        self.dtype: Literal["bf16", "fp16"] = dtype
+        self.init_scale = above_zero("init_scale", init_scale)
+        self.growth_every = positive_int("growth_every", growth_every, example=2000)
+
+    def begin_fit(self, run: "Run") -> None:
+        """Find out where the model computes, and begin with the first scale."""
+        self._device = next((p.device.type for p in run.model.parameters()), "cpu")
+        self.scaler = GradScaler(
+            self._device,
+            init_scale=self.init_scale,
+            growth_interval=self.growth_every,
+            enabled=self.dtype == "fp16",
+        )
+        self._unscaled: list[_Gradients] = []
+        run.defer(self._unscaled.clear)
+
+    def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Predict in half precision."""
+        with autocast(self._device, _DTYPES[self.dtype]):
+            proceed()
+        run.pred = map_tensors(_single, run.pred)
+
+    def backward(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Take the gradient of the scaled loss."""
+        loss = run.loss
+        run.loss = self.scaler.scale(loss)
+        try:
+            proceed()
+        finally:
+            run.loss = loss
+
+    def finish_grad(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Take the scale off the gradient."""
+        self._unscaled.append(_Gradients(run))
+        self.scaler.unscale_(self._unscaled[-1])  # pyright: ignore[reportArgumentType]
+        proceed()
+
+    def step(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Step unless a gradient has overflowed."""
+        if not self.scaler.is_enabled():
+            proceed()
+            return
+        run.log("loss_scale", self.scaler.get_scale())
+        gradients = self._unscaled[-1]
+        gradients.step = proceed
+        self.scaler.step(gradients)  # pyright: ignore[reportArgumentType]
+
+    def zero_grad(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Adapt the scale, whoever made the step."""
+        if self._unscaled and not run.replaying:
+            self._unscaled.clear()
+            if self.scaler.is_enabled():
+                self.scaler.update()
+        proceed()
+
+    def __repr__(self) -> str:
+        return f"MixedPrecision({self.dtype!r})"
+
+
+class _Gradients:
+    """What the scaler takes for an optimizer: all parameters that are trained, and their step."""
+
+    step: Callable[[], None]
+
+    def __init__(self, run: "Run") -> None:
+        self.param_groups: list[Any] = [
+            group for opt in optimizers.each(run.opt) for group in opt.param_groups
+        ]
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in _DTYPES.values() else tensor

@@ -1,0 +1,110 @@
+"""An average over time of everything in a model that is a real number."""
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from lehr.state.wrappers import bare
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+@final
+class Average:
+    """The averages of a model's parameters and buffers, by name; at first the values themselves.
+
+    Half-precision tensors are averaged in float32. What is no real number, such as a count, is not
+    averaged: it is that of the last `add`.
+
+    Args:
+        model: whose tensors are averaged; wrapped or not.
+        buffers: whether buffers are averaged, too.
+
+    Attributes:
+        tensors: name → average, on the device of the model's tensor.
+        count: how often `add` was called.
+
+    Example:
+        >>> layer = nn.Linear(1, 1, bias=False)
+        >>> average = Average(layer)
+        >>> before = layer.weight.item()
+        >>> _ = nn.init.constant_(layer.weight, before + 2)
+        >>> average.add(layer, 0.5)
+        >>> average.tensors["weight"].item() - before
+        1.0
+    """
+
+    def __init__(self, model: nn.Module, *, buffers: bool = True) -> None:
+        self._buffers = buffers
+        with torch.no_grad():
+            tensors = self._of(model)
+            self.tensors = {name: _exact(tensor).clone() for name, tensor in tensors.items()}
+        self.count = 0
+
+    @torch.no_grad()
+    def add(self, model: nn.Module, share: float) -> None:
+        """Move every average towards the model by this share of the way, from 0 to 1."""
+        self.count += 1
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
+        for name, value in self._of(model).items():
+            average = self.tensors[name]
+            if average.is_floating_point() or average.is_complex():
+                averages.append(average)
+                values.append(value.to(average.dtype))
+            else:
+                average.copy_(value)
+        if averages:
+            get_ema_multi_avg_fn(1 - share)(averages, values, self.count)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Give the model the averages."""
+        for name, value in self._of(model).items():
+            value.copy_(self.tensors[name])
+
+    @contextmanager
+    def used_by(self, model: nn.Module) -> "Generator[None]":
+        """Let the model have the averages while the scope is open; then its own values again."""
+        own = {name: value.detach().clone() for name, value in self._of(model).items()}
+        try:
+            self.copy_to(model)
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in self._of(model).items():
+                    value.copy_(own[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages and how many were added."""
+        return {"tensors": dict(self.tensors), "count": self.count}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy the averages into those that are here.
+
+        Raises:
+            KeyError: the names are not those of the model; nothing is changed then.
+        """
+        loaded: Mapping[str, Tensor] = state_dict["tensors"]
+        if loaded.keys() != self.tensors.keys():
+            names = ", ".join(sorted(loaded.keys() ^ self.tensors.keys()))
+            raise KeyError(f"the averages are of another model: {names} is in only one of them.")
+        for name, average in self.tensors.items():
+            average.copy_(loaded[name])
+        self.count = int(state_dict["count"])
+
+    def _of(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors of the model itself that are averaged, by name."""
+        inner = bare(model)
+        buffers = dict(inner.named_buffers()) if self._buffers else {}
+        return {**dict(inner.named_parameters()), **buffers}
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    half = tensor.is_floating_point() and tensor.element_size() < 4
+    return tensor.float() if half else tensor

@@ -1,0 +1,75 @@
+"""Numbers of every layer for many batches, gathered on the device and seldom fetched."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+_ROWS = 64  # that are gathered on the device before they are fetched
+
+
+@final
+class LayerLog:
+    """A table of numbers for each batch: one row for each layer, one column for each number.
+
+    What is added stays on its device, and 64 tables are fetched at once, or all when somebody
+    reads them.
+
+    Args:
+        layers: their names; the rows of every table.
+        columns: how many numbers each layer has.
+
+    Example:
+        >>> log = LayerLog(["first", "last"], 3)
+        >>> log.add(0, torch.ones(2, 3))
+        >>> log.add(10, torch.zeros(2, 3))
+        >>> log.batches, log.values().shape
+        ([0, 10], torch.Size([2, 2, 3]))
+    """
+
+    def __init__(self, layers: Sequence[str], columns: int) -> None:
+        self.layers = list(layers)
+        self.columns = columns
+        self.batches: list[int] = []
+        """numbers of the batches"""
+        self._fetched: list[Tensor] = []
+        self._gathered: list[Tensor] = []
+
+    def add(self, batch: int, table: Tensor) -> None:
+        """Add the table of a batch, of shape ``(layers, columns)``."""
+        self.batches.append(batch)
+        self._gathered.append(table.detach())
+        if len(self._gathered) == _ROWS:
+            self._fetch()
+
+    def values(self) -> Tensor:
+        """Everything: on the CPU, of shape ``(batches, layers, columns)``."""
+        self._fetch()
+        if not self._fetched:
+            return torch.empty(0, len(self.layers), self.columns)
+        self._fetched = [torch.cat(self._fetched)]
+        return self._fetched[0]
+
+    def _fetch(self) -> None:
+        if self._gathered:
+            self._fetched.append(torch.stack(self._gathered).cpu())
+            self._gathered = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was added."""
+        return {"layers": self.layers, "batches": list(self.batches), "values": self.values()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the place of another log.
+
+        Raises:
+            KeyError: it is of other layers; nothing is changed then.
+        """
+        if list(state_dict["layers"]) != self.layers:
+            raise KeyError(
+                f"the records are of the layers {', '.join(state_dict['layers'])}; here are "
+                f"{', '.join(self.layers)}."
+            )
+        self.batches = list(state_dict["batches"])
+        self._fetched, self._gathered = [state_dict["values"].clone()], []

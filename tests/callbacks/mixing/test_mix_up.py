@@ -1,0 +1,107 @@
+"""Weighted means of items."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lehr import Callback, DataBunch, Learner
+from lehr.callbacks import SAM, MixUp
+from lehr.testing import tiny_learner
+
+
+class Spy(MixUp):
+    """Keeps what was drawn, seen and lost."""
+
+    def __init__(self, alpha=0.4):
+        super().__init__(alpha)
+        self.pairs, self.losses, self.seen = [], [], []
+
+    def compute_loss(self, run, proceed):
+        super().compute_loss(run, proceed)
+        if run.training:
+            self.pairs.append(self._pairs)
+            self.losses.append((run.loss.item(), run.pred.detach(), run.xb, run.yb))
+
+
+def test_the_loss_is_the_two_term_definition():
+    spy = Spy()
+    learn = tiny_learner([spy])
+    inputs = []
+    learn.model.register_forward_pre_hook(lambda module, args: inputs.append(args[0].clone()))
+    learn.fit(1)
+    assert len(spy.pairs) == 4
+    for (partner, share), (loss, pred, x, y), seen in zip(
+        spy.pairs, spy.losses, inputs, strict=False
+    ):
+        torch.testing.assert_close(seen, share * x + (1 - share) * x[partner])
+        first, second = F.cross_entropy(pred, y), F.cross_entropy(pred, y[partner])
+        assert loss == pytest.approx((share * first + (1 - share) * second).item(), abs=1e-6)
+        assert 0 < share < 1
+        assert not torch.equal(seen, x)
+
+
+def test_for_cross_entropy_it_is_the_loss_of_mixed_targets():
+    spy = Spy()
+    tiny_learner([spy]).fit(1)
+    for (partner, share), (loss, pred, _, y) in zip(spy.pairs, spy.losses, strict=False):
+        hot = F.one_hot(y, 2).float()
+        mixed = F.cross_entropy(pred, share * hot + (1 - share) * hot[partner])
+        assert loss == pytest.approx(mixed.item(), abs=1e-6)
+
+
+def test_validation_predictions_and_the_order_of_the_data_are_left_alone():
+    orders = []
+
+    class Order(Callback):
+        state = ()
+
+        def begin_batch(self, run):
+            if run.training:
+                orders[-1].append(run.xb.clone())
+
+    for callbacks in ([], [MixUp()]):
+        orders.append([])
+        learn = tiny_learner([*callbacks, Order()])
+        learn.fit(2)
+        plain = tiny_learner(model=learn.model)
+        assert learn.validate() == plain.validate()
+    assert all(map(torch.equal, *orders))
+
+
+def test_a_second_look_at_the_batch_mixes_the_same_pairs():
+    spy = Spy()
+    tiny_learner([spy, SAM()]).fit(1)
+    for first, second in zip(spy.pairs[::2], spy.pairs[1::2], strict=True):
+        assert torch.equal(first.partner, second.partner)
+        assert first.share == second.share
+    assert spy.pairs[0].share != spy.pairs[2].share
+
+
+def test_several_inputs_are_mixed_alike_and_whole_numbers_are_not():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.layer = nn.Embedding(5, 3), nn.Linear(3, 2)
+
+        def forward(self, x, words):
+            return self.layer(x + self.words(words))
+
+    x, words = torch.randn(6, 3), torch.arange(6) % 5
+    batches = [((x, words), torch.arange(6) % 2)]
+    net = Two()
+    seen = []
+    net.register_forward_pre_hook(lambda module, args: seen.append(args))
+    opt = torch.optim.SGD(net.parameters(), lr=0.1)
+    Learner(net, opt, F.cross_entropy, DataBunch(batches), [MixUp()], progress=False).fit(1)
+    assert not torch.equal(seen[-1][0], x)
+    assert torch.equal(seen[-1][1], words)
+
+
+def test_a_share_that_cannot_be_used():
+    with pytest.raises(ValueError, match="alpha must be above 0; got 0"):
+        MixUp(0)
+
+
+def test_its_repr_says_how_it_was_made():
+    assert repr(MixUp(0.2)) == "MixUp(0.2)"
