@@ -208,29 +208,65 @@ class Learner:
 
         return passes.validate(self, data, callbacks)
 
-    def predict(self, data: Any) -> Any:
+    def predict(
+        self,
+        data: Any,
+        *,
+        select: Callable[[Any], Any] | None = None,
+        targets: bool = False,
+    ) -> Any:
         """Compute the model's predictions for one batch of inputs, or for all batches of a loader.
 
         The model is in evaluation mode, without gradients. The same callbacks take part as in
         `validate`.
 
+        What the model returns is copied to the CPU after every batch, so it may be anything that
+        can be copied. At the end the batches are joined, in the model's own nesting of tuples,
+        lists, dicts and dataclasses:
+
+        * Tensors are put end to end: ``(items, ...)``. If their other dimensions differ between
+          batches, as with padding, there is a list of the items instead. A tensor without
+          dimensions becomes one of ``(batches,)``. Nested tensors and packed sequences become one
+          with all items.
+        * A list, or a tuple, with an entry for each item becomes one with an entry for each item of
+          all batches. If the tensors in it have the items along their first dimension, or there are
+          more or fewer entries than items, it is taken for several outputs, each of which is joined
+          by itself.
+        * Of anything else, such as a number, a cache or a distribution, there is a list, with one
+          for each batch. None stays None.
+
         Args:
             data: a tensor of inputs ``(batch, ...)``, or a dict of them; or any iterable of batches
-                as in training, whose targets are ignored.
+                as in training.
+            select: ``output -> part of it``; only what it returns is kept. Without it everything is
+                kept, twice while it is joined.
+            targets: return the targets, too.
 
         Returns:
-            The predictions of all items in the order of the batches, on the CPU: ``(items, ...)``,
-            in the model's own nesting.
+            The predictions of all items in the order of the batches, on the CPU; with
+            ``targets=True`` the pair (predictions, targets), the targets joined likewise.
+
+        Raises:
+            TypeError: ``select`` cannot be called, or the model returns what cannot be copied, or
+                sparse tensors that cannot be joined.
+            ValueError: there are no batches, or they cannot be joined because their predictions
+                have different structures; or targets are wanted and a batch has none.
 
         Example:
             >>> import torch
             >>> from lehr.testing import tiny_learner
-            >>> tiny_learner().predict(torch.zeros(5, 3)).shape
+            >>> learn = tiny_learner()
+            >>> learn.predict(torch.zeros(5, 3)).shape
             torch.Size([5, 2])
+            >>> classes, yb = learn.predict(
+            ...     learn.data.valid_dl, select=lambda out: out.argmax(1), targets=True
+            ... )
+            >>> classes.shape, yb.shape
+            (torch.Size([16]), torch.Size([16]))
         """
         from lehr import passes
 
-        return passes.predict(self, data)
+        return passes.predict(self, data, select, targets=targets)
 
     def state_entries(self) -> dict[str, Stateful]:
         """Everything of this Learner that can change, by name, each with its ``state_dict``."""

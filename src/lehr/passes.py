@@ -1,6 +1,6 @@
 """The passes of a Learner that are no fit: validate, predict, rehearse."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -47,20 +47,23 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
     return {k: v for k, v in row.items() if k not in ("epoch", "step", "seconds")}
 
 
-def predict(learn: Learner, data: Any) -> Any:
+def predict(
+    learn: Learner, data: Any, select: Callable[[Any], Any] | None = None, *, targets: bool = False
+) -> Any:
     """Compute the predictions for a batch or a loader. See `lehr.Learner.predict`."""
     arguments.refuse_one_batch(data)
     one_batch = isinstance(data, Tensor) or is_mapping(data)
+    gather = Predictions(instead_of_loss=True, select=select, targets=targets)
     with patient(), owned():
         plan = learn.planned(OnePass([(data, None)] if one_batch else data))
         plan = replace(plan, weight=_one)  # there is no loss, and perhaps no target to count
         if one_batch:
             plan = replace(plan, split_batch=split_pair)
         underway.refuse_open(plan.valid.values())
-        evaluators, gather = _evaluators(learn), Predictions(instead_of_loss=True)
+        evaluators = _evaluators(learn)
         with undisturbed(learn, evaluators):
             Loop(Run(learn, plan, [*evaluators, gather])).validate()
-    return gather.joined()
+    return (gather.joined(), gather.joined_targets()) if targets else gather.joined()
 
 
 def _one(run: Run) -> float:

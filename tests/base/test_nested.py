@@ -1,12 +1,23 @@
 """Batches of every nesting: taken apart, counted, mapped and joined."""
 
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, UserDict, defaultdict, namedtuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
-from lehr.base.nested import describe, item_count, join, map_tensors, split_pair
+from lehr.base.nested import (
+    describe,
+    floats_in,
+    item_count,
+    map_leaves,
+    map_tensors,
+    split_pair,
+    tensors_in,
+)
 
 Pair = namedtuple("Pair", ["image", "label"])
 X, Y = torch.zeros(4, 2), torch.zeros(4)
@@ -105,27 +116,6 @@ def test_mapping_reaches_a_tensor_that_stands_alone():
     assert map_tensors(lambda t: t + 1, "text") == "text"
 
 
-def test_joining_puts_batches_end_to_end():
-    a, b = torch.arange(6).reshape(3, 2), torch.arange(6, 10).reshape(2, 2)
-    assert join([a, b]).tolist() == torch.arange(10).reshape(5, 2).tolist()
-    assert join([b, a]).tolist() != join([a, b]).tolist()
-
-
-def test_joining_keeps_the_nesting():
-    joined = join([{"a": X, "b": (Y, [Y])}, {"a": X[:1], "b": (Y[:2], [Y[:3]])}])
-    assert joined["a"].shape == (5, 2)
-    assert isinstance(joined["b"], tuple)
-    assert isinstance(joined["b"][1], list)
-    assert [len(joined["b"][0]), len(joined["b"][1][0])] == [6, 7]
-
-
-@pytest.mark.parametrize(("part", "named"), [(1.5, "float"), ("text", "str"), (None, "NoneType")])
-def test_what_cannot_be_joined_is_refused(part, named):
-    match = rf"^predictions must be tensors, .*; got {named}\. Watch after_pred with a callback"
-    with pytest.raises(TypeError, match=match):
-        join([(X, part), (X, part)])
-
-
 def test_the_first_tensor_with_a_length_counts_whatever_comes_before_it():
     tensor = torch.zeros(5, 2)
     for value in ({"mask": None, "ids": tensor}, (None, tensor), [torch.tensor(3.0), tensor]):
@@ -143,7 +133,6 @@ def test_named_tuples_and_subclasses_of_lists_keep_working():
 
     pair = Two(torch.zeros(2, 1), torch.ones(2))
     assert map_tensors(len, pair) == Two(2, 2)
-    assert join([pair, pair]).a.shape == (4, 1)
     assert map_tensors(len, Own([torch.zeros(3)], None)) == [3]
     assert map_tensors(len, torch.Size([1, 2])) == (1, 2)
 
@@ -160,7 +149,156 @@ def test_named_tuples_and_subclasses_of_lists_keep_working():
         ([["a"]], "[[str]]"),
         (None, "None"),
         ({}, "{}"),
+        (pack_sequence([torch.zeros(3, 2)]), "PackedSequence of (3, 2) float32 cpu"),
+        (object(), "object"),
     ],
 )
 def test_a_batch_is_described_by_its_shapes(value, text):
     assert describe(value) == text
+
+
+# Containers of other classes ---------------------------------------------------------------------
+
+
+@dataclass
+class Plain:
+    logits: torch.Tensor
+    note: str = "text"
+    made: int = field(init=False, default=0)
+
+    def __post_init__(self):
+        self.made += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    logits: torch.Tensor
+    mask: object = None
+
+
+class ModelOutput(OrderedDict):
+    """As that of transformers: made of keywords, without those that are None, also as attributes;
+    closed to `update`."""
+
+    logits: torch.Tensor
+    loss: object = None
+
+    def __init__(self, *, logits, loss=None):
+        super().__init__()
+        for name, value in {"loss": loss, "logits": logits}.items():
+            super().__setattr__(name, value)
+            if value is not None:
+                super().__setitem__(name, value)
+
+    def update(self, *args, **kwargs):
+        raise TypeError("cannot update")
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        super().__setattr__(key, value)
+
+    def __reduce__(self):
+        return (type(self)._made, (self.logits, self.loss))
+
+    @classmethod
+    def _made(cls, logits, loss):
+        return cls(logits=logits, loss=loss)
+
+
+class OnlyRead(Mapping):
+    def __init__(self, held):
+        self._held = held
+
+    def __getitem__(self, key):
+        return self._held[key]
+
+    def __iter__(self):
+        return iter(self._held)
+
+    def __len__(self):
+        return len(self._held)
+
+
+def test_a_dataclass_keeps_its_class_and_is_not_made_anew():
+    value = Plain(X, "other")
+    mapped = map_tensors(lambda t: t + 1, value)
+    assert (type(mapped), mapped.note, mapped.made) == (Plain, "other", 1)
+    assert torch.equal(mapped.logits, X + 1)
+    assert value.logits is X
+
+
+def test_a_frozen_dataclass_with_slots_is_mapped_too():
+    value = Frozen(X, [Y])
+    mapped = map_tensors(lambda t: t + 1, value)
+    assert torch.equal(mapped.logits, X + 1)
+    assert torch.equal(mapped.mask[0], Y + 1)
+    assert value.logits is X
+    assert [f.name for f in fields(mapped)] == ["logits", "mask"]
+
+
+def test_an_output_that_takes_keywords_and_drops_none_keeps_class_and_attributes():
+    mapped = map_tensors(lambda t: t + 1, ModelOutput(logits=X))
+    assert type(mapped) is ModelOutput
+    assert list(mapped) == ["logits"]
+    assert mapped.logits is mapped["logits"]
+    assert torch.equal(mapped.logits, X + 1)
+    assert mapped.loss is None
+
+
+def test_dicts_of_any_class_keep_it_and_other_mappings_become_one():
+    counted = defaultdict(list, a=X)
+    assert map_tensors(len, counted) == {"a": 4}
+    assert map_tensors(len, counted).default_factory is list
+    assert type(map_tensors(len, UserDict(a=X))) is UserDict
+    assert map_tensors(len, UserDict(a=X)) == {"a": 4}
+    assert type(map_tensors(len, OnlyRead({"a": X}))) is dict
+    assert counted["a"] is X
+
+
+def test_what_torch_returns_with_names_keeps_them():
+    mapped = map_tensors(lambda t: t + 1, torch.arange(6).reshape(2, 3).max(1))
+    assert mapped.values.tolist() == [3, 6]
+    assert mapped.indices.tolist() == [3, 3]
+
+
+def test_a_packed_sequence_is_mapped_but_its_batch_sizes_are_not():
+    packed = pack_sequence([torch.ones(1), torch.ones(3)], enforce_sorted=False)
+    mapped = map_tensors(lambda t: t * 2, packed)
+    assert isinstance(mapped, PackedSequence)
+    assert mapped.data.tolist() == [2.0] * 4
+    assert mapped.batch_sizes.tolist() == [2, 1, 1]
+    same = map_tensors(torch.clone, packed)
+    assert [s.tolist() for s in unpack_sequence(same)] == [[1.0], [1.0] * 3]
+
+
+def test_tensors_are_found_in_all_containers_and_in_nothing_else():
+    class Cache:
+        keys = X
+
+    assert [t is X for t in tensors_in([Plain(X), Frozen(Y, {"a": X}), Cache()])] == [
+        True,
+        False,
+        True,
+    ]
+    assert len(list(tensors_in(pack_sequence([X])))) == 1
+    assert map_tensors(len, kept := Cache()) is kept
+    assert list(tensors_in(Plain)) == []  # the class itself
+
+
+def test_only_dense_numbers_with_a_point_are_floats():
+    nested = torch.nested.nested_tensor([X[0]], layout=torch.jagged)
+    values = [X, X.to_sparse(), nested, torch.zeros(1, dtype=torch.cfloat), torch.tensor(1)]
+    assert [t is X for t in floats_in(values)] == [True]
+
+
+def test_leaves_are_what_is_no_container():
+    assert map_leaves(repr, (1, [None, {"a": "b"}])) == ("1", ["None", {"a": "'b'"}])
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype")
+def test_a_nested_tensor_is_described_by_the_number_of_its_items():
+    parts = [torch.zeros(2, 3), torch.zeros(1, 3)]
+    assert describe(torch.nested.nested_tensor(parts)) == "(2, …) float32 cpu"
+    jagged = describe(torch.nested.nested_tensor(parts, layout=torch.jagged))
+    assert jagged.startswith("(2, j")
+    assert describe(Plain(X)) == "{logits: (4, 2) float32 cpu, note: str, made: int}"

@@ -1,6 +1,9 @@
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_sequence
 
 from lehr import Callback, DataBunch
 from lehr.inspect.summary import shapes
@@ -59,8 +62,9 @@ def test_the_text_says_it_all():
     lines = str(learner().summary()).splitlines()
     assert lines[0].split() == ["layer", "type", "output", "parameters", "group"]
     assert "not called" in lines[5]
-    assert lines[-4:] == [
+    assert lines[-5:] == [
         "input (8, 3)",
+        "output (8, 2)",
         "92 parameters, 24 of them trained; 9 numbers in buffers",
         "group 0: AdamW, 16 parameters, lr 0.01, weight_decay 0.1",
         "group 1: AdamW, 12 parameters, lr 0.1, weight_decay 0.5",
@@ -112,6 +116,55 @@ def test_several_optimizers_and_a_generator_of_batches():
     assert summary.layers[1].output == "(5, 2)"
 
 
-def test_shapes_of_nestings():
-    assert shapes([torch.zeros(2), {"a": torch.zeros(3, 1)}]) == "(2), a (3, 1)"
-    assert shapes(None) == "NoneType"
+class Cache:
+    keys = torch.zeros(2)
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    past_key_values: object = None
+    states: object = None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([torch.zeros(2), {"a": torch.zeros(3, 1)}], "(2), a (3, 1)"),
+        (None, "NoneType"),
+        ([], "list"),
+        ((torch.zeros(8, 2), torch.zeros(()), None), "(8, 2), ()"),
+        (Output(torch.zeros(8, 2), Cache()), "logits (8, 2), past_key_values Cache"),
+        (
+            Output(torch.zeros(8, 2), states=(torch.zeros(8, 4),) * 13),
+            "logits (8, 2), states 13 × (8, 4)",
+        ),
+        (torch.distributions.Normal(torch.zeros(8), 1.0), "Normal"),
+        (pack_sequence([torch.zeros(3, 2), torch.zeros(1, 2)]), "PackedSequence (4, 2)"),
+        ([{"boxes": torch.zeros(3, 4), "label": 1}] * 8, "8 × [boxes (3, 4), label int]"),
+        ([{"boxes": torch.zeros(n, 4)} for n in (1, 1, 2)], "2 × boxes (1, 4), boxes (2, 4)"),
+        (
+            [torch.zeros(n) for n in range(20)],
+            "(0), (1), (2), (3), (4), (5), (6), (7), …",
+        ),
+        ([["a"] * 3, None], "3 × str"),
+    ],
+)
+def test_shapes_of_nestings(value, text):
+    assert shapes(value) == text
+
+
+@pytest.mark.filterwarnings("ignore:Sparse (CSR|invariant)")
+def test_an_output_of_many_parts_is_one_line():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return Output(self.body(x), Cache(), [torch.ones(()), x.to_sparse_csr()])
+
+    summary = tiny_learner(model=Model()).summary()
+    assert summary.output == "logits (8, 2), past_key_values Cache, states (), states (8, 3)"
+    assert f"output {summary.output}" in str(summary).splitlines()
+    assert tiny_learner().summary().output == "(8, 2)"

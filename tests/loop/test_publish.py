@@ -35,7 +35,7 @@ def test_in_a_validation_batch_it_is_averaged_by_weight():
     publish(it, "seen", 7.0)
     assert not list(it.history.steps())
     assert it.history.rows[-1]["valid_seen"] == (1.0 * 4 + 5.0 * 12 + 5.0 * 12) / 28
-    assert it.history.rows[-1]["valid_seen_other"] == 7.0
+    assert it.history.rows[-1]["other/valid_seen"] == 7.0
 
 
 def test_before_the_weight_of_a_validation_batch_is_known_it_is_counted():

@@ -1,10 +1,14 @@
-"""What a batch is made of: its input, its target, and how many items it holds."""
+"""What batches and outputs are made of: containers, and what is in them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections import UserDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from lehr.types import is_mapping, is_sequence
 
@@ -78,8 +82,115 @@ def _first_count(value: Any) -> int | None:
     return len(value) if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) else None
 
 
+def inside(value: Any) -> Iterable[Any] | None:
+    """What a container holds, in its order; None if ``value`` is none.
+
+    Containers are mappings, lists, tuples, dataclasses, and packed sequences (of these the data and
+    the indices; the batch sizes belong to the form). Everything else is taken as one thing: a
+    tensor, a number, a text, a cache, a distribution.
+
+    Example:
+        >>> list(inside({"a": 1, "b": [2]})), inside("text")
+        ([1, [2]], None)
+    """
+    if (
+        value.__class__ is list or value.__class__ is tuple
+    ):  # what most batches are made of comes first
+        return value
+    if value.__class__ is dict:
+        return value.values()
+    if isinstance(value, Tensor):
+        return None
+    if is_mapping(value):
+        return value.values()
+    if isinstance(value, PackedSequence):
+        return value.data, value.sorted_indices, value.unsorted_indices
+    if is_sequence(value):
+        return value
+    if is_record(value):
+        return [getattr(value, name) for name in _field_names(value)]
+    return None
+
+
+def names_inside(value: Any) -> Iterable[str] | None:
+    """The names of what `inside` lists: keys or fields; None if it has none.
+
+    Example:
+        >>> list(names_inside({"a": 1})), names_inside([1])
+        (['a'], None)
+    """
+    if is_mapping(value):
+        return map(str, value)
+    return _field_names(value) if is_record(value) else None
+
+
+def rebuilt(pattern: Any, items: list[Any]) -> Any:
+    """A container like ``pattern`` that holds ``items`` instead; ``pattern`` stays as it is.
+
+    Dicts of any class, named tuples and dataclasses keep their class, and whatever else they know.
+    Other mappings become a dict, other lists a list, other tuples a tuple: their classes may have
+    rules about what they hold.
+
+    Example:
+        >>> rebuilt({"a": 1, "b": 2}, [3, 4])
+        {'a': 3, 'b': 4}
+    """
+    if pattern.__class__ is tuple:
+        return tuple(items)
+    if pattern.__class__ is dict:
+        return dict(zip(pattern, items, strict=True))
+    if is_mapping(pattern):
+        return _mapping_like(pattern, items)
+    if isinstance(pattern, PackedSequence):
+        data, in_order, back = items
+        return pattern._replace(data=data, sorted_indices=in_order, unsorted_indices=back)
+    if is_named_tuple(pattern):
+        return type(pattern)(*items) if hasattr(pattern, "_fields") else type(pattern)(items)
+    if is_sequence(pattern):
+        return items if isinstance(pattern, list) else tuple(items)
+    new = copy.copy(pattern)
+    for name, item in zip(_field_names(pattern), items, strict=True):
+        object.__setattr__(new, name, item)  # of a frozen one, too
+    return new
+
+
+def _mapping_like(pattern: Mapping[Any, Any], items: list[Any]) -> Mapping[Any, Any]:
+    pairs = dict(zip(pattern, items, strict=True))
+    if not isinstance(pattern, (dict, UserDict)):
+        return pairs
+    new: MutableMapping[Any, Any] = copy.copy(pattern)  # its constructor may take anything
+    for key, item in pairs.items():
+        new[key] = item
+    return new
+
+
+def is_named_tuple(value: Any) -> bool:
+    """Whether ``value`` is a tuple with named fields, as `torch.max` returns one.
+
+    Example:
+        >>> is_named_tuple(torch.zeros(2, 3).max(1)), is_named_tuple((1, 2))
+        (True, False)
+    """
+    named = hasattr(value, "_fields") or hasattr(value, "n_sequence_fields")
+    return named and isinstance(value, tuple)
+
+
+def is_record(value: Any) -> bool:
+    """Whether ``value`` is an object of a dataclass.
+
+    Example:
+        >>> is_record(1)
+        False
+    """
+    return is_dataclass(value) and not isinstance(value, type)
+
+
+def _field_names(value: Any) -> list[str]:
+    return [field.name for field in fields(value) if hasattr(value, field.name)]
+
+
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor in a nesting of mappings, lists and tuples, in its order.
+    """Every tensor in a nesting of containers, in its order.
 
     Example:
         >>> [t.item() for t in tensors_in({"a": torch.tensor(1), "b": ["text", torch.tensor(2)]})]
@@ -87,9 +198,21 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     """
     if isinstance(value, Tensor):
         yield value
-    elif is_mapping(value) or is_sequence(value):
-        for inner in value.values() if is_mapping(value) else value:
+    else:
+        for inner in inside(value) or ():
             yield from tensors_in(inner)
+
+
+def floats_in(value: Any) -> Iterator[Tensor]:
+    """Those of `tensors_in` that hold floating-point numbers and are neither sparse nor nested.
+
+    Example:
+        >>> len(list(floats_in([torch.zeros(2), torch.zeros(2).to_sparse(), torch.tensor(1)])))
+        1
+    """
+    for tensor in tensors_in(value):
+        if tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_nested:
+            yield tensor
 
 
 def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
@@ -101,38 +224,21 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     """
     if isinstance(value, Tensor):
         return function(value)
-    if is_mapping(value):
-        return {k: map_tensors(function, v) for k, v in value.items()}
-    if is_sequence(value):
-        return _like(value, [map_tensors(function, v) for v in value])
-    return value
+    held = inside(value)
+    return value if held is None else rebuilt(value, [map_tensors(function, v) for v in held])
 
 
-def _like(pattern: list[Any] | tuple[Any, ...], items: list[Any]) -> Any:
-    if not isinstance(pattern, tuple):
-        return items
-    return type(pattern)(*items) if hasattr(pattern, "_fields") else tuple(items)  # a named tuple
-
-
-def join(parts: Sequence[Any]) -> Any:
-    """Batches of one nesting, put end to end along their first dimension.
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """``value`` with ``function`` applied to everything in it that is no container.
 
     Example:
-        >>> join([{"a": torch.zeros(2, 3)}, {"a": torch.zeros(1, 3)}])["a"].shape
-        torch.Size([3, 3])
+        >>> map_leaves(str, {"a": 1, "b": [2, None]})
+        {'a': '1', 'b': ['2', 'None']}
     """
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(parts))
-    if is_mapping(first):
-        return {key: join([part[key] for part in parts]) for key in first}
-    if is_sequence(first):
-        return _like(first, [join(list(column)) for column in zip(*parts, strict=True)])
-    raise TypeError(
-        "predictions must be tensors, or tuples, lists or dicts of them; got "
-        f"{type(first).__name__}. "
-        "Watch after_pred with a callback of your own instead."
-    )
+    held = inside(value)
+    if held is None:
+        return function(value)
+    return rebuilt(value, [map_leaves(function, inner) for inner in held])
 
 
 def describe(value: Any) -> str:
@@ -144,11 +250,24 @@ def describe(value: Any) -> str:
         '{ids: (2, 3) float32 cpu, n: int}'
     """
     if isinstance(value, Tensor):
-        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')} {value.device}"
-    if is_mapping(value):
-        inner = ", ".join(f"{k}: {describe(v)}" for k, v in value.items())
-        return f"{{{inner}}}"
+        return f"{shape_text(value)} {str(value.dtype).removeprefix('torch.')} {value.device}"
+    if isinstance(value, PackedSequence):
+        return f"PackedSequence of {describe(value.data)}"
     if is_sequence(value):
         shown = [describe(v) for v in value[:4]]
         return f"[{', '.join(shown)}{', …' if len(value) > 4 else ''}]"
+    if (names := names_inside(value)) is not None:
+        pairs = zip(names, inside(value) or (), strict=True)
+        return f"{{{', '.join(f'{name}: {describe(inner)}' for name, inner in pairs)}}}"
     return "None" if value is None else type(value).__name__
+
+
+def shape_text(tensor: Tensor) -> str:
+    """The shape of a tensor; of a nested one that has none, the number of its items.
+
+    Example:
+        >>> shape_text(torch.zeros(2, 3))
+        '(2, 3)'
+    """
+    has_none = tensor.is_nested and tensor.layout == torch.strided
+    return f"({tensor.size(0)}, …)" if has_none else str(tuple(tensor.shape))

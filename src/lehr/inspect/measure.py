@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lehr.base.call import call
-from lehr.base.nested import item_count, map_tensors, split_pair, tensors_in
+from lehr.base.nested import floats_in, item_count, map_tensors, split_pair
 from lehr.inspect.sites import Site, SiteRecorder
 from lehr.state.streams import forked
 from lehr.state.wrappers import bare
@@ -117,7 +117,7 @@ def measure(
         start = _random_direction(pred, seed) if loss is None else loss
         if start is not None and start.requires_grad:
             start.backward()  # type: ignore[reportUnknownMemberType]
-    if len(recorder.sites) <= 1:
+    if all(site.role == "output" for site in recorder.sites):
         raise ValueError(
             f"model must be made of layers that torch can show; {type(model).__name__} shows none. "
             "Audit it before it is scripted or traced."
@@ -142,14 +142,15 @@ def _copied(model: nn.Module) -> nn.Module:
 
 def _random_direction(pred: Any, seed: int) -> Tensor | None:
     """A scalar whose gradient is independent normal numbers at every output."""
-    outputs = [t for t in tensors_in(pred) if t.is_floating_point() and t.requires_grad]
+    outputs = [t for t in floats_in(pred) if t.requires_grad]
     if not outputs:
         return None
     generator = torch.Generator().manual_seed(seed)
     total = outputs[0].new_zeros(())
     for output in outputs:
         direction = torch.randn(output.shape, generator=generator).to(output)
-        total = total + (output * direction).sum() / math.sqrt(max(1, output[0].numel()))
+        numbers = output.numel() // max(1, len(output)) if output.ndim else 1  # of an item
+        total = total + (output * direction).sum() / math.sqrt(max(1, numbers))
     return total
 
 

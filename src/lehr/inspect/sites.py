@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lehr.base.nested import tensors_in
+from lehr.base.nested import floats_in
 from lehr.init import Fans, fans
 from lehr.inspect.moments import Moments, dead_share, histogram, moments
 from lehr.state.entries import modules
@@ -296,8 +296,7 @@ def _flat(values: Any) -> Iterator[Any]:
 
 def _tensor(value: Any) -> Tensor | None:
     """The first floating-point tensor in a nesting."""
-    floats = (t for t in tensors_in(value) if t.is_floating_point() and t.ndim)
-    return next(floats, None)
+    return next((tensor for tensor in floats_in(value) if tensor.ndim), None)
 
 
 def _slope(kind: str, args: Any, kwargs: Any) -> float:

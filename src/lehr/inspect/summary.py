@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 
 from lehr.base.html import fill, lines
+from lehr.base.nested import inside, names_inside, shape_text
 from lehr.base.rows import aligned, markup
 from lehr.inspect.first_batch import first_batch
 from lehr.learner import Learner
 from lehr.optim import optimizers
 from lehr.state.wrappers import bare
-from lehr.types import is_mapping, is_sequence
+from lehr.types import is_sequence
 
 _HEAD = ("layer", "type", "output", "parameters", "group")
+_MOST = 8  # shapes of one list that are shown
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Summary:
         parameters: numbers in all parameters, shared ones once.
         buffers: numbers in all buffers.
         inputs: shapes of the batch.
+        output: shapes of what the model returned for it, by name where they have one.
     """
 
     layers: tuple[Layer, ...]
@@ -57,6 +62,7 @@ class Summary:
     parameters: int
     buffers: int
     inputs: str
+    output: str
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
@@ -73,7 +79,8 @@ class Summary:
     def _foot(self) -> list[str]:
         totals = f"{self.parameters:,} parameters, {self.trained:,} of them trained"
         buffers = f"; {self.buffers:,} numbers in buffers" if self.buffers else ""
-        return [f"input {self.inputs}", totals + buffers, *self.groups]
+        ends = [f"input {self.inputs}", f"output {self.output}"]
+        return [*ends, totals + buffers, *self.groups]
 
     def __str__(self) -> str:
         return "\n".join([*aligned(_HEAD, self._rows(), right=("parameters",)), *self._foot()])
@@ -90,6 +97,7 @@ def summary(learn: Learner) -> Summary:
     model = bare(learn.model)
     group_of = _groups_by_parameter(learn.opt)
     called: dict[nn.Module, str] = {}
+    outputs: list[str] = []
 
     def note(module: nn.Module, args: Any, output: Any) -> None:
         called.setdefault(module, shapes(output))
@@ -100,10 +108,9 @@ def summary(learn: Learner) -> Summary:
     handles = [module.register_forward_hook(note) for module in parts]
     try:
         with learn.probe():
-            learn.predict([batch])
-            return _summed_up(
-                learn, model, parts, called, group_of, shapes(learn.split_batch(batch)[0])
-            )
+            learn.predict([batch], select=lambda output: outputs.append(shapes(output)))
+            ends = shapes(learn.split_batch(batch)[0]), outputs[0]
+            return _summed_up(learn, model, parts, called, group_of, ends)
     finally:
         for handle in handles:
             handle.remove()
@@ -115,7 +122,7 @@ def _summed_up(
     parts: Mapping[nn.Module, str],
     called: Mapping[nn.Module, str],
     group_of: Mapping[int, str],
-    inputs: str,
+    ends: tuple[str, str],
 ) -> Summary:
     order: list[nn.Module] = [*called, *(module for module in parts if module not in called)]
     parameters = list(model.parameters())  # shared ones once
@@ -127,30 +134,53 @@ def _summed_up(
         trained=sum(_size(p) for p in parameters if id(p) in group_of and p.requires_grad),
         parameters=sum(map(_size, parameters)),
         buffers=sum(map(_size, model.buffers())),
-        inputs=inputs,
+        inputs=ends[0],
+        output=ends[1],
     )
 
 
 def shapes(value: Any) -> str:
-    """The shapes of all tensors in a nesting, as text.
+    """The shapes of all tensors in a nesting, as text; of other things the class.
+
+    Entries of a list that look alike are written once, with their number. None is left out.
 
     Example:
         >>> import torch
         >>> shapes((torch.zeros(2, 3), {"mask": torch.zeros(2)}))
         '(2, 3), mask (2)'
+        >>> shapes({"logits": torch.zeros(8, 2), "states": [torch.zeros(8, 4)] * 3})
+        'logits (8, 2), states 3 × (8, 4)'
     """
     return ", ".join(_shapes(value)) or type(value).__name__
 
 
-def _shapes(value: Any, name: str = "") -> Iterator[str]:
+def _shapes(value: Any, name: str = "") -> list[str]:
+    if value is None:
+        return []
     if isinstance(value, Tensor):
-        yield f"{name} ({', '.join(map(str, value.shape))})".strip()
-    elif is_mapping(value):
-        for key, inner in value.items():
-            yield from _shapes(inner, str(key))
-    elif is_sequence(value):
-        for inner in value:
-            yield from _shapes(inner)
+        return [f"{name} {_size_text(value)}".strip()]
+    if isinstance(value, PackedSequence):
+        return [f"{name} {type(value).__name__} {_size_text(value.data)}".strip()]
+    if is_sequence(value):
+        return [f"{name} {text}".strip() for text in _alike(value)]
+    if (names := names_inside(value)) is not None:
+        pairs = zip(names, inside(value) or (), strict=True)
+        return [text for key, inner in pairs for text in _shapes(inner, key)]
+    return [f"{name} {type(value).__name__}".strip()]
+
+
+def _alike(values: Any) -> list[str]:
+    """What `_shapes` gives for each, neighbours that look alike once, and at most a few."""
+    texts: list[str] = []
+    for text, group in groupby(map(_shapes, values)):
+        count = len(list(group))
+        whole = f"[{', '.join(text)}]" if len(text) > 1 else "".join(text)
+        texts += text if count == 1 else [f"{count} × {whole}"] if text else []
+    return texts if len(texts) <= _MOST else [*texts[:_MOST], "…"]
+
+
+def _size_text(tensor: Tensor) -> str:
+    return shape_text(tensor).replace(",)", ")")
 
 
 def _acts_itself(module: nn.Module) -> bool:

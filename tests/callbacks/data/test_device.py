@@ -1,6 +1,7 @@
 """Device moves what is elsewhere, and leaves alone what is there."""
 
 from collections import namedtuple
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -71,6 +72,26 @@ def test_what_knows_how_to_move_does_it_itself():
     moved = device._moved(packed, META)
     assert moved.data.device == META
     assert moved.batch_sizes.device == CPU  # torch wants them there
+
+
+def test_a_packed_sequence_among_other_inputs_keeps_its_batch_sizes_where_they_are():
+    packed, rest = device._moved((pack_sequence([torch.zeros(2, 3)]), {"a": torch.ones(1)}), META)
+    assert packed.data.device == rest["a"].device == META
+    assert packed.batch_sizes.device == CPU
+
+
+def test_a_dataclass_is_moved_and_keeps_its_class():
+    @dataclass(frozen=True)
+    class Batch:
+        ids: torch.Tensor
+        names: tuple
+
+    batch = Batch(torch.zeros(4, 3), ("a", torch.ones(2)))
+    moved = device._moved(batch, META)
+    assert type(moved) is Batch
+    assert moved.ids.device == moved.names[1].device == META
+    assert moved.names[0] == "a"
+    assert batch.ids.device == CPU
 
 
 def test_what_is_there_already_is_not_touched(monkeypatch):

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from lehr.base.nested import join, map_tensors
+from lehr.base.copies import copied_to_cpu
+from lehr.base.joining import join, sizes_of
 from lehr.callback import Callback
 from lehr.events import Layer, Phase
 
@@ -19,6 +18,11 @@ class Predictions(Callback):
 
     Args:
         instead_of_loss: leave the loss out, so that no targets are needed.
+        select: ``prediction -> part of it``; only what it returns is kept. None keeps everything.
+        targets: keep the targets, too.
+
+    Raises:
+        TypeError: ``select`` cannot be called.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -33,18 +37,49 @@ class Predictions(Callback):
     layer = Layer.CAPTURE
     state = ()
 
-    def __init__(self, *, instead_of_loss: bool = False) -> None:
-        self.instead_of_loss = instead_of_loss
+    def __init__(
+        self,
+        *,
+        instead_of_loss: bool = False,
+        select: Callable[[Any], Any] | None = None,
+        targets: bool = False,
+    ) -> None:
+        if select is not None and not callable(select):
+            raise TypeError(
+                "select must be a function of what the model returns, e.g. "
+                f"lambda out: out.logits; got {select!r}."
+            )
+        self.instead_of_loss, self.select, self.targets = instead_of_loss, select, targets
+        self._forget()
+
+    def _forget(self) -> None:
         self._batches: list[Any] = []
+        self._targets: list[Any] = []
+        self._sizes: list[set[int]] = []
 
     def begin_validate(self, run: "Run") -> None:
         """Forget the pass before."""
-        self._batches = []
+        self._forget()
 
     def after_pred(self, run: "Run") -> None:
         """Keep a copy on the CPU."""
-        if not run.training:
-            self._batches.append(map_tensors(_copied, run.pred))
+        if run.training:
+            return
+        if self.targets and run.yb is None:
+            raise ValueError(
+                f"batch {run.batch_index} has no targets to return. Leave targets=True out, or "
+                "give a loader, or a list, of batches (xb, yb)."
+            )
+        chosen = run.pred if self.select is None else self.select(run.pred)
+        try:
+            self._batches.append(copied_to_cpu(chosen))
+        except TypeError as error:
+            raise TypeError(
+                f"no copy can be kept of what the model returns: {error}. Pick what can be kept "
+                "with select=, e.g. lambda out: out['logits']."
+            ) from error
+        self._targets.append(copied_to_cpu(run.yb) if self.targets else None)
+        self._sizes.append(sizes_of(run.xb, run.yb))
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss only where it is wanted."""
@@ -54,17 +89,26 @@ class Predictions(Callback):
     def joined(self) -> Any:
         """All predictions, batch after batch: ``(items, ...)`` in the model's own nesting.
 
+        How the batches are joined is described at `lehr.Learner.predict`.
+
         Raises:
-            ValueError: there are none.
+            ValueError: there are none, or the batches have different structures.
+            TypeError: tensors of their layout cannot be joined.
         """
-        if not self._batches:
+        return self._joined(self._batches, "the prediction")
+
+    def joined_targets(self) -> Any:
+        """The targets of `joined`, joined likewise; None if they were not wanted.
+
+        Raises:
+            ValueError: there are none, or the batches have different structures.
+        """
+        return self._joined(self._targets, "the target")
+
+    def _joined(self, batches: list[Any], name: str) -> Any:
+        if not batches:
             raise ValueError(
                 "there are no predictions: the pass was cut short before its first, or has not "
                 "taken place."
             )
-        return join(self._batches)
-
-
-def _copied(pred: Tensor) -> Tensor:
-    # Also on the CPU: the model may write its next output there, or have returned a part of more.
-    return pred.detach().to("cpu", copy=True)
+        return join(batches, self._sizes, name)
