@@ -200,3 +200,36 @@ def test_what_a_hook_logs_while_the_model_is_looked_at_is_not_kept(door):
 
     learn = tiny_learner()
     assert learn.fit(2, callbacks=[Hooks()]).history["seen"] == [1.0] * 8
+
+
+def inside(door, metric):
+    """A callback that asks a Learner of its own, which has the same metric, in a validation."""
+
+    class Nested(Callback):
+        def __init__(self):
+            self.learn = tiny_learner(metrics=[metric], items=64, seed=5)
+
+        def after_batch(self, run):
+            if not run.training:
+                if door == "fit":
+                    self.learn.fit(1)
+                else:
+                    self.learn.validate()
+
+    return Nested()
+
+
+@pytest.mark.parametrize("door", ["fit", "validate"])
+def test_a_metric_that_two_learners_share_measures_for_each_alone(door):
+    straight, metric = tiny_learner(metrics=[Correct()]).fit(2), Correct()
+    nested = inside(door, metric)
+    run = tiny_learner([nested], metrics=[metric]).fit(2)
+    assert run.history["correct"] == straight.history["correct"]
+    nested.learn.validate()
+    assert metric.seen == 32  # outside a run it is the user's own object again
+
+
+def test_a_metric_that_is_not_in_use_is_not_copied():
+    metric = Correct()
+    tiny_learner(metrics=[metric]).validate()
+    assert metric.seen == 16

@@ -275,7 +275,7 @@ class Learner:
     def _entries(self, *, position: bool) -> dict[str, Stateful]:
         parts = (self.model, self.opt, self.loss_func, *feeds(self.data))
         return {
-            **inventory.of_training(*parts, position=position),
+            **inventory.of_training(*parts, callbacks=self.callbacks, position=position),
             "gradients": entries.GradState(self.model, optimizers.held_parameters(self.opt)),
             "counters": entries.AttributeState(self, ("epochs_done", "steps_done", "_seed")),
             **inventory.of_callbacks(self.callbacks),
@@ -305,7 +305,8 @@ class Learner:
             True
         """
         run, inside = self.run, bool(underway.runs_of(self))
-        with patient(), owned(), versions_kept(self.model, self.loss_func):
+        alone = inventory.held_alone(self.model, self.opt, self.loss_func, self.callbacks)
+        with patient(), owned(), versions_kept(self.model, self.loss_func, alone):
             try:
                 with probe({**self._entries(position=not inside), **underway.course(self)}):
                     yield
@@ -564,7 +565,8 @@ class Learner:
         from lehr.callbacks import Metrics, Progress, Recorder
 
         attached = self.checked([*self.callbacks, *arguments.listed(callbacks)])
-        defaults: list[Callback] = [Metrics(self.metrics)] if self.metrics else []
+        metrics = underway.own_metrics(self.metrics)
+        defaults: list[Callback] = [Metrics(metrics)] if metrics else []
         for kind, wanted in ((Recorder, True), (Progress, self.progress)):
             if wanted and not any(isinstance(callback, kind) for callback in attached):
                 defaults.append(kind())

@@ -1,7 +1,6 @@
 """The passes of a Learner that are no fit: validate, predict, rehearse."""
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -36,9 +35,8 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
         evaluators = _evaluators(learn)
         given = _given(learn, callbacks, evaluators)
         underway.refuse_open(plan.valid.values())
-        # a run that is under way may be in the middle of measuring with these objects
-        metrics = deepcopy(learn.metrics) if underway.runs_of(learn) else learn.metrics
-        run = Run(learn, plan, [*evaluators, Recorder(), Metrics(metrics), *given])
+        metrics = Metrics(underway.own_metrics(learn.metrics))
+        run = Run(learn, plan, [*evaluators, Recorder(), metrics, *given])
         with undisturbed(learn, evaluators):
             Loop(run).validate()
     if not run.history.rows:

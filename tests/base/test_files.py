@@ -214,13 +214,12 @@ def test_what_is_removed_is_gone_and_links_are_not_followed(tmp_path):
 
 
 def test_a_lock_keeps_others_out_until_it_is_closed(tmp_path):
-    lock = files.lock_file(tmp_path / "lock")
-    before = open_files()
-    with pytest.raises(BlockingIOError):
-        files.lock_file(tmp_path / "lock")
-    assert open_files() == before
-    os.close(lock)
-    os.close(files.lock_file(tmp_path / "lock"))
+    with files.lock_file(tmp_path / "lock"):
+        before = open_files()
+        with pytest.raises(BlockingIOError):
+            files.lock_file(tmp_path / "lock")
+        assert open_files() == before
+    files.lock_file(tmp_path / "lock").close()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
@@ -231,10 +230,10 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch, num
     monkeypatch.setattr(files.fcntl, "flock", fails)
     locks = [files.lock_file(tmp_path / "lock") for _ in range(2)]
     for lock in locks:
-        os.close(lock)
+        lock.close()
 
 
 def test_a_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "fcntl", None)
     for lock in [files.lock_file(tmp_path / "lock") for _ in range(2)]:
-        os.close(lock)
+        lock.close()

@@ -7,8 +7,10 @@ import pytest
 
 from lehr.base.interrupts import (
     call_uninterrupted,
+    heed,
     heeds_interrupts,
     interrupts_wait_at_both_ends,
+    interrupts_wait_in,
     postpone,
 )
 from lehr.base.signals import on_interrupt, patient
@@ -155,3 +157,40 @@ def test_asking_does_not_wait_and_insisting_does():
         call_uninterrupted(work)
     assert log == [["interrupted by Ctrl-C"], "to the end"]
     assert len(asked) == 1
+
+
+def of_another_library(log, heeds):
+    press()
+    log.append("foreign 1")
+    heeds(log)
+    log.append("foreign 2")
+
+
+@pytest.mark.parametrize("heeding", [True, False])
+def test_an_interrupt_waits_in_a_function_of_another_library_until_it_is_heeded(heeding):
+    log = []
+
+    @heeds_interrupts
+    def inner(log):
+        if heeding:
+            heed()
+        log.append("inner")
+
+    with patient(), interrupts_wait_in(of_another_library):
+        if heeding:
+            with pytest.raises(KeyboardInterrupt):
+                of_another_library(log, inner)
+        else:
+            of_another_library(log, inner)
+            with pytest.raises(KeyboardInterrupt):
+                heed()
+    assert log == (["foreign 1"] if heeding else ["foreign 1", "inner", "foreign 2"])
+
+
+def test_outside_that_scope_such_a_function_is_interrupted_as_ever():
+    log = []
+    with interrupts_wait_in(of_another_library), interrupts_wait_in(of_another_library):
+        pass
+    with patient(), pytest.raises(KeyboardInterrupt):
+        of_another_library(log, print)
+    assert log == []

@@ -24,6 +24,20 @@ def test_what_is_no_json_is_not_written(value):
 
 
 @pytest.mark.parametrize(
+    ("digits", "message"),
+    [
+        (500, "a number of 500 digits, beyond any float"),
+        (5000, r"cannot be said in JSON \(Exceeds the limit"),
+    ],
+)
+def test_a_number_that_could_not_be_read_back_is_not_written(digits, message):
+    with pytest.raises(ValueError, match=message):
+        strict_json.dump({"n": 10 ** (digits - 1)})
+    text = "1" * digits
+    assert strict_json.parse(strict_json.dump({"n": 10**307, "text": text}))["text"] == text
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (b"", r"it is no JSON text \(Expecting value"),

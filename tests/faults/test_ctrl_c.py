@@ -116,7 +116,7 @@ OPERATIONS = {
     "check_resume": Operation(check_resume, every=4999),
     "save": Operation(save, trains=True, every=13),
     "load": Operation(load, trains=True, every=37),
-    "checkpoint": Operation(save_a_checkpoint, trains=True, every=149, two=1),
+    "checkpoint": Operation(save_a_checkpoint, trains=True, every=149),
     "lsuv": Operation(lsuv, trains=True, every=37),
     "initialise": Operation(initialise, trains=True, every=13),
     "run folder": Operation(keep_a_run_folder, trains=True, every=7919),
@@ -163,7 +163,7 @@ class Stage:
         before = it.outside() if self.operation.trains else it.everything()
         files = files_in(it.folder)
         press, wrong, raised = Press(place, later), [], False
-        hook, sys.unraisablehook = sys.unraisablehook, lambda args: lost.append(args.exc_value)
+        hook, sys.unraisablehook = sys.unraisablehook, lambda args: lost.append(args.exc_type)
         try:
             with press:
                 self.operation.call(it)
@@ -173,7 +173,8 @@ class Stage:
             wrong.append(f"{type(error).__name__} instead: {error}")
         finally:
             sys.unraisablehook = hook
-        if press.presses < (1 if later is None else 2) or lost:  # a finaliser's errors are lost
+        lost = KeyboardInterrupt in lost  # a finaliser's errors are
+        if press.presses < (1 if later is None else 2) or lost:
             restore_surroundings()
             return None
         if not raised and not wrong:

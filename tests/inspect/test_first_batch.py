@@ -58,3 +58,11 @@ def test_whoever_looks_at_a_loader_without_batches_says_that_it_has_none(name, l
     learn = tiny_learner(data=DataBunch(loader, loader))
     with pytest.raises(ValueError, match=r"has no batches: it.* Check its data"):
         LOOKS[name](learn)
+
+
+@pytest.mark.parametrize("name", sorted(LOOKS.keys() - {"show_batch"}))
+def test_a_look_where_tensors_have_no_values_is_refused_in_our_own_words(name):
+    learn = tiny_learner()
+    with torch.device("meta"), pytest.raises(ValueError, match="torch's default device is meta"):
+        LOOKS[name](learn)
+    LOOKS[name](learn)

@@ -120,3 +120,35 @@ def test_refusals():
     net.cache = net(torch.zeros(4, 2))
     with pytest.raises(TypeError, match="Audit it before it has made a prediction"):
         measure(net, torch.zeros(4, 2))
+
+
+def test_a_device_without_values_is_refused_in_our_own_words():
+    net, batch = nn.Linear(6, 3), torch.randn(8, 6)
+    with torch.device("meta"), pytest.raises(ValueError, match="torch's default device is meta"):
+        measure(net, batch)
+    with pytest.raises(ValueError, match="batch must hold values; its tensors are on the device"):
+        measure(net, batch.to("meta"))
+    with pytest.raises(ValueError, match="'weight' of the model is on the device meta"):
+        measure(nn.Linear(6, 3, device="meta"), batch)
+    assert measure(net, batch).items == 8
+
+
+def test_a_lazy_buffer_is_refused_and_a_lazy_parameter_is_made_in_the_copy():
+    batch = torch.randn(8, 6)
+    net = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.Linear(4, 2))
+    says = "'1.running_mean' has none yet. Call the model on one batch first."
+    with pytest.raises(ValueError, match=re.escape(says)):
+        measure(net, batch)
+    net(batch)
+    assert measure(net, batch).sites
+    net = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+    assert measure(net, batch).sites[0].shape == (8, 4)
+    assert nn.parameter.is_lazy(net[0].weight)
+
+
+def test_a_model_that_names_a_device_as_it_runs_is_measured():
+    class Named(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.to(torch.device("cpu")))
+
+    assert len(measure(Named(6, 3), torch.randn(8, 6)).sites) == 2

@@ -1,6 +1,6 @@
 """Events become tuples, actions one callable."""
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -189,4 +189,62 @@ def test_no_surrounding_can_swallow_an_error():
     ):
         raise error
     assert raised.value is error
+    assert log == ["a opens", "a closes"]
+
+
+def failing(name, seen):
+    @contextmanager
+    def around_fit(self, run):
+        try:
+            yield
+        except BaseException as error:
+            seen.append((name, repr(error)))
+            raise KeyError(name) from None
+        raise KeyError(name)
+
+    return type(name, (Callback,), {"around_fit": around_fit})()
+
+
+def test_the_last_of_several_errors_is_raised_and_each_has_the_one_before_as_its_context():
+    seen = []
+    with (
+        pytest.raises(KeyError, match="a") as caught,
+        around([failing("a", seen), failing("b", seen)], None),
+    ):
+        raise ZeroDivisionError("body")
+    assert seen == [("b", "ZeroDivisionError('body')"), ("a", "KeyError('b')")]
+    assert repr(caught.value.__context__) == "KeyError('b')"
+    assert repr(caught.value.__context__.__context__) == "ZeroDivisionError('body')"
+
+
+def test_what_a_class_raises_on_leaving_has_the_error_before_as_its_context():
+    class Leaves:
+        def around_fit(self, run):
+            return self
+
+        def __enter__(self): ...
+
+        def __exit__(self, *exc):
+            raise KeyError("class")
+
+    scope = type("Scope", (Leaves, AbstractContextManager), {})
+    outer = type("Outer", (Callback,), {"around_fit": lambda self, run: scope()})()
+    with pytest.raises(KeyError, match="class") as caught, around([outer, failing("b", [])], None):
+        raise ZeroDivisionError("body")
+    assert repr(caught.value.__context__) == "KeyError('b')"
+
+
+def test_those_that_are_open_are_left_where_a_later_one_cannot_be_entered():
+    class Refuses(Callback):
+        @contextmanager
+        def around_fit(self, run):
+            raise ZeroDivisionError("not today")
+            yield
+
+    log = []
+    with (
+        pytest.raises(ZeroDivisionError, match="not today"),
+        around([surrounding("a", log, swallow=True), Refuses()], None),
+    ):
+        raise AssertionError("it was opened")
     assert log == ["a opens", "a closes"]

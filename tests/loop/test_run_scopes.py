@@ -4,7 +4,7 @@ import gc
 import signal
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import pytest
 
@@ -67,6 +67,40 @@ def cancel_with_a_clean_up_that_fails(run) -> None:
     raise CancelFit
 
 
+class Around(At):
+    """Fails where an `around_fit` is left, be it in the place of another error."""
+
+    def after_loss(self, run): ...
+
+    def __init__(self, error: type[BaseException] | None) -> None:
+        super().__init__(throws(error) if error else lambda run: None)
+
+    def predict(self, run, proceed):
+        proceed()
+        self.act(run)
+
+    @contextmanager
+    def around_fit(self, run):
+        try:
+            yield
+        finally:
+            raise ZeroDivisionError
+
+
+class AroundByAClass(Around):
+    def around_fit(self, run):
+        return Fails()
+
+
+class Fails(AbstractContextManager):
+    def __exit__(self, *exc):
+        raise ZeroDivisionError
+
+
+def fail_at_the_end_of_the_fit(run) -> None:
+    run.defer(lambda: 1 / 0)
+
+
 ENDINGS = {
     "success": lambda: At(lambda run: None),
     "stop": lambda: At(lambda run: run.stop("enough")),
@@ -79,6 +113,14 @@ ENDINGS = {
         for place in (At, InTheStep, AtTheBeginning, AtTheEnd)
     },
     "a clean-up that fails": lambda: At(cancel_with_a_clean_up_that_fails),
+    "a clean-up of the fit that fails": lambda: AtTheBeginning(fail_at_the_end_of_the_fit),
+    **{
+        f"{kind.__name__} after {error and error.__name__}": lambda kind=kind, error=error: kind(
+            error
+        )
+        for kind in (Around, AroundByAClass)
+        for error in (None, ValueError, CancelFit, KeyboardInterrupt)
+    },
 }
 CALLS = {
     "fit": lambda learn, callback: learn.fit(2, callbacks=[callback]),

@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 
@@ -137,3 +138,12 @@ def test_a_file_that_broke_keeps_the_module_that_worked(file, tmp_path):
     with pytest.raises(ValueError, match="cannot be imported: SyntaxError"):
         load(f"{file}:Net", (4,), 3)
     assert sys.modules[name] is worked
+
+
+@pytest.mark.timeout(20)
+def test_a_named_pipe_is_no_python_file_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "folder.py").mkdir()
+    for name in ("pipe.py", "folder.py"):
+        with pytest.raises(ValueError, match=rf"{name} must be a Python file; it is no plain file"):
+            load(f"{tmp_path / name}:Net", (1, 8, 8), 10)

@@ -470,6 +470,19 @@ def test_settings_that_json_has_no_word_for_are_text(tmp_path):
     assert RunRecord.read(folder.path).settings == read(folder)["settings"] == settings
 
 
+@pytest.mark.parametrize("digits", [500, 5000])
+def test_a_number_that_no_file_of_json_can_hold_is_refused_before_the_training(tmp_path, digits):
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with (
+        pytest.raises(ValueError, match=r"x/config\.json cannot be written: .* digits"),
+        folder.keep(learn, {"epochs": 10 ** (digits - 1)}),
+    ):
+        learn.fit(1)
+    assert learn.epochs_done == 0
+    assert not (folder.path / "config.json").exists()
+    assert RunFolder(folder.path)
+
+
 def test_what_was_changed_for_going_on_is_told(tmp_path):
     folder, earlier = begun(tmp_path, ZeroDivisionError("mine"))
     with pytest.warns(UserWarning, match="not bit for bit exact: epochs 3 → 4"):

@@ -8,9 +8,14 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
+
+from lehr.base.descriptors import open_file, opened
+from lehr.base.interrupts import interrupts_wait_at_both_ends
+from lehr.base.signals import patient
 
 try:
     import fcntl
@@ -55,19 +60,19 @@ def write_files(folder: Path, contents: Mapping[str, Iterable[bytes | memoryview
         (b'onetwo', b'')
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
-    opened: list[int] = []
+    made: list[FileIO] = []
     try:
         for name, parts in contents.items():
-            opened.append(os.open(folder / name, flags, 0o666))  # less the umask
+            made.append(open_file(folder / name, flags))
             for part in parts:
                 view = memoryview(part)
                 while view:
-                    view = view[os.write(opened[-1], view) :]
-        for descriptor in opened:
-            os.fsync(descriptor)
+                    view = view[os.write(made[-1].fileno(), view) :]
+        for file in made:
+            os.fsync(file.fileno())
     finally:
-        for descriptor in opened:
-            os.close(descriptor)
+        for file in made:
+            file.close()
 
 
 def sync_folder(path: Path) -> None:
@@ -83,11 +88,8 @@ def sync_folder(path: Path) -> None:
     """
     if os.name == "nt":
         return  # Windows has no such call; its file systems journal names by themselves
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -104,16 +106,25 @@ def replace_file(path: Path, data: bytes) -> None:
         ...     path.read_bytes()
         b'two'
     """
-    part = path.with_name(f".{path.name}.{os.urandom(8).hex()}{_PART}")  # it cannot be guessed
-    try:
+    with _begun(path) as part:
         write_file(part, data)
         part.replace(path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            error.filename = str(path)  # the name that the caller knows
-        raise
     sync_folder(path.parent)
+
+
+@interrupts_wait_at_both_ends
+@contextmanager
+def _begun(path: Path) -> Generator[Path]:
+    """A name beside ``path`` to write to first; what has it if the scope fails is deleted."""
+    with patient():
+        part = path.with_name(f".{path.name}.{os.urandom(8).hex()}{_PART}")  # it cannot be guessed
+        try:
+            yield part
+        except BaseException as error:
+            part.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno is not None:
+                error.filename = str(path)  # the name that the caller knows
+            raise
 
 
 def save_file(path: Path, data: bytes) -> None:
@@ -250,14 +261,14 @@ def remove(path: Path) -> None:
     path.rmdir()
 
 
-def lock_file(path: Path) -> int:
+def lock_file(path: Path) -> FileIO:
     """Open a file, made if need be, and keep all others from doing so until it is closed.
 
     On a system without such locks, nothing is kept away. The lock belongs to the open file: a
     process forked from this one holds it too, until it closes its own.
 
     Returns:
-        The descriptor, for ``os.close``.
+        The open file.
 
     Raises:
         BlockingIOError: it is open elsewhere.
@@ -266,20 +277,19 @@ def lock_file(path: Path) -> int:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     descriptor = lock_file(Path(folder, "a"))
-        ...     try:
-        ...         os.close(lock_file(Path(folder, "a")))
-        ...     except BlockingIOError:
-        ...         print("taken")
-        ...     os.close(descriptor)
+        ...     with lock_file(Path(folder, "a")):
+        ...         try:
+        ...             lock_file(Path(folder, "a"))
+        ...         except BlockingIOError:
+        ...             print("taken")
         taken
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    file = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            os.close(descriptor)
+            file.close()
             raise
-    return descriptor
+    return file

@@ -7,8 +7,8 @@ goes on between the beginning and the end of a scope is interrupted as ever.
 """
 
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from types import CodeType, FrameType
 from typing import Any, ParamSpec, TypeVar
@@ -64,9 +64,32 @@ class _Scope(AbstractContextManager[T]):
 
     def __exit__(self, *error: Any) -> bool | None:
         try:
-            return self.scope.__exit__(*error)
+            return leave(self.scope, error[1])
         finally:
             _interrupt()
+
+
+def leave(scope: AbstractContextManager[Any], error: BaseException | None) -> bool | None:
+    """Leave a scope that an error ends, or None; what it raises instead does not keep the error.
+
+    A generator that replaces an error would: `contextlib` leaves its frame in the traceback of the
+    error, and from Python 3.12 on that frame leads to one that holds the error.
+
+    Example:
+        >>> from contextlib import nullcontext
+        >>> leave(nullcontext(), None)
+    """
+    if error is None:
+        return scope.__exit__(None, None, None)
+    trace = error.__traceback__
+    try:
+        return scope.__exit__(type(error), error, trace)
+    except BaseException as raised:
+        if raised is not error:
+            error.__traceback__ = trace
+        raise
+    finally:
+        del error, trace  # what is raised may hold this frame
 
 
 def call_uninterrupted(work: Callable[[], Any]) -> None:
@@ -92,6 +115,40 @@ def heeds_interrupts(function: Callable[P, T]) -> Callable[P, T]:
     if inspect.isfunction(function):
         _waits[function.__code__] = False
     return function
+
+
+@contextmanager
+def interrupts_wait_in(function: Callable[..., Any]) -> Generator[None]:
+    """A scope in which a function of another library is finished before an interrupt is raised.
+
+    What it calls that heeds interrupts is interrupted as ever. What has waited is done when this
+    scope, or another at whose ends interrupts wait, is left, or where `heed` is called.
+
+    Args:
+        function: written in Python.
+
+    Example:
+        >>> from torch.overrides import handle_torch_function
+        >>> with interrupts_wait_in(handle_torch_function):
+        ...     pass
+    """
+    before = _waits.get(function.__code__)
+    _waits[function.__code__] = True
+    try:
+        yield
+    finally:
+        del _waits[function.__code__]
+        if before is not None:
+            _waits[function.__code__] = before
+
+
+def heed() -> None:
+    """Do what has waited, unless the caller has to be finished first.
+
+    Example:
+        >>> heed()
+    """
+    _interrupt()
 
 
 def postpone(interrupt: Callable[[FrameType | None], None], frame: FrameType | None) -> bool:

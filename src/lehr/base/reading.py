@@ -5,6 +5,8 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+from lehr.base.descriptors import open_file
+
 _NO_TRAPS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -40,7 +42,7 @@ def open_plain(path: Path) -> BufferedReader:
         b'one'
     """
     _require_plain(path, path.stat().st_mode)  # to open some devices does something
-    file = os.fdopen(os.open(path, os.O_RDONLY | _NO_TRAPS), "rb")
+    file: BufferedReader = BufferedReader(open_file(path, os.O_RDONLY | _NO_TRAPS))
     try:
         _require_plain(path, os.fstat(file.fileno()).st_mode)
     except ValueError:

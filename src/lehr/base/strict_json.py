@@ -1,6 +1,7 @@
 """JSON that says one thing: no key twice, no number that is none, no end of nesting."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,20 +13,26 @@ DEPTH = 100
 """How deep lists and objects may be nested; what goes through them calls itself for each."""
 
 _DIGITS = 308  # of the largest float; a whole number of more cannot be compared with one
+_LONG = re.compile(f"[0-9]{{{_DIGITS + 1}}}")
 
 
 def dump(value: Any, *, indent: int | None = None) -> bytes:
     """``value`` as JSON in ASCII.
 
     Raises:
-        ValueError: it holds nan or infinity, or itself.
+        ValueError: it holds nan, infinity or a number beyond any float, or itself.
 
     Example:
         >>> dump({"lr": 0.1})
         b'{"lr":0.1}'
     """
     separators = (",", ":") if indent is None else None
-    text = json.dumps(value, indent=indent, separators=separators, allow_nan=False)
+    try:
+        text = json.dumps(value, indent=indent, separators=separators, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"it cannot be said in JSON ({error})") from None
+    if _LONG.search(text):
+        _PARSER.decode(text)  # what could not be read back is refused
     return text.encode("ascii")
 
 

@@ -1,13 +1,15 @@
 """What single layers answer while their model runs, without a trace in the model."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from lehr.base.hooks import hooked
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.modes import keep_modes
 from lehr.base.signals import patient
@@ -46,17 +48,9 @@ def in_training_mode(model: nn.Module) -> Generator[None]:
                     setattr(module, name, buffer.copy_(before))
 
 
-@interrupts_wait_at_both_ends
-@contextmanager
-def _hooked(hooks: Sequence[tuple[nn.Module, Callable[..., None]]]) -> Generator[None]:
-    """A scope in which each function is a forward hook of its module, before all others."""
-    with patient():
-        handles = [module.register_forward_hook(hook, prepend=True) for module, hook in hooks]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+def _first(module: nn.Module, hook: Callable[..., None]) -> Callable[[], RemovableHandle]:
+    """Registers a forward hook before all others of its module."""
+    return partial(module.register_forward_hook, hook, prepend=True)
 
 
 def in_call_order(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> list[str]:
@@ -74,7 +68,7 @@ def in_call_order(layers: Mapping[str, nn.Module], run: Callable[[], object]) ->
         if isinstance(output, Tensor):
             order.setdefault(name)
 
-    with _hooked([(module, partial(note, name)) for name, module in layers.items()]):
+    with hooked(_first(module, partial(note, name)) for name, module in layers.items()):
         run()
     return list(order)
 
@@ -102,7 +96,7 @@ def first_output(layer: nn.Module, run: Callable[[], object]) -> Tensor:
         raise _Answered(output)
 
     try:
-        with _hooked([(layer, stop)]):
+        with hooked([_first(layer, stop)]):
             run()
     except _Answered as answer:
         return answer.output

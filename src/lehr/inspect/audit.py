@@ -150,8 +150,8 @@ def audit(
         The audit; after a repair that of the repaired model, with the other as its ``before``.
 
     Raises:
-        ValueError: the batch has fewer than two items, the model shows no layers, or there is no
-            such repair.
+        ValueError: the batch has fewer than two items, the model shows no layers, a buffer of it
+            has no shape yet, something is on the device ``meta``, or there is no such repair.
         TypeError: the model cannot be copied, or the batch is of no known form.
 
     Example:

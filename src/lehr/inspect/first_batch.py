@@ -4,6 +4,7 @@ from typing import Any
 
 from lehr.data.loading.feed import Feed
 from lehr.learner import Learner
+from lehr.loop.arguments import check_values
 from lehr.loop.underway import refuse_open
 
 
@@ -13,6 +14,7 @@ def first_batch(learn: Learner) -> Any:
     Nothing is left of reading it: loaders and random state are as before.
 
     Raises:
+        ValueError: the model has no values, or nothing here has: the device is ``meta``.
         RuntimeError: a run is in the middle of a loader that only one can read at a time.
 
     Example:
@@ -21,6 +23,7 @@ def first_batch(learn: Learner) -> Any:
         >>> xb.shape
         torch.Size([8, 3])
     """
+    check_values(learn.model)
     feed = Feed(learn.data.train_dl, "train_dl")
     refuse_open([feed])
     with learn.probe():

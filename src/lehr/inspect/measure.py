@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lehr.base.call import call
-from lehr.base.nested import floats_in, item_count, map_tensors, split_pair
+from lehr.base.nested import floats_in, item_count, map_tensors, split_pair, tensors_in
 from lehr.inspect.sites import Site, SiteRecorder
+from lehr.loop.arguments import check_values
 from lehr.state.streams import forked
 from lehr.state.wrappers import bare
 from lehr.types import LossFunc, is_mapping
@@ -79,8 +81,8 @@ def measure(
         seed: of the numbers that the gradient starts as, and of randomness in the model.
 
     Raises:
-        ValueError: the batch has fewer than two items, the model shows no layers, or the loss is
-            no scalar.
+        ValueError: the batch has fewer than two items, the model shows no layers, or a buffer of
+            it no shape yet; the loss is no scalar; something is on the device ``meta``.
         TypeError: the model is no module or cannot be copied, or the batch is not of a known form.
 
     Example:
@@ -91,7 +93,13 @@ def measure(
         raise TypeError(
             f"model must be a torch.nn.Module; got {model!r}. Call its class, if it is one."
         )
+    check_values(model)
     xb, yb = (batch, None) if is_mapping(batch) else split_pair(batch)
+    if any(tensor.is_meta for tensor in tensors_in(xb)):
+        raise ValueError(
+            "batch must hold values; its tensors are on the device meta, where they have none. "
+            "Make it on the device of the model."
+        )
     xb = map_tensors(torch.clone, xb)  # some models write into what they are given
     items = item_count(xb)
     if items < 2:
@@ -128,6 +136,11 @@ def measure(
 
 
 def _copied(model: nn.Module) -> nn.Module:
+    if lazy := [name for name, buffer in model.named_buffers() if is_lazy(buffer)]:
+        raise ValueError(
+            f"model must have the shapes of its buffers to be copied; {lazy[0]!r} has none yet. "
+            "Call the model on one batch first."
+        )
     try:
         model = copy.deepcopy(model)
     except RuntimeError as error:  # what torch says of tensors that are no leaves

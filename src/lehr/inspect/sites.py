@@ -10,9 +10,17 @@ from functools import partial
 from typing import Any, Literal, cast
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function
 
+from lehr.base.hooks import hooked
+from lehr.base.interrupts import (
+    heed,
+    heeds_interrupts,
+    interrupts_wait_at_both_ends,
+    interrupts_wait_in,
+)
 from lehr.base.nested import floats_in
+from lehr.base.signals import patient
 from lehr.init import Fans, fans
 from lehr.inspect.moments import Moments, dead_share, histogram, moments
 from lehr.state.entries import modules
@@ -121,17 +129,16 @@ class SiteRecorder(TorchFunctionMode):
         self._given_by: dict[int, tuple[weakref.ref[Tensor], Site]] = {}
         self._given_to: list[weakref.ref[Tensor] | None] = []
 
+    @interrupts_wait_at_both_ends
     @contextmanager
     def recording(self) -> Generator[None]:
         """While it is open, sites are noted; the hooks that tell where we are go with it."""
-        handles = [m.register_forward_pre_hook(self._enter) for m in self._names]
-        handles += [m.register_forward_hook(self._leave, always_call=True) for m in self._names]
-        try:
-            with self:
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        enter = (partial(m.register_forward_pre_hook, self._enter) for m in self._names)
+        leave = (
+            partial(m.register_forward_hook, self._leave, always_call=True) for m in self._names
+        )
+        with patient(), hooked([*enter, *leave]), interrupts_wait_in(handle_torch_function), self:
+            yield  # while a function is at work, torch takes the mode off and puts it back
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         self._inside.append(self._names[module])
@@ -139,9 +146,11 @@ class SiteRecorder(TorchFunctionMode):
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._inside.pop()
 
+    @heeds_interrupts
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        heed()
         kwargs = kwargs or {}
         kind = str(getattr(func, "__name__", "")).rstrip("_")
         if kind.startswith("__"):
@@ -282,7 +291,8 @@ def _note_gradient(site: Site, items: int, gradient: Tensor) -> None:
 
 def _first(args: Any, kwargs: Mapping[str, Any]) -> Any:
     if args:
-        return args[1] if isinstance(args[0], str) else args[0]  # einsum begins with its formula
+        formula = isinstance(args[0], str) and len(args) > 1  # einsum begins with one
+        return args[1] if formula else args[0]
     return kwargs.get("input", kwargs.get("query"))
 
 

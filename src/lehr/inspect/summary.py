@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
 
+from lehr.base.hooks import hooked
 from lehr.base.html import fill, lines
 from lehr.base.nested import inside, names_inside, shape_text
 from lehr.base.rows import aligned, markup
@@ -105,15 +107,10 @@ def summary(learn: Learner) -> Summary:
     batch = first_batch(learn)
     modules = cast(Iterator[tuple[str, nn.Module]], model.named_modules())
     parts = {module: name for name, module in modules if _acts_itself(module)}
-    handles = [module.register_forward_hook(note) for module in parts]
-    try:
-        with learn.probe():
-            learn.predict([batch], select=lambda output: outputs.append(shapes(output)))
-            ends = shapes(learn.split_batch(batch)[0]), outputs[0]
-            return _summed_up(learn, model, parts, called, group_of, ends)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(partial(module.register_forward_hook, note) for module in parts), learn.probe():
+        learn.predict([batch], select=lambda output: outputs.append(shapes(output)))
+        ends = shapes(learn.split_batch(batch)[0]), outputs[0]
+        return _summed_up(learn, model, parts, called, group_of, ends)
 
 
 def _summed_up(

@@ -4,12 +4,12 @@ An event that no callback watches is an empty tuple. An action that no callback 
 own method.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, final
 
-from lehr.base.interrupts import heeds_interrupts
+from lehr.base.interrupts import heeds_interrupts, leave
 from lehr.callback import Callback
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.order import in_layers, in_phases
@@ -80,21 +80,62 @@ def act(action: str, wrapper: Callable[[Any, Act], None], run: Any, proceed: Act
         )
 
 
-@contextmanager
-def around(callbacks: Iterable[Callback], run: Any) -> Generator[None]:
-    """The scope of every `around_fit`, opened in phase order; none of them can swallow an error."""
-    error: BaseException | None = None
-    with ExitStack() as stack:
-        for callback in in_phases(callbacks):
-            if hasattr(callback, "around_fit"):
-                stack.enter_context(_scope_of(callback, run))
+@final
+class around(AbstractContextManager[None]):  # noqa: N801 - it is read as `with around(callbacks, run)`
+    """The scope of every `around_fit`, opened in phase order; none of them can swallow an error.
+
+    It is a class, and no stack of `contextlib`: that one's frame would hold an error that one of
+    them raises, which holds the frame, and so keep the Learner alive.
+    """
+
+    __slots__ = ("callbacks", "run", "scopes")
+
+    def __init__(self, callbacks: Iterable[Callback], run: Any) -> None:
+        self.callbacks, self.run = in_phases(callbacks), run
+        self.scopes: list[AbstractContextManager[Any]] = []
+
+    def __enter__(self) -> None:
         try:
-            yield
-        except BaseException as raised:
-            error = raised
+            for callback in self.callbacks:
+                if hasattr(callback, "around_fit"):
+                    scope = _scope_of(callback, self.run)
+                    scope.__enter__()
+                    self.scopes.append(scope)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
             raise
-    if error is not None:
-        raise error
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        last = error
+        while self.scopes:
+            last = _left(self.scopes.pop(), error, last)
+        if last is None or last is error:
+            return
+        context = last.__context__
+        try:
+            raise last
+        finally:
+            last.__context__ = context  # which `raise` has changed
+            del last, context  # their tracebacks hold this frame
+
+
+def _left(
+    scope: AbstractContextManager[Any], error: BaseException | None, last: BaseException | None
+) -> BaseException | None:
+    """Leave a scope with the last error; return that, or the one that it raises instead.
+
+    ``error`` is the one that Python takes for what was under way.
+    """
+    try:
+        leave(scope, last)
+    except BaseException as raised:
+        if raised is not last and raised.__context__ is error:
+            raised.__context__ = last
+        return raised
+    else:
+        return last
+    finally:
+        del error, last  # their tracebacks may hold this frame
 
 
 def _scope_of(callback: Any, run: Any) -> AbstractContextManager[Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import nn
+
 from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
 from lehr.loop.position import COUNTERS
@@ -18,11 +20,14 @@ def of_training(
     train: Feed,
     valid: Mapping[str, Feed],
     *,
+    callbacks: Iterable[Callback] = (),
     position: bool = True,
 ) -> dict[str, Stateful]:
     """What every training has: model, modes, global generators, optimizers, and stateful parts.
 
-    ``position`` is as in `lehr.data.loading.feed.Feed.entries`.
+    Parameters that only an optimizer holds are an entry too, if there are any: neither the model
+    nor the loss function has them, nor a module that a callback declares as its state. ``position``
+    is as in `lehr.data.loading.feed.Feed.entries`.
     """
     entries: dict[str, Stateful] = {
         "model": ModelState(model),
@@ -32,6 +37,8 @@ def of_training(
     opts = optimizers.by_name(opt).items()
     others: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in opts}
     others["loss_func"] = loss_func
+    if (alone := held_alone(model, opt, loss_func, callbacks)) is not None:
+        entries |= {"parameters": ModelState(alone), "parameters.modes": ModeState(alone)}
     entries |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}
     entries |= train.entries("train_dl", position=position)
     for name, feed in valid.items():
@@ -39,12 +46,21 @@ def of_training(
     return entries
 
 
+def held_alone(
+    model: nn.Module, opt: Any, loss_func: Any, callbacks: Iterable[Callback]
+) -> nn.ParameterList | None:
+    """The parameters that nothing but an optimizer holds, in its order; None if there are none."""
+    own = (vars(callback).get(name) for callback in callbacks for name in callback.state)
+    homes = [home for home in (model, loss_func, *own) if isinstance(home, nn.Module)]
+    known = {id(p) for home in homes for p in home.parameters()}
+    alone = [p for p in optimizers.held_parameters(opt) if id(p) not in known]
+    return nn.ParameterList(alone) if alone else None
+
+
 def of_run(run: Any) -> dict[str, Stateful]:
     """See `lehr.loop.run.Run.state_entries`."""
-    return {
-        **of_training(run.model, run.opt, run.loss_func, run.plan.train, run.plan.valid),
-        **of_course(run),
-    }
+    parts = run.model, run.opt, run.loss_func, run.plan.train, run.plan.valid
+    return {**of_training(*parts, callbacks=run.callbacks), **of_course(run)}
 
 
 def of_course(run: Any) -> dict[str, Stateful]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 from lehr.data.loading.feed import Feed
@@ -71,6 +72,17 @@ def refuse_busy(callbacks: Iterable[Any]) -> None:
                 "take the batches of one run for those of the other. Make another one for the run "
                 "inside."
             )
+
+
+def own_metrics(metrics: Iterable[Any]) -> list[Any]:
+    """The metrics, each one copied with which a run under way may be in the middle of measuring.
+
+    Example:
+        >>> own_metrics([print]) == [print]
+        True
+    """
+    busy = {id(metric) for run in _runs for metric in run.learn.metrics}
+    return [deepcopy(metric) if id(metric) in busy else metric for metric in metrics]
 
 
 def refuse_open(feeds: Iterable[Feed]) -> None:

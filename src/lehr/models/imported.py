@@ -82,7 +82,8 @@ def load(spec: str, item_shape: Sequence[int], classes: int) -> nn.Module:
 def _import(source: str) -> ModuleType:
     is_file = source.endswith(".py")
     if is_file and not Path(source).is_file():
-        raise ValueError(f"{source} must be a Python file; it is not there. Check the path.")
+        what = "no plain file" if Path(source).exists() else "not there"
+        raise ValueError(f"{source} must be a Python file; it is {what}. Check the path.")
     try:
         return _from_file(Path(source)) if is_file else importlib.import_module(source)
     except Exception as error:  # whatever the user's code raises

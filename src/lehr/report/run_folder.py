@@ -19,7 +19,7 @@ from lehr.base.drawing import drawable
 from lehr.base.files import replace_file, sweep
 from lehr.base.signals import interruptible
 from lehr.callbacks import CSVLog, JSONLLog
-from lehr.errors import add_note, notes_of, said
+from lehr.errors import add_note, notes_of, said, sentence
 from lehr.learner import Learner
 from lehr.loop.run import Run
 from lehr.report.evaluate import evaluate
@@ -218,7 +218,13 @@ class RunFolder:
             evaluation.save(self.path)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        replace_file(self.path / name, _text(content))
+        path = self.path / name
+        try:
+            data = _text(content)
+        except ValueError as error:
+            todo = "Give settings that a file of JSON can hold."
+            raise ValueError(f"{path} cannot be written: {sentence(error)} {todo}") from error
+        replace_file(path, data)
 
     def _write_weights(self, model: nn.Module) -> None:
         save_weights(model, self.path / "model.safetensors")

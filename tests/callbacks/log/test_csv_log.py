@@ -81,6 +81,29 @@ def test_a_column_that_comes_later_widens_the_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+class Formulas(Callback):
+    """Logs names and texts that a spreadsheet would run, one of them late."""
+
+    def after_epoch(self, run):
+        run.history.log_row("=1+1", "@SUM(A1)")
+        if run.epoch == 1:
+            run.history.log_row("-late", "-1.5")
+
+
+def test_a_safe_file_has_no_formulas_and_is_gone_on_with(tmp_path):
+    path, plain = tmp_path / "log.csv", tmp_path / "plain.csv"
+    run = tiny_learner([CSVLog(path, safe=True), CSVLog(plain), Formulas()]).fit(2)
+    run.history.to_csv(tmp_path / "own.csv", safe=True)
+    assert table(path) == table(tmp_path / "own.csv")
+    header, *rows = table(path)
+    assert header[-2:] == ["'=1+1", "'-late"]
+    assert [row[-2:] for row in rows] == [["'@SUM(A1)", ""], ["'@SUM(A1)", "-1.5"]]
+    assert table(plain)[0][-2:] == ["=1+1", "-late"]
+    tiny_learner([CSVLog(path, append=True, safe=True), Formulas()]).fit(1)
+    assert table(path)[0] == header
+    assert len(table(path)) == 4
+
+
 def test_an_existing_file_is_refused_before_anything_trains(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("mine")

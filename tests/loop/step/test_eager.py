@@ -80,3 +80,14 @@ def test_several_optimizers_step(parts):
     step.step()
     after = list(learn.model.parameters())
     assert all(torch.allclose(p - 0.1, q) for p, q in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("door", [lambda learn: learn.fit(1), lambda learn: learn.validate()])
+def test_a_loss_function_that_forgets_to_return_is_named_in_training_and_in_validation(door):
+    learn = tiny_learner(loss_func=lambda pred, yb: None)
+    with pytest.raises(
+        TypeError, match=r"loss_func must return the loss.*it returned None"
+    ) as caught:
+        door(learn)
+    assert "In compute_loss, epoch 0" in caught.value.__notes__[0]
+    learn.predict(learn.data.valid_dl)  # there is no loss

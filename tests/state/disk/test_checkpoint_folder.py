@@ -412,3 +412,49 @@ def test_a_disk_that_is_gone_altogether(folder, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", raising(OSError(errno.EIO, "gone")))
     with pytest.raises(OSError, match=r"could not be saved in .*: gone. There is none there"):
         save(folder, 5)
+
+
+@pytest.fixture
+def press(monkeypatch):
+    """Presses Ctrl-C when a function of `files` is called, as often as it is."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def at(name):
+        real = getattr(files, name)
+
+        def pressed(*args):
+            signal.raise_signal(signal.SIGINT)
+            return real(*args)
+
+        monkeypatch.setattr(files, name, pressed)
+
+    yield at
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_ctrl_c_while_a_checkpoint_is_written_leaves_nothing_of_it(folder, press):
+    save(folder, 1)
+    press("write_files")
+    press("remove")  # again, while what was begun is deleted
+    with pytest.raises(KeyboardInterrupt) as caught:
+        save(folder, 2)
+    assert names(folder) == ["step-00000001"]
+    assert caught.value.__notes__[0].startswith("the checkpoint of step 2 could not be saved")
+
+
+def test_a_ctrl_c_while_it_gets_its_name_waits_until_it_has_it(folder, press):
+    press("rename")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        save(folder, 1)
+    assert names(folder) == ["step-00000001"]
+    assert folder.newest()[1] == []
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("where", ["rename", "sync_folder", "remove"])
+def test_a_ctrl_c_while_old_ones_are_deleted_waits_until_they_are_gone(folder, press, where):
+    save(folder, 1, 2, 3, 4, 5)
+    press(where)
+    with pytest.raises(KeyboardInterrupt):
+        folder.prune(2, run="one")
+    assert names(folder) == [f"step-{step:08d}" for step in (1, 4, 5)]

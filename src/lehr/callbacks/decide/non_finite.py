@@ -1,13 +1,15 @@
 """Where nan or infinity came from: the first layer that made one, and for which items."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lehr.base.call import call
+from lehr.base.hooks import hooked
 from lehr.base.nested import tensors_in
 from lehr.record.unread import Place
 from lehr.state import streams
@@ -47,15 +49,17 @@ def origin(run: Any) -> str:
     if not all(map(_is_finite, tensors_in(run.xb))):
         return f"The input is not finite{_items(run.xb)}."
     everything = {"model": ModelState(model), "random": RandomState()}
-    with versions_kept(model), probe(everything), torch.no_grad(), ExitStack() as undos:
+    made: list[str] = []
+    name_of = bare_names(model)
+    looks = [
+        partial(module.register_forward_hook, _Look(name, made), with_kwargs=True)
+        for path, module in modules(model)
+        for name in (name_of(path) or type(model).__name__,)
+    ]
+    with versions_kept(model), probe(everything), torch.no_grad(), hooked(looks):
         streams.rekeying(run.streams.key("batch", run.plan.first_epoch + run.epoch))(
             max(run.batch_index, 0)
         )
-        made: list[str] = []
-        name_of = bare_names(model)
-        for path, module in modules(model):
-            name = name_of(path) or type(model).__name__
-            undos.callback(module.register_forward_hook(_Look(name, made), with_kwargs=True).remove)
         pred = call(model, run.xb)
         return made[0] if made else _of_loss(run, pred)
 

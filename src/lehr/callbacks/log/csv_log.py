@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -27,6 +28,8 @@ class CSVLog(RowLog, Callback):
     Args:
         path: of the file; its folder must exist.
         append: go on with an existing file, which must be such a table.
+        safe: a text that a spreadsheet would take for a formula gets a quote before it, as with
+            ``History.to_csv(safe=True)``; numbers stay numbers.
 
     Raises:
         TypeError: ``path`` is no path.
@@ -49,6 +52,10 @@ class CSVLog(RowLog, Callback):
     replays = False
     state = ("written",)
 
+    def __init__(self, path: str | Path, *, append: bool = False, safe: bool = False) -> None:
+        super().__init__(path, append=append)
+        self.safe = safe
+
     def begin_fit(self, run: "Run") -> None:
         """Open the file; the state of a run that is resumed says what is in it."""
         self._columns, self._records, self._crc = list[str](), 0, -1
@@ -60,6 +67,10 @@ class CSVLog(RowLog, Callback):
 
     def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
         """Add a line for each row, or widen the table first."""
+        if self.safe:
+            from lehr.base.terminal import safe_cell
+
+            rows = [{safe_cell(name): safe_cell(x) for name, x in row.items()} for row in rows]
         had = self._columns
         columns = list(dict.fromkeys([*had, *(name for row in rows for name in row)]))
         cells = [[row.get(name) for name in columns] for row in rows]

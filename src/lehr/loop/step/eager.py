@@ -50,6 +50,11 @@ class EagerStep:
             run.loss = run.loss_func(run.pred)
         else:
             run.loss = run.loss_func(run.pred, run.yb)
+        if run.loss is None:
+            raise TypeError(
+                "loss_func must return the loss, a tensor of one number; it returned None. Is "
+                "there a return at its end?"
+            )
 
     def backward(self) -> None:
         """Add the batch's share of the window's gradient."""

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 from torch import Tensor
 
 from lehr.base import files, strict_json
+from lehr.base.descriptors import opened
 from lehr.state.disk import plain, tensor_file
 from lehr.types import is_mapping
 
@@ -240,25 +241,26 @@ def _checked(folder: Path, name: str, vouched: Mapping[str, Any]) -> bytearray:
 def _contents(folder: Path, name: str, size: int | None = None) -> bytearray:
     """The bytes of a plain file; how many it holds is verified before any is read."""
     try:
-        descriptor = os.open(folder / name, os.O_RDONLY | _NO_TRAPS)
+        with opened(folder / name, os.O_RDONLY | _NO_TRAPS) as descriptor:
+            return _read(descriptor, name, size)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{name} is missing") from None
     except OSError:
         if (folder / name).is_symlink():
             raise ValueError(f"{name} is a link") from None
         raise
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{name} is no plain file")
-        if size is not None and size != status.st_size:
-            raise ValueError(f"{name} holds {status.st_size} bytes, and not {size}")
-        if status.st_size > _LARGEST.get(name, status.st_size):
-            raise ValueError(f"{name} holds {status.st_size} bytes, more than {_LARGEST[name]}")
-        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-            return _filled(file, name, status.st_size)
-    finally:
-        os.close(descriptor)
+
+
+def _read(descriptor: int, name: str, size: int | None) -> bytearray:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{name} is no plain file")
+    if size is not None and size != status.st_size:
+        raise ValueError(f"{name} holds {status.st_size} bytes, and not {size}")
+    if status.st_size > _LARGEST.get(name, status.st_size):
+        raise ValueError(f"{name} holds {status.st_size} bytes, more than {_LARGEST[name]}")
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+        return _filled(file, name, status.st_size)
 
 
 def _filled(file: FileIO, name: str, size: int) -> bytearray:

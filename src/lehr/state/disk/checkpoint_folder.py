@@ -2,6 +2,7 @@
 
 A checkpoint is written into a hidden folder beside the others and gets its name when all of it has
 reached the disk. That renaming is the only commit; a folder that has a name is never written into.
+An interrupt leaves no hidden folder; what a killed process left is swept when the folder is opened.
 """
 
 import contextlib
@@ -12,13 +13,17 @@ import re
 import secrets
 import shutil
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from lehr.base import files
+from lehr.base.interrupts import call_uninterrupted, interrupts_wait_at_both_ends
 from lehr.base.nested import tensors_in
+from lehr.base.signals import patient
 from lehr.errors import add_note, positive_int
 from lehr.state.disk import checkpoint
 from lehr.state.disk.checkpoint import Checkpoint, DamagedCheckpoint
@@ -97,7 +102,7 @@ class CheckpointFolder:
         ('step-00000020', {'run': {'step': 20}}, [])
     """
 
-    _lock: int | None = None
+    _lock: FileIO | None = None
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -139,7 +144,7 @@ class CheckpointFolder:
         """Let others write there."""
         lock, self._lock = self._lock, None
         if lock is not None:
-            os.close(lock)
+            lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -166,16 +171,17 @@ class CheckpointFolder:
         """
         self._must_be_open()
         self._serial += 1
-        staging = self.path / f"{_STAGING}{secrets.token_hex(8)}"
+        path: Path | None = None
         try:
-            self._check_room(snapshot)
-            about = {"run": self._run, **info, "serial": self._serial}
-            manifest = checkpoint.write(staging, snapshot, about)
-            path = self._free_name(manifest["step"])
-            self._commit(staging, path)
+            with self._staging() as staging:
+                self._check_room(snapshot)
+                about = {"run": self._run, **info, "serial": self._serial}
+                manifest = checkpoint.write(staging, snapshot, about)
+                path = self._free_name(manifest["step"])
+                call_uninterrupted(partial(self._commit, staging, path))
         except BaseException as error:
-            with contextlib.suppress(OSError):  # the next `open` tries again
-                files.remove(staging)
+            if path is not None and path.exists():  # an interrupt has waited until it was there
+                raise
             story, left = self._story(info)
             if isinstance(error, OSError) and error.errno:
                 raise OSError(error.errno, f"{story}: {error.strerror}. {left}") from error
@@ -252,14 +258,18 @@ class CheckpointFolder:
         mine = [one for one in self.all() if one.run == run]
         kept = {path.resolve() for path in protect}
         gone = [one.path for one in mine[1:-keep] if one.path.resolve() not in kept]
-        hidden = [self.path / f"{_PRUNED}{secrets.token_hex(8)}" for _ in gone]
-        for path, other in zip(gone, hidden, strict=True):
-            files.rename(path, other)
         if gone:
-            files.sync_folder(self.path)  # before anything of them is deleted
+            with patient():
+                call_uninterrupted(partial(self._delete, gone))
+        return gone
+
+    def _delete(self, paths: Sequence[Path]) -> None:
+        hidden = [self.path / f"{_PRUNED}{secrets.token_hex(8)}" for _ in paths]
+        for path, other in zip(paths, hidden, strict=True):
+            files.rename(path, other)
+        files.sync_folder(self.path)  # before anything of them is deleted
         for path in hidden:
             files.remove(path)
-        return gone
 
     def _must_be_open(self) -> None:
         if self._lock is None:
@@ -312,6 +322,19 @@ class CheckpointFolder:
         while os.path.lexists(path):
             path, number = self.path / f"{name}-{number}", number + 1
         return path
+
+    @interrupts_wait_at_both_ends
+    @contextlib.contextmanager
+    def _staging(self) -> Generator[Path]:
+        """A hidden name to write to; what has it if the scope fails is deleted."""
+        with patient():
+            staging = self.path / f"{_STAGING}{secrets.token_hex(8)}"
+            try:
+                yield staging
+            except BaseException:
+                with contextlib.suppress(OSError):  # the next `open` tries again
+                    files.remove(staging)
+                raise
 
     def _commit(self, staging: Path, path: Path) -> None:
         files.rename(staging, path)
