@@ -10,6 +10,7 @@ import pytest
 
 import lehr
 from lehr.events import ACTIONS, EVENTS
+from lehr.testing import tiny_learner
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "PYPI.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,6 +32,24 @@ def test_blocks_run(page, tmp_path, monkeypatch):
     finally:
         lehr.seed(None)
         plt.close("all")
+
+
+def test_the_guides_callback_that_skips_bad_steps_bears_frozen_parameters():
+    (block,) = [b for b in blocks(ROOT / "docs" / "guide.md") if "class SkipBadSteps" in b]
+    names = {"Callback": lehr.Callback}
+    exec(block[block.index("class SkipBadSteps") : block.index("run = learn.fit")], names)
+
+    class Breaks(lehr.Callback):
+        def finish_grad(self, run, proceed):
+            proceed()
+            if run.n_iter == 1:
+                run.model[2].bias.grad[0] = float("nan")
+
+    learn = tiny_learner()
+    learn.model[0].requires_grad_(False)
+    run = learn.fit(1, callbacks=[Breaks(), names["SkipBadSteps"]()])
+    assert learn.model[0].weight.grad is None
+    assert (run.n_iter, run.n_steps) == (4, 3)
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=lambda p: p.name)

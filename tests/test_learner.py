@@ -127,7 +127,11 @@ BAD_DATA = {
     ),
     "no iterable": (object(), TypeError, r"train_dl must be an iterable of batches; got object"),
     "batches of three": ([(1, 2, 3)], TypeError, r"a batch must be a pair .*; got tuple of 3.*sp"),
-    "dict batches": ([{"x": 1}], TypeError, r"got dict of 1. Give the Learner split_batch="),
+    "dict batches": (
+        [{"x": 1}],
+        TypeError,
+        r"the keys 'x', but forward has no parameter 'x': it takes \(input\). Give the Learn",
+    ),
 }
 
 

@@ -9,15 +9,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lehr.base.interrupts import interrupts_wait_at_both_ends
-from lehr.base.nested import count_items, split_pair
+from lehr.base.nested import count_items
 from lehr.base.signals import interruptible, patient
 from lehr.callback import Callback
 from lehr.loop import arguments, inventory, underway
 from lehr.loop.check import check
 from lehr.loop.loop import Loop
+from lehr.loop.losses import as_loss_func
 from lehr.loop.order import check_names
 from lehr.loop.plan import Plan, feeds, steps_in
 from lehr.loop.run import Run
+from lehr.loop.splitting import splitter
+from lehr.loop.untrained import require_trained, warn_of_untrained
 from lehr.optim import optimizers
 from lehr.record.metrics import meters
 from lehr.state import entries, streams
@@ -42,17 +45,24 @@ class Learner:
         model: any module.
         opt: an optimizer; or a function ``parameters -> optimizer``; or a dict of optimizers by
             name, all of which step unless a callback wraps `step`.
-        loss_func: ``(pred, yb) -> scalar``, the mean over the batch's items.
+        loss_func: ``(pred, yb) -> scalar``, the mean over the batch's items; or a function of
+            ``pred`` alone, if it has one parameter; or ``"loss"``, if the loss is in what the model
+            returns, as ``out.loss`` or ``out["loss"]``. If it returns a dict or a named tuple of
+            scalars, their sum is trained, and each is recorded under its name.
         data: a DataBunch, or anything with ``train_dl`` and ``valid_dl``.
         callbacks: attached to every fit.
         metrics: ``(pred, yb) -> scalar`` functions or torchmetrics objects, computed in every
             validation.
-        split_batch: ``batch -> (xb, yb)``; by default a batch is a pair, or a tensor without
-            target.
+        split_batch: ``batch -> (xb, yb)``; by default a batch is a pair, a tensor without target,
+            or a dict whose keys are parameters of the model's forward, and perhaps a target: see
+            `lehr.loop.splitting.splitter`.
         weight: ``run -> number`` of items that the loss is a mean over, for losses where that is
             not the number of items in ``xb`` (a mean over unmasked tokens, for example). It must
             return a Python number: a tensor would make the CPU wait for the device.
         reduction: ``"sum"`` if ``loss_func`` returns the sum over those items, not the mean.
+        valid_grad: compute validations and predictions with gradients on, for a loss or a model
+            that differentiates (forces, gradient penalties, equations). The gradients of the
+            parameters are as before afterwards.
         seed: of all random draws; None takes that of `lehr.seed`, or draws one from torch's default
             generator.
         progress: show a table while fitting.
@@ -74,28 +84,30 @@ class Learner:
         self,
         model: nn.Module,
         opt: Optimizer | OptFactory | Mapping[str, Optimizer],
-        loss_func: LossFunc,
+        loss_func: LossFunc | str,
         data: Any,
         callbacks: Iterable[Callback] = (),
         metrics: Iterable[Any] = (),
         *,
-        split_batch: SplitBatch = split_pair,
+        split_batch: SplitBatch | None = None,
         weight: Callable[[Run], float] | None = None,
         reduction: Literal["mean", "sum"] = "mean",
+        valid_grad: bool = False,
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        arguments.check_learner(model, loss_func, data, split_batch, weight, reduction)
+        arguments.check_learner(model, data, split_batch, weight, reduction, valid_grad)
         self.model = model
         self.opt = arguments.as_optimizers(opt, model)
-        self.loss_func = loss_func
+        self.loss_func = as_loss_func(loss_func)
         self.data = data
         self.callbacks = arguments.listed(callbacks)
         meters(metrics)
         self.metrics = list(metrics)
-        self.split_batch = split_batch
+        self._split_batch = split_batch
         self.weight = weight or count_items
         self.reduction = reduction
+        self.valid_grad = valid_grad
         self.progress = progress
         self.epochs_done = 0
         """Epochs begun in all fits so far; the random streams count from here."""
@@ -105,6 +117,15 @@ class Learner:
         """The last run, also if it ended in an error: you can look at its batch."""
         self._seed = streams.check_seed(seed)
         self.checked(self.callbacks)
+
+    @property
+    def split_batch(self) -> SplitBatch:
+        """How a batch becomes ``(xb, yb)``; by default as the model's forward takes it."""
+        return self._split_batch or splitter(self.model, self.loss_func)
+
+    @split_batch.setter
+    def split_batch(self, split_batch: SplitBatch | None) -> None:
+        self._split_batch = split_batch
 
     @property
     def seed(self) -> int:
@@ -170,6 +191,8 @@ class Learner:
                     self._seed, entry = start
             length |= {"seed": self.seed, "validate_every": interval}
             run = Run(self, self.planned(self.data, everybody, **length), everybody)
+            require_trained(self.model, self.opt)
+            warn_of_untrained(self.model, self.opt, self.loss_func)
             self.run = run
             if entry is not None:
                 run.enter(entry)
@@ -605,5 +628,6 @@ class Learner:
             split_batch=self.split_batch,
             weight=self.weight,
             loss_is_mean=self.reduction == "mean",
+            valid_grad=self.valid_grad,
             **length,
         )

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 RECORDED = ("epoch", "step", "train_loss", "valid_loss", "seconds", "loss", "lr", "kind", "batch")
@@ -14,8 +13,8 @@ RECORDED = ("epoch", "step", "train_loss", "valid_loss", "seconds", "loss", "lr"
 Batch = Any
 """Whatever a loader yields."""
 
-LossFunc = Callable[..., Tensor]
-"""``(pred, yb) -> scalar``, or ``(pred) -> scalar`` for batches without targets."""
+LossFunc = Callable[..., Any]
+"""``(pred, yb)`` or ``(pred)`` to a scalar, or to a dict of scalars, whose sum is the loss."""
 
 Scores = dict[str, float | None]
 """Loss and metrics by name; None for a mean over nothing."""

@@ -1,11 +1,13 @@
 """One test for each sentence; where torch itself refuses the step, it is asked to."""
 
+import types
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lehr.loop.hints import hints, warn_of_broadcast
+from lehr.loop.hints import hints, warn_of_broadcast, without_gradients
 
 MODEL = nn.Linear(2, 3)
 XB, PRED = torch.zeros(4, 2), torch.zeros(4, 3)
@@ -189,7 +191,6 @@ def test_numbers_of_another_precision():
         (torch.zeros(()), torch.zeros(())),
         (PRED, None),
         (None, torch.zeros(9)),
-        ({"logits": PRED}, torch.zeros(9)),
     ],
 )
 def test_what_looks_right_needs_no_hint(pred, yb):
@@ -251,3 +252,36 @@ def test_a_silent_broadcast_is_warned_of():
     warn_of_broadcast(torch.zeros(8, 3), torch.zeros(8))
     warn_of_broadcast(torch.zeros(8, 1), torch.zeros(8, dtype=torch.int64))
     warn_of_broadcast(None, None)
+
+
+@pytest.mark.parametrize(
+    ("pred", "yb", "text"),
+    [
+        ((PRED, None), torch.zeros(4), "a tuple of 2, … loss_func=lambda out, yb: f(out[0], yb)."),
+        ([PRED], None, "a list of 1, as the model returned it. … loss_func=lambda out: f(out[0])."),
+        ({"logits": PRED}, PRED, "a dict with 'logits', … =lambda out, yb: f(out['logits'], yb)."),
+    ],
+)
+def test_an_output_of_several_things_is_to_be_selected_from(pred, yb, text):
+    start, end = text.split(" … ")
+    hint = for_target(pred, yb)
+    assert hint.startswith(f"pred is {start}")
+    assert hint.endswith(end)
+
+
+def test_an_output_of_nothing_or_of_something_else_needs_no_hint():
+    for pred in ((), {}, object()):
+        assert hints(MODEL, XB, torch.zeros(4), pred, None) == []
+
+
+def test_gradients_that_are_off_are_named_where_they_were_missed():
+    error = RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+    run = types.SimpleNamespace(training=False, plan=types.SimpleNamespace(valid_grad=False))
+    (hint,) = without_gradients(error, run)
+    assert hint.endswith("give the Learner valid_grad=True.")
+    assert without_gradients(RuntimeError("out of memory"), run) == []
+    assert without_gradients(ValueError(str(error)), run) == []
+    run.plan.valid_grad = True
+    assert without_gradients(error, run) == []
+    run.plan.valid_grad, run.training = False, True
+    assert without_gradients(error, run) == []

@@ -14,6 +14,7 @@ from lehr.base.call import call
 from lehr.base.nested import floats_in, item_count, map_tensors, split_pair, tensors_in
 from lehr.inspect.sites import Site, SiteRecorder
 from lehr.loop.arguments import check_values
+from lehr.loop.losses import loss_of, wanted_by
 from lehr.state.streams import forked
 from lehr.state.wrappers import bare
 from lehr.types import LossFunc, is_mapping
@@ -117,7 +118,9 @@ def measure(
         with recorder.recording():
             pred = call(model, xb)
         recorder.output(pred)
-        loss = None if loss_func is None or yb is None else loss_func(pred, yb)
+        loss = None
+        if loss_func is not None and (yb is not None or not wanted_by(loss_func).always):
+            loss = loss_of(loss_func, pred, yb)
         if loss is not None and loss.numel() != 1:
             raise ValueError(
                 f"loss_func must return one number; got shape {tuple(loss.shape)}. Return its mean."

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from lehr.base.intervals import EVERY_EPOCH, Every, every
 from lehr.errors import positive_int
+from lehr.loop.untrained import require_trained
 from lehr.optim import optimizers
 from lehr.types import OptFactory, is_mapping
 
@@ -22,7 +23,7 @@ _MODULE = (
 
 
 def check_learner(
-    model: Any, loss_func: Any, data: Any, split_batch: Any, weight: Any, reduction: Any
+    model: Any, data: Any, split_batch: Any, weight: Any, reduction: Any, valid_grad: Any
 ) -> None:
     """Refuse what no training could be made of.
 
@@ -35,11 +36,6 @@ def check_learner(
             f"model of another kind needs {', '.join(_MODULE)}."
         )
     check_values(model)
-    if not callable(loss_func) or isinstance(loss_func, type):
-        raise TypeError(
-            f"loss_func must be a function (pred, yb) -> loss; got {loss_func!r}. "
-            "Pass e.g. torch.nn.functional.cross_entropy, or call the class: nn.MSELoss()."
-        )
     if not hasattr(data, "train_dl") or not hasattr(data, "valid_dl"):
         raise TypeError(
             f"data must be a DataBunch; got {type(data).__name__}. "
@@ -51,6 +47,11 @@ def check_learner(
     if reduction not in ("mean", "sum"):
         raise ValueError(
             f"reduction must be 'mean' or 'sum'; got {reduction!r}. Say what loss_func returns."
+        )
+    if valid_grad not in (True, False):
+        raise TypeError(
+            f"valid_grad must be True or False; got {valid_grad!r}. Say whether the loss or the "
+            "model needs gradients in validation."
         )
 
 
@@ -77,14 +78,7 @@ def as_optimizers(
                 f"{name} must be an optimizer, a function from parameters to one, or a dict of "
                 f"them; got {one!r}. Write e.g. torch.optim.SGD(model.parameters(), lr=0.1)."
             )
-    own = {id(p) for p in model.parameters()}
-    held = optimizers.held_parameters(made)
-    if not any(id(p) in own for p in held):
-        raise ValueError(
-            f"opt holds {len(held)} parameters, none of which is one of the model's {len(own)}: "
-            "nothing would be trained. Make it from model.parameters(), after the model has its "
-            "last shape."
-        )
+    require_trained(model, made)
     return made
 
 

@@ -12,7 +12,7 @@ from lehr.callback import Callback
 from lehr.errors import add_note, one_line
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import act, fire
-from lehr.loop.hints import hints
+from lehr.loop.hints import hints, without_gradients
 from lehr.loop.scopes import Scopes
 
 _WITH_HINTS = ("predict", "compute_loss", "backward", ".after_batch")
@@ -110,7 +110,8 @@ def _notes(error: BaseException, run: Any) -> list[str]:
         note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
     if not place.endswith(_WITH_HINTS):
         return [note]
-    return [note, *hints(run.model, run.xb, run.yb, run.pred, run.loss)]
+    found = hints(run.model, run.xb, run.yb, run.pred, run.loss)
+    return [note, *found, *without_gradients(error, run)]
 
 
 def _position(run: Any, at: str) -> str:

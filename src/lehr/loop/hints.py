@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lehr.base.nested import tensors_in
+from lehr.types import is_mapping, is_sequence
+
+_NO_GRAPH = ("does not require grad", "does not have a grad_fn")
 
 
 def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]:
@@ -32,7 +35,9 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
         return [*sentences, *_input(model, xb)]
     if loss is not None:
         return [*sentences, *_loss(loss)]
-    if isinstance(pred, Tensor) and isinstance(yb, Tensor):
+    if not isinstance(pred, Tensor):
+        return [*sentences, *_selection(pred, yb)]
+    if isinstance(yb, Tensor):
         sentences += _target(pred, yb)
     return sentences
 
@@ -61,6 +66,26 @@ def _input(model: nn.Module, xb: Any) -> list[str]:
     return []
 
 
+def without_gradients(error: BaseException, run: Any) -> list[str]:
+    """What to do if a validation failed because gradients are off in it.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> run = SimpleNamespace(training=False, plan=SimpleNamespace(valid_grad=False))
+        >>> without_gradients(RuntimeError("element 0 of tensors does not require grad"), run)
+        ['Gradients are off in validation and prediction. If the loss or the model differentiates,
+        give the Learner valid_grad=True.']
+    """
+    if run.training or not isinstance(error, RuntimeError) or run.plan.valid_grad:
+        return []
+    if not any(words in str(error) for words in _NO_GRAPH):
+        return []
+    return [
+        "Gradients are off in validation and prediction. If the loss or the model differentiates, "
+        "give the Learner valid_grad=True."
+    ]
+
+
 def warn_of_broadcast(pred: Any, yb: Any) -> None:
     """Warn where a loss between numbers would compare everything with everything.
 
@@ -83,6 +108,25 @@ def warn_of_broadcast(pred: Any, yb: Any) -> None:
             f"Use {'pred' if wide is pred else 'yb'}.squeeze(1).",
             stacklevel=2,
         )
+
+
+def _selection(pred: Any, yb: Any) -> list[str]:
+    """Of an output that is made of several things."""
+    if is_mapping(pred):
+        names = list(pred)
+        which = f"out[{names[0]!r}]" if names else ""
+        what = f"with {', '.join(map(repr, names))}"
+    elif is_sequence(pred):
+        which, what = "out[0]" if pred else "", f"of {len(pred)}"
+    else:
+        return []
+    if not which:
+        return []
+    chosen = f"lambda out: f({which})" if yb is None else f"lambda out, yb: f({which}, yb)"
+    return [
+        f"pred is a {type(pred).__name__} {what}, as the model returned it. If the loss wants one "
+        f"thing of it, select that: loss_func={chosen}."
+    ]
 
 
 def _loss(loss: Any) -> list[str]:

@@ -36,7 +36,7 @@ def of_training(
     }
     opts = optimizers.by_name(opt).items()
     others: dict[str, Any] = {f"opt.{name}".rstrip("."): opt for name, opt in opts}
-    others["loss_func"] = loss_func
+    others["loss_func"] = ModelState(loss_func) if isinstance(loss_func, nn.Module) else loss_func
     if (alone := held_alone(model, opt, loss_func, callbacks)) is not None:
         entries |= {"parameters": ModelState(alone), "parameters.modes": ModeState(alone)}
     entries |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}

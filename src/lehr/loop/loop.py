@@ -120,7 +120,7 @@ class Loop:
                 break
             run.batch, run.last_batch = item
             run.batch_index = index
-            run.pred = run.loss = run.weight = None
+            run.pred = run.loss = run.loss_parts = run.weight = None
             run.stepped, run.closes, run.in_batch = False, True, True
             mark, gathered, steps = len(run.scopes.undos), window.batches, run.n_steps
             if not gathered:

@@ -40,6 +40,8 @@ class Plan:
     """``run -> number of items`` that the loss stands for"""
     loss_is_mean: bool = True
     """whether the loss function returns a mean over those items or their sum"""
+    valid_grad: bool = False
+    """whether a validation is computed with gradients on"""
 
     def validates_after(self, epoch: int, n_steps: int, validated_at: int = -1) -> bool:
         """Whether to validate at the end of this epoch; always at the end of the run.

@@ -37,6 +37,7 @@ class Run(Position):
     Attributes:
         model, opt, loss_func, data: the Learner's; assigning here lasts for this run.
         batch, xb, yb, pred, loss: this batch, its input and target, their prediction and loss.
+        loss_parts: the parts of ``loss`` by name, if the loss function returned such; else None.
         weight: the number of items that ``loss`` stands for; known from `after_pred` on.
         window, closes: the update window; whether this batch closes it (set it in `begin_batch`).
         history, recorder: what was recorded, and the callback that records and plots it.
@@ -57,6 +58,7 @@ class Run(Position):
         "loop",
         "loss",
         "loss_func",
+        "loss_parts",
         "model",
         "opt",
         "plan",
@@ -76,6 +78,7 @@ class Run(Position):
     yb: Any
     pred: Any
     loss: Any
+    loss_parts: Any
     weight: Any
     recorder: Any
     loop: Any
@@ -90,6 +93,7 @@ class Run(Position):
         self.model, self.opt, self.loss_func = learn.model, learn.opt, learn.loss_func
         self.data, self.plan, self.seed = plan.data, plan, plan.seed
         self.batch = self.xb = self.yb = self.pred = self.loss = self.weight = None
+        self.loss_parts = None
         keeps = any(callback.regrads for callback in callbacks)
         self.window, self.closes = Window(keeps=keeps, loss_is_mean=plan.loss_is_mean), True
         self.history, self.recorder, self.callbacks = History(), None, tuple(callbacks)

@@ -5,13 +5,15 @@ keep the Learner alive: from Python 3.12 on, the exception holds the frame of th
 holds the frame of `contextlib`, which holds the exception.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any, final
 
 import torch
+from torch import nn
 
+from lehr.base.gradients import put_aside_gradients
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.modes import keep_modes
 from lehr.events import Cancel, CancelFit
@@ -19,6 +21,7 @@ from lehr.loop import blame
 from lehr.loop.dispatch import Actions, Listeners, around, fire
 from lehr.loop.fork_guard import no_fit_in_forks
 from lehr.loop.step.eager import EagerStep
+from lehr.loop.step.releasing import releasing
 from lehr.loop.underway import under_way
 from lehr.optim import optimizers
 from lehr.state import streams
@@ -42,6 +45,8 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
         loop, run = self.loop, self.loop.run
         loop.on = Listeners(run.callbacks)
         own = EagerStep(run).actions() | {"one_batch": loop.one_batch}
+        if run.plan.valid_grad:
+            own["compute_loss"] = releasing(run, own["compute_loss"])
         loop.do = Actions(run.callbacks, run, own)
         run.loop = loop
         return loop.on
@@ -58,7 +63,8 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
             run.loop, run.in_batch = None, False
             del loop.on, loop.do
         if error is None:
-            run.batch = run.xb = run.yb = run.pred = run.loss = None  # frees the last graph
+            run.batch = run.xb = run.yb = run.pred = None
+            run.loss = run.loss_parts = None  # frees the last graph
 
 
 @interrupts_wait_at_both_ends
@@ -75,7 +81,8 @@ def scoped(run: Any) -> Generator[None]:
         torch.enable_grad(),
         run.scopes.open("fit"),
     ):
-        run.defer(keep_modes(run.model))
+        for module in _with_modes(run):
+            run.defer(keep_modes(module))
         with around(run.callbacks, run):
             yield
             fire(run.loop.on.after_fit, run)
@@ -115,8 +122,9 @@ def training(run: Any) -> Generator[None]:
     """A scope in which a run trains. An update window that is open at its end is forgotten."""
     with run.scopes.open("training"):
         run.defer(partial(_forget_window, run))
-        if not run.model.training:
-            run.model.train()
+        for module in _with_modes(run):
+            if not module.training:
+                module.train()
         yield
 
 
@@ -131,7 +139,8 @@ def _forget_window(run: Any) -> None:
 def evaluating(run: Any, key: int) -> Generator[None]:
     """A scope in which a run validates: evaluation mode, no gradients, random numbers of its own.
 
-    When it ends, modes and the global generators are as before. The place in the training pass is
+    When it ends, modes and the global generators are as before; so are the gradients of parameters,
+    if the plan has gradients on. The place in the training pass is
     as before too, also after a cancel; but not after an error, for its note needs the place.
 
     Args:
@@ -139,9 +148,13 @@ def evaluating(run: Any, key: int) -> Generator[None]:
         key: of the random numbers.
     """
     place = run.batch_index, run.num_batches
-    with run.scopes.open("validation"), torch.no_grad(), streams.forked(key):
-        run.defer(keep_modes(run.model))
-        run.model.eval()
+    grad = torch.enable_grad() if run.plan.valid_grad else torch.no_grad()
+    with run.scopes.open("validation"), grad, streams.forked(key):
+        if run.plan.valid_grad:
+            run.defer(put_aside_gradients(_parameters(run)))
+        for module in _with_modes(run):
+            run.defer(keep_modes(module))
+            module.eval()
         run.training = False
         try:
             yield
@@ -149,6 +162,18 @@ def evaluating(run: Any, key: int) -> Generator[None]:
             run.batch_index, run.num_batches = place
             raise
     run.batch_index, run.num_batches = place
+
+
+def _with_modes(run: Any) -> list[Any]:
+    """The model, and the loss function if it is a module."""
+    return [run.model, *([run.loss_func] if isinstance(run.loss_func, nn.Module) else [])]
+
+
+def _parameters(run: Any) -> Iterator[nn.Parameter]:
+    """Everything that a backward pass may leave a gradient in."""
+    for module in _with_modes(run):
+        yield from module.parameters()
+    yield from run.trained_parameters()
 
 
 @interrupts_wait_at_both_ends

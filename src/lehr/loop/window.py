@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lehr.record.means import exact
 
-_FIELDS = ("batch", "xb", "yb", "weight", "pred", "loss")
+_FIELDS = ("batch", "xb", "yb", "weight", "pred", "loss", "loss_parts")
 
 
 @final

@@ -282,6 +282,7 @@ class Stand:
             valid_name="",
             training=True,
             loss=None,
+            loss_parts=None,
             weight=8,
             window=types.SimpleNamespace(loss_is_mean=True),
             defer=self.undos.append,

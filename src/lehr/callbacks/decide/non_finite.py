@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lehr.base.call import call
 from lehr.base.hooks import hooked
 from lehr.base.nested import tensors_in
+from lehr.loop.losses import loss_of
 from lehr.record.unread import Place
 from lehr.state import streams
 from lehr.state.entries import ModelState, RandomState, modules
@@ -95,7 +96,7 @@ def _of_loss(run: Any, pred: Any) -> str:
         return ""
     if not pred.ndim or not run.yb.ndim or len(pred) != len(run.yb):
         return ""
-    single = (run.loss_func(pred[i : i + 1], run.yb[i : i + 1]) for i in range(len(pred)))
+    single = (loss_of(run.loss_func, pred[i : i + 1], run.yb[i : i + 1]) for i in range(len(pred)))
     bad = [i for i, loss in enumerate(single) if not _is_finite(loss)]
     if not bad:
         return ""

@@ -15,6 +15,7 @@ from lehr.events import Phase
 from lehr.optim import optimizers
 from lehr.record.history import column
 from lehr.record.means import Mean, as_tensor, kept, packed, unpacked
+from lehr.record.part_means import PartMeans
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -27,6 +28,8 @@ class Recorder(Callback):
     the last parameter group) for each training batch. For each epoch or validation it records
     ``epoch``, ``step``, ``train_loss`` (the mean over the training items since the row before,
     while the weights were changing), ``valid_loss`` and ``seconds``. Losses are weighted by items.
+    If the loss has named parts, each is recorded in the same way: ``kl`` for each training batch,
+    ``train_kl`` and ``valid_kl`` in the rows.
     The loss of a pass that was cut short is None. Nothing here waits for a device. What is recorded
     by batch takes bounded memory; every epoch or validation adds a row.
 
@@ -46,6 +49,7 @@ class Recorder(Callback):
         self.history = run.history
         self.history.meta.update(seed=run.seed)
         self._train, self._valid, self._in_train = Mean(), Mean(), False
+        self._train_parts, self._valid_parts = PartMeans(), PartMeans()
         self._start = perf_counter()
         self._gathered: list[tuple[int, float | Tensor, float, Any]] = []
         self._written = 0  # how many of them are in the history
@@ -61,13 +65,19 @@ class Recorder(Callback):
     def begin_epoch(self, run: "Run") -> None:
         """Start a row."""
         self._start = perf_counter()
-        valid = dict.fromkeys(column("valid_loss", name) for name in run.valid_names)
-        self.history.open_row(epoch=run.epoch, step=run.n_steps, train_loss=None, **valid)
+        columns = ["train_loss", *(f"train_{part}" for part in self._train_parts.names)]
+        for name in run.valid_names:
+            columns += [
+                column(f"valid_{what}", name) for what in ("loss", *self._valid_parts.names)
+            ]
+        none = dict.fromkeys(columns)  # stays None if the pass is cut short
+        self.history.open_row(epoch=run.epoch, step=run.n_steps, **none)
 
     def begin_train(self, run: "Run") -> None:
         """Forget the losses of the epoch before."""
         self._fold()
         self._train, self._in_train = Mean(), True
+        self._train_parts.restart()
 
     def after_batch(self, run: "Run") -> None:
         """Keep the loss of the batch, unless it was cancelled before there was one."""
@@ -75,6 +85,8 @@ class Recorder(Callback):
         if loss is None:
             return
         loss = loss if run.window.loss_is_mean else run.mean_loss
+        if run.loss_parts is not None:
+            self._add_parts(run)
         if not run.training:
             self._valid.add(loss, run.weight)
             return
@@ -85,6 +97,16 @@ class Recorder(Callback):
         self._gathered.append((run.n_iter - 1, kept(loss), run.weight, lr))
         if len(self._gathered) == 256:
             self._fold()
+
+    def _add_parts(self, run: "Run") -> None:
+        """Count the parts of a loss; those of a training batch are written at once."""
+        parts = run.loss_parts
+        if run.weight and not run.window.loss_is_mean:
+            parts = {name: part / run.weight for name, part in parts.items()}
+        (self._train_parts if run.training else self._valid_parts).add(parts, run.weight)
+        if run.training:
+            for name, part in parts.items():
+                self.history.log_step(name, part, batch=run.n_iter - 1)
 
     def _write_gathered(self) -> None:
         if self._written < len(self._gathered):
@@ -122,6 +144,8 @@ class Recorder(Callback):
             "in_train": self._in_train,
             "seconds": perf_counter() - self._start,
             "train": self._train.state_dict(),
+            "parts": self._train_parts.state_dict(),
+            "valid_parts": self._valid_parts.names,
             "validated": list(self._validated),
             "batches": list(batches),
             "losses": packed(losses),
@@ -136,6 +160,9 @@ class Recorder(Callback):
         self._start = perf_counter() - unfinished["seconds"]
         self._train = Mean()
         self._train.load_state_dict(unfinished["train"])
+        self._train_parts, self._valid_parts = PartMeans(), PartMeans()
+        self._train_parts.load_state_dict(unfinished["parts"])
+        self._valid_parts.names = unfinished["valid_parts"]
         self._validated = [tuple(point) for point in unfinished["validated"]]
         columns = [unpacked(unfinished[name]) for name in ("losses", "weights", "lrs")]
         self._gathered = list(zip(unfinished["batches"], *columns, strict=True))
@@ -151,17 +178,23 @@ class Recorder(Callback):
             self.history.log_row("epoch", run.epoch)
             self.history.log_row("step", run.n_steps)
             self.history.log_row("train_loss", self._train.value)
+            for name, value in self._train_parts.values().items():
+                self.history.log_row(f"train_{name}", value)
 
     def begin_validate(self, run: "Run") -> None:
         """Count from nothing; in the middle of an epoch, write the training loss so far."""
         self._valid = Mean()
+        self._valid_parts.restart()
         if self._in_train:
             self._write_train(run)
             self._train = Mean()
+            self._train_parts.restart()
 
     def after_validate(self, run: "Run") -> None:
         """Write the validation loss; in the middle of an epoch, the row ends with it."""
         self.history.log_row(column("valid_loss", run.valid_name), self._valid.value)
+        for name, value in self._valid_parts.values().items():
+            self.history.log_row(column(f"valid_{name}", run.valid_name), value)
         if run.valid_name == run.valid_names[0]:
             self._validated.append((run.n_iter, self._valid.value))
         if self._in_train and run.valid_name == run.valid_names[-1]:

@@ -1,13 +1,15 @@
 """The step as PyTorch's users write it: predict, loss, backward, step, zero."""
 
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lehr.base.call import arguments_of
 from lehr.events import ACTIONS
+from lehr.loop.loss_parts import summed
+from lehr.loop.losses import Wanted, missing_target, wanted_by
 from lehr.loop.run import Run
 from lehr.optim import optimizers
 
@@ -25,10 +27,12 @@ class EagerStep:
         run.opt.zero_grad()
     """
 
-    __slots__ = ("run",)
+    __slots__ = ("_asked", "_wanted", "run")
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._asked: Callable[..., Any] = run.loss_func
+        self._wanted: Wanted = wanted_by(run.loss_func)
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """The methods by the name of their action; `one_batch` is the loop's own."""
@@ -44,17 +48,22 @@ class EagerStep:
             run.pred = run.model(*args, **named)
 
     def compute_loss(self) -> None:
-        """Compare the prediction with the target, if there is one."""
+        """Compare the prediction with the target, if there is one and it is wanted."""
         run = self.run
-        if run.yb is None:
-            run.loss = run.loss_func(run.pred)
+        loss_func = run.loss_func
+        if loss_func is not self._asked:  # a callback has replaced it
+            self._asked, self._wanted = loss_func, wanted_by(loss_func)
+        takes_target, needs_target = self._wanted
+        if takes_target and run.yb is not None:
+            loss = loss_func(run.pred, run.yb)
+        elif needs_target:
+            raise missing_target(loss_func)
         else:
-            run.loss = run.loss_func(run.pred, run.yb)
-        if run.loss is None:
-            raise TypeError(
-                "loss_func must return the loss, a tensor of one number; it returned None. Is "
-                "there a return at its end?"
-            )
+            loss = loss_func(run.pred)
+        if isinstance(loss, Tensor):
+            run.loss = loss
+        else:
+            run.loss, run.loss_parts = summed(loss)
 
     def backward(self) -> None:
         """Add the batch's share of the window's gradient."""

@@ -1,0 +1,99 @@
+"""How a batch is split where the user has not said it: by what the model's forward takes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from lehr.base.nested import split_pair
+from lehr.base.signatures import Signature, signature_of
+from lehr.loop.losses import TARGETS, wanted_by
+from lehr.state.wrappers import bare
+from lehr.types import SplitBatch, is_mapping, is_sequence
+
+
+class _Keys(NamedTuple):
+    """What becomes of the keys of a batch."""
+
+    inputs: tuple[str, ...]
+    target: str | None
+
+
+def splitter(model: nn.Module, loss_func: Callable[..., Any]) -> SplitBatch:
+    """The default ``split_batch`` of a Learner: ``batch -> (xb, yb)``.
+
+    * A pair is ``(xb, yb)``, and one tensor is ``xb`` alone.
+    * A dict, or anything like one, goes to the model by name: each key to the parameter of forward
+      that is called so. A key named label, labels, target, targets, y or yb is the target; the
+      model gets it, too, if forward has that parameter.
+    * More items than a pair go to the model by position if forward needs just as many, or one
+      less: then the last is the target.
+
+    Args:
+        model: its forward is asked for its parameters; of a wrapped model, that of the model.
+        loss_func: whether it takes a target decides where the names do not.
+
+    Returns:
+        The function. It raises TypeError for a batch that cannot be split so.
+
+    Example:
+        >>> split = splitter(nn.Linear(2, 1), nn.MSELoss())
+        >>> split({"input": 1, "y": 2})
+        ({'input': 1}, 2)
+    """
+    takes = signature_of(bare(model))
+    wants_target = wanted_by(loss_func).target
+    known: dict[tuple[str, ...], _Keys] = {}
+
+    def split(batch: Any) -> tuple[Any, Any]:
+        if batch.__class__ is tuple and len(batch) == 2 and not pair_is_input:
+            return batch
+        if is_mapping(batch):
+            keys = tuple(batch)
+            if keys not in known:
+                known[keys] = _sorted_keys(keys, takes, wants_target=wants_target)
+            inputs, target = known[keys]
+            return {key: batch[key] for key in inputs}, None if target is None else batch[target]
+        if is_sequence(batch) and (pair_is_input or len(batch) > 2):
+            return _by_place(batch, takes, wants_target=wants_target)
+        return split_pair(batch)
+
+    pair_is_input = not wants_target and len(takes.required) == 2
+    return split
+
+
+def _by_place(batch: Any, takes: Signature, *, wants_target: bool) -> tuple[Any, Any]:
+    """Items in a row, where their number says what they are."""
+    if len(takes.required) == len(batch) and not wants_target:
+        return tuple(batch), None
+    if len(takes.required) == len(batch) - 1:
+        return tuple(batch[:-1]), batch[-1]
+    return split_pair(batch)
+
+
+def _sorted_keys(keys: tuple[Any, ...], takes: Signature, *, wants_target: bool) -> _Keys:
+    named = [key for key in keys if key in TARGETS]
+    apart = [key for key in named if key not in takes.named]
+    rest = [key for key in keys if key not in takes.named and key not in apart]
+    if rest and not takes.any_names:
+        raise _refusal(
+            keys,
+            takes,
+            f"but forward has no parameter {' or '.join(map(repr, rest))}",
+        )
+    candidates = apart or named
+    if len(candidates) > 1 and wants_target:
+        found = " and ".join(map(repr, candidates))
+        raise _refusal(keys, takes, f"and any of {found} could be the target")
+    target = candidates[0] if len(candidates) == 1 else None
+    # Where only **kwargs would take the target, it goes along if the loss is in the output.
+    left_out = apart if wants_target or not takes.any_names else []
+    return _Keys(tuple(key for key in keys if key not in left_out), target)
+
+
+def _refusal(keys: tuple[Any, ...], takes: Signature, why: str) -> TypeError:
+    return TypeError(
+        f"a batch is a dict with the keys {', '.join(map(repr, keys))}, {why}: it takes "
+        f"{takes.text}. Give the Learner split_batch=, a function from a batch to (xb, yb), e.g. "
+        "lambda b: ({'ids': b['ids']}, b['labels'])."
+    )

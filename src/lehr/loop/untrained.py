@@ -1,0 +1,92 @@
+"""Parameters that nothing trains, and optimizers that train nothing: said at the start of a fit."""
+
+import warnings
+from collections.abc import Callable, Container, Iterable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from lehr.optim import optimizers
+
+_SHOWN = 6  # names in a message
+
+
+def require_trained(model: nn.Module, opt: optimizers.Optimizers) -> None:
+    """See that the optimizers hold something of the model.
+
+    Raises:
+        ValueError: they hold none of its parameters.
+    """
+    own = {id(p) for p in model.parameters()}
+    held = optimizers.held_parameters(opt)
+    if not any(id(p) in own for p in held):
+        raise ValueError(
+            f"opt holds {len(held)} parameters, none of which is one of the model's {len(own)}: "
+            "nothing would be trained. Make it from model.parameters(), after the model has its "
+            "last shape."
+        )
+
+
+def warn_of_untrained(
+    model: nn.Module, opt: optimizers.Optimizers, loss_func: Callable[..., Any]
+) -> None:
+    """Warn of parameters that require gradients, but that no optimizer holds.
+
+    Args:
+        model: whose parameters.
+        opt: the optimizers.
+        loss_func: if it is a module, its parameters are looked at as well.
+
+    Example:
+        >>> import torch, warnings
+        >>> model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_untrained(model, torch.optim.SGD(model[0].parameters()), nn.MSELoss())
+        >>> print(str(caught[0].message).partition(".")[0])
+        6 trainable numbers are in no optimizer: 1
+    """
+    held = {id(p): p for p in optimizers.held_parameters(opt)}
+    named = list(model.named_parameters())
+    of_loss = list(loss_func.named_parameters()) if isinstance(loss_func, nn.Module) else []
+    left = _left(named, held)
+    left_of_loss = _left(of_loss, {*held, *(id(p) for _, p in left)})
+    if not left and not left_of_loss:
+        return
+    names = [_listed([name for name, _ in left])] if left else []
+    if left_of_loss:
+        names += [f"the loss function's {_listed([name for name, _ in left_of_loss])}"]
+    own = {id(p) for _, p in (*named, *of_loss)}
+    foreign = [p for key, p in held.items() if key not in own]
+    old = (
+        f" The optimizer holds {len(foreign)} parameters that are neither the model's nor the loss "
+        "function's: was a part replaced after it was made?"
+        if foreign
+        else ""
+    )
+    warnings.warn(
+        f"{_numbers(p for _, p in (*left, *left_of_loss))} in no optimizer: {'; '.join(names)}. "
+        f"No step will change them.{old} Make the optimizer of all parameters, or give it these "
+        "with opt.add_param_group; if they are to stay, use requires_grad_(False).",
+        stacklevel=3,
+    )
+
+
+def _left(
+    named: Iterable[tuple[str, nn.Parameter]], held: Container[int]
+) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in named if p.requires_grad and id(p) not in held]
+
+
+def _numbers(parameters: Iterable[Tensor]) -> str:
+    parameters = list(parameters)
+    if any(is_lazy(p) for p in parameters):
+        return f"{len(parameters)} trainable parameters are"
+    count = sum(p.numel() for p in parameters)
+    return f"{count:,} trainable number{'s are' if count != 1 else ' is'}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
