@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lint check test test-fast test-slow test-hostile test-reliability test-pythons test-python test-lowest golden-against bench docs clean
+.PHONY: help demo lint check test test-fast test-slow test-hostile test-reliability test-clients test-pythons test-python test-lowest golden-against bench docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -31,6 +31,11 @@ PYTHON_VERSION ?= 3.12
 	.venv-lowest/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
 	touch $@
 
+.venv-clients/.dev: pyproject.toml constraints.txt
+	test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients]'
+	touch $@
+
 demo: $(VENV)/.run   ## train on real handwritten digits; ends with the path of the report
 	$(BIN)/lehr train digits
 
@@ -56,6 +61,9 @@ test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resu
 	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto tests/reliability
 	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 tests/faults
 	$(BIN)/python docs/promises.py
+
+test-clients: .venv-clients/.dev  ## models, losses, data, optimizers and metrics of other packages; writes docs/works-with.md
+	.venv-clients/bin/python -m tests.clients.table
 
 test-pythons:    ## the fast tests on Python 3.12 and 3.13, whichever is there (downloads torch for each)
 	@for version in 3.12 3.13; do \

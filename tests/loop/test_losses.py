@@ -316,3 +316,11 @@ def test_a_loss_module_goes_on_from_a_checkpoint(tmp_path):
     assert torch.equal(again.loss_func.centres, whole.loss_func.centres)
     assert again.loss_func.calls == whole.loss_func.calls == 8
     assert with_centres().check_resume().ok
+
+
+def test_searches_and_checks_take_a_loss_in_the_output():
+    learn = learner(form=dict)
+    assert learn.find_lr().losses
+    first = learn.rehearse(1).history["loss"][0]
+    assert learn.audit().loss == pytest.approx(first)
+    assert learn.check_resume().ok

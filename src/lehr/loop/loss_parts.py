@@ -19,8 +19,8 @@ def summed(loss: Any) -> tuple[Any, Parts | None]:
     """The loss as one number, and its parts by name if a dict or a named tuple of them came.
 
     Raises:
-        TypeError: nothing came; a part has no name that it could be recorded under, or is no number; or what
-            came is a plain tuple or list.
+        TypeError: nothing came, or a plain tuple or list; or a part has no name that it could be
+            recorded under, or is no number.
         ValueError: a part is a tensor of several numbers, or there is none.
 
     Example:

@@ -1,0 +1,42 @@
+"""The StatefulDataLoader of torchdata, with two worker processes."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+from lehr import DataBunch, Learner
+
+PACKAGES = ["torchdata"]
+ITEMS = 8
+X = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
+
+
+def loader(x):
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    data = TensorDataset(x, (x.sum(1) > 0).long())
+    return StatefulDataLoader(data, batch_size=4, num_workers=2)
+
+
+def valid():
+    return loader(X[16:])
+
+
+def model():
+    return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def learner(net):
+    bunch = DataBunch(loader(X[:16]), loader(X[16:]))
+    opt = torch.optim.SGD(net.parameters(), lr=0.1)
+    return Learner(net, opt, F.cross_entropy, bunch, progress=False)
+
+
+def plain(net):
+    opt = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(2):
+        for x, target in loader(X[:16]):
+            F.cross_entropy(net(x), target).backward()
+            opt.step()
+            opt.zero_grad()
