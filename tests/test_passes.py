@@ -1,11 +1,15 @@
 """What a Learner hands on."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from lehr import Callback, CancelFit
 from lehr.callbacks import ParamScheduler
 from lehr.schedules import sched_lin
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 
@@ -95,3 +99,81 @@ def test_a_pass_that_is_cut_short_before_its_first_batch_says_so(name):
 def test_to_predict_takes_no_weight():
     learn = tiny_learner(weight=lambda run: (run.yb >= 0).sum())
     assert learn.predict(torch.zeros(2, 3)).shape == (2, 2)
+
+
+class Average(Callback):
+    """Validates with the mean of the weights of all steps."""
+
+    state = ("mean", "steps")
+    evaluates = True
+
+    def begin_fit(self, run):
+        self.mean, self.steps = deepcopy(run.model), 0
+
+    def after_step(self, run):
+        self.steps += 1
+        with torch.no_grad():
+            for mean, p in zip(self.mean.parameters(), run.model.parameters(), strict=True):
+                mean.lerp_(p, 1 / self.steps)
+
+    def begin_validate(self, run):
+        own = deepcopy(run.model.state_dict())
+        run.model.load_state_dict(self.mean.state_dict())
+        run.defer(lambda: run.model.load_state_dict(own))
+
+
+class Undeclared(Average):
+    state = ()
+
+
+@pytest.mark.parametrize("kind", [Average, Undeclared])
+def test_what_is_declared_is_there_in_a_pass_after_the_fit_though_callbacks_begin_anew(kind):
+    average = kind()
+    learn = tiny_learner([average])
+    measured = learn.fit(2).history["valid_loss"][-1]
+    mean, steps = average.mean, average.steps
+    plain = tiny_learner(model=learn.model).validate()["valid_loss"]
+    for _ in range(2):
+        loss = learn.validate()["valid_loss"]
+        assert (loss == measured) is bool(kind.state)
+        assert (loss == plain) is not bool(kind.state)
+        assert average.mean is mean
+        assert average.steps == steps == 8
+    inputs = learn.data.valid_dl
+    mean_of = tiny_learner(model=deepcopy(mean)).predict(inputs)
+    assert torch.equal(learn.predict(inputs), mean_of) is bool(kind.state)
+
+
+def test_in_a_fit_a_pass_finds_what_is_declared_as_it_is_then():
+    class Asks(Callback):
+        def begin_fit(self, run):
+            self.found = []
+
+        def after_step(self, run):
+            if run.n_steps in (1, 5):
+                before = capture({"mean": average.mean})
+                self.found.append(run.learn.validate()["valid_loss"])
+                assert first_difference(before, capture({"mean": average.mean})) is None
+
+    average, asks = Average(), Asks()
+    tiny_learner([average, asks]).fit(2)
+    alone = []
+    for steps in (1, 5):
+        average = Average()
+        learn = tiny_learner([average])
+        learn.fit(steps=steps)
+        alone.append(learn.validate()["valid_loss"])
+    assert asks.found == alone
+    assert alone[0] != alone[1]
+
+
+def test_a_callback_that_has_not_begun_begins_in_a_pass_and_is_as_before_then():
+    average = Average()
+    learn = tiny_learner([average])
+    plain = tiny_learner(model=learn.model).validate()
+    assert learn.validate() == plain
+    assert vars(average) == {}
+    other = tiny_learner([average])
+    other.fit(1)
+    assert learn.validate() == plain  # what it has is of another Learner
+    assert average.steps == 4

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from lehr.base.names import snake_case
 from lehr.events import Layer, Phase
-from lehr.types import Stateful
+from lehr.types import Stateful, is_mapping
 
 
 class Callback:
@@ -27,7 +27,8 @@ class Callback:
             callbacks is published in `lehr.loop.order`.
         evaluates: whether this callback takes part in `Learner.validate`, `Learner.predict` and
             rehearsals, too. With None it does if it ``moves`` something or wraps predict,
-            compute_loss or one_batch, so that the objective is the same everywhere.
+            compute_loss or one_batch, so that the objective is the same everywhere; and in
+            rehearsals, such as `Learner.find_lr`, also if it wraps another action or ``regrads``.
         moves: what this callback moves to a device, or changes: ``"model"``, ``"batches"``.
         drives: the numbers that this callback sets during a fit, by name: ``("lr",)``, or a path
             such as ``"model.2.p"``. Where two callbacks drive one number, a `ParamScheduler` or
@@ -36,7 +37,8 @@ class Callback:
             if that cannot be known beforehand.
         state: names of the attributes that must be saved; ``()`` says that none must. An attribute
             that has a ``state_dict`` of its own, such as a module, is saved by it and loaded in
-            place.
+            place: make it in `begin_fit` or before. What is declared is also there in a
+            `Learner.validate` or `Learner.predict` after the fit, though `begin_fit` is called.
         replays: whether the course of a run may depend on this callback. False for one that only
             watches, such as a log: it is left out when past steps are made again, and when a
             resumed run is compared with the one that was stopped.
@@ -106,10 +108,11 @@ class Callback:
                 )
         for name in self.state:
             if name in state_dict:
-                if isinstance(value := getattr(self, name, None), Stateful):
-                    value.load_state_dict(state_dict[name])
-                else:
-                    setattr(self, name, state_dict[name])
+                value, saved = getattr(self, name, None), state_dict[name]
+                if isinstance(value, Stateful) and is_mapping(saved):
+                    value.load_state_dict(saved)
+                else:  # None, say, from before there was one
+                    setattr(self, name, saved)
             elif name in vars(self):
                 delattr(self, name)
 

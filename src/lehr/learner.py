@@ -309,6 +309,11 @@ class Learner:
     def probe(self) -> Generator[None]:
         """A ``with`` block after which every state entry is bit for bit as before, and `run` too.
 
+        Model and optimizers are put back in place, with all tensors, lists, dicts and plain values
+        in their attributes, and so are the modules, optimizers and tensors that callbacks hold,
+        whether they declare them or not. What is lazy is lazy again. An object of a class of your
+        own in an attribute stays the same object; what changes within it is not put back.
+
         Within a run of this Learner, those of the run are as well: its position, its history, its
         streams and what its callbacks declare. A graph that was made before can still be taken
         backward.
@@ -327,11 +332,13 @@ class Learner:
             >>> first_difference(before, capture(learn.state_entries())) is None
             True
         """
-        run, inside = self.run, bool(underway.runs_of(self))
+        run, runs = self.run, underway.runs_of(self)
         alone = inventory.held_alone(self.model, self.opt, self.loss_func, self.callbacks)
         with patient(), owned(), versions_kept(self.model, self.loss_func, alone):
+            entries = {**self._entries(position=not runs), **underway.course(self)}
+            everybody = [*self.callbacks, *(callback for one in runs for callback in one.callbacks)]
             try:
-                with probe({**self._entries(position=not inside), **underway.course(self)}):
+                with probe(entries, parts=inventory.parts(self.opt, everybody)):
                     yield
             finally:
                 self.run = run
@@ -341,7 +348,8 @@ class Learner:
     ) -> Run:
         """Train for some steps without validation, then put everything back, as `probe` does.
 
-        The callbacks that take part are those of `validate`, and the ones given here.
+        The callbacks that take part are those of `validate`, those that wrap any other action, such
+        as clipping or a step with a closure, and the ones given here.
 
         Args:
             steps: optimizer steps; at least 1.
@@ -511,6 +519,8 @@ class Learner:
         The rate is multiplied by the same factor at every step. If the parameter groups have
         different rates, their ratios stay. The sweep ends early if the loss diverges. Afterwards
         everything is bit for bit as before, whatever happened: weights, optimizer, random state.
+        Callbacks take part as in `rehearse`: clipping, and a step with a closure, are as in the
+        fit.
 
         Args:
             start: the first rate, above 0.
@@ -523,7 +533,8 @@ class Learner:
             ``plot()`` draws loss against rate.
 
         Raises:
-            TypeError, ValueError: an argument cannot be used.
+            TypeError, ValueError: an argument cannot be used, or a parameter group has no lr that
+                is a number.
             KeyboardInterrupt: Ctrl-C in a script; raised after everything was put back.
 
         Example:

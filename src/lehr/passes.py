@@ -13,14 +13,17 @@ from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.predictions import Predictions
 from lehr.callbacks.measure.recorder import Recorder
 from lehr.data.bunch import DataBunch
+from lehr.events import Phase
 from lehr.learner import Learner
 from lehr.loop import arguments, underway
-from lehr.loop.inventory import evaluates
+from lehr.loop.inventory import evaluates, of_callbacks, rehearses
 from lehr.loop.loop import Loop
 from lehr.loop.plan import OnePass
 from lehr.loop.run import Run
 from lehr.loop.undisturbed import same_attributes, undisturbed
+from lehr.state.differences import first_difference
 from lehr.state.ownership import owned
+from lehr.state.snapshot import capture, restore
 from lehr.types import Scores, is_mapping
 
 
@@ -35,8 +38,9 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
         evaluators = _evaluators(learn)
         given = _given(learn, callbacks, evaluators)
         underway.refuse_open(plan.valid.values())
+        own = [*evaluators, _GoOn(learn, evaluators)]
         metrics = Metrics(underway.own_metrics(learn.metrics))
-        run = Run(learn, plan, [*evaluators, Recorder(), metrics, *given])
+        run = Run(learn, plan, [*own, Recorder(), metrics, *given])
         with undisturbed(learn, evaluators):
             Loop(run).validate()
     if not run.history.rows:
@@ -60,7 +64,8 @@ def predict(
         underway.refuse_open(plan.valid.values())
         evaluators = _evaluators(learn)
         with undisturbed(learn, evaluators):
-            Loop(Run(learn, plan, [*evaluators, gather])).validate()
+            everybody = [*evaluators, _GoOn(learn, evaluators), gather]
+            Loop(Run(learn, plan, everybody)).validate()
     return (gather.joined(), gather.joined_targets()) if targets else gather.joined()
 
 
@@ -74,7 +79,8 @@ def rehearse(
     """Train for some steps, then put everything back. See `lehr.Learner.rehearse`."""
     length = arguments.check_length(None, steps, None)
     apart = {id(callback) for callback in without}
-    evaluators = [callback for callback in _evaluators(learn) if id(callback) not in apart]
+    attached = [callback for callback in learn.checked(learn.callbacks) if rehearses(callback)]
+    evaluators = [callback for callback in attached if id(callback) not in apart]
     everybody = [*evaluators, Recorder(), *_given(learn, callbacks, evaluators)]
     run: Run | None = None
     asked = interruptible(lambda reason: run.stop(reason) if run else None)
@@ -90,6 +96,34 @@ def rehearse(
 def _evaluators(learn: Learner) -> list[Callback]:
     """The attached callbacks without which input or output would not be as in training."""
     return [callback for callback in learn.checked(learn.callbacks) if evaluates(callback)]
+
+
+class _GoOn(Callback):
+    """Gives callbacks what they have declared as state and their `begin_fit` has made anew.
+
+    Those are the callbacks of the Learner's last fit, or of the one under way; to any other nothing
+    has happened yet that could be lost. Those that drive a number find it where it is now, and put
+    it back there: what their state says of it belongs to the fit.
+    """
+
+    phase = Phase.REPORT  # when every other has begun
+    after = ("Callback",)
+
+    def __init__(self, learn: Learner, callbacks: Iterable[Callback]) -> None:
+        begun = {id(callback) for callback in (learn.run.callbacks if learn.run else ())}
+        named = of_callbacks(callbacks)
+        self.entries = {name: cb for name, cb in named.items() if id(cb) in begun and not cb.drives}
+        self.kept = {name: state for name, state in capture(self.entries).items() if state}
+
+    def begin_fit(self, run: Run) -> None:
+        """Load what was there before."""
+        now = capture(self.entries)
+        lost = {name: state for name, state in self.kept.items() if _differ(state, now[name])}
+        restore({name: self.entries[name] for name in lost}, lost)
+
+
+def _differ(a: Any, b: Any) -> bool:
+    return first_difference(a, b) is not None
 
 
 def _given(

@@ -84,3 +84,15 @@ def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
         (True, False)
     """
     return isinstance(value, (list, tuple))
+
+
+def is_array(value: object) -> bool:
+    """Whether ``value`` is an array of NumPy's, which is not imported for this.
+
+    Example:
+        >>> import numpy as np
+        >>> is_array(np.zeros(2)), is_array(torch.zeros(2))
+        (True, False)
+    """
+    kind = type(value)
+    return kind.__module__ == "numpy" and kind.__name__ == "ndarray"

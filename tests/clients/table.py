@@ -26,10 +26,10 @@ RESULTS, PAGE = HERE / "results.json", ROOT / "docs" / "works-with.md"
 HEAD = """# Works with
 
 Each row is a short program in `tests/clients/cases`, with a small model and data made on the spot.
-Each is trained, validated, asked for predictions, summarised, audited, searched for a learning rate,
-and stopped and resumed at every kind of place; after everything but the training it must be as it
-was before. `make test-clients` runs them all and writes this page; those that need PyTorch alone
-run at every change.
+It trains, validates, predicts, is summarised and audited, looks for a learning rate, and is stopped
+and resumed at every kind of place. After everything but the training it must be as it was before.
+`make test-clients` runs them all and writes this page; those that need PyTorch alone run at every
+change.
 
 *Lines* are those that a user writes beyond the model and the data: making the Learner, and the
 callbacks that the case needs. *Plain loop* says whether the weights have the same bits as after the

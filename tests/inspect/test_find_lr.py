@@ -213,3 +213,49 @@ def test_a_noisy_batch_of_a_model_that_fits_is_no_divergence():
         return pred.sum() * 0 + next(losses)
 
     assert len(tiny_learner(loss_func=loss_func).find_lr(steps=30).losses) == 30
+
+
+class Clips(Callback):
+    """Wraps an action that only training has."""
+
+    def __init__(self):
+        self.calls = []  # as an attribute that is set it would be as before
+
+    def finish_grad(self, run, proceed):
+        proceed()
+        self.calls.append(run.n_steps)
+        nn.utils.clip_grad_norm_(run.trained_parameters(), 1e-3)
+
+
+class ClipsInFits(Clips):
+    evaluates = False
+
+
+def test_what_wraps_the_actions_of_training_takes_part_unless_it_says_otherwise():
+    bare = tiny_learner().find_lr(1e-2, 1.0, steps=10)
+    clips, leaves = Clips(), ClipsInFits()
+    clipped = tiny_learner([clips]).find_lr(1e-2, 1.0, steps=10)
+    assert (len(clips.calls), clipped.losses[0]) == (10, bare.losses[0])
+    assert clipped.losses[-1] > bare.losses[-1]
+    assert tiny_learner([leaves]).find_lr(1e-2, 1.0, steps=10).losses == bare.losses
+    assert leaves.calls == []
+    tiny_learner([clips]).validate()
+    assert len(clips.calls) == 10
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(None, "lr=None"), ("auto", "lr='auto'"), ((), "no lr")]
+)
+def test_a_rate_that_is_no_number_is_refused(value, said):
+    class Own(torch.optim.SGD):
+        def step(self):
+            pass
+
+    learn = tiny_learner(opt=partial(Own, lr=0.1))
+    group = learn.opt.param_groups[0]
+    group.update(lr=value)
+    if value == ():
+        del group["lr"]
+    with pytest.raises(ValueError, match=rf"lr of every .* group 0 of Own has {said}\. Give the"):
+        learn.find_lr()
+    assert f"{value}" in str(learn.summary()) or value == ()

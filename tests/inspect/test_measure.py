@@ -1,4 +1,6 @@
 import re
+import threading
+from functools import partial
 
 import pytest
 import torch
@@ -104,6 +106,7 @@ def test_tied_weights_are_one_and_copies_are_counted():
     assert (second.copies, second.units, second.zero) == (2, 4, 0)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")
 def test_refusals():
     with pytest.raises(ValueError, match=re.escape("at least 2 items, better 32 or more; got 1")):
         measure(nn.Linear(2, 2), torch.zeros(1, 2))
@@ -117,9 +120,107 @@ def test_refusals():
     with pytest.raises(TypeError, match="a batch must be a pair"):
         measure(nn.Linear(2, 2), [torch.zeros(4, 2)] * 3)
     net = nn.Linear(2, 2)
-    net.cache = net(torch.zeros(4, 2))
-    with pytest.raises(TypeError, match="Audit it before it has made a prediction"):
+    net.lock = threading.Lock()
+    with pytest.raises(TypeError, match=r"Linear is not: .*lock.* Give the class that it names a"):
         measure(net, torch.zeros(4, 2))
+    needs_two = "the batch has no target, and loss_func takes one"
+    for loss_func in (F.l1_loss, nn.MSELoss()):
+        with pytest.raises(TypeError, match=needs_two):
+            measure(nn.Linear(2, 2), torch.zeros(4, 2), loss_func)
+    for hidden, name in ((torch.jit.script(nn.Linear(2, 2)), "(model)"), (Mapped(), "inner")):
+        with pytest.raises(ValueError, match=re.escape(f"be seen inside {name}. Audit it before")):
+            measure(hidden, torch.zeros(4, 2))
+
+
+class Mapped(nn.Module):
+    """A layer that torch.func maps over the items, and perhaps another one behind it."""
+
+    def __init__(self, head=None):
+        super().__init__()
+        self.inner, self.head = nn.Linear(2, 2), head or nn.Identity()
+
+    def forward(self, x):
+        return self.head(torch.func.vmap(self.inner)(x))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")
+def test_what_cannot_be_seen_is_named_and_the_rest_is_measured():
+    for part in (
+        Mapped(nn.Linear(2, 1)),
+        nn.Sequential(torch.jit.script(nn.Linear(2, 2)), model()),
+    ):
+        batch = torch.randn(16, 2)
+        net = nn.Sequential(part[0], nn.Linear(2, 1)) if isinstance(part, nn.Sequential) else part
+        net(batch).sum().backward()
+        before = capture(entries(net))
+        seen = measure(net, batch)
+        assert first_difference(before, capture(entries(net))) is None
+        assert seen.hidden == (("inner",) if net is part else ("0",))
+        assert [site.kind for site in seen.sites] == ["linear", ""]
+    assert measure(model(), torch.randn(16, 6)).hidden == ()
+
+
+def test_a_loss_of_the_output_alone_is_measured():
+    net, xb = model(), torch.randn(16, 6)
+    seen = measure(net, xb, lambda pred: pred.square().mean())
+    assert seen.loss > 0
+    again = measure(net, xb, lambda pred: 2 * pred.square().mean())
+    assert again.loss == 2 * seen.loss
+    assert again.weights[0].grad_std == pytest.approx(2 * seen.weights[0].grad_std)
+    assert measure(net, xb).loss is None
+
+
+def test_complex_layers_are_measured_and_predicted():
+    torch.manual_seed(0)
+    net = nn.Linear(64, 64, dtype=torch.complex64)
+    site, output = measure(net, torch.randn(256, 64, dtype=torch.complex64)).sites
+    assert site.predicted == pytest.approx(site.out.across, rel=0.05)
+    assert site.grad.norm > 0
+    assert output.out == site.out
+    [weights] = measure(net, torch.randn(256, 64, dtype=torch.complex64)).weights
+    assert weights.scale == pytest.approx(net.weight.abs().square().mean().sqrt().item())
+    assert weights.grad_std > 0
+
+
+def test_sparse_gradients_are_measured_as_the_dense_ones():
+    torch.manual_seed(0)
+    ids = torch.randint(5, (16, 1))
+    nets = [
+        nn.Sequential(nn.Embedding(5, 3, sparse=sparse), nn.Linear(3, 2))
+        for sparse in (False, True)
+    ]
+    nets[1].load_state_dict(nets[0].state_dict())
+    dense, sparse = (measure(net, ids).weights for net in nets)
+    assert dense == sparse
+    assert dense[0].grad_std > 0
+
+
+def test_models_that_deepcopy_refuses_are_measured():
+    xb = torch.randn(16, 2)
+    kept = nn.Linear(2, 2)
+    kept.cache = [kept(xb)]
+    lazy = nn.Sequential(nn.LazyLinear(2), nn.LazyBatchNorm1d())
+    with pytest.warns(FutureWarning):
+        normed = nn.utils.weight_norm(nn.Linear(2, 2))
+    for net in (kept, lazy, normed):
+        before = capture({"model": ModelState(net)})
+        assert measure(net, xb).sites[0].kind == "linear"
+        assert first_difference(before, capture({"model": ModelState(net)})) is None
+
+
+def test_compiled_and_wrapped_parts_are_seen():
+    def net(wrap):
+        torch.manual_seed(0)
+        return nn.Sequential(wrap(nn.Linear(2, 3)), nn.ReLU(), nn.Linear(3, 2))
+
+    xb = torch.randn(16, 2)
+    plain = measure(net(lambda layer: layer), xb)
+    for wrap in (partial(torch.compile, backend="eager"), nn.DataParallel):
+        wrapped = net(wrap)
+        before = wrapped[0]
+        seen = measure(wrapped, xb)
+        assert [site.out for site in seen.sites] == [site.out for site in plain.sites]
+        assert wrapped[0] is before
 
 
 def test_a_device_without_values_is_refused_in_our_own_words():
@@ -131,19 +232,6 @@ def test_a_device_without_values_is_refused_in_our_own_words():
     with pytest.raises(ValueError, match="'weight' of the model is on the device meta"):
         measure(nn.Linear(6, 3, device="meta"), batch)
     assert measure(net, batch).items == 8
-
-
-def test_a_lazy_buffer_is_refused_and_a_lazy_parameter_is_made_in_the_copy():
-    batch = torch.randn(8, 6)
-    net = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.Linear(4, 2))
-    says = "'1.running_mean' has none yet. Call the model on one batch first."
-    with pytest.raises(ValueError, match=re.escape(says)):
-        measure(net, batch)
-    net(batch)
-    assert measure(net, batch).sites
-    net = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
-    assert measure(net, batch).sites[0].shape == (8, 4)
-    assert nn.parameter.is_lazy(net[0].weight)
 
 
 def test_a_model_that_names_a_device_as_it_runs_is_measured():

@@ -1,7 +1,10 @@
 """Where two snapshots differ, bit for bit."""
 
 import copy
+import warnings
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +12,24 @@ from lehr.state.differences import first_difference
 
 NAN = float("nan")
 LONG = 2**40
+SPARSE = torch.eye(2).to_sparse()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch says once that they are in beta
+    ROWS, COLUMNS = SPARSE.to_sparse_csr(), SPARSE.to_sparse_csc()
+LAZY = torch.nn.LazyLinear(1).weight
+
+
+@dataclass
+class Held:
+    """Its own comparison would be of tensors, which have no truth value."""
+
+    number: int
+    tensors: tuple = (torch.zeros(2), torch.ones(2))
+
+
+def copied(value):
+    odd = isinstance(value, torch.Tensor) and value.layout is not torch.strided
+    return value.clone() if odd else copy.deepcopy(value)  # torch's does not know them all
 
 
 @pytest.mark.parametrize(
@@ -35,13 +56,22 @@ LONG = 2**40
         (torch.tensor(0.0), torch.tensor(-0.0), "x: "),
         (torch.tensor(NAN), torch.tensor(0.0), "x: 1 of 1 values differ, by up to nan"),
         (torch.zeros(1).bfloat16(), torch.ones(1).bfloat16(), "x: 1 of 1 values differ, by up to"),
+        ({1}, {2}, "x: {1} against {2}"),
+        (np.zeros(2), np.zeros(3), "x: array"),
+        (np.zeros(2), np.ones(2), "x: array"),
+        (Held(1), Held(2), "x: Held"),
+        (SPARSE, SPARSE * 2, "x.values: 2 of 2 values differ, by up to 1"),
+        (ROWS, ROWS * 2, "x.values: 2 of 2"),
+        (COLUMNS, (SPARSE * 2).to_sparse_csc(), "x.values: 2 of 2"),
+        (SPARSE, torch.eye(2), "x: (2, 2) float32 sparse_coo against (2, 2) float32"),
+        (LAZY, torch.zeros(1), "x: lazy float32 against (1,) float32"),
         (torch.zeros(1), [0.0], "x: tensor([0.]) against [0.0]"),
     ],
 )
 def test_the_first_difference_is_named_and_nothing_differs_from_its_copy(a, b, difference):
     assert first_difference({"x": a}, {"x": b}).startswith(difference)
-    assert first_difference({"x": a}, {"x": copy.deepcopy(a)}) is None
-    assert first_difference({"x": b}, {"x": copy.deepcopy(b)}) is None
+    assert first_difference({"x": a}, {"x": copied(a)}) is None
+    assert first_difference({"x": b}, {"x": copied(b)}) is None
 
 
 def test_of_several_differences_the_first_is_named():
@@ -73,3 +103,25 @@ def test_order_of_keys_strides_and_graphs_are_no_difference():
 )
 def test_the_size_of_a_difference_is_told_right(a, b, text):
     assert text in first_difference({"x": a}, {"x": b})
+
+
+def test_quantized_tensors_are_compared_by_their_numbers_and_their_scale():
+    def quantized(scale):
+        return torch.quantize_per_tensor(torch.ones(2), scale, 0, torch.qint8)
+
+    def by_channel(scale):
+        scales = torch.full((2,), scale)
+        return torch.quantize_per_channel(
+            torch.ones(2, 2), scales, torch.zeros(2, dtype=torch.long), 0, torch.qint8
+        )
+
+    for make in (quantized, by_channel):
+        assert first_difference(make(0.5), make(0.5)) is None
+        assert first_difference(make(0.5), make(0.25))
+
+
+def test_objects_that_hold_themselves_are_never_the_same():
+    one, other = Held(1), Held(1)
+    one.number, other.number = one, other
+    assert first_difference(one, other).startswith(": Held(number=")
+    assert first_difference(one, one) is None

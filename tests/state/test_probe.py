@@ -1,14 +1,17 @@
 """A probe leaves no trace, whatever happened inside."""
 
 import re
+from copy import deepcopy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader as TorchLoader
 
+from lehr import Callback
 from lehr.callbacks import Checkpoint
 from lehr.data import DataBunch
 from lehr.errors import ResumeWarning
@@ -305,3 +308,273 @@ def test_loaders_are_put_back_also_in_dicts_and_lists(loaders):
         assert not torch.equal(before[0], one.generator.get_state())
     assert torch.equal(before[0], one.generator.get_state())
     assert torch.equal(before[1], other.generator.get_state()) == (loaders != "single")
+
+
+class Foreign(torch.optim.Optimizer):
+    """Its state holds whatever optimizers of other people hold; not all of it can be copied."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1})
+        self.seen, self.log, self.base = {0}, [], torch.optim.SGD(self.param_groups, lr=0.1)
+        self.noise, self.array = torch.Generator().manual_seed(1), np.zeros(2)
+        self.rates = (0.1 / n for n in range(1, 1000))
+
+    @torch.no_grad()
+    def step(self):
+        self.seen.add(len(self.seen))
+        self.log.append([next(self.rates)])
+        self.array += 1
+        for p in self.param_groups[0]["params"]:
+            state = self.state[p]
+            state.setdefault("dtype", torch.float32)
+            state.setdefault("none", None)
+            state.setdefault("kinds", set()).add(len(self.log))
+            state.setdefault("nested", {"a": ({"mean": torch.zeros_like(p)}, 1.5)})
+            state["dtype"] = torch.float64 if state["dtype"] is torch.float32 else torch.float32
+            state["nested"]["a"][0]["mean"].add_(p.grad)
+            state["nested"]["count"] = state["nested"].get("count", 0) + 1
+            p.sub_(torch.rand(p.shape, generator=self.noise) * p.grad * self.param_groups[0]["lr"])
+
+
+def of_foreign(opt):
+    """All that it has, but for the generator, which nobody can look into."""
+    return deepcopy(
+        {
+            "state": [dict(state) for state in opt.state.values()],
+            "noise": opt.noise.get_state(),
+            "rest": [opt.seen, opt.log, opt.array, opt.base.param_groups[0]["lr"]],
+        }
+    )
+
+
+@pytest.mark.parametrize("how", ["probe", "find_lr", "rehearse", "summary"])
+@pytest.mark.parametrize("fits", [0, 1])
+def test_whatever_an_optimizer_has_in_its_state_is_put_back_in_place(how, fits):
+    learn = tiny_learner(opt=Foreign)
+    if fits:
+        learn.fit(fits)
+    opt = learn.opt
+    before, seen, log = of_foreign(opt), opt.seen, opt.log
+    means = [state["nested"]["a"][0]["mean"] for state in opt.state.values()]
+    if how == "probe":
+        with learn.probe():
+            learn.fit(1)
+            opt.base.param_groups[0]["lr"] = 5
+            assert first_difference(before, of_foreign(opt))
+    else:
+        getattr(learn, how)(*([12] if how == "rehearse" else []))
+    assert first_difference(before, of_foreign(opt)) is None
+    assert (opt.seen, opt.log) == (seen, log)
+    assert opt.seen is seen
+    assert len(means) == 4 * fits
+    assert all(
+        state["nested"]["a"][0]["mean"] is mean
+        for state, mean in zip(opt.state.values(), means, strict=True)
+    )
+
+
+def test_an_optimizer_that_inherits_from_nothing_is_put_back_in_place():
+    class Plain:
+        def __init__(self, params):
+            self.param_groups = [{"params": list(params), "lr": 0.1}]
+            self.state, self.steps = {}, 0
+
+        def step(self):
+            self.steps += 1
+            with torch.no_grad():
+                for p in self.param_groups[0]["params"]:
+                    self.state.setdefault(p, torch.zeros_like(p)).add_(p.grad)
+                    p.sub_(self.state[p], alpha=0.1)
+
+        def zero_grad(self):
+            for p in self.param_groups[0]["params"]:
+                p.grad = None
+
+        def state_dict(self):
+            raise NotImplementedError
+
+        load_state_dict = state_dict
+
+    learn = tiny_learner(opt=Plain)
+    with learn.probe():
+        learn.fit(1)
+        assert (learn.opt.steps, len(learn.opt.state)) == (4, 4)
+    assert (learn.opt.steps, len(learn.opt.state)) == (0, 0)
+
+
+class Cached(nn.Module):
+    """Changes plain attributes in every forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.calls, self.keys, self.by_name = 0, [], {"last": None}
+        self.buffer, self.hidden = torch.zeros(2), [nn.BatchNorm1d(3)]
+
+    def forward(self, x):
+        y = self.linear(self.hidden[0](x))
+        self.calls += 1
+        self.keys.append(y.detach())
+        self.by_name["last"] = y
+        self.buffer += 1
+        return y
+
+
+@pytest.mark.parametrize("how", ["probe", "find_lr", "rehearse", "summary"])
+def test_plain_attributes_of_a_model_are_put_back_with_what_is_in_them(how):
+    learn = tiny_learner(model=Cached())
+    model, norm = learn.model, learn.model.hidden[0]
+    learn.model(torch.ones(4, 3))
+    before = deepcopy([model.calls, model.buffer, norm.state_dict(), len(model.keys)])
+    keys, last = model.keys, model.by_name["last"]
+    if how == "probe":
+        with learn.probe():
+            learn.fit(1)
+            assert len(model.keys) == 6  # four batches and one of validation
+            assert first_difference(before[2], norm.state_dict())
+    else:
+        getattr(learn, how)(*([12] if how == "rehearse" else []))
+    after = [model.calls, model.buffer, norm.state_dict(), len(model.keys)]
+    assert first_difference(before, after) is None
+    assert model.keys is keys
+    assert model.by_name == {"last": last}
+
+
+class HoldsMuch(Callback):
+    """Modules, an optimizer and tensors of its own, none of which it declares."""
+
+    evaluates = True
+
+    def __init__(self):
+        self.critic, self.others = nn.Linear(2, 1), {"a": [nn.Linear(2, 1)]}
+        self.opt = torch.optim.Adam(self.critic.parameters())
+        self.sum, self.found = torch.zeros(2), []
+
+    def begin_fit(self, run):
+        nn.init.zeros_(self.others["a"][0].weight)
+
+    def after_pred(self, run):
+        self.sum += run.pred.detach().sum(0)
+        self.found.append(len(run.pred))
+        if run.training:
+            self.critic(run.pred.detach()).sum().backward()
+            self.opt.step()
+
+    def everything(self):
+        parts = {"critic": self.critic, "other": self.others["a"][0], "opt": self.opt}
+        return {**capture(parts), "sum": self.sum.clone(), "grad": self.critic.weight.grad}
+
+
+@pytest.mark.parametrize("how", ["probe", "find_lr", "rehearse", "summary"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_callbacks_hold_is_put_back_whether_they_declare_it_or_not(how, inside):
+    class Asks(Callback):
+        def after_epoch(self, run):
+            probed()
+
+    def probed():
+        before = callback.everything()
+        if how == "probe":
+            with learn.probe():
+                learn.validate() if inside else learn.fit(1)
+                callback.critic(torch.ones(1, 2)).sum().backward()
+                callback.opt.step()
+                nn.init.ones_(callback.others["a"][0].weight)
+                assert first_difference(before, callback.everything())
+        else:
+            getattr(learn, how)(*([12] if how == "rehearse" else []))
+        assert first_difference(before, callback.everything()) is None
+
+    callback = HoldsMuch()
+    learn = tiny_learner([callback])
+    if inside:
+        learn.fit(1, [Asks()])
+    else:
+        probed()
+    assert callback.found  # a list that something was gathered in keeps it
+
+
+def test_parameters_that_only_the_optimizer_holds_are_put_back():
+    scale = nn.Parameter(torch.ones(()))
+
+    def loss_func(pred, yb):
+        return nn.functional.cross_entropy(pred * scale, yb)
+
+    learn = tiny_learner(
+        loss_func=loss_func, opt=lambda params: torch.optim.SGD([*params, scale], lr=0.1)
+    )
+    with learn.probe():
+        learn.fit(1)
+        assert scale.item() != 1
+    assert scale.item() == 1
+    learn.find_lr(steps=10)
+    assert scale.item() == 1
+    assert scale.grad is None
+
+
+def test_hooks_of_the_user_stay_in_their_order():
+    order = []
+    learn = tiny_learner()
+    for name in "abc":
+        learn.model[0].register_forward_hook(lambda *args, name=name: order.append(name))
+    for look in (learn.summary, learn.find_lr, learn.audit, learn.validate):
+        look()
+        order.clear()
+        learn.model(torch.ones(2, 3))
+        assert order == ["a", "b", "c"]
+
+
+class Odd(nn.Module):
+    """Sparse buffers, in both layouts."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.register_buffer("coo", torch.eye(3).to_sparse())
+        self.register_buffer("csr", torch.eye(3).to_sparse_csr())
+
+    def forward(self, x):
+        if self.training:
+            self.coo.mul_(0.5)
+            self.csr.mul_(0.5)
+        return self.linear(torch.sparse.mm(self.csr, torch.sparse.mm(self.coo, x.T)).T)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_sparse_buffers_are_put_back():
+    learn = tiny_learner(model=Odd())
+    coo, csr = learn.model.coo, learn.model.csr
+    before = capture(learn.state_entries())
+    with learn.probe():
+        learn.fit(1)
+        assert first_difference(before, capture(learn.state_entries()))
+    assert first_difference(before, capture(learn.state_entries())) is None
+    learn.find_lr(steps=10)
+    learn.summary()
+    assert first_difference(before, capture(learn.state_entries())) is None
+    assert learn.model.coo is coo
+    assert learn.model.csr is csr
+
+
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.LazyLinear(2))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("how", ["find_lr", "summary", "audit", "rehearse"])
+def test_a_lazy_model_that_was_never_called_can_be_probed_and_is_lazy_again(how):
+    learn = tiny_learner(model=Lazy())
+    before = capture(learn.state_entries())
+    found = getattr(learn, how)(*([3] if how == "rehearse" else []))
+    assert first_difference(before, capture(learn.state_entries())) is None
+    assert all(map(is_lazy, learn.model.parameters()))
+    if how == "summary":
+        assert found.parameters == 34  # as the first batch makes it
+    if how == "audit":
+        assert [site.kind for site in found.sites[:3]] == ["linear", "batch_norm", "linear"]
+    learn.fit(1)
+    assert first_difference(before, capture(learn.state_entries()))

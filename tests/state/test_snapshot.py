@@ -2,10 +2,12 @@
 
 import copy
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.optim import LBFGS, SGD, Adam
 
 from lehr.state.differences import first_difference
@@ -65,19 +67,51 @@ def test_a_captured_tensor_has_no_graph():
     assert capture({"box": Box({"loss": weight.sum()})})["box"]["loss"].requires_grad is False
 
 
+class Odd:
+    def __init__(self):
+        self.tensor, self.words = torch.zeros(2), ["a"]
+
+
 @pytest.mark.parametrize(
-    ("value", "path", "kind"),
+    ("value", "change"),
     [
-        ({"seen": {1, 2}}, "box.seen", "set"),
-        ({"a": [0, {"b": np.zeros(2)}]}, "box.a[1].b", "ndarray"),
-        ({"a": (None, torch.float32)}, "box.a[1]", "dtype"),
-        ({"a": Box()}, "box.a", "Box"),
+        ({"seen": {1, 2}}, lambda v: v["seen"].add(3)),
+        ({"a": [0, {"b": np.zeros(2)}]}, lambda v: np.put(v["a"][1]["b"], 0, 1)),
+        ({"a": [torch.float32]}, lambda v: v["a"].__setitem__(0, torch.float64)),
+        ({"a": Odd()}, lambda v: v["a"].words.append("b")),
+        ({"a": Odd()}, lambda v: v["a"].tensor.add_(1)),
+        ({"a": SimpleNamespace(n={"b": 1})}, lambda v: v["a"].n.update(b=2)),
+        ({"a": torch.eye(2).to_sparse()}, lambda v: v["a"].mul_(2)),
     ],
 )
-def test_what_no_state_can_hold_is_refused_with_its_path(value, path, kind):
-    match = f"^{re.escape(f'state entry {path} is {kind}; a state holds tensors, numbers, ')}.*"
-    with pytest.raises(TypeError, match=match + r"Convert it in state_dict\.$"):
-        capture({"box": Box(value)})
+def test_what_is_of_no_known_kind_is_copied_and_compared(value, change):
+    snapshot, again = capture({"box": Box(value)}), capture({"box": Box(value)})
+    assert first_difference(snapshot, again) is None
+    change(value)
+    assert first_difference(snapshot, again) is None
+    assert first_difference(snapshot, capture({"box": Box(value)}))
+
+
+def test_what_cannot_be_copied_is_refused_with_its_path():
+    numbers = (n for n in range(3))
+    match = (
+        r"^state entry box\.a\[1\] is generator, which copy\.deepcopy cannot copy: .*generator.*"
+        r"Convert it in state_dict\.$"
+    )
+    with pytest.raises(TypeError, match=match):
+        capture({"box": Box({"a": [None, numbers]})})
+
+
+@pytest.mark.parametrize("lazy", [nn.LazyLinear(2), nn.LazyBatchNorm1d()])
+def test_what_is_lazy_is_lazy_in_a_snapshot_too(lazy):
+    entries = {"model": ModelState(lazy)}
+    before = capture(entries)
+    assert first_difference(before, capture(entries)) is None
+    assert first_difference(before, look(entries)) is None
+    lazy(torch.ones(4, 3))
+    assert " against (" in first_difference(before, capture(entries))
+    with pytest.raises(ValueError, match=r"has no values .* has in the model\. .* before the"):
+        restore(entries, before)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +171,12 @@ def test_entries_that_cannot_be_put_back_are_named():
         def load_state_dict(self, state_dict):
             raise OSError("closed")
 
-    entries = {"set": Box({1, 2}), "shut": Closing(1), "fine": Box(2)}
+    entries = {"numbers": Box(n for n in (1, 2)), "shut": Closing(1), "fine": Box(2)}
     with pytest.raises(OSError, match="closed") as caught:
-        restore(entries, {"set": 3, "shut": 3, "fine": 3})
+        restore(entries, {"numbers": 3, "shut": 3, "fine": 3})
     assert caught.value.__notes__ == [
-        "state entry 'shut' could not be loaded; all entries are as they were before, except set, "
-        "shut."
+        "state entry 'shut' could not be loaded; all entries are as they were before, except "
+        "numbers, shut."
     ]
     assert entries["fine"].value == 2
 

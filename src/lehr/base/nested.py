@@ -204,14 +204,15 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def floats_in(value: Any) -> Iterator[Tensor]:
-    """Those of `tensors_in` that hold floating-point numbers and are neither sparse nor nested.
+    """Those of `tensors_in` that hold real or complex numbers and are neither sparse nor nested.
 
     Example:
         >>> len(list(floats_in([torch.zeros(2), torch.zeros(2).to_sparse(), torch.tensor(1)])))
         1
     """
     for tensor in tensors_in(value):
-        if tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_nested:
+        numbers = tensor.is_floating_point() or tensor.is_complex()
+        if numbers and tensor.layout == torch.strided and not tensor.is_nested:
             yield tensor
 
 

@@ -34,7 +34,7 @@ def follow(sites: Sequence[Site]) -> list[list[Site]]:
     chain: list[Site] = []
     begin = 0.0
     for site in sites:
-        if site.role in ("norm", "mixer") or site.kind == "embedding":
+        if site.role in ("norm", "mixer") or site.kind in ("embedding", "embedding_bag"):
             chain = []
         elif site.role == "weight" and site.given is not None:
             given = site.given

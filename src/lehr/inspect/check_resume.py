@@ -18,6 +18,7 @@ from lehr.loop.plan import feeds
 from lehr.loop.underway import refuse_open
 from lehr.loop.undisturbed import same_attributes
 from lehr.state.differences import first_difference
+from lehr.state.disk.plain import flatten
 from lehr.state.entries import AttributeState
 from lehr.state.snapshot import Snapshot, capture
 from lehr.types import is_mapping, is_seekable, is_sequence
@@ -123,7 +124,8 @@ def _timeless(value: Any) -> Any:
 def _plain(path: str, entry: AttributeState) -> Snapshot:
     try:
         [value] = capture({path: entry})[path].values()
-    except TypeError:
+        flatten(value)
+    except (TypeError, ValueError):
         return {}  # no state, but a function or an object
     return {path: value}
 

@@ -1,6 +1,5 @@
 """Initialising a model anew after an audit, and only if that works to the end."""
 
-import copy
 from collections.abc import Generator as Scope
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from lehr.errors import did_you_mean
 from lehr.init import HOW, drawn_layers, fixup_, gain, gain_of, initialise, lsuv, zero_last_
 from lehr.inspect.sites import Site
 from lehr.inspect.verdicts import Finding
+from lehr.state.copies import deep_copy
 from lehr.state.entries import ModelState, modules
 from lehr.state.streams import forked
 from lehr.state.wrappers import bare
@@ -51,7 +51,7 @@ def cure(
             f"repair must be a known cure; got {how!r}. {did_you_mean(str(how), CURES)}"
         )
     model = bare(model)
-    cured = copy.deepcopy(model)
+    cured = deep_copy(model)
     with forked(seed):
         generator = Generator().manual_seed(seed)
         if how == "lsuv":

@@ -2,8 +2,9 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from lehr.base import drawing
@@ -161,7 +162,7 @@ class _SweepRecorder(Callback):
 def _groups(opt: Any) -> list[tuple[str, int, float]]:
     """Path, number and share of the highest lr, of each parameter group."""
     groups = [
-        (f"opt.{name}.lr" if name else "lr", number, float(group["lr"]))
+        (f"opt.{name}.lr" if name else "lr", number, _rate(one, number, group))
         for name, one in optimizers.by_name(opt).items()
         for number, group in enumerate(one.param_groups)
     ]
@@ -171,6 +172,17 @@ def _groups(opt: Any) -> list[tuple[str, int, float]]:
         for path, number, lr in groups
         if lr > 0 or highest == 0
     ]
+
+
+def _rate(opt: Any, number: int, group: Mapping[str, Any]) -> float:
+    lr: Any = group.get("lr")
+    if isinstance(lr, bool) or not (isinstance(lr, Real) or hasattr(lr, "item")):
+        raise ValueError(
+            f"find_lr raises the number lr of every parameter group; group {number} of "
+            f"{type(opt).__name__} has {'no lr' if 'lr' not in group else f'lr={lr!r}'}. Give the "
+            "optimizer a fixed lr; one that sets its own rate needs no search."
+        )
+    return float(lr)
 
 
 def _checked(start: Any, end: Any, steps: Any) -> tuple[float, float, int]:

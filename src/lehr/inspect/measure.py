@@ -1,22 +1,25 @@
 """One forward and one backward pass through a copy of a model, measured everywhere."""
 
-import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from lehr.base.call import call
 from lehr.base.nested import floats_in, item_count, map_tensors, split_pair, tensors_in
+from lehr.errors import one_line
+from lehr.inspect.moments import real
 from lehr.inspect.sites import Site, SiteRecorder
 from lehr.loop.arguments import check_values
-from lehr.loop.losses import loss_of, wanted_by
+from lehr.loop.losses import loss_of
+from lehr.state.copies import deep_copy
 from lehr.state.streams import forked
-from lehr.state.wrappers import bare
+from lehr.state.structure import keep_structure
+from lehr.state.wrappers import bare, without_wrappers
 from lehr.types import LossFunc, is_mapping
 
 
@@ -58,12 +61,15 @@ class Measured:
         weights: in the order of the model.
         items: in the batch.
         loss: its value; None if there was no loss function.
+        hidden: modules in which nothing can be seen: scripted ones, and what runs under a transform
+            of ``torch.func``, such as ``vmap``.
     """
 
     sites: list[Site]
     weights: list[Weights]
     items: int
     loss: float | None
+    hidden: tuple[str, ...] = ()
 
 
 def measure(
@@ -72,18 +78,18 @@ def measure(
     """Send a batch through a copy of the model and back; the model itself is only read.
 
     The copy is in training mode, so that batch normalisation uses the batch, but without dropout.
-    Without a loss function, or without targets, the gradient starts as independent normal numbers
-    with the length 1 for each item.
+    Without a loss function the gradient starts as independent normal numbers with the length 1 for
+    each item. Without targets the loss function is called with the output alone, as the loop does.
 
     Args:
         model: any module that can be copied.
         batch: a pair (xb, yb), or inputs alone; ``xb`` may be a tuple or a dict.
-        loss_func: ``(pred, yb) -> scalar``.
+        loss_func: ``(pred, yb) -> scalar``, or ``(pred) -> scalar`` for a batch without targets.
         seed: of the numbers that the gradient starts as, and of randomness in the model.
 
     Raises:
-        ValueError: the batch has fewer than two items, the model shows no layers, or a buffer of
-            it no shape yet; the loss is no scalar; something is on the device ``meta``.
+        ValueError: the batch has fewer than two items, the model shows no layers, the loss is no
+            scalar, or something is on the device ``meta``.
         TypeError: the model is no module or cannot be copied, or the batch is not of a known form.
 
     Example:
@@ -108,19 +114,17 @@ def measure(
             f"batch must hold at least 2 items, better 32 or more; got {items}. What tells items "
             "apart cannot be seen in one."
         )
-    model = _copied(bare(model))
+    original, model = bare(model), _copied(bare(model))
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):  # type: ignore[reportPrivateUsage]
             module.eval()
     recorder = SiteRecorder(model, items)
-    with forked(seed), torch.enable_grad():
-        with recorder.recording():
+    with _undone(original), forked(seed), torch.enable_grad():
+        with without_wrappers(model), recorder.recording():
             pred = call(model, xb)
         recorder.output(pred)
-        loss = None
-        if loss_func is not None and (yb is not None or not wanted_by(loss_func).always):
-            loss = loss_of(loss_func, pred, yb)
+        loss = None if loss_func is None else loss_of(loss_func, pred, yb)
         if loss is not None and loss.numel() != 1:
             raise ValueError(
                 f"loss_func must return one number; got shape {tuple(loss.shape)}. Return its mean."
@@ -128,28 +132,37 @@ def measure(
         start = _random_direction(pred, seed) if loss is None else loss
         if start is not None and start.requires_grad:
             start.backward()  # type: ignore[reportUnknownMemberType]
+    hidden = tuple(dict.fromkeys(recorder.hidden))
     if all(site.role == "output" for site in recorder.sites):
+        inside = f" Nothing can be seen inside {', '.join(hidden[:4])}." if hidden else ""
         raise ValueError(
-            f"model must be made of layers that torch can show; {type(model).__name__} shows none. "
-            "Audit it before it is scripted or traced."
+            f"model must be made of layers that torch can show; {type(model).__name__} shows none."
+            f"{inside} Audit it before it is scripted or traced, or before torch.func maps it: "
+            "lehr.audit(model.inner, batch)."
         )
-    return Measured(
-        recorder.sites, list(_weights(model)), items, None if loss is None else float(loss.detach())
-    )
+    value = None if loss is None else float(loss.detach())
+    return Measured(recorder.sites, list(_weights(model)), items, value, hidden)
+
+
+@contextmanager
+def _undone(model: nn.Module) -> Generator[None]:
+    """A scope for a copy of a model: what is scripted sends its gradients to the original, too."""
+    scripted = any(isinstance(part, torch.jit.ScriptModule) for part in model.modules())
+    put_back = keep_structure(model) if scripted else None
+    try:
+        yield
+    finally:
+        if put_back is not None:
+            put_back()
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    if lazy := [name for name, buffer in model.named_buffers() if is_lazy(buffer)]:
-        raise ValueError(
-            f"model must have the shapes of its buffers to be copied; {lazy[0]!r} has none yet. "
-            "Call the model on one batch first."
-        )
     try:
-        model = copy.deepcopy(model)
-    except RuntimeError as error:  # what torch says of tensors that are no leaves
+        model = deep_copy(model)
+    except Exception as error:
         raise TypeError(
             f"model must be one that copy.deepcopy can copy; {type(model).__name__} is not: "
-            f"{error} Audit it before it has made a prediction."
+            f"{one_line(error)}. Give the class that it names a __deepcopy__."
         ) from error
     for p in model.parameters():
         p.grad = None
@@ -158,7 +171,7 @@ def _copied(model: nn.Module) -> nn.Module:
 
 def _random_direction(pred: Any, seed: int) -> Tensor | None:
     """A scalar whose gradient is independent normal numbers at every output."""
-    outputs = [t for t in floats_in(pred) if t.requires_grad]
+    outputs = [real(t) for t in floats_in(pred) if t.requires_grad]
     if not outputs:
         return None
     generator = torch.Generator().manual_seed(seed)
@@ -173,21 +186,23 @@ def _random_direction(pred: Any, seed: int) -> Tensor | None:
 def _weights(model: nn.Module) -> Iterator[Weights]:
     paths: dict[Tensor, list[str]] = {}
     for name, p in model.named_parameters(remove_duplicate=False):
-        if p.ndim >= 2 and p.numel():
+        if p.ndim >= 2 and p.numel() and p.is_leaf:  # in a copy of what is scripted they are not
             paths.setdefault(p, []).append(name)
     for p, (name, *tied) in paths.items():
         values = p.detach()
+        grad = None if p.grad is None else real(p.grad.to_dense() if p.grad.is_sparse else p.grad)
+        size = values.abs().float()
         units = values.reshape(len(values), -1)
         yield Weights(
             name=name,
             shape=tuple(p.shape),
             tied=tuple(tied),
-            scale=values.float().square().mean().sqrt().item(),
+            scale=size.square().mean().sqrt().item(),
             largest=values.abs().max().item(),
             zero=(values == 0).float().mean().item(),
             copies=_copies(units) if units.shape[1] >= 2 else 0,
             units=len(units),
-            grad_std=None if p.grad is None else p.grad.float().std(correction=0).item(),
+            grad_std=None if grad is None else grad.float().std(correction=0).item(),
             trained=p.requires_grad,
         )
 

@@ -39,14 +39,14 @@ def moments(values: Tensor, items: int) -> Moments:
     """Measure a tensor in which ``items`` items lie along the first dimension, or the second.
 
     A first dimension that is a multiple of ``items`` holds parts of items in turn. Half precision
-    is measured in single.
+    is measured in single, and a complex number as the two real ones that it is.
 
     Example:
         >>> seen = moments(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), items=2)
         >>> seen.mean, seen.across == 0.5**0.5
         (3.5, True)
     """
-    flat = by_item(values.detach(), items)
+    flat = by_item(real(values.detach()), items)
     flat = flat if flat.dtype == torch.float64 else flat.float()
     if not flat.numel():
         return Moments(math.nan, math.nan, math.nan, 0.0, 0, finite=True)
@@ -61,6 +61,16 @@ def moments(values: Tensor, items: int) -> Moments:
         size=flat.shape[1],
         finite=bool(torch.isfinite(flat).all()),
     )
+
+
+def real(values: Tensor) -> Tensor:
+    """The same numbers, where each complex one is two: ``(..., 2)``.
+
+    Example:
+        >>> real(torch.tensor([1 + 2j]))
+        tensor([[1., 2.]])
+    """
+    return torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
 
 
 def by_item(values: Tensor, items: int) -> Tensor:
@@ -100,5 +110,5 @@ def histogram(values: Tensor) -> list[int]:
         >>> sum(histogram(torch.tensor([-100.0, 0.0, 0.5])))
         3
     """
-    inside = values.detach().float().nan_to_num(0.0).clamp(-_REACH, _REACH)
+    inside = real(values.detach()).float().nan_to_num(0.0).clamp(-_REACH, _REACH)
     return cast("list[int]", torch.histc(inside, _BINS, -_REACH, _REACH).long().tolist())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, handle_torch_function
 
@@ -30,6 +31,7 @@ Role = Literal["weight", "activation", "norm", "mixer", "output"]
 
 _CONVS = {f"conv{t}{d}d": bool(t) for t in ("", "_transpose") for d in (1, 2, 3)}
 _PRODUCTS = ("matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "einsum")
+_TABLES = ("embedding", "embedding_bag")
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 _MIXERS = (  # bounded by gates or by weights that sum to 1: no scale goes through them
     *("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell"),
@@ -120,6 +122,8 @@ class SiteRecorder(TorchFunctionMode):
     def __init__(self, model: nn.Module, items: int) -> None:
         super().__init__()
         self.sites: list[Site] = []
+        self.hidden: list[str] = []
+        """names of modules in which nothing can be seen"""
         self._items = items
         self._inside: list[str] = [""]
         self._names = {module: name for name, module in modules(model)}
@@ -133,10 +137,11 @@ class SiteRecorder(TorchFunctionMode):
     @contextmanager
     def recording(self) -> Generator[None]:
         """While it is open, sites are noted; the hooks that tell where we are go with it."""
-        enter = (partial(m.register_forward_pre_hook, self._enter) for m in self._names)
-        leave = (
-            partial(m.register_forward_hook, self._leave, always_call=True) for m in self._names
-        )
+        scripted = [m for m in self._names if isinstance(m, torch.jit.ScriptModule)]
+        self.hidden += [self._names[m] or "(model)" for m in scripted]
+        seen = [m for m in self._names if m not in scripted]  # a script takes no hooks
+        enter = (partial(m.register_forward_pre_hook, self._enter) for m in seen)
+        leave = (partial(m.register_forward_hook, self._leave, always_call=True) for m in seen)
         with patient(), hooked([*enter, *leave]), interrupts_wait_in(handle_torch_function), self:
             yield  # while a function is at work, torch takes the mode off and puts it back
 
@@ -157,6 +162,9 @@ class SiteRecorder(TorchFunctionMode):
             kind = str(func.__name__)
         given = _first(args, kwargs)
         note = self._noting(kind, args, kwargs)
+        if note is not None and _is_transformed():
+            self.hidden.append(self._inside[-1] or "(model)")
+            note = None
         before = None if note is None else self._moments(given)
         output = func(*args, **kwargs)
         if note is not None:
@@ -192,7 +200,7 @@ class SiteRecorder(TorchFunctionMode):
 
     def _noting(self, kind: str, args: Any, kwargs: Any) -> Callable[..., None] | None:
         """What to do with the input's moments and the output, if this is a site."""
-        if kind in ("linear", "bilinear", *_CONVS, "embedding", *_PRODUCTS):
+        if kind in ("linear", "bilinear", *_CONVS, *_TABLES, *_PRODUCTS):
             weight = self._weight(kind, args, kwargs)
             return weight and partial(self._note, kind.strip("_"), "weight", weight=weight)
         if kind in _NORMS:
@@ -216,16 +224,16 @@ class SiteRecorder(TorchFunctionMode):
             return None
         place = 2 if kind == "bilinear" else 1
         weight = kwargs["weight"] if "weight" in kwargs else args[place]
-        if kind == "embedding":
+        if kind in _TABLES:
             return weight, None
         if kind == "bilinear":
             return weight, Fans(weight[0].numel(), len(weight), 1)
         if kind == "linear":
-            return weight, fans(weight) if weight.ndim == 2 else None
+            return weight, fans(weight.abs()) if weight.ndim == 2 else None
         groups = kwargs.get("groups", args[6] if len(args) > 6 else 1)
         stride = kwargs.get("stride", args[3] if len(args) > 3 else 1)
         steps = math.prod(stride) if is_sequence(stride) else stride ** (weight.ndim - 2)
-        return weight, fans(weight, groups=groups, transposed=_CONVS[kind], stride=steps)
+        return weight, fans(weight.abs(), groups=groups, transposed=_CONVS[kind], stride=steps)
 
     def _note(
         self,
@@ -257,7 +265,7 @@ class SiteRecorder(TorchFunctionMode):
             counts=histogram(output),
         )
         if weight is not None:
-            values = weight[0].detach().float()
+            values = weight[0].detach().abs().float()
             site.scale = values.square().mean().sqrt().item() if values.numel() else 0.0
             site.fans = weight[1]
             self._channels_last = kind not in _CONVS
@@ -277,7 +285,7 @@ class SiteRecorder(TorchFunctionMode):
             self.sites.append(Site("(output)", "", "output", tuple(last.shape), measured, measured))
 
     def _moments(self, value: Any) -> Moments | None:
-        known = isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 0
+        known = isinstance(value, Tensor) and value is _tensor(value)
         return moments(value, self._items) if known else None
 
     def _follow(self, site: Site, output: Tensor) -> None:
@@ -305,8 +313,14 @@ def _flat(values: Any) -> Iterator[Any]:
 
 
 def _tensor(value: Any) -> Tensor | None:
-    """The first floating-point tensor in a nesting."""
+    """The first tensor in a nesting that can be measured."""
     return next((tensor for tensor in floats_in(value) if tensor.ndim), None)
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of ``torch.func`` is at work, under which no tensor has a value."""
+    stack: Any = torch._C._functorch.peek_interpreter_stack()  # type: ignore[reportPrivateUsage]
+    return stack is not None
 
 
 def _slope(kind: str, args: Any, kwargs: Any) -> float:

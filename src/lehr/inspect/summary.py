@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from numbers import Real
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
 
@@ -107,8 +109,12 @@ def summary(learn: Learner) -> Summary:
     batch = first_batch(learn)
     modules = cast(Iterator[tuple[str, nn.Module]], model.named_modules())
     parts = {module: name for name, module in modules if _acts_itself(module)}
-    with hooked(partial(module.register_forward_hook, note) for module in parts), learn.probe():
+    scripted = {module for module in parts if isinstance(module, ScriptModule)}
+    open_ones = (module for module in parts if module not in scripted)
+    hooks = (partial(module.register_forward_hook, note) for module in open_ones)
+    with hooked(hooks), learn.probe():
         learn.predict([batch], select=lambda output: outputs.append(shapes(output)))
+        called |= dict.fromkeys(scripted, "not seen: scripted")
         ends = shapes(learn.split_batch(batch)[0]), outputs[0]
         return _summed_up(learn, model, parts, called, group_of, ends)
 
@@ -215,9 +221,12 @@ def _groups_by_parameter(opt: Any) -> dict[int, str]:
 def _group_lines(opt: Any) -> Iterator[str]:
     for name, one, group in _named(opt):
         count = sum(_size(p) for p in group["params"])
-        values = ", ".join(
-            f"{key} {float(group[key]):g}"
-            for key in ("lr", "momentum", "weight_decay")
-            if key in group
-        )
+        known = [key for key in ("lr", "momentum", "weight_decay") if key in group]
+        values = ", ".join(f"{key} {_value(group[key])}" for key in known)
         yield f"group {name}: {type(one).__name__}, {count:,} parameters, {values}"
+
+
+def _value(value: Any) -> str:
+    """A hyper-parameter as text; of some optimizers it is None, or a pair."""
+    number = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
+    return f"{float(value):g}" if number else str(value)

@@ -1,11 +1,11 @@
 """A Learner to try things with: all that changes is copied, the data are shared."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
 from lehr.callback import Callback
 from lehr.learner import Learner
+from lehr.state.copies import deep_copy
 
 
 def twin(
@@ -28,13 +28,15 @@ def twin(
         >>> other.model is learn.model, other.data is learn.data
         (False, True)
     """
+    callbacks = list(callbacks)
     shared: dict[int, Any] = {
         id(learn.data): learn.data if data is None else data,
         id(learn.run): None,
         id(learn.callbacks): [],
     }
     try:
-        return copy.deepcopy((learn, list(callbacks)), shared)
+        holders = (learn.model, learn.loss_func, *(m for cb in callbacks for m in cb.modules))
+        return deep_copy((learn, callbacks), *holders, shared=shared)
     except Exception as error:
         raise TypeError(
             "a copy of the model, optimizer, loss function and callbacks is needed to try this, "

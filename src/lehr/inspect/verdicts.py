@@ -38,7 +38,21 @@ def judge(measured: Measured) -> list[Finding]:
     case = Case(measured.sites, measured.weights, follow(measured.sites))
     not_finite = list(_not_finite(case))
     findings = not_finite or [finding for rule in _RULES for finding in rule(case)]
+    findings += _hidden(measured)
     return sorted(merged(findings), key=lambda finding: finding.severity == "note")
+
+
+def _hidden(measured: Measured) -> Iterator[Finding]:
+    """What could not be looked at."""
+    if measured.hidden:
+        yield Finding(
+            "hidden",
+            "note",
+            measured.hidden,
+            f"nothing can be seen inside {', '.join(measured.hidden[:4])}: it is scripted, or runs "
+            "under a transform of torch.func such as vmap. Audit it by itself before that.",
+            {"modules": len(measured.hidden)},
+        )
 
 
 def _not_finite(case: Case) -> Iterator[Finding]:

@@ -42,6 +42,24 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
     return sentences
 
 
+def closure_hint(error: BaseException) -> list[str]:
+    """What to write for an optimizer whose step failed because it was given no closure.
+
+    Example:
+        >>> closure_hint(TypeError("step() missing 1 required positional argument: 'closure'"))
+        ['The optimizer needs a closure, which computes the loss and the gradients again. Attach a
+        callback with regrads = True and def step(self, run, proceed): run.opt.step(run.regrad);
+        run.stepped = True.']
+    """
+    if "closure" not in str(error).lower():
+        return []
+    return [
+        "The optimizer needs a closure, which computes the loss and the gradients again. Attach a "
+        "callback with regrads = True and def step(self, run, proceed): run.opt.step(run.regrad); "
+        "run.stepped = True."
+    ]
+
+
 def _devices(model: nn.Module, xb: Any, yb: Any) -> list[str]:
     own = {str(p.device) for p in model.parameters()}
     others = {str(t.device) for t in tensors_in((xb, yb))}

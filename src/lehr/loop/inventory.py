@@ -100,6 +100,36 @@ def entry_name(callback: Callback, callbacks: Iterable[Callback]) -> str:
     return next(name for name, other in named.items() if other is callback)
 
 
+def rehearses(callback: Any) -> bool:
+    """Whether a callback takes part in a rehearsal: there, those do that change how it trains, too.
+
+    Example:
+        >>> from lehr import Callback
+        >>> class Clips(Callback):
+        ...     def finish_grad(self, run, proceed): ...
+        >>> evaluates(Clips()), rehearses(Clips())
+        (False, True)
+    """
+    if callback.evaluates is not None:
+        return callback.evaluates
+    training = ("backward", "finish_grad", "step", "zero_grad")
+    changes = callback.regrads or any(hasattr(callback, action) for action in training)
+    return evaluates(callback) or changes
+
+
+def parts(opt: Any, callbacks: Iterable[Callback]) -> dict[str, Any]:
+    """What only an optimizer or a callback holds, to be put back in place, by who holds it.
+
+    Those are parameters of the loss function, say, and the modules, optimizers, tensors and random
+    generators in the attributes of callbacks, declared or not.
+    """
+    named = of_callbacks({id(callback): callback for callback in callbacks}.values())
+    return {
+        "opt": optimizers.held_parameters(opt),
+        **{name: {"modules": cb.modules, **vars(cb)} for name, cb in named.items()},
+    }
+
+
 def of_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:
     """Each callback under its name; the second of a name with its number.
 

@@ -1,15 +1,19 @@
 """Where two snapshots differ, bit for bit."""
 
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-from lehr.types import is_mapping, is_sequence
+from lehr.types import is_array, is_mapping, is_sequence
 
 
 def first_difference(a: Any, b: Any, path: str = "") -> str | None:
     """Where two snapshots first differ, bit for bit, and how; None if they are identical.
+
+    Objects that do not say when they are equal are compared by their attributes.
 
     Example:
         >>> first_difference({"lr": 0.1}, {"lr": 0.2})
@@ -33,13 +37,32 @@ def first_difference(a: Any, b: Any, path: str = "") -> str | None:
         pairs = zip(a, b, strict=True)
         differences = (first_difference(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(pairs))
         return next((difference for difference in differences if difference), None)
-    same = type(a) is type(b) and (a == b or (a != a and b != b))  # nan equals nan here
-    return None if same else f"{path}: {a!r} against {b!r}"
+    return None if _is_same(a, b) else f"{path}: {a!r} against {b!r}"
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if a is b or type(a) is not type(b):
+        return a is b
+    if is_array(a):
+        return (a.dtype, a.shape) == (b.dtype, b.shape) and a.tobytes() == b.tobytes()
+    compares = type(a).__eq__ is not object.__eq__ and not is_dataclass(a)
+    if compares or not hasattr(a, "__dict__"):
+        return a == b or (a != a and b != b)  # nan equals nan here
+    try:
+        return first_difference(vars(a), vars(b)) is None
+    except RecursionError:  # they hold themselves
+        return False
 
 
 def _tensor_difference(a: Tensor, b: Tensor, path: str) -> str | None:
-    if a.dtype != b.dtype or a.shape != b.shape:
+    if a.dtype != b.dtype or a.layout != b.layout or is_lazy(a) != is_lazy(b):
         return f"{path}: {_shape(a)} against {_shape(b)}"
+    if is_lazy(a):
+        return None
+    if a.shape != b.shape:
+        return f"{path}: {_shape(a)} against {_shape(b)}"
+    if a.layout is not torch.strided or a.is_quantized:
+        return first_difference(_dense_parts(a), _dense_parts(b), path)
     x, y = (t.detach().cpu().contiguous().reshape(-1, 1) for t in (a, b))
     apart = (x.view(torch.uint8) != y.view(torch.uint8)).any(1)
     if not apart.any():
@@ -51,5 +74,26 @@ def _tensor_difference(a: Tensor, b: Tensor, path: str) -> str | None:
     return f"{path}: {int(apart.sum())} of {len(x)} values differ, {size}"
 
 
+def _dense_parts(t: Tensor) -> dict[str, Any]:
+    """What a sparse or quantised tensor is made of."""
+    t = t.detach()
+    if t.is_quantized:
+        if t.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+            scale: Any = (t.q_scale(), t.q_zero_point())
+        else:
+            scale = (t.q_per_channel_scales(), t.q_per_channel_zero_points())
+        return {"values": t.int_repr(), "scale": scale}
+    if t.layout is torch.sparse_coo:
+        indices, values = t._indices(), t._values()  # the public ones want it coalesced
+        return {"indices": indices, "values": values, "coalesced": t.is_coalesced()}
+    rows = t.layout in (torch.sparse_csr, torch.sparse_bsr)
+    compressed, plain = (
+        (t.crow_indices(), t.col_indices()) if rows else (t.ccol_indices(), t.row_indices())
+    )
+    return {"compressed": compressed, "plain": plain, "values": t.values()}
+
+
 def _shape(t: Tensor) -> str:
-    return f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}"
+    kind = "lazy" if is_lazy(t) else tuple(t.shape)
+    layout = "" if t.layout is torch.strided else f" {str(t.layout).removeprefix('torch.')}"
+    return f"{kind} {str(t.dtype).removeprefix('torch.')}{layout}"

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lehr.state import streams
 from lehr.state.generators import generators_of
@@ -30,9 +31,19 @@ class ModelState:
         return {**own, **{f"#{name_of(path)}": b for path, b in buffers}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy the values in place; the parameters stay the same objects."""
-        name_of = bare_names(self.model)
-        paths = {name_of(path): path for path in self.model.state_dict()}
+        """Copy the values in place; the parameters stay the same objects.
+
+        Raises:
+            ValueError: the values are of before a lazy module was made.
+        """
+        name_of, now = bare_names(self.model), self.model.state_dict()
+        paths = {name_of(path): path for path in now}
+        for name, saved in state_dict.items():
+            if is_lazy(saved) and name in paths and not is_lazy(now[paths[name]]):
+                raise ValueError(
+                    f"{name} has no values in this state, which is of before the lazy module was "
+                    "called first; it has in the model. Call the model on one batch before the fit."
+                )
         own = {paths.get(k, k): value for k, value in state_dict.items() if not k.startswith("#")}
         self.model.load_state_dict(own)
         with torch.no_grad():

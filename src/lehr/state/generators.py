@@ -104,13 +104,19 @@ def generators_of(loader: Any) -> Iterator[tuple[str, Stateful]]:
             part = getattr(part, attribute, None)
         held = {} if holder == "dataset" else {"generator": getattr(part, "generator", None)}
         for name, value in {**held, **getattr(part, "__dict__", {})}.items():
-            entry = _entry(value)
+            entry = entry_of(value)
             if entry is not None and id(value) not in seen:
                 seen.add(id(value))
                 yield f"{holder}.{name}".lstrip("."), entry
 
 
-def _entry(value: Any) -> Stateful | None:
+def entry_of(value: Any) -> Stateful | None:
+    """The entry of a generator; None of any other thing, and of those of the whole process.
+
+    Example:
+        >>> type(entry_of(random.Random(3))).__name__, entry_of(3)
+        ('PythonGeneratorState', None)
+    """
     if isinstance(value, torch.Generator):
         return None if value is torch.default_generator else GeneratorState(value)
     if isinstance(value, random.Random):

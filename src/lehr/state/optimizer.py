@@ -35,33 +35,6 @@ def load_in_place(opt: Optimizer, saved: Mapping[str, Any]) -> None:
     opt.param_groups[:] = groups
 
 
-def keep_optimizer(opt: Optimizer, saved: Mapping[str, Any]) -> Callable[[], None]:
-    """A function that puts an optimizer back, with the groups and parameters that it has now.
-
-    Args:
-        opt: the optimizer.
-        saved: its state of now, of which nothing is shared with it.
-
-    Example:
-        >>> opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-        >>> put_back = keep_optimizer(opt, opt.state_dict())
-        >>> opt.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))]})
-        >>> put_back(); len(opt.param_groups)
-        1
-    """
-    groups = list(opt.param_groups)
-    lists = [(group["params"], list(group["params"])) for group in groups]
-
-    def put_back() -> None:
-        opt.param_groups[:] = groups
-        for group, (listed, params) in zip(groups, lists, strict=True):
-            listed[:] = params
-            group["params"] = listed
-        load_in_place(opt, saved)
-
-    return put_back
-
-
 def keep_places(opt: Optimizer) -> Callable[[], None]:
     """A function that gives an optimizer's state the tensors that it has now.
 

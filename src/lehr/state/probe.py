@@ -3,17 +3,16 @@
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import Any, cast
 
 from torch import nn
-from torch.optim import Optimizer
 
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.signals import patient
 from lehr.errors import add_note, one_line
 from lehr.state.entries import ModelState
-from lehr.state.optimizer import keep_optimizer
 from lehr.state.snapshot import Entries, capture
-from lehr.state.structure import keep_structure
+from lehr.state.structure import is_optimizer, keep_structure
 from lehr.types import Stateful
 
 PutBack = Callable[[], object]
@@ -21,15 +20,24 @@ PutBack = Callable[[], object]
 
 @interrupts_wait_at_both_ends
 @contextmanager
-def probe(entries: Entries, held: Mapping[str, PutBack] | None = None) -> Generator[None]:
+def probe(
+    entries: Entries,
+    held: Mapping[str, PutBack] | None = None,
+    parts: Mapping[str, Any] | None = None,
+) -> Generator[None]:
     """A scope after which every state entry is bit for bit what it was, whatever happened inside.
 
     What has been added to a model (a buffer, a lazy parameter's values) or to an optimizer is gone;
     what was there is the same object again. An interrupt waits until all is put back.
 
+    Of modules and optimizers no ``state_dict`` is asked for: they are put back in place, with all
+    that `lehr.state.structure.keep_structure` knows how to keep, whatever an optimizer has in its
+    state.
+
     Args:
         entries: what to protect, by name; `Learner.probe` passes everything a Learner has.
         held: functions that put something else back, by name; they are called first.
+        parts: what else to put back in place, by name: what is in the attributes of callbacks, say.
 
     Raises:
         RuntimeError: an entry cannot be put back; the message names every such, and the others are
@@ -45,20 +53,24 @@ def probe(entries: Entries, held: Mapping[str, PutBack] | None = None) -> Genera
         True
     """
     with patient():
-        every = {**(held or {}), **{name: _keep(name, entry) for name, entry in entries.items()}}
+        seen: dict[int, Any] = {}  # what is part of two is kept once
+        every = {**(held or {}), **{name: _keep(name, e, seen) for name, e in entries.items()}}
+        for name, part in (parts or {}).items():
+            every[f"what {name} holds"] = keep_structure(part, containers=False, seen=seen)
         try:
             yield
         finally:
             put_back(every)
 
 
-def _keep(name: str, entry: Stateful) -> PutBack:
+def _keep(name: str, entry: Stateful, seen: dict[int, Any]) -> PutBack:
     thing = entry.model if isinstance(entry, ModelState) else entry
     if isinstance(thing, nn.Module):
-        return keep_structure(thing)
+        return keep_structure(thing, seen=seen)
+    if is_optimizer(thing):  # whose parameters are those of another entry, or of none
+        params = [p for group in cast("Any", thing).param_groups for p in group["params"]]
+        return keep_structure(thing, seen={**seen, **{id(p): p for p in params}})
     saved = capture({name: entry})[name]
-    if isinstance(entry, Optimizer):
-        return keep_optimizer(entry, saved)
     return partial(entry.load_state_dict, saved)
 
 

@@ -2,17 +2,20 @@
 
 An *entry* is any object with ``state_dict`` and ``load_state_dict``. A *snapshot* maps entry names
 to their states as plain containers of tensors, numbers and strings, independent of the live
-objects; so it can be held in memory, compared, or written to disk without pickle.
+objects; so it can be held in memory, compared, or written to disk without pickle. What else is in a
+state (a set, a dtype, an object) is copied with ``copy.deepcopy``; not all of that can be written.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from lehr.errors import add_note
+from lehr.errors import add_note, one_line
 from lehr.state.optimizer import load_in_place
 from lehr.types import Stateful, is_mapping, is_sequence
 
@@ -22,6 +25,9 @@ Snapshot = dict[str, Any]
 
 def capture(entries: Entries) -> Snapshot:
     """The state of every entry, copied so that nothing of it is shared with the live objects.
+
+    Raises:
+        TypeError: something in a state is of no known kind, and ``copy.deepcopy`` cannot copy it.
 
     Example:
         >>> import torch
@@ -46,8 +52,7 @@ def look(entries: Entries) -> Snapshot:
         True
     """
     return {
-        name: _copied(entry.state_dict(), name, tensor=Tensor.detach)
-        for name, entry in entries.items()
+        name: _copied(entry.state_dict(), name, tensor=_detached) for name, entry in entries.items()
     }
 
 
@@ -121,11 +126,25 @@ def _load(entry: Stateful, saved: Snapshot) -> None:
         entry.load_state_dict(saved)
 
 
-def _clone(tensor: Tensor) -> Tensor:
+def independent(tensor: Tensor) -> Tensor:
+    """A copy of a tensor without its graph; of one that is lazy, another that is.
+
+    Example:
+        >>> import torch
+        >>> independent(torch.ones(1, requires_grad=True) * 2)
+        tensor([2.])
+    """
+    if is_lazy(tensor):
+        kind: Any = type(tensor)
+        return kind(requires_grad=tensor.requires_grad, device=tensor.device, dtype=tensor.dtype)
     return tensor.detach().clone()
 
 
-def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = _clone) -> Any:
+def _detached(tensor: Tensor) -> Tensor:
+    return tensor if is_lazy(tensor) else tensor.detach()
+
+
+def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = independent) -> Any:
     if isinstance(value, Tensor):
         return tensor(value)
     if is_mapping(value):
@@ -135,7 +154,11 @@ def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = _clone) 
         return tuple(copies) if isinstance(value, tuple) else copies
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(
-        f"state entry {path} is {type(value).__name__}; a state holds tensors, numbers, strings, "
-        "None, and lists, tuples or dicts of them. Convert it in state_dict."
-    )
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:
+        raise TypeError(
+            f"state entry {path} is {type(value).__name__}, which copy.deepcopy cannot copy: "
+            f"{one_line(error)}. A state holds tensors, numbers, strings, None, lists, tuples or "
+            "dicts of them, and what can be copied. Convert it in state_dict."
+        ) from error

@@ -1,31 +1,52 @@
-"""A module as it is: its parts, their tensors and attributes, held to be put back in place."""
+"""Modules, optimizers, and whatever holds tensors: kept as they are, to be put back in place."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from lehr.errors import one_line
 from lehr.state.differences import first_difference
 from lehr.state.entries import modules
+from lehr.state.generators import entry_of
+from lehr.types import is_array, is_mapping
 
 _REGISTRIES = [name for name, held in vars(nn.Module()).items() if isinstance(held, (dict, set))]
+_REFILLED = (dict, OrderedDict, defaultdict, Counter, list, deque, set)  # others may object
+_SPARSE = (
+    *(torch.sparse_coo, torch.sparse_csr, torch.sparse_csc),
+    *(torch.sparse_bsr, torch.sparse_bsc),
+)
 
 
-def keep_structure(root: nn.Module, copied: Iterable[Tensor] | None = None) -> Callable[[], None]:
-    """A function that makes a module what it is now, whatever became of it.
+def keep_structure(
+    root: Any,
+    copied: Iterable[Tensor] | None = None,
+    *,
+    containers: bool = True,
+    seen: dict[int, Any] | None = None,
+) -> Callable[[], None]:
+    """A function that makes a module, an optimizer or a container what it is now.
 
-    Every part is the same object again, of the same class and with the same attributes,
+    Every part of a module is the same object again, of the same class and with the same attributes,
     parameters, buffers, sub-modules and hooks. What has been added is gone. A tensor that got other
-    memory (a cast, another device, a lazy parameter that was made) has its old one again.
+    memory (a cast, another device, a lazy parameter that was made) has its old one again. So has
+    all that is in the attributes of modules and optimizers: tensors, random generators, arrays of
+    NumPy's, and lists, dicts, sets and tuples of them. An object of another kind in there stays
+    the same object; what changes within it is not put back.
 
     Args:
-        root: the module.
+        root: the module, optimizer or container.
         copied: the tensors of it whose values are to be put back as well; all by default. A copy
             of each is held.
+        containers: whether a list, dict or set gets back the items that it has; if not, only what
+            is in it is put back. Those within modules and optimizers always do.
+        seen: what others keep, by id, and is not kept again; this adds what it keeps.
 
     Raises:
         RuntimeError: when called, of what could not be put back; the rest is.
@@ -41,14 +62,13 @@ def keep_structure(root: nn.Module, copied: Iterable[Tensor] | None = None) -> C
           (0): LazyLinear(in_features=0, out_features=2, bias=True)
         )
     """
-    undos = [(name, _keep_module(module)) for name, module in modules(root)]
-    tensors = {id(t): (name, t) for name, t in _named_tensors(root)}
-    chosen = set(tensors) if copied is None else {id(t) for t in copied}
-    undos += [(name, _keep_tensor(t, key in chosen)) for key, (name, t) in tensors.items()]
-    return partial(_put_back, undos)
+    chosen = None if copied is None else {id(t) for t in copied}
+    keeper = _Keeper(chosen, {} if seen is None else seen)
+    keeper.add("", root, containers)
+    return partial(_put_back, keeper.undos)
 
 
-def _put_back(undos: list[tuple[str, Callable[[], None]]]) -> None:
+def _put_back(undos: list[tuple[str, Callable[[], Any]]]) -> None:
     failures: list[tuple[str, Exception]] = []
     for name, undo in undos:
         try:
@@ -60,19 +80,114 @@ def _put_back(undos: list[tuple[str, Callable[[], None]]]) -> None:
         raise RuntimeError(lost) from failures[0][1]
 
 
-def _keep_module(module: nn.Module) -> Callable[[], None]:
-    kind, attributes = type(module), dict(vars(module))
-    registries = [(r, r.copy()) for r in map(attributes.get, _REGISTRIES) if r is not None]
+class _Keeper:
+    """Goes through everything once, and notes how each thing is put back."""
+
+    def __init__(self, chosen: set[int] | None, seen: dict[int, Any]) -> None:
+        self.undos: list[tuple[str, Callable[[], Any]]] = []
+        self._chosen, self._seen = chosen, seen
+        self._waiting: list[tuple[str, Any, bool]] = []
+
+    def add(self, name: str, value: Any, containers: bool) -> None:
+        self._waiting.append((name, value, containers))
+        while self._waiting:  # not by recursion: they may be nested deep
+            name, value, containers = self._waiting.pop()
+            if id(value) not in self._seen:
+                self._keep(name, value, containers)
+
+    def _keep(self, name: str, value: Any, containers: bool) -> None:
+        if isinstance(value, Tensor):
+            self._keep_tensor(name, value)
+        elif isinstance(value, nn.Module):
+            self._keep_module(name, value)
+        elif is_optimizer(value):
+            self._note(name, value, _keep_object(value))
+            self._wait(name, cast("Any", vars(value)).items(), True)
+        elif _is_container(value):
+            if containers and type(value) in _REFILLED:
+                self._note(name, value, _keep_items(value))
+            items = value.items() if is_mapping(value) else enumerate(value)
+            self._wait(name, cast("Any", items), containers)
+        elif is_array(value):
+            if value.flags.writeable:
+                self._note(name, value, partial(value.__setitem__, ..., value.copy()))
+        elif (generator := entry_of(value)) is not None:
+            saved = generator.state_dict()
+            self._note(name, value, partial(generator.load_state_dict, saved))
+
+    def _keep_module(self, name: str, root: nn.Module) -> None:
+        parts = [(_path(name, path), part) for path, part in modules(root)]
+        parts = [(path, part) for path, part in parts if id(part) not in self._seen]
+        for path, part in parts:
+            self._note(path, part, _keep_object(part))
+        for path, tensor in _named_tensors(root):
+            if id(tensor) not in self._seen:
+                self._keep_tensor(_path(name, path), tensor)
+        for path, part in parts:
+            plain = ((k, v) for k, v in vars(part).items() if k not in _REGISTRIES)
+            self._wait(path, plain, True)
+
+    def _keep_tensor(self, name: str, tensor: Tensor) -> None:
+        chosen = self._chosen is None or id(tensor) in self._chosen
+        self._note(name, tensor, _keep_tensor(tensor, chosen))
+
+    def _note(self, name: str, value: Any, undo: Callable[[], Any]) -> None:
+        self._seen[id(value)] = value  # held, so that nothing else gets its id
+        self.undos.append((name, undo))
+
+    def _wait(self, name: str, items: Iterable[tuple[Any, Any]], containers: bool) -> None:
+        self._waiting += [
+            (_path(name, key), value, containers)
+            for key, value in items
+            if not isinstance(value, (str, int, float))
+        ]
+
+
+def is_optimizer(value: Any) -> bool:
+    """Whether it is an optimizer, though it need not inherit from torch's.
+
+    Example:
+        >>> is_optimizer(torch.optim.SGD([torch.zeros(1)], lr=0.1)), is_optimizer(3)
+        (True, False)
+    """
+    own: dict[str, Any] = getattr(value, "__dict__", {})
+    return isinstance(value, Optimizer) or ("param_groups" in own and hasattr(value, "step"))
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, (Mapping, list, tuple, set, deque))
+
+
+def _path(name: str, key: Any) -> str:
+    return f"{name}.{key}".strip(".")
+
+
+def _keep_items(container: Any) -> Callable[[], None]:
+    """What is in a dict, list, set or deque."""
+    items = container.copy()
 
     def put_back() -> None:
-        if type(module) is not kind:
-            module.__class__ = kind
-        for name in vars(module).keys() - attributes.keys():
-            del vars(module)[name]
-        vars(module).update(attributes)
-        for registry, items in registries:
-            registry.clear()
-            registry.update(items)
+        container.clear()
+        (container.update if hasattr(container, "update") else container.extend)(items)
+
+    return put_back
+
+
+def _keep_object(thing: Any) -> Callable[[], None]:
+    """Class, attributes and, of a module, its tables."""
+    kind, own = thing.__class__, cast("dict[str, Any]", vars(thing))
+    attributes = dict(own)
+    tables = [attributes.get(name) for name in _REGISTRIES]
+    registries = [_keep_items(table) for table in tables if isinstance(table, (dict, set))]
+
+    def put_back() -> None:
+        if type(thing) is not kind:
+            thing.__class__ = kind
+        for name in own.keys() - attributes.keys():
+            del own[name]
+        own.update(attributes)
+        for refill in registries:
+            refill()
 
     return put_back
 
@@ -80,7 +195,9 @@ def _keep_module(module: nn.Module) -> Callable[[], None]:
 def _keep_tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
     kind, memory = type(tensor), tensor.data
     lazy = is_lazy(tensor)
-    values = memory.clone() if copied and not lazy else None
+    known = tensor.layout in (torch.strided, *_SPARSE)
+    values = memory.clone() if copied and not lazy and known else None
+    gradient = _keep_gradient(tensor, copied)
 
     def put_back() -> None:
         if lazy and type(tensor) is not kind:  # it was made
@@ -90,13 +207,31 @@ def _keep_tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
         elif not lazy and _place(tensor) != _place(memory):
             tensor.data = memory
         if values is not None:
-            _write(memory, values)
+            _write(tensor, memory, values)
+        gradient()
+
+    return put_back
+
+
+def _keep_gradient(tensor: Tensor, copied: bool) -> Callable[[], None]:
+    held = tensor.grad if tensor.is_leaf else None
+    values = held.detach().clone() if held is not None and copied else None
+
+    def put_back() -> None:
+        if tensor.is_leaf and tensor.grad is not held:
+            tensor.grad = held
+        if held is not None and values is not None:
+            _write(held, held.data, values)
 
     return put_back
 
 
 @torch.no_grad()
-def _write(memory: Tensor, values: Tensor) -> None:
+def _write(tensor: Tensor, memory: Tensor, values: Tensor) -> None:
+    if tensor.layout in _SPARSE:  # its parts are other tensors once it has been written to
+        if first_difference(tensor, values) is not None:
+            tensor.resize_as_sparse_(values).copy_(values)
+        return
     try:
         memory.copy_(values)
     except RuntimeError:  # several of an expanded tensor are one number: whose, if it has changed?

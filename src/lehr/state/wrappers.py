@@ -1,6 +1,7 @@
 """What stands around a model without being part of it: torch.compile, and torch's parallel ones."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from torch import nn
@@ -42,6 +43,27 @@ def bare_names(model: nn.Module) -> Callable[[str], str]:
         return path
 
     return name_of
+
+
+@contextmanager
+def without_wrappers(model: nn.Module) -> Generator[None]:
+    """A scope in which no part of a model is wrapped.
+
+    Example:
+        >>> model = nn.Sequential(nn.DataParallel(nn.Linear(1, 1)))
+        >>> with without_wrappers(model):
+        ...     print(model[0])
+        Linear(in_features=1, out_features=1, bias=True)
+    """
+    children = [(part, *child) for part in list(model.modules()) for child in part.named_children()]
+    wrapped = [(part, name, child) for part, name, child in children if _inner(child)]
+    for part, name, child in wrapped:
+        setattr(part, name, bare(child))
+    try:
+        yield
+    finally:
+        for part, name, child in wrapped:
+            setattr(part, name, child)
 
 
 def _inner(module: nn.Module) -> str | None:

@@ -39,7 +39,7 @@ def model():
 
 def both(pred, target):
     kind, size = pred
-    return {"kind": F.cross_entropy(kind, target[0]), "size": F.mse_loss(size, target[1])}
+    return {"sort": F.cross_entropy(kind, target[0]), "size": F.mse_loss(size, target[1])}
 
 
 def learner(net):
@@ -48,7 +48,7 @@ def learner(net):
 
 
 def check(learn, run):
-    assert {"kind", "size"} <= run.history.keys()
+    assert {"sort", "size"} <= run.history.keys()
 
 
 def plain(net):

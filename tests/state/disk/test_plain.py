@@ -47,6 +47,8 @@ def same(a, b) -> bool:
         return len(a) == len(b) and all(same(x, y) for x, y in pairs)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, (set, frozenset)):
+        return sorted(map(repr, a)) == sorted(map(repr, b))
     return a == b
 
 
@@ -73,7 +75,9 @@ ints = st.integers() | st.integers(-(10**30), 10**30)
 keys = st.recursive(
     st.text(max_size=4) | ints | st.booleans(), lambda k: st.lists(k, max_size=2).map(tuple)
 )
+sets = st.sets(keys, max_size=3) | st.frozensets(keys, max_size=3)
 leaves = st.none() | st.booleans() | ints | floats | st.text(max_size=6) | tensors()
+leaves |= sets | st.sampled_from([torch.float32, torch.int8, torch.complex128])
 values = st.recursive(
     leaves,
     lambda v: (
@@ -103,6 +107,10 @@ def test_the_round_trip_is_exact(value):
         (0.0, -0.0),
         ([1], (1,)),
         ({1: 2}, {"1": 2}),
+        ({1}, {True}),
+        ({1}, frozenset({1})),
+        (torch.float32, "float32"),
+        (torch.float16, torch.bfloat16),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         (float("nan"), NAN_WITH_BITS),
         (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
@@ -201,15 +209,16 @@ class Text(str):
         ({"a": np.zeros(2)}, r"a is of type numpy\.ndarray"),
         ({"a": Text("x")}, r"a is of type .*Text"),
         ({"a": OrderedDict()}, r"a is of type collections\.OrderedDict"),
-        ({"a": {1}}, r"a is of type set"),
+        ({"a": {1.5}}, r"a has the key 1\.5, of type float; keys of dicts and items of sets"),
         ({"a": b"x"}, r"a is of type bytes"),
         ({"a": 1j}, r"a is of type complex"),
-        ({"a": torch.float32}, r"a is of type torch\.dtype"),
+        ({"a": torch.device("cpu")}, r"a is of type torch\.device"),
+        ({"a": torch.nn.LazyLinear(1).weight}, r"a has no shape yet: .* before the optimizer is"),
         ({"a": torch.nn.Parameter(torch.zeros(1))}, r"a is of type torch.*Parameter"),
         (object(), r"the value is of type object"),
         ({"a": torch.eye(2).to_sparse()}, r"a is a sparse_coo tensor; .*to_dense"),
         ({"a": torch.zeros(2, device="meta")}, r"a is a meta tensor"),
-        ({"a": {1.5: 0}}, r"a has the key 1\.5, of type float; keys are strings, ints"),
+        ({"a": {1.5: 0}}, r"a has the key 1\.5, of type float; keys of dicts and items of"),
         ({None: 0}, r"the value has the key None, of type NoneType"),
         ({(1, b"x"): 0}, r"the value has the key b'x'"),
     ],
@@ -217,6 +226,12 @@ class Text(str):
 def test_what_cannot_go_in_is_named(value, message):
     with pytest.raises(TypeError, match=message):
         plain.flatten(value)
+
+
+def test_the_same_set_is_the_same_text():
+    words = [str(n) for n in range(50)]
+    texts = {strict_json.dump(plain.flatten(set(order))[0]) for order in (words, words[::-1])}
+    assert len(texts) == 1
 
 
 def test_quantized_tensors_are_refused():
@@ -324,6 +339,11 @@ X = {"tensor": "x"}
         ({**X, "dtype": "complex32", "shape": [2**62, 2**62]}, "do not fit"),
         ({**X, "dtype": "complex32", "shape": [-1, -2]}, "do not fit"),
         ({**X, "dtype": "complex32", "shape": [1] * 65}, "do not fit"),
+        ({"set": [1, 1]}, "has the key 1 twice"),
+        ({"frozenset": [[1]]}, r"has the key \[1\]"),
+        ({"set": "abc"}, "which means nothing"),
+        ({"dtype": "Tensor"}, r"\{'dtype': 'Tensor'\} at '', which means nothing"),
+        ({"dtype": ["float32"]}, "which means nothing"),
     ],
 )
 def test_malformed_structures_are_refused_with_the_reason(structure, message):

@@ -76,6 +76,7 @@ class Rewind(Callback):
 
     phase = Phase.DECIDE
     layer = Layer.TRANSFORM
+    evaluates = False  # a rehearsal may diverge
     state = ("kept", "unread", "usual", "skipped", "lowered", "events")
 
     def __init__(

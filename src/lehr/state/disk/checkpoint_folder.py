@@ -20,6 +20,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from torch.nn.parameter import is_lazy
+
 from lehr.base import files
 from lehr.base.interrupts import call_uninterrupted, interrupts_wait_at_both_ends
 from lehr.base.nested import tensors_in
@@ -305,7 +307,7 @@ class CheckpointFolder:
         if self._room_checked:
             return
         needed, free = (
-            2 * sum(tensor.nbytes for tensor in tensors_in(snapshot)),
+            2 * sum(t.numel() * t.itemsize for t in tensors_in(snapshot) if not is_lazy(t)),
             shutil.disk_usage(self.path).free,
         )
         if free < needed:

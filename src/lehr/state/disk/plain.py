@@ -2,8 +2,8 @@
 
 `flatten` parts any nesting of plain containers into a *structure*, which JSON can hold, and a dict
 of tensors. In a structure a text, a bool, None, a list, a common number stands for itself; anything
-else is a dict with one word that says what it is: ``dict``, ``items``, ``tuple``, ``int``,
-``float`` or ``tensor``.
+else is a dict with one word that says what it is: ``dict``, ``items``, ``tuple``, ``set``,
+``frozenset``, ``int``, ``float``, ``dtype`` or ``tensor``.
 """
 
 import math
@@ -14,6 +14,7 @@ from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 DEPTH = 100
 """How deep containers may be nested."""
@@ -44,6 +45,12 @@ _NATIVE = frozenset(DTYPES.values())
 _OTHERS = ("complex128", "complex32", "float8_e8m0fnu", "float4_e2m1fn_x2")
 _AS_BYTES = {name: getattr(torch, name) for name in _OTHERS if hasattr(torch, name)}
 _NAMES = {dtype: name for name, dtype in _AS_BYTES.items()}
+_DTYPES = {
+    str(value).removeprefix("torch."): value
+    for value in vars(torch).values()
+    if isinstance(value, torch.dtype)
+}
+_SETS: dict[Any, Any] = {"set": set, "frozenset": frozenset}
 _MOST_DIMS = 64  # torch itself has no more
 _SMALL = 2**63  # ints beyond are written in hexadecimal, which no reader rounds or refuses
 
@@ -54,8 +61,8 @@ def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
     Tensors are not copied where it can be avoided; those on another device are brought to the CPU.
 
     Args:
-        value: None, bools, ints, floats, strings and dense tensors, in lists, tuples and dicts
-            whose keys are strings, ints, bools or tuples of them.
+        value: None, bools, ints, floats, strings, dtypes and dense tensors, in lists, tuples and
+            dicts whose keys are strings, ints, bools or tuples of them; and sets of such keys.
 
     Returns:
         The structure, and contiguous tensors named like ``opt.state.0.exp_avg``. A dtype for which
@@ -112,8 +119,16 @@ def _flat(value: Any, path: str, depth: int, tensors: dict[str, Tensor]) -> Any:
         return value if -_SMALL <= value < _SMALL else {"int": hex(value)}
     if kind is float:
         return value if value - value == 0 else {"float": struct.pack(">d", value).hex()}
+    if isinstance(value, Tensor) and is_lazy(value):
+        raise TypeError(
+            f"{path or 'the value'} has no shape yet: it is of a lazy module, which takes it from "
+            "its first input. Call the model on one batch before the fit, before the optimizer is "
+            "made."
+        )
     if kind is Tensor:
         return _flat_tensor(value, path, tensors)
+    if kind is torch.dtype:
+        return {"dtype": str(value).removeprefix("torch.")}
     if depth >= DEPTH:
         raise ValueError(f"{path[:80]}… is nested more than {DEPTH} deep. Make the state flatter.")
     if _is_list(value) or _is_tuple(value):
@@ -126,10 +141,13 @@ def _flat(value: Any, path: str, depth: int, tensors: dict[str, Tensor]) -> Any:
         if all(type(key) is str for key in keys):
             return {"dict": dict(pairs)}
         return {"items": [list(pair) for pair in pairs]}
+    if kind in (set, frozenset):
+        keys = [_flat_key(key, path, depth) for key in value]
+        return {kind.__name__: sorted(keys, key=repr)}  # so that the same set is the same text
     raise TypeError(
         f"{path or 'the value'} is {_type_of(value)}; a checkpoint holds dense tensors, bools, "
-        "ints, floats, strings, None, and lists, tuples and dicts of them, and no subclass of "
-        "these. Convert it in state_dict."
+        "ints, floats, strings, dtypes, None, and lists, tuples, dicts and sets of them, and no "
+        "subclass of these. Convert it in state_dict."
     )
 
 
@@ -146,8 +164,9 @@ def _flat_key(key: Any, path: str, depth: int) -> Any:
     if type(key) in (str, int, bool):
         return _flat(key, path, depth, {})
     raise TypeError(
-        f"{path or 'the value'} has the key {reprlib.repr(key)}, {_type_of(key)}; keys are "
-        "strings, ints, bools or tuples of them. Convert it in state_dict."
+        f"{path or 'the value'} has the key {reprlib.repr(key)}, {_type_of(key)}; keys "
+        "of dicts and items of sets are strings, ints, bools or tuples of them. Convert it in "
+        "state_dict."
     )
 
 
@@ -228,6 +247,10 @@ def _value(node: Any, path: str, depth: int, left: dict[str, Tensor]) -> Any:
         return _items(inner, path, depth, left)
     if word == "tuple" and _is_list(inner):
         return tuple(_values(inner, path, depth, left))
+    if word in _SETS and _is_list(inner):
+        return _SETS[word](_items([[key, None] for key in inner], path, depth, left))
+    if word == "dtype" and isinstance(inner, str) and inner in _DTYPES:
+        return _DTYPES[inner]
     if word in _NUMBERS and isinstance(inner, str):
         try:
             return _NUMBERS[word](inner)

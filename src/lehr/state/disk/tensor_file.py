@@ -55,6 +55,8 @@ def encode(tensors: Mapping[str, Tensor]) -> list[Part]:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
+    if tensor.nbytes < _SMALL:  # torch can no longer resize what NumPy has seen: observers do that
+        tensor = tensor.clone()
     return memoryview(cast("Any", tensor.reshape(-1).view(torch.uint8).numpy()))
 
 

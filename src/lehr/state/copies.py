@@ -1,0 +1,51 @@
+"""Deep copies of models, also of those with tensors in them that ``copy.deepcopy`` refuses."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from lehr.base.nested import tensors_in
+from lehr.state.snapshot import independent
+
+T = TypeVar("T")
+
+
+def deep_copy(thing: T, *holders: Any, shared: Mapping[int, Any] | None = None) -> T:
+    """What ``copy.deepcopy`` gives, of more tensors than it knows.
+
+    An output that a module keeps, and a weight that is computed from others (as by the older
+    ``weight_norm``), are copied without the graph that they come from.
+
+    Args:
+        thing: a module, or something that holds modules.
+        holders: the modules in it, if it is none itself.
+        shared: what takes the place of an object, by its id.
+
+    Example:
+        >>> layer = nn.utils.weight_norm(nn.Linear(2, 2))
+        >>> deep_copy(layer).weight.requires_grad
+        False
+    """
+    memo = dict(shared or {})
+    for holder in (thing, *holders):
+        if isinstance(holder, nn.Module):
+            odd = (tensor for tensor in _tensors_of(holder) if not _is_copied(tensor))
+            memo |= {id(tensor): independent(tensor) for tensor in odd}
+    return copy.deepcopy(thing, memo)
+
+
+def _tensors_of(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.buffers()
+    for part in module.modules():
+        for value in vars(part).values():
+            yield from tensors_in(value)
+
+
+def _is_copied(tensor: Tensor) -> bool:
+    """Whether ``copy.deepcopy`` can copy it, or need not know how."""
+    plain = tensor.layout in (torch.strided, torch.sparse_coo)
+    return tensor.is_leaf and plain and not is_lazy(tensor)
