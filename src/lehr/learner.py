@@ -596,12 +596,14 @@ class Learner:
             >>> tiny_learner().everybody()
             [Recorder()]
         """
-        from lehr.callbacks import Metrics, Progress, Recorder
+        from lehr.callbacks import Metrics, OptimizerModes, Progress, Recorder
 
         attached = self.checked([*self.callbacks, *arguments.listed(callbacks)])
         metrics = underway.own_metrics(self.metrics)
         defaults: list[Callback] = [Metrics(metrics)] if metrics else []
-        for kind, wanted in ((Recorder, True), (Progress, self.progress)):
+        switched = bool(optimizers.with_modes(self.opt))
+        usual = ((Recorder, True), (Progress, self.progress), (OptimizerModes, switched))
+        for kind, wanted in usual:
             if wanted and not any(isinstance(callback, kind) for callback in attached):
                 defaults.append(kind())
         check_names([*defaults, *attached])

@@ -9,6 +9,7 @@ from torch import Tensor
 from lehr.base.nested import split_pair
 from lehr.base.signals import interruptible, patient
 from lehr.callback import Callback
+from lehr.callbacks.averaging.optimizer_modes import OptimizerModes
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.predictions import Predictions
 from lehr.callbacks.measure.recorder import Recorder
@@ -21,6 +22,7 @@ from lehr.loop.loop import Loop
 from lehr.loop.plan import OnePass
 from lehr.loop.run import Run
 from lehr.loop.undisturbed import same_attributes, undisturbed
+from lehr.optim import optimizers
 from lehr.state.differences import first_difference
 from lehr.state.ownership import owned
 from lehr.state.snapshot import capture, restore
@@ -38,7 +40,7 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
         evaluators = _evaluators(learn)
         given = _given(learn, callbacks, evaluators)
         underway.refuse_open(plan.valid.values())
-        own = [*evaluators, _GoOn(learn, evaluators)]
+        own = [*evaluators, *_modes(learn), _GoOn(learn, evaluators)]
         metrics = Metrics(underway.own_metrics(learn.metrics))
         run = Run(learn, plan, [*own, Recorder(), metrics, *given])
         with undisturbed(learn, evaluators):
@@ -64,7 +66,7 @@ def predict(
         underway.refuse_open(plan.valid.values())
         evaluators = _evaluators(learn)
         with undisturbed(learn, evaluators):
-            everybody = [*evaluators, _GoOn(learn, evaluators), gather]
+            everybody = [*evaluators, *_modes(learn), _GoOn(learn, evaluators), gather]
             Loop(Run(learn, plan, everybody)).validate()
     return (gather.joined(), gather.joined_targets()) if targets else gather.joined()
 
@@ -81,7 +83,8 @@ def rehearse(
     apart = {id(callback) for callback in without}
     attached = [callback for callback in learn.checked(learn.callbacks) if rehearses(callback)]
     evaluators = [callback for callback in attached if id(callback) not in apart]
-    everybody = [*evaluators, Recorder(), *_given(learn, callbacks, evaluators)]
+    given = _given(learn, callbacks, evaluators)
+    everybody = [*evaluators, *_modes(learn), Recorder(), *given]
     run: Run | None = None
     asked = interruptible(lambda reason: run.stop(reason) if run else None)
     with asked, learn.probe(), same_attributes(learn, evaluators):
@@ -124,6 +127,11 @@ class _GoOn(Callback):
 
 def _differ(a: Any, b: Any) -> bool:
     return first_difference(a, b) is not None
+
+
+def _modes(learn: Learner) -> list[Callback]:
+    """What switches the optimizers for a pass, and leaves them as they were."""
+    return [OptimizerModes(put_back=True)] if optimizers.with_modes(learn.opt) else []
 
 
 def _given(

@@ -41,6 +41,7 @@ ARGUMENTS = {
     "Metrics": lambda: ([accuracy],),
     "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),
     "Progress": lambda: ("plain",),
+    "TorchScheduler": lambda: (lambda opt: torch.optim.lr_scheduler.StepLR(opt, 3, 0.5), "step"),
 }
 
 
@@ -267,10 +268,12 @@ CHANGE_IN_A_FIT = {
     "JSONLLog",
     "Lookahead",
     "MixedPrecision",
+    "OptimizerModes",
     "Progress",
     "Recorder",
     "ReduceOnPlateau",
     "Rewind",
+    "TorchScheduler",
 }
 
 
@@ -286,6 +289,7 @@ CHANGES_TRAINING_ON_PURPOSE = {
     "ReduceOnPlateau",
     "Rewind",
     "SAM",
+    "TorchScheduler",
 }
 
 

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import torch
 
 from lehr import Callback
 from lehr.inspect.twin import twin
@@ -39,3 +40,23 @@ def test_what_cannot_be_copied_is_told():
     callback.lock = threading.Lock()
     with pytest.raises(TypeError, match=r"a copy of .* is needed to try this, but .*lock"):
         twin(tiny_learner(), [callback])
+
+
+def test_the_copy_of_an_optimizer_has_what_torch_leaves_out():
+    class Around(torch.optim.SGD):
+        def __init__(self, params, lr):
+            super().__init__(params, lr)
+            self.inner = torch.optim.SGD(self.param_groups, lr)
+            self.inner.param_groups, self.count = self.param_groups, [3]
+
+    learn = tiny_learner(opt=lambda params: Around(params, 0.1))
+    torch.optim.lr_scheduler.StepLR(learn.opt, 1)  # which wraps its step
+    opt = twin(learn, [])[0].opt
+    assert opt.inner is not learn.opt.inner
+    assert opt.inner.param_groups is opt.param_groups
+    assert opt.count == [3]
+    assert opt.count is not learn.opt.count
+    assert "step" not in vars(opt)
+    learn = tiny_learner(opt=torch.optim.LBFGS)
+    other, _ = twin(learn, [])
+    assert other.opt._params == list(other.model.parameters())

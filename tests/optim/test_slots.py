@@ -118,7 +118,11 @@ def test_what_cannot_be_meant_speaks(name, group, text):
 @pytest.mark.parametrize(
     ("name", "group", "text"),
     [
-        ("momentun", None, r"SGD has no hyper-parameter 'momentun'. Did you mean momentum\?"),
+        (
+            "momentun",
+            None,
+            r"no hyper-parameter 'momentun' in parameter group 0, which .* Did you mean momentum\?",
+        ),
         ("lr", 3, "got 3, but SGD has 1. Count from 0"),
         ("opt.gen.lr", None, "there is no optimizer named 'gen'. Write the parameter alone"),
         ("modle.x", None, r"starts with 'modle'. Did you mean model\?"),

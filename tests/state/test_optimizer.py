@@ -9,6 +9,7 @@ from lehr.state.differences import first_difference
 from lehr.state.entries import (
     ModelState,
 )
+from lehr.state.probe import probe
 from lehr.state.snapshot import capture, restore
 
 from .parts import small_model, train
@@ -242,3 +243,34 @@ def test_the_order_in_memory_comes_back(dtype):
     mean = next(iter(other.state.values()))["mean"]
     assert mean.is_contiguous(memory_format=torch.channels_last)
     assert not mean.is_contiguous()
+
+
+class Wrapper:
+    """An optimizer around another, that is none of torch's."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    @property
+    def param_groups(self):
+        return self.optimizer.param_groups
+
+    def state_dict(self):
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state):
+        self.optimizer.load_state_dict(state)
+
+
+def test_a_wrapper_keeps_its_groups_too():
+    opt = Wrapper(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1))
+    saved, group = capture({"opt": opt}), opt.param_groups[0]
+    group["lr"] = 0.3
+    restore({"opt": opt}, saved)
+    assert opt.param_groups[0] is group
+    assert group["lr"] == 0.1
+    with probe({"opt": opt}):
+        opt.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+        group["lr"] = 0.3
+    assert opt.param_groups == [group]
+    assert group["lr"] == 0.1

@@ -2,6 +2,7 @@
 
 from lehr.callbacks.averaging.ema import EMA
 from lehr.callbacks.averaging.lookahead import Lookahead
+from lehr.callbacks.averaging.optimizer_modes import OptimizerModes
 from lehr.callbacks.data.device import Device
 from lehr.callbacks.decide.checkpoint import Checkpoint
 from lehr.callbacks.decide.early_stopping import EarlyStopping
@@ -9,8 +10,10 @@ from lehr.callbacks.decide.rewind import Rewind
 from lehr.callbacks.decide.stop_on_non_finite import StopOnNonFinite
 from lehr.callbacks.drive.param_scheduler import ParamScheduler
 from lehr.callbacks.drive.reduce_on_plateau import ReduceOnPlateau
+from lehr.callbacks.drive.torch_scheduler import TorchScheduler
 from lehr.callbacks.gradient.accumulate import Accumulate
 from lehr.callbacks.gradient.clip_gradients import ClipGradients
+from lehr.callbacks.gradient.closure import Closure
 from lehr.callbacks.log.csv_log import CSVLog
 from lehr.callbacks.log.jsonl_log import JSONLLog
 from lehr.callbacks.log.progress import Progress
@@ -32,6 +35,7 @@ __all__ = [
     "CSVLog",
     "Checkpoint",
     "ClipGradients",
+    "Closure",
     "CutMix",
     "Device",
     "EarlyStopping",
@@ -42,10 +46,12 @@ __all__ = [
     "Metrics",
     "MixUp",
     "MixedPrecision",
+    "OptimizerModes",
     "ParamScheduler",
     "Progress",
     "Recorder",
     "ReduceOnPlateau",
     "Rewind",
     "StopOnNonFinite",
+    "TorchScheduler",
 ]

@@ -1,10 +1,12 @@
 """A Learner to try things with: all that changes is copied, the data are shared."""
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
 from lehr.callback import Callback
 from lehr.learner import Learner
+from lehr.optim import optimizers
 from lehr.state.copies import deep_copy
 
 
@@ -36,9 +38,27 @@ def twin(
     }
     try:
         holders = (learn.model, learn.loss_func, *(m for cb in callbacks for m in cb.modules))
-        return deep_copy((learn, callbacks), *holders, shared=shared)
+        other, own = deep_copy((learn, callbacks), *holders, shared=shared)
+        opts = zip(optimizers.each(learn.opt), optimizers.each(other.opt), strict=True)
+        for opt, its_copy in opts:
+            _complete(opt, its_copy)
     except Exception as error:
         raise TypeError(
             "a copy of the model, optimizer, loss function and callbacks is needed to try this, "
             f"but copy.deepcopy says: {error}. Give the class that it names a __deepcopy__."
         ) from error
+    return other, own
+
+
+def _complete(opt: Any, its_copy: Any) -> None:
+    """Give the copy of an optimizer what torch leaves out: all but its groups and its state."""
+    pairs = zip(optimizers.held_parameters(opt), optimizers.held_parameters(its_copy), strict=True)
+    memo: dict[int, Any] = {id(p): q for p, q in pairs}
+    known = ("param_groups", "state")
+    memo |= {id(getattr(opt, n)): getattr(its_copy, n) for n in known if hasattr(opt, n)}
+    memo[id(opt)] = its_copy
+    own: dict[str, Any] = its_copy.__dict__
+    attributes: dict[str, Any] = opt.__dict__
+    for name, value in attributes.items():
+        if name not in own and name != "step":  # a scheduler's wrapper, of this very optimizer
+            own[name] = copy.deepcopy(value, memo)

@@ -12,7 +12,7 @@ from lehr.callback import Callback
 from lehr.errors import add_note, one_line
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import act, fire
-from lehr.loop.hints import closure_hint, hints, without_gradients
+from lehr.loop.hints import hints, step_hints, without_gradients
 from lehr.loop.scopes import Scopes
 
 _WITH_HINTS = ("predict", "compute_loss", "backward", ".after_batch")
@@ -109,7 +109,7 @@ def _notes(error: BaseException, run: Any) -> list[str]:
         note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
         note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
     if place.split(" > ")[-1] == "step":
-        return [note, *closure_hint(error)]
+        return [note, *step_hints(error)]
     if not place.endswith(_WITH_HINTS):
         return [note]
     found = hints(run.model, run.xb, run.yb, run.pred, run.loss)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lehr.base.nested import tensors_in
+from lehr.errors import said
 from lehr.types import is_mapping, is_sequence
 
 _NO_GRAPH = ("does not require grad", "does not have a grad_fn")
@@ -42,22 +43,27 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
     return sentences
 
 
-def closure_hint(error: BaseException) -> list[str]:
-    """What to write for an optimizer whose step failed because it was given no closure.
+def step_hints(error: BaseException) -> list[str]:
+    """Sentences about an optimizer that could not step, from what its error says.
 
     Example:
-        >>> closure_hint(TypeError("step() missing 1 required positional argument: 'closure'"))
-        ['The optimizer needs a closure, which computes the loss and the gradients again. Attach a
-        callback with regrads = True and def step(self, run, proceed): run.opt.step(run.regrad);
-        run.stepped = True.']
+        >>> step_hints(TypeError("step() missing 1 required positional argument: 'closure'"))
+        ['The optimizer asks for a closure, with which it takes loss and gradient anew. Attach
+        lehr.callbacks.Closure().']
     """
-    if "closure" not in str(error).lower():
-        return []
-    return [
-        "The optimizer needs a closure, which computes the loss and the gradients again. Attach a "
-        "callback with regrads = True and def step(self, run, proceed): run.opt.step(run.regrad); "
-        "run.stepped = True."
-    ]
+    text = said(error).lower()
+    if "closure" in text:
+        return [
+            "The optimizer asks for a closure, with which it takes loss and gradient anew. Attach "
+            "lehr.callbacks.Closure()."
+        ]
+    if "create_graph" in text or "does not have a grad_fn" in text:
+        return [
+            "The optimizer differentiates the gradient, which needs a graph of its own. Write a "
+            "callback with def backward(self, run, proceed): "
+            "run.window.share(run).backward(create_graph=True)."
+        ]
+    return []
 
 
 def _devices(model: nn.Module, xb: Any, yb: Any) -> list[str]:

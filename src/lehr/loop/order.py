@@ -13,9 +13,16 @@ from lehr.errors import did_you_mean
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
 
 WATCHING: Mapping[Phase, Sequence[str]] = {
-    Phase.PREPARE: ("Device", "MixedPrecision", "ParamScheduler", "Accumulate"),
+    Phase.PREPARE: ("Device", "OptimizerModes", "MixedPrecision", "ParamScheduler", "Accumulate"),
     Phase.MEASURE: ("Lookahead", "EMA", "ActivationStats", "GradientStats", "Metrics", "Recorder"),
-    Phase.DECIDE: ("Rewind", "StopOnNonFinite", "ReduceOnPlateau", "EarlyStopping", "Checkpoint"),
+    Phase.DECIDE: (
+        "Rewind",
+        "StopOnNonFinite",
+        "ReduceOnPlateau",
+        "TorchScheduler",
+        "EarlyStopping",
+        "Checkpoint",
+    ),
     Phase.REPORT: ("CSVLog", "JSONLLog", "Predictions", "Progress"),
 }
 """Which callbacks watch an event, the first one first."""
@@ -26,7 +33,7 @@ WRAPPING: Mapping[Layer, Sequence[str]] = {
     Layer.SEARCH: ("SAM",),
     Layer.PRECISION: ("MixedPrecision",),
     Layer.TRANSFORM: ("Rewind", "MixUp", "CutMix", "LabelSmoothing"),
-    Layer.CLIP: ("ClipGradients", "GradientStats"),
+    Layer.CLIP: ("ClipGradients", "GradientStats", "Closure"),
 }
 """Which callbacks wrap an action, the outermost first."""
 

@@ -7,7 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 from lehr.errors import positive_int
 from lehr.loop.rests import Entry, Kept, Rest
 from lehr.record.unread import Place
-from lehr.state.snapshot import restore
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import Snapshot, restore
+
+_TRAINED = "trained"  # the entry with the model's weights, where `model` has the measured ones
 
 
 @runtime_checkable
@@ -91,6 +94,26 @@ def entry_at(state: Kept) -> Entry:
     return Entry(state.stage, state.epoch, load)
 
 
+def with_measured(snapshot: Snapshot, measured: Mapping[str, Any]) -> Snapshot:
+    """A snapshot of a run whose ``model`` has the weights that a validation measured.
+
+    Those that train are beside it, if they are others, and `bring` takes them.
+
+    Args:
+        snapshot: taken after the validation.
+        measured: the state of the model, taken during the validation.
+
+    Example:
+        >>> with_measured({"model": {"w": 1.0}}, {"w": 2.0})
+        {'model': {'w': 2.0}, 'trained': {'w': 1.0}}
+        >>> with_measured({"model": {"w": 1.0}}, {"w": 1.0})
+        {'model': {'w': 1.0}}
+    """
+    if first_difference(snapshot["model"], measured) is None:
+        return snapshot
+    return {**snapshot, "model": dict(measured), _TRAINED: snapshot["model"]}
+
+
 def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> None:
     """Load a snapshot into a run.
 
@@ -105,6 +128,8 @@ def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> N
         KeyError: another entry is missing on either side; nothing is changed then.
     """
     entries, saved = run.state_entries(), dict(snapshot)
+    if _TRAINED in saved:
+        saved["model"] = saved.pop(_TRAINED)
     gone = [name for name in saved if name.startswith("callbacks.") and name not in entries]
     for name in gone:
         if name in onlookers or not saved[name]:

@@ -43,6 +43,11 @@ class Plan:
     valid_grad: bool = False
     """whether a validation is computed with gradients on"""
 
+    @property
+    def trains(self) -> bool:
+        """Whether it is a fit or a rehearsal, and no pass that only looks."""
+        return self.epochs is not None or self.steps is not None
+
     def validates_after(self, epoch: int, n_steps: int, validated_at: int = -1) -> bool:
         """Whether to validate at the end of this epoch; always at the end of the run.
 

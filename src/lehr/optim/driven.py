@@ -1,6 +1,6 @@
 """The numbers that a callback drives during a fit: put back at its end, kept in its state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from lehr.optim.slots import Slot
@@ -32,6 +32,27 @@ class Driven:
         self.kept = kept
         self._before: list[Any] = self._values()
         self._back = [slot.restorer() for slot in self.slots]
+
+    def follow(self, slots: Iterable[Slot]) -> None:
+        """Take along those of ``slots`` that are new: what is there now is what was before."""
+        for slot in slots:
+            if not any(slot.is_also(known) for known in self.slots):
+                self.slots.append(slot)
+                self._before.append(_plain(slot.get()))
+                self._back.append(slot.restorer())
+
+    def keep_only(self, keys: Container[str]) -> None:
+        """Forget the places that have none of these keys."""
+        held = zip(self.slots, self._before, self._back, strict=True)
+        chosen = [place for place in held if place[0].key in keys]
+        self.slots = [slot for slot, _, _ in chosen]
+        self._before = [value for _, value, _ in chosen]
+        self._back = [back for _, _, back in chosen]
+
+    def before(self, slot: Slot) -> Any:
+        """What was at a place before."""
+        own = zip(self.slots, self._before, strict=True)
+        return next(value for known, value in own if known.is_also(slot))
 
     def put_back(self) -> None:
         """Put back what was there before."""

@@ -1,6 +1,7 @@
 """What the loop needs of an optimizer, or of several by name."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -47,6 +48,43 @@ def held_parameters(opt: Optimizers) -> list[nn.Parameter]:
     return list(parameters.values())
 
 
+def with_modes(opt: Optimizers) -> list[Any]:
+    """The optimizers that have ``train()`` and ``eval()``, as a module has.
+
+    Example:
+        >>> import torch
+        >>> with_modes(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+        []
+    """
+    return [
+        one
+        for one in each(opt)
+        if callable(getattr(one, "train", None)) and callable(getattr(one, "eval", None))
+    ]
+
+
+def may_skip(opt: Optimizers) -> bool:
+    """Whether one says afterwards that it made no step, as a wrapper that scales losses may.
+
+    Example:
+        >>> import torch
+        >>> may_skip(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+        False
+    """
+    return any(hasattr(one, "step_was_skipped") for one in each(opt))
+
+
+def all_skipped(opt: Optimizers) -> bool:
+    """Whether none of them made the step that it was just asked for.
+
+    Example:
+        >>> import torch
+        >>> all_skipped(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+        False
+    """
+    return all(getattr(one, "step_was_skipped", False) for one in each(opt))
+
+
 def step(opt: Optimizers) -> None:
     """Let every optimizer step."""
     for optimizer in each(opt):
@@ -59,11 +97,17 @@ def clear_gradients(opt: Optimizers) -> None:
         for optimizer in each(opt):
             if isinstance(optimizer, Optimizer):
                 clear_gradients(optimizer)
-            else:
+            elif hasattr(optimizer, "zero_grad"):
                 optimizer.zero_grad()
+            else:
+                _let_go(optimizer)
     elif type(opt).zero_grad is not Optimizer.zero_grad:
         opt.zero_grad()
     else:
-        for group in opt.param_groups:
-            for p in group["params"]:
-                p.grad = None
+        _let_go(opt)
+
+
+def _let_go(opt: Any) -> None:
+    for group in opt.param_groups:
+        for p in group["params"]:
+            p.grad = None

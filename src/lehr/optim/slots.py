@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from lehr.errors import did_you_mean
+from lehr.errors import did_you_mean, nearest
 from lehr.optim import optimizers
 from lehr.types import is_mapping
 
@@ -175,17 +175,20 @@ class Slots:
                     f"group must be the number of a parameter group; got {self.group}, but "
                     f"{type(opt).__name__} has {len(groups)}. Count from 0."
                 )
-            for group in groups if self.group is None else [groups[self.group]]:
+            numbered = list(enumerate(groups))
+            for number, group in numbered if self.group is None else [numbered[self.group]]:
                 if param in group:
                     yield Slot(group, param)
                 elif param == "momentum" and "betas" in group:
                     yield Slot(group, "betas")
                 else:
-                    names = [key for key in group if key != "params"]
+                    names = [key for key in group if key not in ("params", "param_names")]
                     names += ["momentum"] if "betas" in group else []
+                    guess = nearest(param, names)
                     raise ValueError(
-                        f"{type(opt).__name__} has no hyper-parameter {param!r}. "
-                        f"{did_you_mean(param, names)}"
+                        f"{type(opt).__name__} has no hyper-parameter {param!r} in parameter group "
+                        f"{number}, which has {', '.join(names) or 'none'}. "
+                        f"{f'Did you mean {guess}?' if guess else 'Name one of these.'}"
                     )
 
     def _root(self, run: Any, root: str) -> Any:

@@ -118,6 +118,17 @@ class History:
         self.gather()
         return [_plain(row) for row in self._rows]
 
+    def current(self, name: str) -> Any:
+        """The value of a column in the row that is being written; None if it is not there.
+
+        Example:
+            >>> history = History()
+            >>> history.open_row(valid_loss=0.5)
+            >>> history.current("valid_loss"), history.current("accuracy")
+            (0.5, None)
+        """
+        return _read(self._rows[-1].get(name)) if self._row_open else None
+
     def finished(self, since: int = 0) -> list[dict[str, Any]]:
         """The rows from number ``since`` on that the recorder is done with.
 

@@ -11,6 +11,17 @@ from lehr.state.differences import first_difference
 from lehr.types import is_mapping, is_sequence
 
 
+def is_optimizer(value: Any) -> bool:
+    """Whether it is an optimizer, or has groups of parameters though it is none of torch's.
+
+    Example:
+        >>> is_optimizer(torch.optim.SGD([torch.zeros(1)], lr=0.1)), is_optimizer(torch.nn.ReLU())
+        (True, False)
+    """
+    own: dict[str, Any] = getattr(value, "__dict__", {})
+    return "param_groups" in own or hasattr(type(value), "param_groups")
+
+
 def load_in_place(opt: Optimizer, saved: Mapping[str, Any]) -> None:
     """Load a state into an optimizer, which keeps its groups and the tensors in them.
 

@@ -11,8 +11,9 @@ from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.signals import patient
 from lehr.errors import add_note, one_line
 from lehr.state.entries import ModelState
+from lehr.state.optimizer import is_optimizer
 from lehr.state.snapshot import Entries, capture
-from lehr.state.structure import is_optimizer, keep_structure
+from lehr.state.structure import keep_structure
 from lehr.types import Stateful
 
 PutBack = Callable[[], object]

@@ -9,14 +9,13 @@ state (a set, a dtype, an object) is copied with ``copy.deepcopy``; not all of t
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from torch.nn.parameter import is_lazy
-from torch.optim import Optimizer
 
 from lehr.errors import add_note, one_line
-from lehr.state.optimizer import load_in_place
+from lehr.state.optimizer import is_optimizer, load_in_place
 from lehr.types import Stateful, is_mapping, is_sequence
 
 Entries = Mapping[str, Stateful]
@@ -120,8 +119,8 @@ def _put_back(entries: Entries, before: Snapshot) -> list[str]:
 
 
 def _load(entry: Stateful, saved: Snapshot) -> None:
-    if isinstance(entry, Optimizer):
-        load_in_place(entry, saved)
+    if is_optimizer(entry):
+        load_in_place(cast("Any", entry), saved)
     else:
         entry.load_state_dict(saved)
 

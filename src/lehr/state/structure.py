@@ -8,12 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.optim import Optimizer
 
 from lehr.errors import one_line
 from lehr.state.differences import first_difference
 from lehr.state.entries import modules
 from lehr.state.generators import entry_of
+from lehr.state.optimizer import is_optimizer
 from lehr.types import is_array, is_mapping
 
 _REGISTRIES = [name for name, held in vars(nn.Module()).items() if isinstance(held, (dict, set))]
@@ -141,17 +141,6 @@ class _Keeper:
             for key, value in items
             if not isinstance(value, (str, int, float))
         ]
-
-
-def is_optimizer(value: Any) -> bool:
-    """Whether it is an optimizer, though it need not inherit from torch's.
-
-    Example:
-        >>> is_optimizer(torch.optim.SGD([torch.zeros(1)], lr=0.1)), is_optimizer(3)
-        (True, False)
-    """
-    own: dict[str, Any] = getattr(value, "__dict__", {})
-    return isinstance(value, Optimizer) or ("param_groups" in own and hasattr(value, "step"))
 
 
 def _is_container(value: Any) -> bool:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lehr import Callback, DataBunch
-from lehr.callbacks import ParamScheduler, ReduceOnPlateau
+from lehr.callbacks import Checkpoint, ParamScheduler, ReduceOnPlateau
 from lehr.schedules import combine_scheds, one_cycle, one_cycle_momentum, sched_cos, sched_lin
 from lehr.testing import tiny_learner
 
@@ -22,6 +22,8 @@ def learner(opt=None, **kwargs):
 
 class Watch(Callback):
     """Notes a value as the batch sees it."""
+
+    state = ()
 
     def __init__(self, read):
         self.read, self.seen = read, []
@@ -74,7 +76,7 @@ def test_all_groups_or_one():
     def lrs(run):
         return [group["lr"] for group in run.opt.param_groups]
 
-    seen, run = scheduled(learner(two_groups), "lr", lrs)
+    seen, run = scheduled(learner(two_groups), "lr", lrs, relative=False)
     assert [a for a, _ in seen] == [b for _, b in seen] == EXPECTED
     seen, run = scheduled(learner(two_groups), "lr", lrs, group=0)
     assert [a for a, _ in seen] == EXPECTED
@@ -272,7 +274,7 @@ WRONG = {
     "hyper-parameter": (
         "momentun",
         None,
-        r"SGD has no hyper-parameter 'momentun'. Did you mean mom",
+        r"SGD has no hyper-parameter 'momentun' in parameter group 0, .* Did you mean mom",
     ),
     "group": ("lr", 3, r"group must be the number of a parameter group; got 3, but SGD has 1"),
     "root": ("modle.1.p", None, r"the path 'modle.1.p' starts with 'modle'. Did you mean model\?"),
@@ -327,3 +329,176 @@ def test_what_a_users_callback_says_that_it_drives_nobody_else_may_drive(ours):
     with pytest.raises(ValueError, match=r"and Restarts both drive 'lr'; each would undo the"):
         tiny_learner([Restarts(), ours("lr")]).fit(1)
     tiny_learner([Restarts(), ours("weight_decay")]).fit(1)
+
+
+def all_rates(run):
+    return [group["lr"] for group in run.opt.param_groups]
+
+
+def test_a_relative_schedule_multiplies_each_groups_own_value():
+    seen, run = scheduled(learner(two_groups), "lr", all_rates, relative=True)
+    assert [a for a, _ in seen] == EXPECTED
+    assert [b for _, b in seen] == [2 * a for a, _ in seen]
+    assert run.history["lr"] == [b for _, b in seen]
+    assert all_rates(run) == [1.0, 2.0]
+
+
+def test_a_relative_schedule_records_the_value_and_not_the_factor():
+    learn = learner(lambda model: torch.optim.SGD(model.parameters(), 0.1, weight_decay=0.5))
+    seen, run = scheduled(
+        learn, "weight_decay", lambda run: run.opt.param_groups[0]["weight_decay"], relative=True
+    )
+    assert seen == run.history["weight_decay"] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+
+
+def test_groups_that_differ_are_levelled_only_with_a_warning_or_when_it_was_said():
+    with pytest.warns(UserWarning, match=r"have lr 1, 2, and .* relative=True to multiply") as seen:
+        learner(two_groups).fit(1, [ParamScheduler("lr", FALL)])
+    assert len(seen) == 1
+    scheduled(learner(two_groups), "lr", all_rates, relative=False)
+    scheduled(learner(two_groups), "lr", all_rates, group=1)
+    scheduled(learner(), "lr", all_rates)  # one group has nothing to level
+    both = learner(callbacks=[ParamScheduler("lr", FALL)])
+    both.opt = two_groups(both.model)
+    both.validate()  # nothing is scheduled there
+
+
+def test_the_lrs_of_several_optimizers_are_levelled_only_with_a_warning():
+    learn = several()
+    learn.opt["g"].param_groups[0]["lr"] = 0.3
+    with pytest.warns(UserWarning, match=r"have lr 0\.3, 0\.1, and the schedule sets all of them"):
+        learn.fit(1, [ParamScheduler("lr", FALL)])
+
+
+def test_a_relative_schedule_is_resumed_from_the_own_values(tmp_path):
+    class Stop(Callback):
+        replays, state, at = False, (), 2
+
+        def after_step(self, run):
+            if run.n_steps == self.at:
+                run.interrupt("test")
+
+    def fit(*more):
+        learn, watch = learner(two_groups), Watch(all_rates)
+        schedule = ParamScheduler("lr", FALL, relative=True)
+        learn.fit(1, [schedule, watch, Checkpoint(tmp_path), *more], resume="auto")
+        return watch.seen, learn
+
+    fit(Stop())
+    seen, learn = fit()
+    assert seen == scheduled(learner(two_groups), "lr", all_rates, relative=True)[0][2:]
+    assert all_rates(learn.run) == [1.0, 2.0]
+
+
+def test_relative_is_yes_or_no():
+    with pytest.raises(TypeError, match="relative must be True or False; got 'yes'"):
+        ParamScheduler("lr", FALL, relative="yes")
+    assert repr(ParamScheduler("lr", FALL, relative=True)).endswith(", relative=True)")
+
+
+class Unfreeze(Callback):
+    """Gives the optimizer another group in the course of a fit."""
+
+    state = ()
+
+    def __init__(self, step, **group):
+        self.at, self.group = step, group
+
+    def _add(self, run):
+        if run.n_steps == self.at and not hasattr(self, "parameter"):
+            self.parameter = nn.Parameter(torch.ones(1))
+            run.opt.add_param_group({"params": [self.parameter], **self.group})
+
+    def after_step(self, run):
+        self._add(run)
+
+    def begin_epoch(self, run):
+        self._add(run)
+
+
+@pytest.mark.parametrize("step", [1, 4])  # in the middle of an epoch, and between two
+@pytest.mark.parametrize(("relative", "factor"), [(True, 0.05), (False, 1.0)])
+def test_a_group_that_is_added_is_taken_along_and_put_back_to_what_it_had(step, relative, factor):
+    learn, watch = learner(), Watch(all_rates)
+    fall = ParamScheduler("lr", FALL, relative=relative)
+    learn.fit(2, [fall, watch, Unfreeze(step, lr=0.05)])
+    added = [rates[1] for rates in watch.seen if len(rates) == 2]
+    assert added == [FALL(i / 8) * factor for i in range(step, 8)]
+    assert all_rates(learn.run) == [0.1, 0.05]
+
+
+def test_a_group_that_no_schedule_has_touched_keeps_what_it_has():
+    learn = learner()
+    learn.fit(1, [ParamScheduler("lr", FALL), Unfreeze(4, lr=0.05)])
+    assert all_rates(learn.run) == [0.1, 0.05]
+
+
+class Lookahead:
+    """An optimizer around another, that is none itself."""
+
+    def __init__(self, optimizer):
+        self.optimizer, self.steps = optimizer, 0
+
+    @property
+    def param_groups(self):
+        return self.optimizer.param_groups
+
+    def step(self):
+        self.steps += 1
+        return self.optimizer.step()
+
+    def zero_grad(self):
+        self.optimizer.zero_grad()
+
+    def state_dict(self):
+        return {"inner": self.optimizer.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.optimizer.load_state_dict(state["inner"])
+        self.steps = state["steps"]
+
+
+def test_the_groups_of_a_wrapper_are_driven_after_a_resume_too(tmp_path):
+    class Stop(Callback):
+        replays, state = False, ()
+
+        def after_step(self, run):
+            if run.n_steps == 2:
+                run.interrupt("test")
+
+    def fit(folder, *more):
+        learn = learner(lambda model: Lookahead(torch.optim.SGD(model.parameters(), lr=0.1)))
+        watch = Watch(all_rates)
+        learn.fit(1, [ParamScheduler("lr", FALL), watch, Checkpoint(folder), *more], resume="auto")
+        return [lr for [lr] in watch.seen], learn
+
+    straight, one = fit(tmp_path / "a")
+    fit(tmp_path / "b", Stop())
+    resumed, other = fit(tmp_path / "b")
+    assert resumed == straight[2:]
+    assert other.opt.param_groups[0]["lr"] == one.opt.param_groups[0]["lr"] == 0.1
+    assert other.opt.steps == one.opt.steps == 4
+    for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["lr", "weigth_decay"])
+def test_a_hyper_parameter_that_a_group_lacks_is_refused_with_what_it_has(name):
+    def renamed(model):
+        opt = torch.optim.SGD(model.parameters(), lr=0.1)
+        opt.param_groups[0]["step_size"] = opt.param_groups[0].pop("lr")
+        return opt
+
+    match = rf"SGD has no hyper-parameter '{name}' in parameter group 0, which has .*step_size"
+    with pytest.raises(ValueError, match=match):
+        learner(renamed).fit(1, [ParamScheduler(name, FALL)])
+
+
+def test_a_hyper_parameter_that_only_one_of_the_groups_lacks_is_refused_with_its_number():
+    def mixed(model):
+        opt = two_groups(model)
+        del opt.param_groups[1]["lr"]
+        return opt
+
+    with pytest.raises(ValueError, match=r"'lr' in parameter group 1, which has momentum, "):
+        learner(mixed).fit(1, [ParamScheduler("lr", FALL, relative=False)])

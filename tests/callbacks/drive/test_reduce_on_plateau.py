@@ -1,6 +1,7 @@
 """ReduceOnPlateau makes a number smaller, keeps ratios, and puts it back."""
 
 import math
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -205,3 +206,16 @@ def test_what_is_no_number_or_nowhere_speaks_before_anything_moves():
 def test_it_prints_as_what_it_does():
     text = "ReduceOnPlateau('valid_loss', factor=0.1, patience=2, param='lr[0]')"
     assert repr(ReduceOnPlateau(group=0)) == text
+
+
+def test_a_group_that_is_added_is_reduced_too_and_put_back_to_what_it_had():
+    class Unfreeze(Callback):
+        def begin_epoch(self, run):
+            if run.epoch == 2:
+                run.opt.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.5})
+
+    score = Score([1.0] * 6)
+    learn = tiny_learner([ReduceOnPlateau("score", mode="min", patience=1), score, Unfreeze()])
+    learn.fit(6)
+    assert [rates[1:] for rates in score.lrs[1:]] == [[], [], [pytest.approx(0.05)], *[ANY] * 2]
+    assert [group["lr"] for group in learn.opt.param_groups] == [0.1, 0.5]

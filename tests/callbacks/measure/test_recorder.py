@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from lehr import Callback, CancelBatch
 from lehr.callbacks import ParamScheduler, Recorder
+from lehr.events import Phase
 from lehr.record.history import History
 from lehr.schedules import sched_lin
 from lehr.state.differences import first_difference
@@ -28,6 +29,51 @@ def test_the_lr_recorded_is_the_one_the_batch_used():
     run = tiny_learner(items=98 * 8).fit(3, callbacks=[ParamScheduler("lr", schedule)])
     assert run.recorder.lrs == [schedule(i / 294) for i in range(294)]
     assert run.recorder.lrs[-1] > 0.1  # position 1 is never reached
+
+
+class Halve(Callback):
+    """A user's own schedule, which moves on as soon as the step was made."""
+
+    state = ()
+
+    def _halve(self, run, proceed=lambda: None):
+        proceed()
+        if run.training:
+            run.opt.param_groups[0]["lr"] /= 2
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("moment", ["step", "after_step", "zero_grad", "after_batch"])
+def test_the_lr_recorded_is_the_one_of_the_step_whenever_a_schedule_moves_on(moment, phase):
+    own = type("Own", (Halve,), {"phase": phase, moment: Halve._halve})()
+    if moment == "after_batch" and phase < Phase.MEASURE:
+        own.after = ("Recorder",)
+    run = tiny_learner().fit(2, callbacks=[own])
+    assert run.recorder.lrs == run.history["lr"] == [0.1 / 2**i for i in range(8)]
+
+
+def test_the_lr_recorded_is_the_one_of_the_step_also_where_it_is_a_tensor():
+    class Own(Halve):
+        def after_step(self, run):
+            run.opt.param_groups[0]["lr"].div_(2)
+
+    learn = tiny_learner()
+    learn.opt = torch.optim.SGD(learn.model.parameters(), lr=torch.tensor(0.1))
+    run = learn.fit(1, callbacks=[Own()])
+    assert run.recorder.lrs == pytest.approx([0.1, 0.05, 0.025, 0.0125])
+
+
+def test_a_batch_that_was_cancelled_has_the_lr_of_its_own():
+    class Cancel(Halve):
+        def after_loss(self, run):
+            if run.training and run.batch_index == 1:
+                raise CancelBatch
+
+        def after_step(self, run):
+            run.opt.param_groups[0]["lr"] /= 2
+
+    run = tiny_learner().fit(1, callbacks=[Cancel()])
+    assert run.recorder.lrs == [0.1, 0.05, 0.05, 0.025]
 
 
 def test_the_lr_is_that_of_the_last_group_whether_there_are_one_or_more():

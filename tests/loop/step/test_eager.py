@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from lehr.callbacks import Recorder
+from lehr.callbacks import Checkpoint, ParamScheduler, Recorder
 from lehr.events import ACTIONS
 from lehr.loop.run import Run
 from lehr.loop.step.eager import EagerStep
+from lehr.schedules import sched_lin
+from lehr.state.differences import first_difference
 from lehr.testing import tiny_learner
 
 
@@ -91,3 +93,127 @@ def test_a_loss_function_that_forgets_to_return_is_named_in_training_and_in_vali
         door(learn)
     assert "In compute_loss, epoch 0" in caught.value.__notes__[0]
     learn.predict(learn.data.valid_dl)  # there is no loss
+
+
+class Accelerated(torch.optim.Optimizer):
+    """As accelerate's: a wrapper of torch's class that tells whether its step was skipped."""
+
+    def __init__(self, optimizer, skips=()):
+        self.optimizer, self.skips, self.asked, self.step_was_skipped = optimizer, skips, 0, False
+
+    param_groups = property(lambda self: self.optimizer.param_groups)
+    state = property(lambda self: self.optimizer.state)
+    defaults = property(lambda self: self.optimizer.defaults)
+
+    def __getstate__(self):
+        return dict(vars(self))
+
+    def state_dict(self):
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state):
+        self.optimizer.load_state_dict(state)
+
+    def zero_grad(self, set_to_none=None):
+        self.optimizer.zero_grad()
+
+    def train(self):
+        pass
+
+    def eval(self):
+        pass
+
+    def step(self, closure=None):
+        self.step_was_skipped = self.asked in self.skips
+        self.asked += 1
+        if not self.step_was_skipped:
+            self.optimizer.step(closure)
+        return 7
+
+
+def accelerated(skips=()):
+    learn = tiny_learner()
+    learn.opt = Accelerated(torch.optim.SGD(learn.model.parameters(), lr=0.1), skips)
+    return learn
+
+
+def test_a_step_that_the_optimizer_says_it_skipped_is_none():
+    schedule = ParamScheduler("lr", sched_lin(0.4, 0.0))
+    run = accelerated(skips=(1, 2)).fit(1, [schedule])
+    assert run.n_steps == 2
+    assert run.history["lr"] == pytest.approx([0.4, 0.3, 0.3, 0.3])
+    assert accelerated().fit(1).n_steps == 4
+
+
+def test_of_several_optimizers_all_must_have_skipped_it():
+    learn = tiny_learner()
+    one, other = learn.model[0].parameters(), learn.model[2].parameters()
+    one = Accelerated(torch.optim.SGD(one, lr=0.1), skips=(0, 1))
+    learn.opt = {"a": one, "b": Accelerated(torch.optim.SGD(other, lr=0.1), skips=(1, 2))}
+    assert learn.fit(1).n_steps == 3
+    learn.opt["b"] = learn.opt["b"].optimizer
+    learn.opt["a"].asked = 0
+    assert learn.fit(1).n_steps == 4
+
+
+def test_a_wrapper_trains_as_what_is_in_it_and_is_probed_and_resumed(tmp_path):
+    learn, plain = accelerated(), tiny_learner()
+    assert learn.fit(2).history["loss"] == plain.fit(2).history["loss"]
+    before = copy.deepcopy(learn.model.state_dict())
+    learn.find_lr(steps=10)
+    learn.rehearse(2)
+    assert first_difference(before, learn.model.state_dict()) is None
+    assert learn.check_resume(batches=3).ok
+
+
+def test_the_hooks_of_torchs_optimizers_are_called(tmp_path):
+    calls = []
+    learn = tiny_learner([Checkpoint(tmp_path)])
+    opt = learn.opt = torch.optim.SGD(learn.model.parameters(), lr=0.1)
+    opt.register_step_pre_hook(lambda *_: calls.append("before"))
+    opt.register_step_post_hook(lambda *_: calls.append("after"))
+    opt.register_state_dict_post_hook(lambda _, state: {**state, "mine": 3})
+    opt.register_load_state_dict_pre_hook(lambda _, state: calls.append(state["mine"]))
+    learn.fit(1)
+    assert calls == ["before", "after"] * 4
+    again = tiny_learner([Checkpoint(tmp_path)])
+    again.opt = torch.optim.SGD(again.model.parameters(), lr=0.1)
+    again.opt.register_load_state_dict_pre_hook(lambda _, state: calls.append(state["mine"]))
+    again.fit(1, resume="auto")
+    assert calls[-1] == 3
+
+
+class Bare:
+    """No optimizer of torch's: its rate is called otherwise, and it clears no gradients."""
+
+    def __init__(self, params):
+        self.param_groups = [{"params": list(params), "step_size": 0.1, "name": "all"}]
+
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                with torch.no_grad():
+                    p.sub_(p.grad, alpha=group["step_size"])
+        return "done"
+
+
+def test_an_optimizer_with_names_of_its_own_trains_and_is_scheduled():
+    learn, plain = tiny_learner(opt=Bare), tiny_learner()
+    assert learn.fit(2).history["loss"] == plain.fit(2).history["loss"]
+    assert "lr" not in learn.run.history
+    run = learn.fit(1, [ParamScheduler("step_size", sched_lin(0.4, 0.0))])
+    assert run.history["step_size"] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert learn.opt.param_groups[0]["step_size"] == 0.1
+    with pytest.raises(ValueError, match=r"no hyper-parameter 'lr' .*which has step_size, name"):
+        learn.fit(1, [ParamScheduler("lr", sched_lin(0.4, 0.0))])
+
+
+def test_groups_with_names_and_named_parameters_train():
+    learn = tiny_learner()
+    named = list(learn.model.named_parameters())
+    groups = [{"params": named[:2], "name": "body"}, {"params": named[2:], "lr": 0.2}]
+    learn.opt = torch.optim.SGD(groups, lr=0.1)
+    run = learn.fit(1, [ParamScheduler("lr", sched_lin(1.0, 0.0), relative=True)])
+    assert run.history["lr"] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+    assert [group["lr"] for group in learn.opt.param_groups] == [0.1, 0.2]
+    assert learn.check_resume(batches=3).ok

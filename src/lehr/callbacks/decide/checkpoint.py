@@ -16,10 +16,11 @@ from torch import Tensor
 from lehr.base.intervals import every as interval
 from lehr.base.nested import describe
 from lehr.callback import Callback
+from lehr.callbacks.decide.measured import Measured
 from lehr.errors import ResumeWarning, add_note, one_line, positive_int
 from lehr.events import Phase
 from lehr.loop.blame import where
-from lehr.loop.past import failure
+from lehr.loop.past import failure, with_measured
 from lehr.loop.rests import Kept, Rest
 from lehr.loop.settings import manifest, settings
 from lehr.record.monitor import Mode, Monitor
@@ -52,7 +53,9 @@ class Checkpoint(Callback):
         keep: how many of the newest are kept, at least 2. The first and the best are kept, too, and
             the last one before the run was made longer: every step can be made again from these.
         monitor: a column of the history: a checkpoint is also saved whenever it is better than ever
-            before, and the best one is kept.
+            before, and the best one is kept. Its file of weights holds those that were measured,
+            also if a callback swaps others in for validations; a run that goes on from it has
+            those that train.
         mode: whether ``"min"`` or ``"max"`` is better; None decides by the name.
         background: write in a thread, so that the step waits only for a copy in memory. There is
             one write at a time; its error is raised at the next save or at the end of the fit.
@@ -101,6 +104,7 @@ class Checkpoint(Callback):
         self.every = interval(every, units=("steps", "epochs", "minutes", "seconds"))
         self.keep = positive_int("keep", keep, least=2, example=3)
         self.monitor = None if monitor is None else Monitor(monitor, mode)
+        self._measured = None if self.monitor is None else Measured(self.monitor)
         self.background, self.capsule = background, capsule
         self.newest: Path | None = None
         self.run_id = ""
@@ -147,6 +151,16 @@ class Checkpoint(Callback):
         """Know of no value yet, and be there wherever the run rests."""
         self.best, self.judged = None, 0
         run.at_rest(self._visit)
+
+    def begin_validate(self, run: "Run") -> None:
+        """Look out for the monitored value."""
+        if self._measured is not None:
+            self._measured.begin(run)
+
+    def after_validate(self, run: "Run") -> None:
+        """Keep what was measured, if it is better."""
+        if self._measured is not None:
+            self._measured.end(run, self.best)
 
     def after_fit(self, run: "Run") -> None:
         """Save what was kept before a validation, or an epoch, that was interrupted."""
@@ -199,11 +213,16 @@ class Checkpoint(Callback):
         if self._seen is None:
             self._seen = {id(cb): _undeclared(cb) for cb in run.callbacks if cb.replays}
         ending = run.stop_reason is not None or run.interrupted is not None
-        if self._improved(run) or ending or self._due(run, rest):
+        improved = self._improved(run)
+        if improved or ending or self._due(run, rest):
             self._held = None
             self._warn_of_undeclared(run.callbacks)
             states = capture if self.background else look  # nothing changes while the step waits
-            self._write(states(run.state_entries()), self._about(run, rest))
+            snapshot = states(run.state_entries())
+            measured = self._measured.take() if self._measured is not None else None
+            if improved and measured is not None:
+                snapshot = with_measured(snapshot, measured)
+            self._write(snapshot, self._about(run, rest))
             self._last_step, self._last_time = run.n_steps, time.monotonic()
         elif rest.stage in ("epoch", "trained") or _validates_next(run, rest):
             self._held = capture(run.state_entries()), self._about(run, rest)

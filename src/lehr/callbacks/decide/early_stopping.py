@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from lehr.callback import Callback
+from lehr.callbacks.decide.measured import Measured, weights_of
 from lehr.errors import positive_int
 from lehr.events import Phase
 from lehr.record.monitor import Mode, Monitor
 from lehr.state.entries import ModelState
-from lehr.state.snapshot import capture, restore
+from lehr.state.snapshot import restore
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -21,7 +22,8 @@ class EarlyStopping(Callback):
     neither way; ``nan`` is never better. A new fit starts anew.
 
     With ``restore_best`` a copy of the model is kept beside it, on its device, whenever the value
-    is better, and is put back when the fit is over: by itself, by a stop or cancel, by Ctrl-C.
+    is better, and is put back when the fit is over: by itself, by a stop or cancel, by Ctrl-C. The
+    copy has the weights that were measured, also if a callback swaps others in for validations.
     After an error the model is left as it was when the error came, with the copy in
     ``best_weights``. The optimizer's state is not put back.
 
@@ -70,14 +72,21 @@ class EarlyStopping(Callback):
         self.monitor = Monitor(monitor, mode, min_delta)
         self.patience = positive_int("patience", patience, example=3)
         self.restore_best = restore_best
+        self._measured = Measured(self.monitor)
 
     def begin_fit(self, run: "Run") -> None:
         """Know nothing yet."""
         self.best = self.best_epoch = self.best_weights = None
         self.waited = self.judged = 0
 
+    def begin_validate(self, run: "Run") -> None:
+        """Look out for the value."""
+        self._measured.begin(run)
+
     def after_validate(self, run: "Run") -> None:
-        """Judge a row that ends in the middle of an epoch."""
+        """Keep what was measured, if it is better; judge a row that ends here, within an epoch."""
+        if self.restore_best:
+            self._measured.end(run, self.best)
         self._judge(run)
 
     def after_epoch(self, run: "Run") -> None:
@@ -93,13 +102,14 @@ class EarlyStopping(Callback):
 
     def _judge(self, run: "Run") -> None:
         self.judged, values = self.monitor.judge(run, self.judged)
+        measured = self._measured.take() if values else None
         for epoch, value in values:
             if not self.monitor.better(value, self.best):
                 self.waited += 1
                 continue
             self.best, self.best_epoch, self.waited = value, epoch, 0
             if self.restore_best:
-                self.best_weights = capture({"model": ModelState(run.model)})["model"]
+                self.best_weights = measured or weights_of(run)
         if self.waited >= self.patience:
             run.stop(self._reason())
 

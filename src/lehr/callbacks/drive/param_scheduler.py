@@ -1,13 +1,15 @@
 """Sets a number along a schedule."""
 
+import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lehr.callback import Callback
 from lehr.errors import real_number
 from lehr.events import Phase
+from lehr.optim import optimizers
 from lehr.optim.driven import Driven
-from lehr.optim.slots import Slots, refuse_rivals
+from lehr.optim.slots import Slot, Slots, refuse_rivals
 from lehr.schedules.annealing import Schedule
 
 if TYPE_CHECKING:
@@ -28,10 +30,15 @@ class ParamScheduler(Callback):
             ``"opt.generator.lr"``.
         schedule: a function from position in [0, 1] to a value. A schedule of `lehr.schedules` is
             computed up to 256 steps ahead; any other function is called before each step.
-        group: number of the only parameter group to set; None sets all.
+        group: number of the only parameter group to set; None sets all. A group that is added
+            during the fit is taken along.
+        relative: with True, the schedule is a factor: each group gets its own value, the one that
+            it had before the fit or when it was added, times ``schedule(run.pos)``. With False, all
+            groups get the same value. By default they do as well, and a warning says so if their
+            own values differ.
 
     Raises:
-        TypeError: ``schedule`` cannot be called.
+        TypeError: ``schedule`` cannot be called, or ``relative`` is neither True, False nor None.
         ValueError: at the start of a fit, if nothing has that name, it is no number, or another
             callback drives it, under this or another name; at the first batch, if the length of the
             fit is unknown.
@@ -42,6 +49,9 @@ class ParamScheduler(Callback):
         >>> run = tiny_learner().fit(1, callbacks=[ParamScheduler("lr", sched_lin(0.4, 0.0))])
         >>> [round(lr, 2) for lr in run.history["lr"]]
         [0.4, 0.3, 0.2, 0.1]
+        >>> halved = ParamScheduler("lr", sched_lin(1.0, 0.5), relative=True)
+        >>> [round(lr, 4) for lr in tiny_learner().fit(1, callbacks=[halved]).history["lr"]]
+        [0.1, 0.0875, 0.075, 0.0625]
     """
 
     phase = Phase.PREPARE
@@ -49,7 +59,12 @@ class ParamScheduler(Callback):
     state = ("driven",)  # what is set is a function of the position
 
     def __init__(
-        self, name: str, schedule: Callable[[float], float], *, group: int | None = None
+        self,
+        name: str,
+        schedule: Callable[[float], float],
+        *,
+        group: int | None = None,
+        relative: bool | None = None,
     ) -> None:
         self.slots = Slots(name, group)
         self.slots.check("name")
@@ -59,9 +74,15 @@ class ParamScheduler(Callback):
                 f"schedule must be a function of position; got {schedule!r}. "
                 f'Write e.g. ParamScheduler("{name}", sched_cos(0.1, 0.001)).'
             )
+        if relative not in (True, False, None):
+            raise TypeError(
+                f"relative must be True or False; got {relative!r}. With relative=True the "
+                "schedule is a factor of each group's own value."
+            )
         self.param = name
         self.schedule = schedule
         self.group = group
+        self.relative = relative
         label = self.slots.label
         self._label = None if label == "lr" else label  # the recorder writes the column lr
 
@@ -71,18 +92,47 @@ class ParamScheduler(Callback):
         refuse_rivals(run, self)
         self.driven = Driven(slots, kept=self.slots.in_groups)
         run.defer(self.driven.put_back)
+        if self.relative is None and run.plan.trains:
+            self._warn_of_levelling(slots)
+
+    def _warn_of_levelling(self, slots: list[Slot]) -> None:
+        own = dict.fromkeys(float(self.driven.before(slot)) for slot in slots)
+        if len(own) > 1:
+            warnings.warn(
+                f"the parameter groups have {self.param} {', '.join(f'{v:g}' for v in own)}, and "
+                f"the schedule sets all of them to one value. Give relative=True to multiply each "
+                "group's own value by the schedule, group= to choose one group, or relative=False "
+                "if one value is meant.",
+                stacklevel=2,
+            )
 
     def begin_train(self, run: "Run") -> None:
-        """Look the places up anew: loading a state replaces an optimizer's groups."""
-        self._setters = [slot.setter() for slot in self.slots.find(run)]
+        """Take along what was added; a state may still be loaded before the first batch."""
+        self.driven.follow(self.slots.find(run))
+        self._opts = optimizers.each(run.opt) if self.slots.in_groups else []
+        self._sizes: list[int] | None = None
+        self._setters: list[Callable[[float], Any]] = []
         self._values: list[float] = []
         self._first = run.n_steps
         run.defer(self._setters.clear)
+
+    def _look_up(self, run: "Run") -> None:
+        slots = list(self.slots.find(run))
+        self.driven.follow(slots)
+        factors = [float(self.driven.before(slot)) if self.relative else 1.0 for slot in slots]
+        self._setters[:] = [
+            _times(slot.setter(), factor) if self.relative else slot.setter()
+            for slot, factor in zip(slots, factors, strict=True)
+        ]
+        self._own = factors[-1]
+        self._sizes = [len(opt.param_groups) for opt in self._opts]
 
     def begin_batch(self, run: "Run") -> None:
         """Set the value, at the first batch of an update window."""
         if not run.training or run.window.batches:
             return
+        if [len(opt.param_groups) for opt in self._opts] != self._sizes:
+            self._look_up(run)
         ahead = run.n_steps - self._first
         if not 0 <= ahead < len(self._values):  # a run may go back to an earlier step
             self._evaluate(run)
@@ -91,7 +141,7 @@ class ParamScheduler(Callback):
         for set_to in self._setters:
             set_to(value)
         if self._label is not None:
-            run.log(self._label, value)
+            run.log(self._label, value * self._own)
 
     def _evaluate(self, run: "Run") -> None:
         # A Schedule is pure, so many values can be had at once, where one by one would cost a step
@@ -104,4 +154,10 @@ class ParamScheduler(Callback):
 
     def __repr__(self) -> str:
         group = "" if self.group is None else f", group={self.group}"
-        return f"ParamScheduler({self.param!r}, {self.schedule!r}{group})"
+        relative = "" if self.relative is None else f", relative={self.relative}"
+        return f"ParamScheduler({self.param!r}, {self.schedule!r}{group}{relative})"
+
+
+def _times(set_to: Callable[[float], Any], own: float) -> Callable[[float], Any]:
+    """A setter that takes a factor of a group's own value."""
+    return lambda factor: set_to(factor * own)

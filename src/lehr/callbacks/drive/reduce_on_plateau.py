@@ -124,7 +124,9 @@ class ReduceOnPlateau(Callback):
 
     def _reduce(self, run: "Run") -> None:
         reduced = False
-        for slot in self.slots.find(run):  # anew: loading a state replaces an optimizer's groups
+        slots = list(self.slots.find(run))  # anew: a group may have been added
+        self.driven.follow(slots)
+        for slot in slots:
             value = float(slot.get())
             if (smaller := max(value * self.factor, self.lowest)) < value:
                 slot.setter()(smaller)

@@ -1,1 +1,1 @@
-"""Callbacks that change the gradient, or when it is used."""
+"""Callbacks that change how the gradient is made or used."""

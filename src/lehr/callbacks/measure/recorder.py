@@ -50,6 +50,7 @@ class Recorder(Callback):
         self.history.meta.update(seed=run.seed)
         self._train, self._valid, self._in_train = Mean(), Mean(), False
         self._train_parts, self._valid_parts = PartMeans(), PartMeans()
+        self._lr: Any = None  # that of the batch under way, once it was read
         self._start = perf_counter()
         self._gathered: list[tuple[int, float | Tensor, float, Any]] = []
         self._written = 0  # how many of them are in the history
@@ -76,8 +77,14 @@ class Recorder(Callback):
     def begin_train(self, run: "Run") -> None:
         """Forget the losses of the epoch before."""
         self._fold()
-        self._train, self._in_train = Mean(), True
+        self._train, self._in_train, self._lr = Mean(), True, None
         self._train_parts.restart()
+
+    def after_backward(self, run: "Run") -> None:
+        """Read the rate that the step will use: a schedule may move on before the batch ends."""
+        opt = run.opt if isinstance(run.opt, Optimizer) else optimizers.each(run.opt)[-1]
+        lr = opt.param_groups[-1].get("lr")
+        self._lr = kept(lr) if isinstance(lr, Tensor) else lr
 
     def after_batch(self, run: "Run") -> None:
         """Keep the loss of the batch, unless it was cancelled before there was one."""
@@ -90,11 +97,10 @@ class Recorder(Callback):
         if not run.training:
             self._valid.add(loss, run.weight)
             return
-        opt = run.opt if isinstance(run.opt, Optimizer) else optimizers.each(run.opt)[-1]
-        lr = opt.param_groups[-1].get("lr")
-        if isinstance(lr, Tensor):
-            lr = kept(lr)
-        self._gathered.append((run.n_iter - 1, kept(loss), run.weight, lr))
+        if self._lr is None:  # the batch was cancelled, or replaced, before it came to a gradient
+            self.after_backward(run)
+        self._gathered.append((run.n_iter - 1, kept(loss), run.weight, self._lr))
+        self._lr = None
         if len(self._gathered) == 256:
             self._fold()
 

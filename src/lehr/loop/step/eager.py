@@ -36,7 +36,10 @@ class EagerStep:
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """The methods by the name of their action; `one_batch` is the loop's own."""
-        return {action: getattr(self, action) for action in ACTIONS if action != "one_batch"}
+        actions = {action: getattr(self, action) for action in ACTIONS if action != "one_batch"}
+        if optimizers.may_skip(self.run.opt):
+            actions["step"] = self.step_unless_skipped
+        return actions
 
     def predict(self) -> None:
         """Call the model on the input, whatever that is made of."""
@@ -80,6 +83,11 @@ class EagerStep:
         else:
             optimizers.step(run.opt)
         run.stepped = True
+
+    def step_unless_skipped(self) -> None:
+        """Let every optimizer step, and ask whether it did, where one of them can tell."""
+        self.step()
+        self.run.stepped = not optimizers.all_skipped(self.run.opt)
 
     def zero_grad(self) -> None:
         """Clear the gradients."""
