@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_sequence
 
 from lehr import DataBunch, audit
 from lehr.base.call import arguments_of, call
@@ -51,3 +52,9 @@ def test_fit_summary_and_audit_call_it_alike(nest):
     assert [layer.output for layer in learn.summary().layers] == ["(4, 2)"]
     assert learn.audit().sites[0].kind == "linear"
     assert audit(Sum(), (xb, yb)).sites[0].kind == "linear"
+
+
+def test_a_packed_sequence_is_one_argument_though_it_is_a_tuple():
+    packed = pack_sequence([torch.ones(2, 3)])
+    assert arguments_of(packed) == ((packed,), {})
+    assert arguments_of((packed, 3)) == ((packed, 3), {})

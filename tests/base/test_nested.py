@@ -285,10 +285,11 @@ def test_tensors_are_found_in_all_containers_and_in_nothing_else():
     assert list(tensors_in(Plain)) == []  # the class itself
 
 
-def test_only_dense_numbers_with_a_point_are_floats():
+def test_only_dense_real_and_complex_numbers_are_floats():
     nested = torch.nested.nested_tensor([X[0]], layout=torch.jagged)
     values = [X, X.to_sparse(), nested, torch.zeros(1, dtype=torch.cfloat), torch.tensor(1)]
-    assert [t is X for t in floats_in(values)] == [True]
+    assert [t is X for t in floats_in(values)] == [True, False]
+    assert [t.is_complex() for t in floats_in(values)] == [False, True]
 
 
 def test_leaves_are_what_is_no_container():

@@ -11,7 +11,7 @@ A case is a file with:
 - ``FIT``, the arguments of `fit`; two epochs if it is missing;
 - ``check(learn, run)``, what else must hold after the fit, if anything;
 - ``VARIANTS``, names with which ``learner`` and ``plain`` are called, one after the other;
-- ``CHANGES``, the parts that change the model by its own doing, and why;
+- ``CHANGES``, the parts in which the model changes by its own doing;
 - ``REFUSED``, a part of the exam → a pattern of the words with which lehr refuses it.
 """
 
@@ -152,11 +152,12 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def unchanged(client: Client, learn: Learner, look: Callable[[], Any]) -> Any:
+def unchanged(client: Client, part: str, learn: Learner, look: Callable[[], Any]) -> Any:
     """What ``look`` returns, after making sure that it left the Learner as it was."""
     before = capture(learn.state_entries())
     result = look()
-    assert first_difference(before, capture(learn.state_entries())) is None
+    difference = first_difference(before, capture(learn.state_entries()))
+    assert (difference is not None) == (part in client.constant("CHANGES", [])), difference
     return result
 
 
@@ -185,7 +186,7 @@ def exam_plain(client: Client) -> None:
 def exam_validate(client: Client) -> None:
     """It is measured, and is as before."""
     learn, _ = client.fitted()
-    scores = unchanged(client, learn, learn.validate)
+    scores = unchanged(client, "validate", learn, learn.validate)
     assert scores
     assert all(math.isfinite(score) for score in scores.values())
 
@@ -193,7 +194,7 @@ def exam_validate(client: Client) -> None:
 def exam_predict(client: Client) -> None:
     """Predictions come, one for each item where that can be counted, and it is as before."""
     learn, _ = client.fitted()
-    predictions = unchanged(client, learn, lambda: learn.predict(client.module.valid()))
+    predictions = unchanged(client, "predict", learn, lambda: learn.predict(client.module.valid()))
     assert predictions is not None
     count = getattr(client.module, "ITEMS", None)
     if count is not None:
@@ -211,19 +212,19 @@ def _length(predictions: Any) -> int:
 def exam_summary(client: Client) -> None:
     """Its layers are listed, and it is as before."""
     learn, _ = client.fitted()
-    assert unchanged(client, learn, learn.summary).layers
+    assert unchanged(client, "summary", learn, learn.summary).layers
 
 
 def exam_audit(client: Client) -> None:
     """Its initialisation is checked, and it is as before."""
     learn, _ = client.fitted()
-    assert unchanged(client, learn, learn.audit).sites
+    assert unchanged(client, "audit", learn, learn.audit).sites
 
 
 def exam_find_lr(client: Client) -> None:
     """A learning rate is looked for, and it is as before."""
     learn, _ = client.fitted()
-    curve = unchanged(client, learn, lambda: learn.find_lr(steps=10))
+    curve = unchanged(client, "find_lr", learn, lambda: learn.find_lr(steps=10))
     assert len(curve.losses) > 1
 
 

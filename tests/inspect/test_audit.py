@@ -112,3 +112,25 @@ def test_auditing_does_not_change_a_training():
 def test_the_public_name_is_the_function():
     assert lehr.audit is audit
     assert callable(lehr.audit)
+
+
+def test_where_a_callback_has_a_say_the_audit_is_without_the_loss_and_says_so():
+    from lehr import Callback
+    from lehr.testing import tiny_learner
+
+    class Softened(Callback):
+        def compute_loss(self, run, proceed):
+            proceed()
+            run.loss = run.loss / 2
+
+    class Watches(Callback):
+        def after_loss(self, run): ...
+
+    with_a_say = tiny_learner([Softened()]).audit()
+    assert with_a_say.loss is None
+    assert "note: the gradient began as random numbers, not with the loss: Softened" in str(
+        with_a_say
+    )
+    without = tiny_learner([Watches()]).audit()
+    assert without.loss is not None
+    assert "random numbers" not in str(without)

@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -5,6 +7,7 @@ from torch import nn
 
 from lehr.init import Fans
 from lehr.inspect.measure import measure
+from lehr.inspect.sites import SiteRecorder
 
 
 def sites(model, batch):
@@ -146,3 +149,36 @@ def test_in_place_activations_do_not_change_what_was_measured_before():
     changed = sites(nn.Sequential(layer, nn.ReLU(inplace=True)), batch)
     assert [s.out for s in kept] == [s.out for s in changed]
     assert [s.grad for s in kept] == [s.grad for s in changed]
+
+
+def test_a_ctrl_c_while_torch_takes_the_mode_off_leaves_neither_mode_nor_hooks(monkeypatch):
+    take_off = torch.overrides._pop_mode_temporarily
+
+    class Pressed:
+        """Takes the mode off, and is interrupted before anybody knows."""
+
+        def __enter__(self):
+            self.inner = take_off()
+            mode = self.inner.__enter__()
+            signal.raise_signal(signal.SIGINT)
+            return mode
+
+        def __exit__(self, *error):
+            return self.inner.__exit__(*error)
+
+    model, before = nn.Sequential(nn.ReLU(), nn.ReLU()), torch._C._len_torch_function_stack()
+    recorder = SiteRecorder(model, 8)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(torch.overrides, "_pop_mode_temporarily", Pressed)
+            with recorder.recording():
+                model(torch.zeros(8, 3))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert torch._C._len_torch_function_stack() == before
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert not recorder.sites  # it was heeded in the first of them
+    with recorder.recording():
+        model(torch.zeros(8, 3))
+    assert len(recorder.sites) == 2

@@ -168,3 +168,25 @@ def test_an_output_of_many_parts_is_one_line():
     assert summary.output == "logits (8, 2), past_key_values Cache, states (), states (8, 3)"
     assert f"output {summary.output}" in str(summary).splitlines()
     assert tiny_learner().summary().output == "(8, 2)"
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_a_scripted_module_is_listed_and_its_outputs_are_not(how):
+    def made():
+        return nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+
+    part = (
+        torch.jit.script(made()) if how == "script" else torch.jit.trace(made(), torch.ones(8, 3))
+    )
+    learn = tiny_learner(model=nn.Sequential(part, nn.Linear(4, 2)))
+    summary = learn.summary()
+    outputs = {layer.name: layer.output for layer in summary.layers}
+    assert outputs == {"0.0": "not seen: scripted", "0.1": "not seen: scripted", "1": "(8, 2)"}
+    assert summary.trained == 26
+
+
+def test_hyper_parameters_that_are_no_numbers_are_shown_as_they_are():
+    learn = tiny_learner()
+    learn.opt.param_groups[0].update(lr=torch.tensor(0.5), momentum=None, weight_decay=(0.1, 0.2))
+    assert learn.summary().groups[0].endswith("lr 0.5, momentum None, weight_decay (0.1, 0.2)")

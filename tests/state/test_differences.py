@@ -105,6 +105,7 @@ def test_the_size_of_a_difference_is_told_right(a, b, text):
     assert text in first_difference({"x": a}, {"x": b})
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_quantized_tensors_are_compared_by_their_numbers_and_their_scale():
     def quantized(scale):
         return torch.quantize_per_tensor(torch.ones(2), scale, 0, torch.qint8)

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch.nn.utils.rnn import PackedSequence
+
 from lehr.types import is_mapping, is_sequence
 
 
 def arguments_of(xb: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """The arguments that ``xb`` stands for: the items of a tuple or list, the values of a dict by
-    name, and anything else as it is.
+    name, and anything else as it is; so is a packed sequence, though torch makes it a tuple.
 
     Example:
         >>> arguments_of((1, 2)), arguments_of({"ids": 3}), arguments_of("x")
@@ -16,7 +18,8 @@ def arguments_of(xb: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """
     if is_mapping(xb):
         return (), xb
-    return (xb if is_sequence(xb) else (xb,)), {}
+    several = is_sequence(xb) and not isinstance(xb, PackedSequence)
+    return (xb if several else (xb,)), {}
 
 
 def call(model: Any, xb: Any) -> Any:

@@ -1,6 +1,6 @@
 """Does this initialisation work? One forward and one backward pass tell."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 from lehr.base.html import fill, lines
 from lehr.base.nested import map_tensors
 from lehr.base.rows import aligned, markup
+from lehr.callback import Callback
 from lehr.inspect.audit_plot import plot
 from lehr.inspect.cures import cure
 from lehr.inspect.first_batch import first_batch
@@ -16,6 +17,7 @@ from lehr.inspect.measure import Measured, Weights, measure
 from lehr.inspect.sites import Site
 from lehr.inspect.verdicts import Finding, judge
 from lehr.learner import Learner
+from lehr.loop.inventory import evaluates
 from lehr.loop.undisturbed import undisturbed
 from lehr.types import LossFunc
 
@@ -178,8 +180,28 @@ def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
     """Check the initialisation of a Learner's model. See `lehr.Learner.audit`."""
     device = next((p.device for p in learn.model.parameters()), torch.device("cpu"))
     batch = learn.split_batch(map_tensors(lambda t: t.to(device), first_batch(learn)))
+    apart = [type(callback).__name__ for callback in learn.callbacks if _has_a_say(callback)]
+    loss_func = None if apart else learn.loss_func
     with undisturbed(learn):  # the copy of the model has the hooks that callbacks read
-        return audit(learn.model, batch, learn.loss_func, repair=repair, seed=learn.seed)
+        found = audit(learn.model, batch, loss_func, repair=repair, seed=learn.seed)
+    return replace(found, findings=(*found.findings, _without_loss(apart))) if apart else found
+
+
+def _has_a_say(callback: Callback) -> bool:
+    """Whether what the model is asked, or its loss, would be another with this callback."""
+    wraps = any(hasattr(callback, action) for action in ("predict", "compute_loss", "one_batch"))
+    return evaluates(callback) and (wraps or tuple(callback.moves) == ("batches",))
+
+
+def _without_loss(names: list[str]) -> Finding:
+    return Finding(
+        "without_loss",
+        "note",
+        (),
+        f"the gradient began as random numbers, not with the loss: {', '.join(names)} would have "
+        "changed the batch, the prediction or the loss, and takes no part in an audit.",
+        {},
+    )
 
 
 def _audited(measured: Measured, before: Audit | None = None) -> Audit:

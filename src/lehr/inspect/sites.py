@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
 from torch.overrides import TorchFunctionMode, handle_torch_function
 
 from lehr.base.hooks import hooked
@@ -319,8 +320,8 @@ def _tensor(value: Any) -> Tensor | None:
 
 def _is_transformed() -> bool:
     """Whether a transform of ``torch.func`` is at work, under which no tensor has a value."""
-    stack: Any = torch._C._functorch.peek_interpreter_stack()  # type: ignore[reportPrivateUsage]
-    return stack is not None
+    innermost: Any = peek_interpreter_stack()
+    return innermost is not None
 
 
 def _slope(kind: str, args: Any, kwargs: Any) -> float:

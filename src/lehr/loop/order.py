@@ -13,7 +13,14 @@ from lehr.errors import did_you_mean
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
 
 WATCHING: Mapping[Phase, Sequence[str]] = {
-    Phase.PREPARE: ("Device", "OptimizerModes", "MixedPrecision", "ParamScheduler", "Accumulate"),
+    Phase.PREPARE: (
+        "Device",
+        "OptimizerModes",
+        "MixedPrecision",
+        "ParamScheduler",
+        "Accumulate",
+        "Closure",
+    ),
     Phase.MEASURE: ("Lookahead", "EMA", "ActivationStats", "GradientStats", "Metrics", "Recorder"),
     Phase.DECIDE: (
         "Rewind",

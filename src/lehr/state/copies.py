@@ -31,10 +31,16 @@ def deep_copy(thing: T, *holders: Any, shared: Mapping[int, Any] | None = None) 
         False
     """
     memo = dict(shared or {})
-    for holder in (thing, *holders):
-        if isinstance(holder, nn.Module):
-            odd = (tensor for tensor in _tensors_of(holder) if not _is_copied(tensor))
-            memo |= {id(tensor): independent(tensor) for tensor in odd}
+    modules = [holder for holder in (thing, *holders) if isinstance(holder, nn.Module)]
+    for module in modules:
+        odd = (tensor for tensor in _tensors_of(module) if not _is_copied(tensor))
+        memo |= {id(tensor): independent(tensor) for tensor in odd}
+    for module in modules:
+        if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+            with torch.no_grad():  # or its parameters would be results of a computation
+                other = copy.deepcopy(module, memo)  # which does not note what became of them
+            for p, its_copy in zip(module.parameters(), other.parameters(), strict=True):
+                memo[id(p)] = its_copy.requires_grad_(p.requires_grad)
     return copy.deepcopy(thing, memo)
 
 

@@ -84,8 +84,8 @@ def _dense_parts(t: Tensor) -> dict[str, Any]:
             scale = (t.q_per_channel_scales(), t.q_per_channel_zero_points())
         return {"values": t.int_repr(), "scale": scale}
     if t.layout is torch.sparse_coo:
-        indices, values = t._indices(), t._values()  # the public ones want it coalesced
-        return {"indices": indices, "values": values, "coalesced": t.is_coalesced()}
+        one = t.coalesce()  # the entries of a place are summed
+        return {"indices": one.indices(), "values": one.values(), "coalesced": t.is_coalesced()}
     rows = t.layout in (torch.sparse_csr, torch.sparse_bsr)
     compressed, plain = (
         (t.crow_indices(), t.col_indices()) if rows else (t.ccol_indices(), t.row_indices())

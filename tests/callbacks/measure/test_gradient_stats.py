@@ -39,6 +39,7 @@ def test_the_gradient_is_that_which_the_optimizer_gets():
 
 def test_only_some_steps_and_only_parameters_that_are_trained():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[0].requires_grad_(False)
     stats = GradientStats(every=3)
     opt = torch.optim.SGD(model[2].parameters(), lr=0.1)
     tiny_learner([stats], model=model, opt=opt).fit(2)

@@ -11,6 +11,7 @@ from lehr import DataBunch, Learner
 from . import _numbers
 
 ITEMS = _numbers.ITEMS
+CHANGES = ["validate", "predict"]  # the observers, as without lehr
 
 
 def valid():

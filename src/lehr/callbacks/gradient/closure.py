@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lehr.callback import Callback
 from lehr.errors import did_you_mean
-from lehr.events import Layer
+from lehr.events import Layer, Phase
 from lehr.optim import optimizers
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Closure(Callback):
         True
     """
 
+    phase = Phase.PREPARE
     layer = Layer.CLIP  # what others do around a step stays around it
     evaluates = True  # a rehearsal steps as the fit would
     regrads = True
