@@ -312,7 +312,9 @@ class Learner:
         Model and optimizers are put back in place, with all tensors, lists, dicts and plain values
         in their attributes, and so are the modules, optimizers and tensors that callbacks hold,
         whether they declare them or not. What is lazy is lazy again. An object of a class of your
-        own in an attribute stays the same object; what changes within it is not put back.
+        own in an attribute stays the same object; what changes within it is not put back. Of a
+        loader that is not lehr's, the generators that it draws from are put back. Its place is not:
+        what is loaded into such a loader is where its next epoch begins.
 
         Within a run of this Learner, those of the run are as well: its position, its history, its
         streams and what its callbacks declare. A graph that was made before can still be taken
@@ -335,7 +337,7 @@ class Learner:
         run, runs = self.run, underway.runs_of(self)
         alone = inventory.held_alone(self.model, self.opt, self.loss_func, self.callbacks)
         with patient(), owned(), versions_kept(self.model, self.loss_func, alone):
-            entries = {**self._entries(position=not runs), **underway.course(self)}
+            entries = {**self._entries(position=False), **underway.course(self)}
             everybody = [*self.callbacks, *(callback for one in runs for callback in one.callbacks)]
             try:
                 with probe(entries, parts=inventory.parts(self.opt, everybody)):
@@ -629,7 +631,8 @@ class Learner:
             ValueError: the model has no values, or nothing here has: the device is ``meta``.
         """
         arguments.check_values(self.model)
-        train, valid = feeds(data)
+        fits, ends = bool(length), length.get("epochs") is not None
+        train, valid = feeds(data, tells=fits, ends=ends)
         if length.get("steps_per_epoch") is None:
             length["steps_per_epoch"] = steps_in(train.len_or_none, callbacks)
         return Plan(

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +18,8 @@ from lehr.state.disk.checkpoint import Checkpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.disk.environment import environment
 from lehr.types import is_mapping, is_sequence
+
+_OF_DATA = ("batches", "items", "data")
 
 
 class Start(NamedTuple):
@@ -159,28 +162,64 @@ def entry(saved: Checkpoint, *, exact: bool) -> Entry:
     """Where a run is to be entered to go on from a checkpoint."""
 
     def load(run: Any) -> None:
-        changes, reread = differences(saved.manifest, run), _reread(saved.manifest, run)
+        awaited = _awaits_data(saved.manifest, run)
+        changes = differences(saved.manifest, run, without=_OF_DATA if awaited else ())
+        reread = _reread(saved.manifest, run)
         if changes and exact:
-            raise ValueError(
-                f"resuming from {saved.path} would not be bit for bit exact: {'; '.join(changes)}. "
-                "Put that back, or leave out exact=True."
-            )
+            raise _inexact(saved, changes)
         if reread and exact:
             raise ValueError(f"{reread}, or leave out exact=True.")
         _check_states(run, saved)
-        bring(run, saved.snapshot, onlookers=saved.manifest["onlookers"])
+        other_data = saved.manifest["settings"].get("data") != run.sources.said(run.epoch)
+        onlookers = saved.manifest["onlookers"]
+        bring(run, saved.snapshot, onlookers, other_data=other_data)
+        if awaited:
+            run.sources.on_opening = partial(_see_data, saved=saved, exact=exact)
         if changes:
-            warning = f"resuming is correct but not bit for bit exact: {'; '.join(changes)}"
-            warnings.warn(warning, ResumeWarning, stacklevel=2)
+            _warn(changes)
         if reread:
             warnings.warn(f"{reread}.", ResumeWarning, stacklevel=2)
 
     return Entry(saved.manifest["stage"], saved.manifest["at_epoch"], load)
 
 
+def _awaits_data(manifest: Mapping[str, Any], run: Any) -> bool:
+    """Whether other data were assigned in the run, and may be again when its next epoch begins."""
+    assigned = manifest["settings"].get("data", "") != run.sources.said(run.epoch)
+    return assigned and manifest["stage"] == "epoch"
+
+
+def _see_data(run: Any, saved: Checkpoint, exact: bool) -> None:
+    then, now = saved.manifest["settings"]["data"], run.sources.said(run.epoch)
+    if then == now:
+        return
+    changes = [
+        f"{_change('data', then, now)}. What a callback assigned is not saved: let it assign in "
+        "begin_epoch, in every epoch, what belongs to that epoch"
+    ]
+    if exact:
+        raise _inexact(saved, changes)
+    _warn(changes)
+
+
+def _inexact(saved: Checkpoint, changes: list[str]) -> ValueError:
+    return ValueError(
+        f"resuming from {saved.path} would not be bit for bit exact: {'; '.join(changes)}. "
+        "Put that back, or leave out exact=True."
+    )
+
+
+def _warn(changes: list[str]) -> None:
+    warning = f"resuming is correct but not bit for bit exact: {'; '.join(changes)}"
+    warnings.warn(warning, ResumeWarning, stacklevel=3)
+
+
 def _reread(manifest: Mapping[str, Any], run: Any) -> str | None:
     """What there is to say about a loader that has to be read from its beginning."""
-    if not run.plan.train.rereads or manifest["stage"] not in ("batch", "validated"):
+    if not run.sources.at(run.epoch).train.rereads or manifest["stage"] not in (
+        "batch",
+        "validated",
+    ):
         return None
     return (
         "train_dl cannot be entered in the middle: the batches of this epoch that were trained on "
@@ -203,12 +242,20 @@ def _check_states(run: Any, saved: Checkpoint) -> None:
                 )
 
 
-def differences(manifest: Mapping[str, Any], run: Any) -> list[str]:
-    """What is not as it was when the checkpoint was written and may change bits."""
+def differences(
+    manifest: Mapping[str, Any], run: Any, *, without: Container[str] = ()
+) -> list[str]:
+    """What is not as it was when the checkpoint was written and may change bits.
+
+    Args:
+        manifest: of the checkpoint.
+        run: the run that goes on from it.
+        without: names that are not compared.
+    """
     then = {**manifest.get("environment", {}), **manifest.get("settings", {})}
     now = {**environment(), **settings(run)}
     names = [*then, *(name for name in now if name not in then)]
-    pairs = [(name, then.get(name), now.get(name)) for name in names]
+    pairs = [(name, then.get(name), now.get(name)) for name in names if name not in without]
     return [_change(name, old, new) for name, old, new in pairs if old != new]
 
 

@@ -49,7 +49,6 @@ def test_a_pair_is_split_and_a_lone_tensor_has_no_target(batch, xb, yb):
         ([], "list of 0"),
         ({"ids": X, "labels": Y}, "dict of 2"),
         ("text", "str"),
-        (np.zeros(4), "ndarray"),
         (3, "int"),
     ],
 )
@@ -57,6 +56,17 @@ def test_any_other_batch_is_refused_with_what_it_is(batch, named):
     match = rf"^a batch must be a pair \(xb, yb\) or one tensor; got {named}\. Give .*split_batch="
     with pytest.raises(TypeError, match=match):
         split_pair(batch)
+
+
+def test_none_and_arrays_are_told_where_they_come_from():
+    with pytest.raises(
+        TypeError, match=r"got None\. Does a collate_fn return nothing\? Let the lo"
+    ):
+        split_pair(None)
+    words = r"got (ndarray|float32)\. Convert it in the loader: torch\.as_tensor\(batch\)\.$"
+    for array in (np.zeros(4), np.float32(1)):
+        with pytest.raises(TypeError, match=words):
+            split_pair(array)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +109,8 @@ def test_every_tensor_is_mapped_and_everything_else_stays():
     assert mapped["b"][1] == "text"
     assert isinstance(mapped["b"][2], tuple)
     assert torch.equal(mapped["b"][2][0], Y + 1)
+    counted = map_tensors(str, {"a": [1], "b": "text"}, also=lambda value: value == 1)
+    assert counted == {"a": ["1"], "b": "text"}
     assert mapped["b"][2][1:] == (None, 3)
     assert not X.any()  # the batch itself is as it was
     assert not Y.any()

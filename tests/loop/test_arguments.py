@@ -158,3 +158,14 @@ def test_nothing_is_trained_where_new_tensors_have_no_values():
         with torch.device("meta"), pytest.raises(ValueError, match=match):
             ask()
     learn.fit(1)
+
+
+def test_an_array_is_told_to_become_a_tensor():
+    words = (
+        r"^predict takes inputs or a loader; got a numpy\.ndarray of shape \(4, 3\)\. Convert it: "
+        r"learn\.predict\(torch\.as_tensor\(inputs\)\)\.$"
+    )
+    with pytest.raises(TypeError, match=words):
+        refuse_one_batch(np.zeros((4, 3)))
+    with pytest.raises(TypeError, match="predict takes inputs"):
+        tiny_learner().predict(np.zeros((4, 3)))

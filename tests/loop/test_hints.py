@@ -2,12 +2,16 @@
 
 import types
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lehr import DataBunch
+from lehr.callbacks import Device
 from lehr.loop.hints import hints, warn_of_broadcast, without_gradients
+from lehr.testing import tiny_learner
 
 MODEL = nn.Linear(2, 3)
 XB, PRED = torch.zeros(4, 2), torch.zeros(4, 3)
@@ -285,3 +289,40 @@ def test_gradients_that_are_off_are_named_where_they_were_missed():
     assert without_gradients(error, run) == []
     run.plan.valid_grad, run.training = False, True
     assert without_gradients(error, run) == []
+
+
+def test_arrays_of_numpy_are_told_how_to_become_tensors():
+    x, y = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
+    words = (
+        r"{} holds a numpy\.ndarray of shape {}: models and losses take tensors\. Let the loader "
+        r"make them, as torch\.utils\.data\.DataLoader does by itself, or the Learner: "
+        r"split_batch=lambda b: \(torch\.as_tensor\(b\[0\]\), torch\.as_tensor\(b\[1\]\)\)\."
+    )
+
+    def fit(*batch, callbacks=(), **arguments):
+        tiny_learner(callbacks, data=DataBunch([batch]), **arguments).fit(1)
+
+    for callbacks in ([], [Device("cpu")]):
+        with pytest.raises(TypeError, match=words.format("xb", r"\(4, 3\)")):
+            fit(x, y, callbacks=callbacks)
+    with pytest.raises(TypeError, match=words.format("yb", r"\(4,\)")):
+        fit(torch.zeros(4, 3), y)
+    nested = {"input": x}
+    model = nn.Linear(3, 2)
+    with pytest.raises(TypeError, match=words.format("xb", r"\(4, 3\)")):
+        fit(nested, torch.zeros(4), model=model)
+    with pytest.raises(TypeError, match=words.format("xb", r"\(4, 3\)")):
+        tiny_learner().predict([(x, y)])
+    fit(x, y, split_batch=lambda b: (torch.as_tensor(b[0]), torch.as_tensor(b[1])))
+
+
+def test_a_target_that_is_one_number_is_told_to_be_an_item():
+    def fit(*batch):
+        tiny_learner(data=DataBunch(lambda: iter([batch]))).fit(1)
+
+    words = r"yb is one int, not a tensor: does the loader give single items\? Wrap the data set: t"
+    with pytest.raises(TypeError, match=words):
+        fit(torch.zeros(3), 1)
+    with pytest.raises(RuntimeError) as caught:
+        fit(torch.zeros(4, 7), torch.zeros(4))
+    assert "single items" not in "".join(caught.value.__notes__)

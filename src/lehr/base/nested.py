@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from lehr.base.arrays import is_array
+from lehr.base.counting import count
 from lehr.types import is_mapping, is_sequence
 
 
@@ -36,6 +38,16 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
         return batch[0], batch[1] if len(batch) == 2 else None
     if isinstance(batch, Tensor):
         return batch, None
+    if batch is None:
+        raise TypeError(
+            "a batch must be a pair (xb, yb) or one tensor; got None. Does a collate_fn return "
+            "nothing? Let the loader leave such batches out."
+        )
+    if is_array(batch):
+        raise TypeError(
+            f"a batch must be a pair (xb, yb) or one tensor; got {type(batch).__name__}. Convert "
+            "it in the loader: torch.as_tensor(batch)."
+        )
     size = f" of {len(batch)}" if is_sequence(batch) or is_mapping(batch) else ""
     raise TypeError(
         f"a batch must be a pair (xb, yb) or one tensor; got {type(batch).__name__}{size}. Give "
@@ -45,7 +57,7 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
 
 
 def item_count(value: Any) -> int:
-    """The number of items in a batch: the length of the first tensor (or list) found in it.
+    """The number of items in a batch, as `lehr.base.counting.count` finds it.
 
     Raises:
         TypeError: nothing in it has a length.
@@ -57,8 +69,8 @@ def item_count(value: Any) -> int:
     """
     if isinstance(value, Tensor) and value.ndim:
         return value.size(0)
-    if (count := _first_count(value)) is not None:
-        return count
+    if (items := count(value)) is not None:
+        return items
     raise TypeError(
         f"cannot tell how many items a batch of {type(value).__name__} holds. Give the Learner "
         "weight=, a function from the run to a number, e.g. lambda run: len(run.batch)."
@@ -69,17 +81,6 @@ def count_items(run: Any) -> int:
     """The number of items in ``run.xb``: a Learner's default weight."""
     xb = run.xb
     return xb.size(0) if isinstance(xb, Tensor) and xb.ndim else item_count(xb)
-
-
-def _first_count(value: Any) -> int | None:
-    if isinstance(value, Tensor):
-        return value.size(0) if value.ndim else None
-    if is_mapping(value) or is_sequence(value):
-        inner = list(value.values()) if is_mapping(value) else list(value)
-        if inner and isinstance(inner[0], (str, bytes, int, float)):
-            return len(inner) if is_sequence(value) else None
-        return next((n for n in map(_first_count, inner) if n is not None), None)
-    return len(value) if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) else None
 
 
 def inside(value: Any) -> Iterable[Any] | None:
@@ -216,17 +217,26 @@ def floats_in(value: Any) -> Iterator[Tensor]:
             yield tensor
 
 
-def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
+def map_tensors(
+    function: Callable[[Any], Any], value: Any, *, also: Callable[[Any], bool] | None = None
+) -> Any:
     """``value`` with ``function`` applied to every tensor in it; nesting and other things stay.
+
+    Args:
+        function: of a tensor.
+        value: any nesting of mappings, lists and tuples.
+        also: of a thing: whether ``function`` takes it as it takes a tensor.
 
     Example:
         >>> map_tensors(lambda t: t.item(), {"a": torch.tensor(1), "b": ["text", torch.tensor(2)]})
         {'a': 1, 'b': ['text', 2]}
     """
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) or (also is not None and also(value)):
         return function(value)
     held = inside(value)
-    return value if held is None else rebuilt(value, [map_tensors(function, v) for v in held])
+    if held is None:
+        return value
+    return rebuilt(value, [map_tensors(function, inner, also=also) for inner in held])
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:

@@ -3,7 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ from lehr.loop.underway import refuse_open
 from lehr.loop.undisturbed import same_attributes
 from lehr.state.differences import first_difference
 from lehr.state.disk.plain import flatten
-from lehr.state.entries import AttributeState
-from lehr.state.snapshot import Snapshot, capture
+from lehr.state.entries import AttributeState, loader_entries, tells_state
+from lehr.state.snapshot import Snapshot, capture, restore
 from lehr.types import is_mapping, is_seekable, is_sequence
 
 if TYPE_CHECKING:
@@ -74,12 +74,11 @@ def check_resume(
     positive_int("epochs", epochs, example=2)
     positive_int("batches", batches, example=6)
     refuse_open(feeds(learn.data)[:1])
-    data = _shortened(learn.data, batches)
     parts = [callback for callback in everybody if callback.replays]
     onlookers = [callback.name for callback in everybody if not callback.replays]
 
     def fit(*more: Callback, resume: bool = False) -> Snapshot:
-        other, own = twin(learn, parts, data)
+        other, own = twin(learn, parts, _shortened(learn.data, batches))
         other.metrics, other.progress = [], False  # they are among the callbacks
         run = other.fit(epochs, [*own, *more], resume="auto" if resume else None)
         return _outcome(run, own)
@@ -214,7 +213,26 @@ def _shortened(data: Any, batches: int) -> Any:
 def _short(loader: Any, batches: int) -> Any:
     if loader is None or is_sequence(loader):
         return None if loader is None else loader[:batches]
-    return (_ShortSeekable if is_seekable(loader) else _Short)(loader, batches)
+    if is_seekable(loader):
+        return _ShortSeekable(loader, batches)
+    return (
+        _ShortPositioned(_apart(loader), batches)
+        if tells_state(loader)
+        else _Short(loader, batches)
+    )
+
+
+def _apart(loader: Any) -> Any:
+    """A loader where a state can be loaded: it may stay there, for every epoch of that number.
+
+    The data are shared. What cannot be copied, such as worker processes, is used as it is.
+    """
+    dataset = getattr(loader, "dataset", None)
+    shared = {} if tells_state(dataset) else {id(dataset): dataset}
+    try:
+        return deepcopy(loader, shared)
+    except Exception:
+        return loader
 
 
 class _Short:
@@ -234,6 +252,36 @@ class _Short:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._loader, name)
+
+
+class _ShortPositioned(_Short):
+    """Goes on where the loader does, and ends where the others end."""
+
+    def __init__(self, loader: Any, batches: int) -> None:
+        super().__init__(loader, batches)
+        self._given = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        left = self._batches - self._given
+        for batch in islice(super().__iter__(), left) if left else ():
+            self._given += 1
+            yield batch
+        self._given = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loader's, and how much was given; between two passes, of the loader its generators.
+
+        The loader itself is in the middle then, and does not go on from there.
+        """
+        inner = loader_entries("loader", self._loader, position=self._given > 0)
+        return {"given": self._given, **capture(inner)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._given = state_dict["given"]
+        inner = loader_entries("loader", self._loader, position=self._given > 0)
+        if self._given < self._batches:
+            restore(inner, {name: state_dict[name] for name in inner})
 
 
 class _ShortSeekable(_Short):

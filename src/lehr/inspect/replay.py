@@ -89,7 +89,7 @@ def replay_from(
         callbacks: attached besides.
     """
     parts = [callback for callback in run.callbacks if callback.replays]
-    train, valid = feeds(run.plan.data)  # a run that is under way reads with its own
+    train, valid = feeds(run.plan.data, tells=True)  # a run that is under way reads with its own
     refuse_open([train])
     with learn.probe(), same_attributes(learn):  # the data are shared
         other, own = twin(learn, parts)

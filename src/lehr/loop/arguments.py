@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lehr.base.arrays import is_array
 from lehr.base.intervals import EVERY_EPOCH, Every, every
 from lehr.errors import positive_int
 from lehr.loop.untrained import require_trained
@@ -36,11 +37,7 @@ def check_learner(
             f"model of another kind needs {', '.join(_MODULE)}."
         )
     check_values(model)
-    if not hasattr(data, "train_dl") or not hasattr(data, "valid_dl"):
-        raise TypeError(
-            f"data must be a DataBunch; got {type(data).__name__}. "
-            "Write DataBunch(train_dl, valid_dl), where each is any iterable of batches."
-        )
+    check_data(data, "data")
     for name, function in (("split_batch", split_batch), ("weight", weight)):
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function; got {function!r}. Pass one, or none.")
@@ -52,6 +49,19 @@ def check_learner(
         raise TypeError(
             f"valid_grad must be True or False; got {valid_grad!r}. Say whether the loss or the "
             "model needs gradients in validation."
+        )
+
+
+def check_data(data: Any, name: str) -> None:
+    """See that something holds loaders.
+
+    Raises:
+        TypeError: it does not.
+    """
+    if not hasattr(data, "train_dl") or not hasattr(data, "valid_dl"):
+        raise TypeError(
+            f"{name} must be a DataBunch; got {type(data).__name__}. "
+            "Write DataBunch(train_dl, valid_dl), where each is any iterable of batches."
         )
 
 
@@ -177,8 +187,13 @@ def refuse_one_batch(data: Any) -> None:
     """Refuse a batch where inputs or a loader are wanted; its parts would pass for two batches.
 
     Raises:
-        TypeError: ``data`` is a tuple with a tensor in it.
+        TypeError: ``data`` is a tuple with a tensor in it, or an array.
     """
+    if is_array(data):
+        raise TypeError(
+            f"predict takes inputs or a loader; got a numpy.{type(data).__name__} of shape "
+            f"{tuple(data.shape)}. Convert it: learn.predict(torch.as_tensor(inputs))."
+        )
     if isinstance(data, tuple) and isinstance(next(iter(data), None), Tensor):  # type: ignore[reportUnknownArgumentType]
         raise TypeError(
             "predict takes inputs or a loader; got a tuple with a tensor in it, which looks like "

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lehr.base.arrays import arrays_in
 from lehr.base.nested import tensors_in
 from lehr.errors import said
 from lehr.types import is_mapping, is_sequence
@@ -31,7 +32,7 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
         ['yb holds labels from 3 to 3, pred has 3 classes: labels must lie in 0 to 2. Check the
         labels, or give the model more outputs.']
     """
-    sentences = _devices(model, xb, yb)
+    sentences = [*_arrays("xb", xb), *_arrays("yb", yb), *_item(yb), *_devices(model, xb, yb)]
     if pred is None and loss is None:
         return [*sentences, *_input(model, xb)]
     if loss is not None:
@@ -64,6 +65,27 @@ def step_hints(error: BaseException) -> list[str]:
             "run.window.share(run).backward(create_graph=True)."
         ]
     return []
+
+
+def _arrays(name: str, value: Any) -> list[str]:
+    found = next(arrays_in(value), None)
+    if found is None:
+        return []
+    return [
+        f"{name} holds a numpy.{type(found).__name__} of shape {tuple(found.shape)}: models and "
+        "losses take tensors. Let the loader make them, as torch.utils.data.DataLoader does by "
+        "itself, or the Learner: split_batch=lambda b: (torch.as_tensor(b[0]), "
+        "torch.as_tensor(b[1]))."
+    ]
+
+
+def _item(yb: Any) -> list[str]:
+    if isinstance(yb, bool) or not isinstance(yb, (int, float, str)):
+        return []
+    return [
+        f"yb is one {type(yb).__name__}, not a tensor: does the loader give single items? Wrap the "
+        "data set: torch.utils.data.DataLoader(dataset, batch_size=64)."
+    ]
 
 
 def _devices(model: nn.Module, xb: Any, yb: Any) -> list[str]:

@@ -10,6 +10,7 @@ from lehr.data.loading.feed import Feed
 from lehr.loop.position import COUNTERS
 from lehr.optim import optimizers
 from lehr.state.entries import AttributeState, ModelState, ModeState, RandomState
+from lehr.state.epochs import epoch_entries
 from lehr.types import Stateful
 
 
@@ -27,7 +28,7 @@ def of_training(
 
     Parameters that only an optimizer holds are an entry too, if there are any: neither the model
     nor the loss function has them, nor a module that a callback declares as its state. ``position``
-    is as in `lehr.data.loading.feed.Feed.entries`.
+    is as in `of_data`.
     """
     entries: dict[str, Stateful] = {
         "model": ModelState(model),
@@ -40,9 +41,30 @@ def of_training(
     if (alone := held_alone(model, opt, loss_func, callbacks)) is not None:
         entries |= {"parameters": ModelState(alone), "parameters.modes": ModeState(alone)}
     entries |= {name: thing for name, thing in others.items() if isinstance(thing, Stateful)}
-    entries |= train.entries("train_dl", position=position)
-    for name, feed in valid.items():
-        entries |= feed.entries(f"valid_dl.{name}".rstrip("."), position=position)
+    return {**entries, **of_data(train, valid, position=position)}
+
+
+def of_data(
+    train: Feed, valid: Mapping[str, Feed], *, position: bool = True
+) -> dict[str, Stateful]:
+    """What the loaders have.
+
+    No run rests in the middle of a validation, so the place of a loader that says where it is
+    counts for training alone.
+
+    Args:
+        train: the training feed.
+        valid: the validation feeds.
+        position: whether that place is wanted, to go on from it. A probe wants none: it keeps the
+            generators, and the number of the epoch that each loader was told.
+    """
+    entries = train.entries("train_dl", position=position)
+    named = {f"valid_dl.{name}".rstrip("."): feed for name, feed in valid.items()}
+    for name, feed in named.items():
+        entries |= feed.entries(name, position=False)
+    if not position:
+        for name, feed in {"train_dl": train, **named}.items():
+            entries |= epoch_entries(name, feed.loader)
     return entries
 
 
@@ -59,7 +81,8 @@ def held_alone(
 
 def of_run(run: Any) -> dict[str, Stateful]:
     """See `lehr.loop.run.Run.state_entries`."""
-    parts = run.model, run.opt, run.loss_func, run.plan.train, run.plan.valid
+    source = run.sources.at(run.epoch)
+    parts = run.model, run.opt, run.loss_func, source.train, source.valid
     return {**of_training(*parts, callbacks=run.callbacks), **of_course(run)}
 
 

@@ -85,13 +85,13 @@ class Loop:
     def _train(self) -> None:
         run, on = self.run, self.on
         with training(run):
-            self._pass(self.plan.train, on.begin_train, on.after_train)
+            self._pass(run.sources.open(run), on.begin_train, on.after_train)
         run.rests.visit(run, "trained", run.epoch)
 
     def _validate(self) -> None:
         run, on = self.run, self.on
         key = run.streams.key("valid", self.plan.first_epoch + run.epoch)
-        for name, feed in self.plan.valid.items():
+        for name, feed in run.sources.at(run.epoch).valid.items():
             run.valid_name = name
             with evaluating(run, key):
                 self._pass(feed, on.begin_validate, on.after_validate)

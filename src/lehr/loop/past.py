@@ -114,15 +114,23 @@ def with_measured(snapshot: Snapshot, measured: Mapping[str, Any]) -> Snapshot:
     return {**snapshot, "model": dict(measured), _TRAINED: snapshot["model"]}
 
 
-def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> None:
+def bring(
+    run: Any,
+    snapshot: Mapping[str, Any],
+    onlookers: Container[str],
+    *,
+    other_data: bool = False,
+) -> None:
     """Load a snapshot into a run.
 
-    A callback that only looks on, and one without state, may have come or gone since.
+    A callback that only looks on, and one without state, may have come or gone since; and where
+    `Run.data` was assigned, so may have what the loaders hold.
 
     Args:
         run: one in which the begin events that lead to that place were called.
         snapshot: what was captured of another run.
         onlookers: the entries of callbacks whose state is not the run's, in it or not.
+        other_data: whether it is of a run that read other data there.
 
     Raises:
         KeyError: another entry is missing on either side; nothing is changed then.
@@ -130,6 +138,11 @@ def bring(run: Any, snapshot: Mapping[str, Any], onlookers: Container[str]) -> N
     entries, saved = run.state_entries(), dict(snapshot)
     if _TRAINED in saved:
         saved["model"] = saved.pop(_TRAINED)
+    if other_data or run.sources.changed:
+        for name in {*entries} ^ {*saved}:
+            if name.startswith(("train_dl", "valid_dl")):
+                entries.pop(name, None)
+                saved.pop(name, None)
     gone = [name for name in saved if name.startswith("callbacks.") and name not in entries]
     for name in gone:
         if name in onlookers or not saved[name]:

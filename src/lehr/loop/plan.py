@@ -81,11 +81,12 @@ class Plan:
             RuntimeError: the run would never end.
         """
         self.check_steps(run)
-        batches, before = self.train.len_or_none, run.train_batches
+        train = run.sources.at(run.epoch).train
+        batches, before = train.len_or_none, run.train_batches
         run.train_batches = batches
         if batches != before and run.epochs and run.epoch + 1 < run.epochs:
             warnings.warn(
-                f"{self.train.name} had {before} batches when the fit began, and has {batches} "
+                f"{train.name} had {before} batches when the fit began, and has {batches} "
                 f"after epoch {run.epoch}: the next epoch has all of them, but schedules go by the "
                 "steps that were planned. If the data are to grow or shrink, fit an epoch at a "
                 "time, or give fit(steps=…).",
@@ -128,8 +129,13 @@ class OnePass:
         self.train_dl = self.valid_dl = loader
 
 
-def feeds(data: Any) -> tuple[Feed, dict[str, Feed]]:
+def feeds(data: Any, *, tells: bool = False, ends: bool = False) -> tuple[Feed, dict[str, Feed]]:
     """The training feed and the validation feeds by name; a single one's name is empty.
+
+    Args:
+        data: the DataBunch.
+        tells: whether what has ``set_epoch`` is told the number of each epoch, as a fit does.
+        ends: whether the training loader is to be read to its end; those of validation are.
 
     Raises:
         TypeError: a loader cannot be read.
@@ -141,8 +147,9 @@ def feeds(data: Any) -> tuple[Feed, dict[str, Feed]]:
     train, valid = ("data", "data") if isinstance(data, OnePass) else ("train_dl", "valid_dl")
     single: dict[str, Any] = {} if data.valid_dl is None else {"": data.valid_dl}
     loaders = data.valid_dl if is_mapping(data.valid_dl) else single
-    return Feed(data.train_dl, train), {
-        name: Feed(loader, f"{valid} {name}".rstrip()) for name, loader in loaders.items()
+    return Feed(data.train_dl, train, tells=tells, ends=ends), {
+        name: Feed(loader, f"{valid} {name}".rstrip(), tells=tells, ends=True)
+        for name, loader in loaders.items()
     }
 
 

@@ -16,6 +16,7 @@ from lehr.loop.position import Position
 from lehr.loop.publish import publish
 from lehr.loop.rests import Entry, Rests, Visitor
 from lehr.loop.scopes import Scopes
+from lehr.loop.sources import Sources
 from lehr.loop.window import Window
 from lehr.optim import optimizers
 from lehr.record.history import History
@@ -35,15 +36,16 @@ class Run(Position):
     and flags are described in `lehr.loop.position.Position`.
 
     Attributes:
-        model, opt, loss_func, data: the Learner's; assigning here lasts for this run.
+        model, opt, loss_func, data: the Learner's; assigning here lasts for this run. Other data
+            are read from the next epoch on; those assigned in `begin_epoch`, in that epoch.
         batch, xb, yb, pred, loss: this batch, its input and target, their prediction and loss.
         loss_parts: the parts of ``loss`` by name, if the loss function returned such; else None.
         weight: the number of items that ``loss`` stands for; known from `after_pred` on.
         window, closes: the update window; whether this batch closes it (set it in `begin_batch`).
         history, recorder: what was recorded, and the callback that records and plots it.
         callbacks, seed: all callbacks of this run; the seed of all streams.
-        plan, streams, scopes, rests: what the run shall do, its random streams, its clean-ups, and
-            the places where it can be entered.
+        plan, sources, streams, scopes, rests: what the run shall do, what its epochs are read from,
+            its random streams, its clean-ups, and the places where it can be entered.
         loop: the `lehr.loop.loop.Loop` that trains, while it does.
     """
 
@@ -53,7 +55,6 @@ class Run(Position):
         "batch",
         "callbacks",
         "closes",
-        "data",
         "history",
         "loop",
         "loss",
@@ -67,6 +68,7 @@ class Run(Position):
         "rests",
         "scopes",
         "seed",
+        "sources",
         "streams",
         "weight",
         "window",
@@ -91,7 +93,7 @@ class Run(Position):
             train_batches=plan.train.len_or_none,
         )
         self.model, self.opt, self.loss_func = learn.model, learn.opt, learn.loss_func
-        self.data, self.plan, self.seed = plan.data, plan, plan.seed
+        self.plan, self.seed, self.sources = plan, plan.seed, Sources(plan)
         self.batch = self.xb = self.yb = self.pred = self.loss = self.weight = None
         self.loss_parts = None
         keeps = any(callback.regrads for callback in callbacks)
@@ -116,6 +118,16 @@ class Run(Position):
         return self._learn() is learn
 
     # To read -------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Any:
+        """The DataBunch; the last that was assigned, also if it is read from the next epoch on."""
+        return self.sources.latest
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        within = self.scopes.depth > 2  # in a pass, not only in a fit or an epoch
+        self.sources.assign(data, self.epoch + within)
 
     @property
     def valid_names(self) -> list[str]:

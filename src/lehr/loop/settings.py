@@ -24,15 +24,16 @@ def manifest(run: Any, rest: Rest) -> dict[str, Any]:
             for name, callback in inventory.of_callbacks(run.callbacks).items()
             if not callback.replays
         ],
-        "settings": settings(run, within=rest.stage in ("batch", "validated")),
+        "settings": settings(run, rest.epoch, within=rest.stage in ("batch", "validated")),
     }
 
 
-def settings(run: Any, *, within: bool = False) -> dict[str, Any]:
+def settings(run: Any, epoch: int | None = None, *, within: bool = False) -> dict[str, Any]:
     """What the course of a run depends on, as far as words and numbers tell it.
 
     Args:
         run: the run.
+        epoch: whose data are meant; by default those of the epoch that the run is in.
         within: whether it is within an epoch, whose order of items goes by the size that the data
             had at its beginning.
 
@@ -41,7 +42,8 @@ def settings(run: Any, *, within: bool = False) -> dict[str, Any]:
         >>> settings(tiny_learner().fit(2))["epochs"]
         2
     """
-    feed = run.plan.train
+    epoch = run.epoch if epoch is None else epoch
+    feed = run.sources.at(epoch).train
     batches, items = feed.opened if within else feed.size
     return {
         "seed": run.seed,
@@ -49,6 +51,7 @@ def settings(run: Any, *, within: bool = False) -> dict[str, Any]:
         "steps": run.steps,
         "batches": batches,
         "items": items,
+        "data": run.sources.said(epoch),
         "optimizer": type(run.opt).__name__,
         "callbacks": [
             re.sub(r" at 0x[0-9a-f]+", "", repr(callback))

@@ -93,8 +93,8 @@ def refuse_open(feeds: Iterable[Feed]) -> None:
     """
     for feed in feeds:
         for run in _runs:
-            valid = () if run.training else run.plan.valid.values()
-            reading = [run.plan.train, *valid]
+            source = run.sources.at(run.epoch)
+            reading = [source.train, *(() if run.training else source.valid.values())]
             if feed.one_reader and any(feed.loader is other.loader for other in reading):
                 raise RuntimeError(
                     f"{feed.name} is being read by a run that is under way, and a "

@@ -1,12 +1,12 @@
 """Runs that are under way stay as they are while their Learner is asked for something else."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.callback import Callback
-from lehr.loop.inventory import of_callbacks
+from lehr.loop.inventory import of_callbacks, of_data
 from lehr.loop.plan import feeds
 from lehr.loop.underway import course, runs_of
 from lehr.state.differences import first_difference
@@ -21,14 +21,16 @@ def undisturbed(learn: Any, callbacks: Iterable[Callback] = ()) -> Generator[Non
 
     Besides what `same_attributes` keeps, what these callbacks declare as state has the same values
     again; and so do the position, the streams and the history of the Learner's runs that are under
-    way, and the generators of its loaders. Inside `Learner.probe`, `same_attributes` is enough.
+    way, the generators of its loaders and the number of the epoch that
+    these were told. Inside `Learner.probe`, `same_attributes` is enough.
 
     Args:
         learn: the Learner.
         callbacks: those that take part, besides those of its runs that are under way.
     """
     callbacks = list(callbacks)
-    entries = {**of_callbacks(callbacks), **course(learn), **_generators(learn)}
+    loaders = of_data(*feeds(learn.data), position=False)
+    entries = {**of_callbacks(callbacks), **course(learn), **loaders}
     before = capture(entries)
     try:
         with same_attributes(learn, callbacks):
@@ -62,15 +64,7 @@ def same_attributes(learn: Any, callbacks: Iterable[Callback] = ()) -> Generator
             vars(callback).update(attributes)
 
 
-def _generators(learn: Any) -> dict[str, Stateful]:
-    train, valid = feeds(learn.data)
-    entries = train.entries("train_dl", position=False)
-    for name, feed in valid.items():
-        entries |= feed.entries(f"valid_dl.{name}", position=False)
-    return entries
-
-
-def _differs(entries: dict[str, Stateful], before: dict[str, Any], name: str) -> bool:
+def _differs(entries: Mapping[str, Stateful], before: dict[str, Any], name: str) -> bool:
     try:
         now = capture({name: entries[name]})
     except Exception:  # what was done to it is undone by loading what it was

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 from lehr.state import streams
 from lehr.state.generators import generators_of
 from lehr.state.wrappers import bare, bare_names
-from lehr.types import Stateful, is_mapping, is_sequence
+from lehr.types import Stateful, is_mapping, is_seekable, is_sequence
 
 
 class ModelState:
@@ -155,7 +155,7 @@ class AttributeState:
             setattr(self.owner, name, state_dict[name.lstrip("_")])
 
 
-def _parts(loader: Any) -> list[tuple[Any, Any]]:
+def parts(loader: Any) -> list[tuple[Any, Any]]:
     """The loaders in a dict or list of loaders, with their keys; none of a list of batches."""
     if is_mapping(loader):
         return list(loader.items())
@@ -168,11 +168,35 @@ def _parts(loader: Any) -> list[tuple[Any, Any]]:
     return list(enumerate(loader)) if hasattr(loader[0], "__iter__") else []
 
 
-def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
+def tells_state(loader: Any) -> bool:
+    """Whether a loader says where it is. A wrapper may have the method, and nothing behind it.
+
+    Example:
+        >>> tells_state([1, 2]), tells_state(AttributeState([1, 2], ("gone",)))
+        (False, False)
+    """
+    if not isinstance(loader, Stateful):
+        return False
+    with streams.forked():
+        try:
+            loader.state_dict()
+        except Exception:
+            return False
+    return True
+
+
+def loader_entries(name: str, loader: Any, *, position: bool = True) -> dict[str, Stateful]:
     """The state entries of a foreign loader: its own state, or the generators it draws from.
 
     Those in a dict or a list of loaders have its keys in their names. Generators are found in the
     attributes of the loader, its samplers and its dataset, and no deeper.
+
+    Args:
+        name: of the loader.
+        loader: any.
+        position: with False, a loader with a state of its own is its generators, too: what is
+            loaded into it is where it goes on, not only what it draws. Our own are always their
+            state, which says nothing of a place within a pass.
 
     In a fit, the batches of lehr's own loaders are a function of (seed, epoch, position); their
     state is only how often they were iterated by hand.
@@ -183,11 +207,11 @@ def loader_entries(name: str, loader: Any) -> dict[str, Stateful]:
         >>> list(loader_entries("train_dl", loader))
         ['train_dl.generator']
     """
-    if isinstance(loader, Stateful):
+    if (position or is_seekable(loader)) and isinstance(loader, Stateful):
         return {name: loader}
     entries: dict[str, Stateful] = {}
-    for key, part in _parts(loader):
-        entries |= loader_entries(f"{name}.{key}", part)
+    for key, part in parts(loader):
+        entries |= loader_entries(f"{name}.{key}", part, position=position)
     known = {id(getattr(entry, "generator", None)) for entry in entries.values()}
     for path, entry in generators_of(loader):
         if id(getattr(entry, "generator", None)) not in known:

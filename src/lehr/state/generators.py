@@ -84,6 +84,21 @@ class PythonGeneratorState:
         self.generator.setstate((version, tuple(numbers), gauss))
 
 
+def holders(loader: Any) -> Iterator[tuple[str, Any]]:
+    """A loader, its samplers and its dataset: the path of each, and the object.
+
+    Example:
+        >>> [path for path, _ in holders(torch.utils.data.DataLoader([1, 2]))]
+        ['', 'sampler', 'batch_sampler', 'batch_sampler.sampler', 'dataset']
+    """
+    for path in _HOLDERS:
+        part: Any = loader
+        for attribute in filter(None, path.split(".")):
+            part = getattr(part, attribute, None)
+        if part is not None:
+            yield path, part
+
+
 def generators_of(loader: Any) -> Iterator[tuple[str, Stateful]]:
     """The generators that a loader, its samplers or its dataset hold in an attribute, each once.
 
@@ -98,10 +113,7 @@ def generators_of(loader: Any) -> Iterator[tuple[str, Stateful]]:
         ['generator']
     """
     seen: set[int] = set()
-    for holder in _HOLDERS:
-        part: Any = loader
-        for attribute in filter(None, holder.split(".")):
-            part = getattr(part, attribute, None)
+    for holder, part in holders(loader):
         held = {} if holder == "dataset" else {"generator": getattr(part, "generator", None)}
         for name, value in {**held, **getattr(part, "__dict__", {})}.items():
             entry = entry_of(value)

@@ -1,6 +1,6 @@
 """Device moves what is elsewhere, and leaves alone what is there."""
 
-from collections import namedtuple
+from collections import UserDict, namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -258,3 +258,41 @@ def test_what_is_there_is_listed(monkeypatch):
 
 def test_it_prints_as_it_was_written():
     assert [repr(Device()), repr(Device("cuda:1"))] == ["Device()", "Device('cuda:1')"]
+
+
+class Encoding(UserDict):
+    """As the BatchEncoding of transformers: a dict that moves its tensors in place."""
+
+    def to(self, device):
+        self.data = {name: tensor.to(device) for name, tensor in self.data.items()}
+        return self
+
+
+class Graph:
+    """As a graph of PyG."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __copy__(self):
+        return Graph(self.x)
+
+    def to(self, device):
+        self.x = self.x.to(device)
+        return self
+
+
+def test_what_moves_by_itself_does_so_wherever_it_is_and_the_loaders_own_stays():
+    class Model(nn.Linear):
+        def forward(self, graphs, words, texts):
+            self.seen = graphs, words, texts
+            return super().forward(graphs[0].x)
+
+    graph, words = Graph(torch.zeros(4, 3)), Encoding({"ids": torch.zeros(4, 7)})
+    xb = {"graphs": [graph], "words": words, "texts": ["a", "b"]}
+    model = Model(3, 2, device="meta")
+    on_meta((xb, torch.zeros(4)), model=model)
+    graphs, moved, texts = model.seen
+    assert (graphs[0].x.device, moved["ids"].device, texts) == (META, META, ["a", "b"])
+    assert isinstance(moved, Encoding)
+    assert (graph.x.device, words["ids"].device) == (CPU, CPU)

@@ -246,7 +246,7 @@ def test_datasets_that_cannot_be_indexed():
             return iter(range(3))
 
     with pytest.raises(
-        TypeError, match=r"got Stream, which can only be iterated\. Pass an iterable"
+        TypeError, match=r"got Stream, which can only be iterated\. Wrap it in torch\.utils\.data"
     ):
         DataLoader(Stream())
     with pytest.raises(TypeError, match="got generator, which has no __len__"):

@@ -1,16 +1,18 @@
 """Puts the model and every batch on one device."""
 
 from collections.abc import Iterator
+from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from lehr.base.nested import map_tensors, tensors_in
+from lehr.base.nested import map_tensors
 from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.optim import optimizers
+from lehr.types import is_mapping, is_sequence
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -22,9 +24,9 @@ class Device(Callback):
     At the start of a fit, of `Learner.validate` and of `Learner.predict` the model goes there, with
     the optimizers' state, a loss function that is a module, and the ``modules`` of callbacks, such
     as metrics; all of it stays there afterwards. Each batch's ``xb`` and ``yb`` follow, however
-    nested; ``run.batch`` is left as the loader gave it. Copies of pinned tensors, such as torch's
-    loader makes with ``pin_memory=True``, to CUDA do not wait; others may. What is there already is
-    not touched.
+    nested, with everything in them that has a method ``to``; ``run.batch`` is left as the loader
+    gave it. Copies of pinned tensors, such as torch's loader makes with ``pin_memory=True``, to
+    CUDA do not wait; others may. What is there already is not touched.
 
     Args:
         device: such as ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"cpu"``; None takes the accelerator
@@ -146,12 +148,32 @@ def _move_state(opt: Any, to: torch.device) -> None:
 
 
 def _moved(value: Any, to: torch.device) -> Any:
+    if not _is_elsewhere(value, to):
+        return value
+    return map_tensors(partial(_carry, to=to), value, also=_moves_by_itself)
+
+
+def _moves_by_itself(value: Any) -> bool:
+    """Whether it knows how to move: a packed sequence, a graph, a BatchEncoding."""
+    return hasattr(value, "to")
+
+
+def _is_elsewhere(value: Any, to: torch.device) -> bool:
+    """Whether a tensor in it is, or perhaps something that moves by itself."""
+    if isinstance(value, Tensor):
+        return value.device != to
+    if _moves_by_itself(value):
+        return True
+    inside = value.values() if is_mapping(value) else value if is_sequence(value) else ()
+    return any(_is_elsewhere(inner, to) for inner in inside)
+
+
+def _carry(value: Any, to: torch.device) -> Any:
     if isinstance(value, Tensor):
         return _move(value, to)
-    if hasattr(value, "to"):  # what knows how to move by itself: a packed sequence, a graph
-        return value.to(to)
-    is_there = all(tensor.device == to for tensor in tensors_in(value))
-    return value if is_there else map_tensors(partial(_move, to=to), value)
+    # Some move in place: the loader's own would stay there.
+    copies = hasattr(cast(Any, type(value)), "__copy__")
+    return (copy(value) if copies else value).to(to)
 
 
 def _move(tensor: Tensor, to: torch.device) -> Tensor:

@@ -3,17 +3,24 @@
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from copy import deepcopy
+from functools import cached_property
 from itertools import islice
 from typing import Any, cast
 
+from lehr.data.loading.endless import is_endless
+from lehr.data.loading.readable import check_readable
+from lehr.data.loading.reopened import draw_as_at_first
 from lehr.data.loading.sampler import check_start
-from lehr.state.entries import loader_entries
+from lehr.data.loading.single import about_items
+from lehr.state.entries import loader_entries, tells_state
+from lehr.state.epochs import tell_epoch
 from lehr.state.streams import Streams, forked
 from lehr.types import Batch, Stateful, is_seekable
 
 Size = tuple[int | None, int | None]
 
 _OWN = ""  # the entry of a loader that has a state of its own
+_MANY = 100_000  # batches of a pass whose end nobody knows
 
 
 class Feed:
@@ -29,6 +36,9 @@ class Feed:
     Args:
         loader: any re-iterable of batches, or a function that makes a fresh iterator.
         name: what messages call it.
+        tells: whether the loader, its samplers and its dataset are told the number of each epoch
+            before it is opened, if they have ``set_epoch``.
+        ends: whether an epoch is to be read to its end.
 
     Raises:
         TypeError: it cannot be iterated, or only once.
@@ -39,45 +49,46 @@ class Feed:
         (None, [('a', False), ('b', False), ('c', True)])
     """
 
-    def __init__(self, loader: Any, name: str = "loader") -> None:
-        cls = cast(Any, type(loader))
-        kind: str = cls.__name__
-        if hasattr(cls, "__next__"):
-            raise TypeError(
-                f"{name} must be readable once an epoch; got {kind}, which can be read only once. "
-                "Pass a function that makes a fresh one, e.g. lambda: batches()."
-            )
-        readable = hasattr(cls, "__iter__")
-        if isinstance(loader, (Mapping, str)) or not (readable or callable(loader)):
-            raise TypeError(
-                f"{name} must be an iterable of batches; got {kind}. Pass a DataLoader (a dataset "
-                "needs one), a list of batches, or a function that makes an iterator of them."
-            )
+    def __init__(
+        self, loader: Any, name: str = "loader", *, tells: bool = False, ends: bool = False
+    ) -> None:
+        check_readable(loader, name)
         self.loader: Any = loader
-        self.name = name
-        self._calls = not readable
+        self.name, self.tells, self.ends = name, tells, ends
+        self._calls = not hasattr(cast(Any, type(loader)), "__iter__")
         self.seekable = is_seekable(loader) or isinstance(loader, (list, tuple))
         """Whether entering an epoch at any batch is exact and costs nothing."""
-        self.rereads = not (self.seekable or isinstance(loader, Stateful))
-        """Whether an epoch that is entered in the middle is read from its beginning."""
         keeps_workers = bool(getattr(cast(Any, loader), "persistent_workers", False))
         self.one_reader = not self.seekable and (isinstance(loader, Stateful) or keeps_workers)
         """Whether a second reader would take the first one's place in the loader."""
         self.opened: Size = (None, None)
         """The size of the epoch that was opened last."""
         self._held: dict[str, Any] = {}
+        self._gave = False  # whether it has yielded anything
+
+    @cached_property
+    def positioned(self) -> bool:
+        """Whether a foreign loader says where it is, so that it can go on there."""
+        return not self.seekable and tells_state(self.loader)
+
+    @property
+    def rereads(self) -> bool:
+        """Whether an epoch that is entered in the middle is read from its beginning."""
+        return not (self.seekable or self.positioned)
 
     def entries(self, name: str, *, position: bool = True) -> dict[str, Stateful]:
         """The loader's state entries, such that an epoch can be entered where it is.
 
         Within an epoch that is not always their state of the moment: of a generator it is the one
         that the epoch was opened with, and of a loader that was read one batch ahead the one
-        before that.
+        before that. A loader that was left in the middle of an epoch has no place to go on from:
+        its next one begins at the beginning.
 
         Args:
             name: of the loader, for theirs.
-            position: whether that of a loader with a state of its own is wanted. It can only be
-                loaded for the next epoch that is opened, not for one that is under way.
+            position: whether the state of a loader that says where it is is wanted, or only the
+                generators that it draws from. It can only be loaded for the next epoch that is
+                opened, which then begins there.
 
         Example:
             >>> import torch
@@ -85,9 +96,8 @@ class Feed:
             >>> list(Feed(loader).entries("train_dl"))
             ['train_dl.generator']
         """
-        entries = loader_entries(_OWN, self.loader)
-        if not position and not self.seekable:
-            entries.pop(_OWN, None)
+        position = position and (self.seekable or self.positioned)
+        entries = loader_entries(_OWN, self.loader, position=position)
         return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in entries.items()}
 
     @property
@@ -116,6 +126,8 @@ class Feed:
         Raises:
             ValueError: the loader has no batches, fewer than ``start``, or more than its length.
         """
+        if self.tells:
+            tell_epoch(self.loader, epoch, Streams(seed).key("set_epoch", epoch))
         n, _ = self.opened = self.size
         if n == 0:
             raise ValueError(self._no_batches("its length is 0"))
@@ -134,12 +146,17 @@ class Feed:
 
     def _read(self, key: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
         """A foreign loader from batch ``start`` on, its opening kept from the global generators."""
-        entries = loader_entries(_OWN, self.loader)
-        again = 0 if _OWN in entries else start
         with forked(key):
-            if _OWN not in entries:
-                held |= {name: generator.state_dict() for name, generator in entries.items()}
+            again = start if start and not self.positioned else 0
+            generators = loader_entries(_OWN, self.loader, position=False)
+            if not self.positioned:
+                held |= {name: generator.state_dict() for name, generator in generators.items()}
+            draw_as_at_first(self.loader)
             batches: Iterator[Batch] = iter(self.loader() if self._calls else self.loader)
+            if self.ends and is_endless(batches):
+                raise ValueError(
+                    self._endless(f"it is a {type(batches).__name__}, which never does")
+                )
             first = [] if start else list(islice(batches, 1))
             skipped = sum(1 for _ in islice(batches, again))
         if skipped < again:
@@ -149,12 +166,19 @@ class Feed:
             )
         if start == 0 and not first and self.len_or_none is None:
             raise ValueError(self._no_batches("it ended before its first batch"))
+        if first and not self._gave and (hint := about_items(self.loader, self.name, first[0])):
+            warnings.warn(hint, stacklevel=2)
+        self._gave = self._gave or bool(first)
+        left = True
         try:
             yield from first
             first.clear()  # else the generator would keep that batch for the whole epoch
             yield from batches
+            left = False
         finally:
             held.clear()
+            if left:
+                held[_OWN] = None
 
     def _count(self, batches: Iterator[Batch], start: int, n: int) -> Generator[tuple[Batch, bool]]:
         number = start - 1
@@ -180,19 +204,33 @@ class Feed:
         self, batches: Iterator[Batch], held: dict[str, Any]
     ) -> Generator[tuple[Batch, bool]]:
         none: Any = object()
-        own = loader_entries(_OWN, self.loader).get(_OWN)
+        number = 0
         try:
             batch = next(batches, none)
             while batch is not none:
-                before = {} if own is None else {_OWN: deepcopy(own.state_dict())}
+                before = {_OWN: deepcopy(self.loader.state_dict())} if self.positioned else {}
                 following = next(batches, none)
                 held |= before
                 yield batch, following is none
-                batch = following
+                batch, number = following, number + 1
+                if number == _MANY and self.ends and batch is not none:
+                    warnings.warn(self._endless(f"it has not after {number} batches"), stacklevel=2)
         finally:
             held.clear()
 
+    def _endless(self, why: str) -> str:
+        return (
+            f"{self.name} must come to an end; {why}. Train with fit(steps=…), which needs no end, "
+            "and validate on a part: lambda: itertools.islice(batches(), 100)."
+        )
+
     def _no_batches(self, why: str) -> str:
+        if self._gave:
+            return (
+                f"{self.name} is used up: {why}, but an earlier epoch had batches. It seems that "
+                "it can be read only once. Pass a function that makes a fresh iterator every time, "
+                "e.g. lambda: batches(), or let its __iter__ start over."
+            )
         return (
             f"{self.name} has no batches: {why}. Check its data; with drop_last=True a data set "
             "smaller than batch_size has none. A function must make a fresh iterator every time."
@@ -216,4 +254,5 @@ class _Part:
         return self.held[self.key] if self.key in self.held else self.entry.state_dict()
 
     def load_state_dict(self, state_dict: Any) -> None:
-        self.entry.load_state_dict(state_dict)
+        if state_dict is not None:  # then it has no place to go on from
+            self.entry.load_state_dict(state_dict)

@@ -132,7 +132,8 @@ def _check_dataset(dataset: Any) -> None:
             lacks = "can only be iterated" if iterable_only else f"has no {method}"
             raise TypeError(
                 f"dataset must have __len__ and __getitem__; got {type(dataset).__name__}, which "
-                f"{lacks}. Pass an iterable of batches to DataBunch directly."
+                f"{lacks}. Wrap it in torch.utils.data.DataLoader(dataset, batch_size=64), or pass "
+                "an iterable of batches to DataBunch directly."
             )
     if len(dataset) == 0:
         raise ValueError(
