@@ -192,7 +192,7 @@ BAD_STEPS = {
 def test_a_step_that_fails_says_what_arrived_and_what_to_do(name):
     arguments, kind, text = BAD_STEPS[name]
     with pytest.raises(kind) as caught:
-        tiny_learner(**arguments).fit(1)
+        tiny_learner(**arguments, rehearsal=False).fit(1)
     notes = "\n".join(caught.value.__notes__)
     assert "epoch 0, training batch 0" in notes
     import re
@@ -604,7 +604,8 @@ def test_a_weight_that_counts_no_items_is_refused_before_it_spoils_anything(weig
 
     if by != "weight=" and weight is None:
         pytest.skip("None leaves it to the Learner")
-    learn = tiny_learner(weight=(lambda run: weight) if by == "weight=" else None)
+    weigh = (lambda run: weight) if by == "weight=" else None
+    learn = tiny_learner(weight=weigh, rehearsal=False)
     before = [p.detach().clone() for p in learn.model.parameters()]
     with pytest.raises(
         (TypeError, ValueError), match=r"^run\.weight must be a (finite )?number of"

@@ -12,6 +12,8 @@ from lehr.inspect.audit import audit
 from lehr.learner import Learner
 from lehr.loop.run import Run
 from lehr.record.metrics import accuracy
+from lehr.record.selected import on
+from lehr.record.whole_set import whole
 from lehr.state.streams import seed
 
 __version__ = "0.1.0"
@@ -33,6 +35,8 @@ __all__ = [
     "events",
     "init",
     "models",
+    "on",
     "schedules",
     "seed",
+    "whole",
 ]

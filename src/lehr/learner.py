@@ -27,7 +27,7 @@ from lehr.state import entries, streams
 from lehr.state.ownership import owned
 from lehr.state.probe import probe
 from lehr.state.versions import versions_kept
-from lehr.types import LossFunc, OptFactory, Scores, SplitBatch, Stateful
+from lehr.types import LossFunc, OptFactory, Scores, SplitBatch, Stateful, is_mapping
 
 if TYPE_CHECKING:
     from lehr.inspect.audit import Audit
@@ -51,8 +51,9 @@ class Learner:
             scalars, their sum is trained, and each is recorded under its name.
         data: a DataBunch, or anything with ``train_dl`` and ``valid_dl``.
         callbacks: attached to every fit.
-        metrics: ``(pred, yb) -> scalar`` functions or torchmetrics objects, computed in every
-            validation.
+        metrics: ``(pred, yb) -> value`` functions or torchmetrics objects, computed in every
+            validation: in a list, or in a dict by the names of their columns. See `lehr.whole` and
+            `lehr.on`.
         split_batch: ``batch -> (xb, yb)``; by default a batch is a pair, a tensor without target,
             or a dict whose keys are parameters of the model's forward, and perhaps a target: see
             `lehr.loop.splitting.splitter`.
@@ -66,6 +67,9 @@ class Learner:
         seed: of all random draws; None takes that of `lehr.seed`, or draws one from torch's default
             generator.
         progress: show a table while fitting.
+        rehearsal: try one validation batch, with its metrics, before a fit trains, unless the last
+            fit has validated with the same model, loss function, data and metrics. See
+            `lehr.callbacks.Rehearsal`.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; the message names it and what is allowed.
@@ -87,7 +91,7 @@ class Learner:
         loss_func: LossFunc | str,
         data: Any,
         callbacks: Iterable[Callback] = (),
-        metrics: Iterable[Any] = (),
+        metrics: Iterable[Any] | Mapping[str, Any] = (),
         *,
         split_batch: SplitBatch | None = None,
         weight: Callable[[Run], float] | None = None,
@@ -95,6 +99,7 @@ class Learner:
         valid_grad: bool = False,
         seed: int | None = None,
         progress: bool = True,
+        rehearsal: bool = True,
     ) -> None:
         arguments.check_learner(model, data, split_batch, weight, reduction, valid_grad)
         self.model = model
@@ -103,12 +108,13 @@ class Learner:
         self.data = data
         self.callbacks = arguments.listed(callbacks)
         meters(metrics)
-        self.metrics = list(metrics)
+        self.metrics = dict(metrics) if is_mapping(metrics) else list(metrics)
         self._split_batch = split_batch
         self.weight = weight or count_items
         self.reduction = reduction
         self.valid_grad = valid_grad
         self.progress = progress
+        self.rehearsal = rehearsal
         self.epochs_done = 0
         """Epochs begun in all fits so far; the random streams count from here."""
         self.steps_done = 0
@@ -466,7 +472,7 @@ class Learner:
             >>> from lehr.testing import tiny_learner
             >>> for line in tiny_learner().explain().splitlines()[2:4]:
             ...     print(line)
-              begin_fit               Recorder
+              begin_fit               Rehearsal, Recorder
               for epoch in range(epochs):
         """
         from lehr.inspect.explain import explain
@@ -596,9 +602,9 @@ class Learner:
         Example:
             >>> from lehr.testing import tiny_learner
             >>> tiny_learner().everybody()
-            [Recorder()]
+            [Recorder(), Rehearsal()]
         """
-        from lehr.callbacks import Metrics, OptimizerModes, Progress, Recorder
+        from lehr.callbacks import Metrics, OptimizerModes, Progress, Recorder, Rehearsal
 
         attached = self.checked([*self.callbacks, *arguments.listed(callbacks)])
         metrics = underway.own_metrics(self.metrics)
@@ -608,6 +614,8 @@ class Learner:
         for kind, wanted in usual:
             if wanted and not any(isinstance(callback, kind) for callback in attached):
                 defaults.append(kind())
+        if self.rehearsal and Rehearsal.is_due(self, [*defaults, *attached]):
+            defaults.append(Rehearsal())
         check_names([*defaults, *attached])
         return [*defaults, *attached]
 

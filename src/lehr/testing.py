@@ -49,7 +49,7 @@ def tiny_learner(
 
 
 class EventLog(Callback):
-    """Writes down every event and action as it happens, in ``log``.
+    """Writes down every event and action of a fit as it happens, in ``log``.
 
     Example:
         >>> spy = EventLog()
@@ -57,6 +57,8 @@ class EventLog(Callback):
         >>> spy.log[:5]
         ['begin_fit', 'begin_epoch', 'begin_train', 'one_batch', 'begin_batch']
     """
+
+    evaluates = False
 
     def __init__(self) -> None:
         self.log: list[str] = []

@@ -203,7 +203,7 @@ def test_a_batch_of_another_size_decides_what_the_others_leave_open():
         ((X, torch.zeros(4, 9)), None, {4}),
         ([X, torch.zeros(7)], None, {4, 7}),
         ({"ids": X, "scale": 2.0}, None, {4}),
-        (([torch.zeros(3, 5, 5), torch.zeros(3, 6, 6)],), None, {2, 3}),
+        (([torch.zeros(3, 5, 5), torch.zeros(3, 6, 6)],), None, {2}),
         ((["a", "b", "c"],), None, {3}),
         (pack_sequence([torch.zeros(3), torch.zeros(2)]), None, {2}),
         ((pack_sequence([torch.zeros(3), torch.zeros(2)]),), None, {2}),
@@ -250,3 +250,12 @@ def test_a_lost_dimension_is_explained():
 def test_padding_them_alike_gives_one_tensor():
     items = join([numbered(0, 2, 5), numbered(2, 3, 7)])
     assert pad_sequence(items, batch_first=True).shape == (5, 7)
+
+
+def test_a_list_of_inputs_of_different_sizes_has_an_entry_for_each_item():
+    images = [torch.zeros(1, 5, 4), torch.zeros(1, 6, 4)]
+    assert sizes_of((images,), None) == {2}
+    assert sizes_of(([torch.zeros(1, 5)] * 2,), None) == {1, 2}
+    found = [{"boxes": torch.zeros(1, 4)}, {"boxes": torch.zeros(1, 4)}]
+    assert len(join([found, found], [{2}, {2}])) == 4
+    assert len(join([found, found], [{1, 2}, {1, 2}])) == 2

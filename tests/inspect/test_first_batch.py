@@ -9,7 +9,7 @@ from lehr.testing import tiny_learner
 
 
 def test_it_is_the_batch_that_the_fit_begins_with_and_nothing_is_left_of_it():
-    learn = tiny_learner()
+    learn = tiny_learner(rehearsal=False)
     before = capture(learn.state_entries())
     xb, yb = first_batch(learn)
     assert first_difference(before, capture(learn.state_entries())) is None

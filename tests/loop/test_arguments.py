@@ -55,7 +55,7 @@ def test_one_callback_is_no_list():
 
 
 def test_one_metric_is_no_list():
-    with pytest.raises(TypeError, match=r"metrics must be a list; got <function accuracy"):
+    with pytest.raises(TypeError, match=r"metrics must be a list or a dict; got <function acc"):
         tiny_learner(metrics=accuracy)
 
 

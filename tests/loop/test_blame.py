@@ -158,6 +158,7 @@ def test_an_error_below_wrappers_names_the_whole_chain():
 
 def test_an_error_of_the_loss_names_the_action_the_batch_and_the_hint():
     learn = tiny_learner(loss_func=lambda pred, yb: torch.nn.functional.cross_entropy(pred, yb + 1))
+    learn.rehearsal = False
     with pytest.raises(IndexError) as raised:
         learn.fit(1)
     text = notes(raised)
@@ -233,7 +234,7 @@ def returns(me, run, proceed):
 @pytest.mark.parametrize("method", [fails, returns])
 def test_an_error_of_an_action_names_it_whatever_its_method_and_self_are_called(action, method):
     with pytest.raises((ZeroDivisionError, TypeError), match=r"mine|returned a value") as raised:
-        tiny_learner([with_method(action, method)]).fit(1)
+        tiny_learner([with_method(action, method)], rehearsal=False).fit(1)
     assert notes(raised).startswith(f"In Mine.{action}, epoch 0, training batch 0. xb: ")
 
 
@@ -282,3 +283,35 @@ def test_an_error_of_a_run_inside_is_placed_by_both():
     inner, outer = caught.value.__notes__
     assert inner.startswith("In Bad.after_loss, epoch 0, training batch 0.")
     assert outer.startswith("In Trains.after_batch, epoch 0, training batch 0.")
+
+
+def test_a_cancel_is_of_the_callback_that_raised_it_whoever_was_called_after_it():
+    class First(Callback):
+        def begin_fit(self, run):
+            raise CancelEpoch
+
+    class Second(Callback):
+        def begin_fit(self, run): ...
+
+    for callbacks in ([First(), Second()], [Second(), First()]):
+        with pytest.raises(RuntimeError, match=r"^CancelEpoch was raised in First\.begin_fit"):
+            tiny_learner(callbacks, rehearsal=False).fit(1)
+
+
+def test_the_error_of_a_run_inside_has_its_place_in_both():
+    class Inside(Callback):
+        def begin_fit(self, run):
+            run.learn.validate(callbacks=[broken("after_validate")])
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        tiny_learner([Inside()], rehearsal=False).fit(1)
+    assert raised.value.__notes__ == [
+        "In Broken.after_validate, epoch 0, validation.",
+        "In Inside.begin_fit, before the first step.",
+    ]
+
+
+def test_a_loss_without_a_graph_is_no_fault_in_a_validation():
+    with pytest.raises(ZeroDivisionError) as raised:
+        tiny_learner().validate(callbacks=[broken("after_batch")])
+    assert "without a graph" not in notes(raised)

@@ -687,7 +687,8 @@ def test_at_most_six_frames_in_four_files_between_fit_and_forward():
             return super().forward(xb)
 
     model = Model(nn.Linear(3, 2))
-    tiny_learner(model=model, opt=torch.optim.SGD(model.parameters(), 0.1)).fit(1)
+    opt = torch.optim.SGD(model.parameters(), 0.1)
+    tiny_learner(model=model, opt=opt, rehearsal=False).fit(1)
     assert len(frames) == 4 + 1  # batches of training and of validation
     for stack in frames:
         assert len(stack) <= 6

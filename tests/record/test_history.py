@@ -473,3 +473,15 @@ def test_a_csv_for_a_spreadsheet_has_no_formulas(tmp_path):
     assert (tmp_path / "plain.csv").read_text() == (tmp_path / "safe.csv").read_text().replace(
         "'", ""
     )
+
+
+def test_a_column_can_be_taken_out_of_the_current_row_only():
+    history = History()
+    history.log_row("a", 1)
+    history.close_row()
+    history.drop("a")
+    assert history.rows == [{"a": 1}]
+    history.open_row(a=2, b=3)
+    history.drop("a")
+    history.drop("nothing")
+    assert history.rows == [{"a": 1}, {"b": 3}]

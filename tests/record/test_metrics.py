@@ -1,12 +1,14 @@
 """The three kinds of metrics, each over one pass."""
 
 import re
+from functools import partial
 
 import pytest
 import torch
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassPrecision
 
+from lehr import on, whole
 from lehr.record.metrics import Meter, MetricObject, accuracy, meters
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
@@ -151,7 +153,7 @@ def test_every_metric_has_its_meter():
 
 def test_metrics_of_one_name_are_refused():
     collection = MetricCollection({"accuracy": MulticlassAccuracy(3)})
-    match = r"^metrics must have different names; got \['accuracy', 'accuracy'\]\. Set __name__ of "
+    match = r"^metrics must have different names; got \['accuracy', 'accuracy'\]\. Name them in a "
     for pair in ([accuracy, accuracy], [accuracy, collection]):
         with pytest.raises(ValueError, match=match):
             meters(pair)
@@ -167,11 +169,152 @@ def test_a_class_is_no_metric():
         Meter(MulticlassAccuracy)
 
 
-def test_a_metric_is_one_number():
+# Vectors, dicts, names ---------------------------------------------------------------------------
+
+
+def per_class(pred, target):
+    hits = pred.argmax(1) == target
+    return torch.stack([hits[target == c].float().mean() for c in range(2)])
+
+
+def test_a_vector_has_a_column_for_each_number():
     meter = Meter(MulticlassAccuracy(3, average=None))
-    meter.add(torch.eye(3), torch.arange(3), 3)
-    with pytest.raises(ValueError, match=r"'multiclass_accuracy' gave a tensor of shape \(3,\)"):
-        meter.values()
+    meter.add(PRED, TARGET, 4)
+    assert meter.values() == {
+        "multiclass_accuracy_0": 1.0,
+        "multiclass_accuracy_1": 0.5,
+        "multiclass_accuracy_2": 0.0,
+    }
+    assert meter.names == ["multiclass_accuracy_0", "multiclass_accuracy_1", *meter.names[2:]]
+
+
+def test_a_vector_of_a_function_is_averaged_number_by_number():
+    meter = Meter(lambda pred, target: [0.0, float(len(pred))], "two")
+    meter.add(PRED[:3], TARGET[:3], 3)
+    meter.add(PRED[3:], TARGET[3:], 1)
+    assert meter.values() == {"two_0": 0.0, "two_1": (3 * 3 + 1) / 4}
+
+
+def test_a_number_for_each_item_is_refused():
+    def hits(pred, target):
+        return pred.argmax(1) == target
+
+    match = r"^metric 'hits' returned 4 numbers for a batch of as many items\. If they are "
+    with pytest.raises(ValueError, match=match + r"one an item.*write whole\(hits\)"):
+        filled(hits, parts=[(0, 4)])
+    assert filled(per_class, parts=[(0, 3)]).values()["per_class_1"] == 0.5  # two classes
+
+
+def test_a_function_returns_the_same_columns_for_every_batch():
+    def first(pred, target):
+        return {"n": 1.0} if len(pred) == 3 else 1.0
+
+    match = r"^metric 'first' returned first for one batch, and n for another\. .*whole\(first\)"
+    with pytest.raises(ValueError, match=match):
+        filled(first)
+
+
+def test_a_dict_has_a_column_for_each_key():
+    def both(pred, target):
+        return {"Low": 0.0, "high": 1}
+
+    assert filled(both).values() == {"low": 0.0, "high": 1.0}
+    named = Meter(both, "my")
+    named.add(PRED, TARGET, 4)
+    assert named.values() == {"my_low": 0.0, "my_high": 1.0}
+    assert named.names == ["my_low", "my_high"]
+
+
+def test_names_are_given_in_a_dict():
+    made = meters({"first": accuracy, "second": accuracy, "top5": MulticlassAccuracy(3)})
+    assert [m.names for m in made] == [["first"], ["second"], ["top5"]]
+    collection = MetricCollection([MulticlassAccuracy(3)])
+    assert meters({"my": collection})[0].names == ["my_multiclass_accuracy"]
+    assert meters([collection])[0].names == ["multiclass_accuracy"]  # the control
+
+
+@pytest.mark.parametrize("name", [1, "", None])
+def test_a_name_is_a_text(name):
+    with pytest.raises(TypeError, match=rf"^the names of metrics must be texts; got {name!r}\."):
+        meters({name: accuracy})
+
+
+def test_metrics_are_a_list_or_a_dict():
+    with pytest.raises(TypeError, match=r"^metrics must be a list or a dict; got .*\{\"name\""):
+        meters(accuracy)
+
+
+# What is called as it wants to be ---------------------------------------------------------------
+
+
+class Gathers:
+    def update(self, pred, target): ...
+    def compute(self): ...
+    def reset(self): ...
+
+
+class NoReset:
+    def update(self, pred, target): ...
+    def compute(self): ...
+
+
+class OneArgument(Gathers):
+    def update(self, output): ...
+
+
+class ComputesOf(Gathers):
+    def compute(self, device): ...
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (
+            NoReset,
+            r"^the metric NoReset has update and compute, but no reset:",
+        ),
+        (
+            OneArgument,
+            r"^OneArgument\.update is called with \(pred, target\); it takes \(output\)",
+        ),
+        (
+            ComputesOf,
+            r"^ComputesOf\.compute is called with no arguments; it takes \(device\)",
+        ),
+        (
+            lambda: lambda pred: 0,
+            r"^the metric <lambda> is called with \(pred, target\); ",
+        ),
+    ],
+)
+def test_a_metric_that_cannot_be_called_says_so_at_once(make, match):
+    with pytest.raises(TypeError, match=match):
+        Meter(make())
+    assert Meter(Gathers()).names == ["gathers"]  # the control
+
+
+def roc_auc_score(y_true, y_score, *, average="macro"):
+    return 0.5
+
+
+def test_a_function_that_takes_the_targets_first_is_not_averaged():
+    match = r"^roc_auc_score takes the targets first, as .* Write whole\(roc_auc_score\): it is "
+    for metric in (roc_auc_score, partial(roc_auc_score, average=None)):
+        with pytest.raises(TypeError, match=match):
+            Meter(metric)
+        with pytest.raises(TypeError, match=match):
+            Meter(on(metric, lambda out: out))
+        assert Meter(whole(metric)).names == ["roc_auc_score"]
+
+
+def test_what_a_metric_was_given_is_in_its_error():
+    meter = Meter(on(accuracy, lambda out: out["logits"]))
+    with pytest.raises(KeyError) as caught:
+        meter.add({"scores": PRED}, TARGET, 4)
+    assert caught.value.__notes__ == [
+        "The metric 'accuracy' was given pred: {scores: (4, 3) float32 cpu}; target: (4,) int64 "
+        "cpu."
+    ]
 
 
 @pytest.mark.parametrize("name", ["epoch", "valid_loss", "loss"])

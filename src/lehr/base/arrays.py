@@ -6,12 +6,12 @@ from typing import Any
 from lehr.types import is_mapping, is_sequence
 
 
-def is_array(value: Any) -> bool:
+def is_numpy(value: Any) -> bool:
     """Whether ``value`` is an array or a number of NumPy.
 
     Example:
         >>> import numpy as np
-        >>> is_array(np.zeros(3)), is_array(np.float32(1)), is_array([1])
+        >>> is_numpy(np.zeros(3)), is_numpy(np.float32(1)), is_numpy([1])
         (True, True, False)
     """
     return type(value).__module__ == "numpy" and hasattr(value, "dtype")
@@ -25,7 +25,7 @@ def arrays_in(value: Any) -> Iterator[Any]:
         >>> [a.shape for a in arrays_in({"a": np.zeros(2), "b": ["text", np.zeros((1, 3))]})]
         [(2,), (1, 3)]
     """
-    if is_array(value):
+    if is_numpy(value):
         yield value
     elif is_mapping(value) or is_sequence(value):
         for inner in value.values() if is_mapping(value) else value:

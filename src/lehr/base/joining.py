@@ -85,6 +85,8 @@ def _sizes(value: Any) -> set[int]:
         return {int(value.batch_sizes[0])}
     if is_sequence(value):
         own = [inner for inner in cast(list[Any], value) if isinstance(inner, Tensor)]
+        if len({tensor.shape for tensor in own}) > 1:  # each is an item, of a size of its own
+            return {len(value)}
         return {len(value), *(tensor.size(0) for tensor in own if tensor.dim())}
     return {tensor.size(0) for tensor in tensors_in(value) if tensor.dim()}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from lehr.base.arrays import is_array
+from lehr.base.arrays import is_numpy
 from lehr.base.counting import count
 from lehr.types import is_mapping, is_sequence
 
@@ -43,7 +43,7 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
             "a batch must be a pair (xb, yb) or one tensor; got None. Does a collate_fn return "
             "nothing? Let the loader leave such batches out."
         )
-    if is_array(batch):
+    if is_numpy(batch):
         raise TypeError(
             f"a batch must be a pair (xb, yb) or one tensor; got {type(batch).__name__}. Convert "
             "it in the loader: torch.as_tensor(batch)."

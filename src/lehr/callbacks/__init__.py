@@ -22,6 +22,7 @@ from lehr.callbacks.measure.activation_stats import ActivationStats
 from lehr.callbacks.measure.gradient_stats import GradientStats
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.recorder import Recorder
+from lehr.callbacks.measure.rehearsal import Rehearsal
 from lehr.callbacks.mixing.cut_mix import CutMix
 from lehr.callbacks.mixing.label_smoothing import LabelSmoothing
 from lehr.callbacks.mixing.mix_up import MixUp
@@ -51,6 +52,7 @@ __all__ = [
     "Progress",
     "Recorder",
     "ReduceOnPlateau",
+    "Rehearsal",
     "Rewind",
     "StopOnNonFinite",
     "TorchScheduler",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lehr.callback import Callback
 from lehr.callbacks.decide.checkpoint import Checkpoint
+from lehr.callbacks.measure.rehearsal import Rehearsal
 from lehr.errors import ResumeWarning, positive_int
 from lehr.events import Phase
 from lehr.inspect.twin import twin
@@ -74,12 +75,14 @@ def check_resume(
     positive_int("epochs", epochs, example=2)
     positive_int("batches", batches, example=6)
     refuse_open(feeds(learn.data)[:1])
+    everybody = [callback for callback in everybody if not isinstance(callback, Rehearsal)]
     parts = [callback for callback in everybody if callback.replays]
     onlookers = [callback.name for callback in everybody if not callback.replays]
 
     def fit(*more: Callback, resume: bool = False) -> Snapshot:
         other, own = twin(learn, parts, _shortened(learn.data, batches))
         other.metrics, other.progress = [], False  # they are among the callbacks
+        other.rehearsal = False
         run = other.fit(epochs, [*own, *more], resume="auto" if resume else None)
         return _outcome(run, own)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lehr.base.call import call
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import floats_in, item_count, map_tensors, split_pair, tensors_in
 from lehr.errors import one_line
 from lehr.inspect.moments import real
@@ -144,6 +145,7 @@ def measure(
     return Measured(recorder.sites, list(_weights(model)), items, value, hidden)
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def _undone(model: nn.Module) -> Generator[None]:
     """A scope for a copy of a model: what is scripted sends its gradients to the original, too."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lehr.base.arrays import is_array
+from lehr.base.arrays import is_numpy
 from lehr.base.intervals import EVERY_EPOCH, Every, every
 from lehr.errors import positive_int
 from lehr.loop.untrained import require_trained
@@ -189,7 +189,7 @@ def refuse_one_batch(data: Any) -> None:
     Raises:
         TypeError: ``data`` is a tuple with a tensor in it, or an array.
     """
-    if is_array(data):
+    if is_numpy(data):
         raise TypeError(
             f"predict takes inputs or a loader; got a numpy.{type(data).__name__} of shape "
             f"{tuple(data.shape)}. Convert it: learn.predict(torch.as_tensor(inputs))."

@@ -51,7 +51,8 @@ def where(error_traceback: TracebackType | None, run: Any) -> Place:
         if frame.f_code is fire.__code__ and frame not in frames[:i]:  # a cancel passes it twice
             listeners, on = known["listeners"], known["run"].loop.on
             event = next((event for event in EVENTS if getattr(on, event) is listeners), "an event")
-            steps.append(f"{_who(known['listener'], frames[i + 1 :])}.{event}")
+            inside = [inner for inner in frames[i + 1 :] if inner is not frame]
+            steps.append(f"{_who(_raiser(known, inside), inside)}.{event}")
             at.append(_LEVELS.get(event, "batch"))
         elif frame.f_code is act.__code__:
             steps.append(f"{_who(known['wrapper'], frames[i + 1 :])}.{known['action']}")
@@ -68,6 +69,15 @@ def where(error_traceback: TracebackType | None, run: Any) -> Place:
             at.append(_LEVELS.get(scope, "batch"))
     text = " > ".join(step for step in steps if step != "one_batch")
     return Place(text, at[-1] if at else _under_way(frames, run))
+
+
+def _raiser(known: dict[str, Any], inside: list[FrameType]) -> Any:
+    """The listener that raised: for a cancel, that is not always the last one that was called."""
+    for listener in known["listeners"]:
+        code = getattr(getattr(listener, "__func__", listener), "__code__", None)
+        if inside and inside[0].f_code is code:
+            return listener
+    return known["listener"]
 
 
 def _who(method: Any, inside: list[FrameType]) -> str:
@@ -112,7 +122,7 @@ def _notes(error: BaseException, run: Any) -> list[str]:
         return [note, *step_hints(error)]
     if not place.endswith(_WITH_HINTS):
         return [note]
-    found = hints(run.model, run.xb, run.yb, run.pred, run.loss)
+    found = hints(run.model, run.xb, run.yb, run.pred, run.loss, run.training)
     return [note, *found, *without_gradients(error, run)]
 
 

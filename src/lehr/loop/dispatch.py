@@ -56,18 +56,18 @@ class Actions:
 def fire(listeners: Sequence[Listener], run: Any) -> None:
     """Call every listener, whatever cancels they raise; then the widest of those takes effect."""
     cancel: Cancel | None = None
-    for listener in listeners:
-        try:
-            if listener(run) is not None:
-                raise _returned(listener)
-        except Cancel as request:
-            if cancel is None or request.width > cancel.width:
-                cancel = request
-    if cancel is not None:
-        try:
+    try:
+        for listener in listeners:
+            try:
+                if listener(run) is not None:
+                    raise _returned(listener)
+            except Cancel as request:
+                if cancel is None or request.width > cancel.width:
+                    cancel = request
+        if cancel is not None:
             raise cancel
-        finally:
-            del cancel  # its traceback holds this frame: a cycle would keep the Learner alive
+    finally:
+        del cancel  # its traceback holds this frame: a cycle would keep the Learner alive
 
 
 def act(action: str, wrapper: Callable[[Any, Act], None], run: Any, proceed: Act) -> None:

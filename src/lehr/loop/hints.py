@@ -14,7 +14,9 @@ from lehr.types import is_mapping, is_sequence
 _NO_GRAPH = ("does not require grad", "does not have a grad_fn")
 
 
-def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]:
+def hints(
+    model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any, training: bool = True
+) -> list[str]:
     """Sentences about a step that failed: what arrived, what is allowed, what to do.
 
     Args:
@@ -23,6 +25,7 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
         yb: its target.
         pred: its prediction, None if it was not reached.
         loss: its loss, None if it was not reached.
+        training: whether the loss should have a graph.
 
     Returns:
         As many sentences as there are findings; none if nothing looks wrong.
@@ -36,7 +39,7 @@ def hints(model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any) -> list[str]
     if pred is None and loss is None:
         return [*sentences, *_input(model, xb)]
     if loss is not None:
-        return [*sentences, *_loss(loss)]
+        return [*sentences, *_loss(loss, training)]
     if not isinstance(pred, Tensor):
         return [*sentences, *_selection(pred, yb)]
     if isinstance(yb, Tensor):
@@ -175,7 +178,7 @@ def _selection(pred: Any, yb: Any) -> list[str]:
     ]
 
 
-def _loss(loss: Any) -> list[str]:
+def _loss(loss: Any, training: bool) -> list[str]:
     if not isinstance(loss, Tensor):
         return [
             f"loss_func returned {type(loss).__name__}, not a tensor: without a graph nothing can "
@@ -186,7 +189,7 @@ def _loss(loss: Any) -> list[str]:
             f"loss_func returned a tensor of shape {tuple(loss.shape)}; it must be one number. "
             "Reduce it, e.g. with .mean() or reduction='mean'."
         ]
-    if not loss.requires_grad:
+    if training and not loss.requires_grad:
         return [
             "loss_func returned a tensor without a graph: no parameter can learn from it. Do not "
             "detach it or build it from .item(), and check that the model's parameters require "

@@ -21,7 +21,15 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
         "Accumulate",
         "Closure",
     ),
-    Phase.MEASURE: ("Lookahead", "EMA", "ActivationStats", "GradientStats", "Metrics", "Recorder"),
+    Phase.MEASURE: (
+        "Lookahead",
+        "EMA",
+        "Rehearsal",
+        "ActivationStats",
+        "GradientStats",
+        "Metrics",
+        "Recorder",
+    ),
     Phase.DECIDE: (
         "Rewind",
         "StopOnNonFinite",

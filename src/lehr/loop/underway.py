@@ -1,7 +1,7 @@
 """The runs that are under way in this process: a callback may ask a Learner for another one."""
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from lehr.data.loading.feed import Feed
 from lehr.loop.inventory import of_course
 from lehr.state.ownership import is_mine, owned
-from lehr.types import Stateful
+from lehr.types import Stateful, is_mapping
+
+_Metrics = Iterable[Any] | Mapping[str, Any]
 
 _runs: list[Any] = []  # the innermost last; all of one thread
 
@@ -74,15 +76,25 @@ def refuse_busy(callbacks: Iterable[Any]) -> None:
             )
 
 
-def own_metrics(metrics: Iterable[Any]) -> list[Any]:
+def own_metrics(metrics: _Metrics) -> _Metrics:
     """The metrics, each one copied with which a run under way may be in the middle of measuring.
 
     Example:
-        >>> own_metrics([print]) == [print]
-        True
+        >>> own_metrics([print]) == [print], own_metrics({"shown": print}) == {"shown": print}
+        (True, True)
     """
-    busy = {id(metric) for run in _runs for metric in run.learn.metrics}
-    return [deepcopy(metric) if id(metric) in busy else metric for metric in metrics]
+    busy = {id(metric) for run in _runs for metric in _listed(run.learn.metrics)}
+
+    def own(metric: Any) -> Any:
+        return deepcopy(metric) if id(metric) in busy else metric
+
+    if is_mapping(metrics):
+        return {name: own(metric) for name, metric in metrics.items()}
+    return [own(metric) for metric in metrics]
+
+
+def _listed(metrics: _Metrics) -> Iterable[Any]:
+    return metrics.values() if is_mapping(metrics) else metrics
 
 
 def refuse_open(feeds: Iterable[Feed]) -> None:

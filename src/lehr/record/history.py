@@ -67,6 +67,11 @@ class History:
             self.open_row()
         self._rows[-1][name] = kept(value) if isinstance(value, Tensor) else value
 
+    def drop(self, name: str) -> None:
+        """Take a column out of the current row, if it is there."""
+        if self._row_open:
+            self._rows[-1].pop(name, None)
+
     def log_mean(self, name: str, value: Number, weight: float) -> None:
         """Average ``value`` into the current row, ``weight`` items heavy."""
         if not self._row_open:

@@ -5,13 +5,17 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
-from lehr.base.names import snake_case
+from lehr.base.nested import describe
+from lehr.errors import add_note
 from lehr.record.means import Mean
 from lehr.record.metric_state import metric_entry
-from lehr.types import RECORDED, Stateful
+from lehr.record.results import check_columns, columns_of
+from lehr.record.selected import On
+from lehr.record.signatures import is_sklearns, name_of, parameters_of, takes, targets_first
+from lehr.types import Stateful, is_mapping
 
-Metric = Callable[[Any, Any], Tensor]
-"""``(pred, target) -> scalar``, the mean over the batch's items."""
+Metric = Callable[[Any, Any], Any]
+"""``(pred, target) -> value``, the mean over the batch's items."""
 
 
 def accuracy(pred: Tensor, target: Tensor) -> Tensor:
@@ -54,7 +58,7 @@ class MetricObject(Protocol):
         ...
 
     def compute(self) -> Any:
-        """The value over all batches taken in, a number or several by name."""
+        """The value over all batches taken in: a number, a vector, or several by name."""
         ...
 
     def reset(self) -> Any:
@@ -66,10 +70,12 @@ class Meter:
     """One metric over one pass: a function averaged by items, or an object that gathers by itself.
 
     Args:
-        metric: ``(pred, target) -> scalar``, or an object with ``update``, ``compute``, ``reset``.
+        metric: ``(pred, target) -> value``; or an object with ``update``, ``compute``, ``reset``;
+            or one of these ``on`` a part of the output.
+        name: of its column; by default that of the function, or of the object's class.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: it is no metric, or cannot be called as one.
 
     Example:
         >>> import torch
@@ -79,42 +85,75 @@ class Meter:
         {'accuracy': 0.5}
     """
 
-    def __init__(self, metric: Metric | MetricObject) -> None:
+    def __init__(self, metric: Any, name: str | None = None) -> None:
+        self.given = metric
+        """The metric as it was given, with what selects."""
+        self._selectors: list[On] = []  # the outermost first
+        while isinstance(metric, On):
+            self._selectors.append(metric)
+            metric = metric.metric
         self.metric = metric
-        self._object = metric if isinstance(metric, MetricObject) else None
-        if isinstance(metric, type) or not (self._object or callable(metric)):
-            raise TypeError(
-                "a metric must be a function (pred, target) -> tensor or a torchmetrics object; "
-                f"got {metric!r}. Pass e.g. metrics=[accuracy], or call the class to make an "
-                "object."
-            )
-        name = str(getattr(metric, "__name__", None) or snake_case(type(metric).__name__))
-        several = getattr(metric, "keys", None)  # torchmetrics.MetricCollection has several
-        self.names = [snake_case(key) for key in several()] if several else [name]
-        self._mean = Mean()  # an object is not reset here: another Metric may be adding to it
+        self._object = _checked(metric)
+        self._given = name is not None
+        self.name = name_of(metric) if name is None else name
+        self.names = [self.name]
+        """The columns, as far as they are known before there are values."""
+        if several := getattr(metric, "keys", None):  # torchmetrics.MetricCollection has several
+            self.names = [*columns_of(self.name, dict.fromkeys(several(), 0), prefixed=self._given)]
+        self._means: dict[str, Mean] = {}
+        self._added = False  # an object is not reset here: another Metric may be adding to it
 
     def reset(self) -> None:
         """Forget everything that was added."""
-        self._mean = Mean()
+        self._means, self._added = {}, False
         if self._object is not None:
             self._object.reset()
 
     def add(self, pred: Any, target: Any, weight: float) -> None:
         """Count one batch."""
-        if self._object is not None:
-            self._object.update(pred, target)
-        else:
-            self._mean.add(cast("Metric", self.metric)(pred, target), weight)
+        try:
+            for part in self._selectors:
+                pred = pred if part.select is None else part.select(pred)
+                target = target if part.target is None else part.target(target)
+            if self._object is not None:
+                self._object.update(pred, target)
+            else:
+                self._average(self.metric(pred, target), pred, target, weight)
+        except Exception as error:
+            add_note(
+                error,
+                f"The metric {self.name!r} was given pred: {describe(pred)}; "
+                f"target: {describe(target)}.",
+            )
+            raise
+        self._added = True
+
+    def _average(self, result: Any, pred: Any, target: Any, weight: float) -> None:
+        columns = columns_of(self.name, result, prefixed=self._given)
+        if not self._means:
+            _refuse_one_an_item(self.name, result, pred, target)
+            self._means = {column: Mean() for column in columns}
+        if columns.keys() != self._means.keys():
+            raise ValueError(
+                f"metric {self.name!r} returned {', '.join(columns)} for one batch, and "
+                f"{', '.join(self._means)} for another. Let it return the same for all, or write "
+                f"whole({name_of(self.metric)}) if it is a function of the whole set."
+            )
+        for column, value in columns.items():
+            self._means[column].add(value, weight)
 
     def values(self) -> dict[str, float | None]:
-        """The metric's value over everything added, by name."""
+        """The metric's value over everything added, by column; None if there was nothing."""
+        if not self._added:
+            return dict.fromkeys(self.names, None)
+        values: dict[str, float | None]
         if self._object is None:
-            return {self.names[0]: self._mean.value}
-        result = self._object.compute()
-        if isinstance(result, dict):
-            named = cast("dict[str, Any]", result)
-            return {snake_case(key): _number(key, value) for key, value in named.items()}
-        return {self.names[0]: _number(self.names[0], result)}
+            values = {column: mean.value for column, mean in self._means.items()}
+        else:
+            columns = columns_of(self.name, self._object.compute(), prefixed=self._given)
+            values = {column: float(value) for column, value in columns.items()}
+        self.names = list(values)
+        return values
 
     def state_dict(self) -> dict[str, Any]:
         """What was added since the reset.
@@ -123,7 +162,7 @@ class Meter:
             TypeError: the metric is an object that does not let itself be kept.
         """
         if self._object is None:
-            return self._mean.state_dict()
+            return {"means": {name: mean.state_dict() for name, mean in self._means.items()}}
         return {"object": dict(self._entry().state_dict())}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -132,54 +171,116 @@ class Meter:
         Raises:
             TypeError: the metric is an object that does not let itself be kept.
         """
-        if self._object is None:
-            self._mean.load_state_dict(state_dict)
-        else:
+        if self._object is not None:
             self._entry().load_state_dict(state_dict["object"])
+        else:
+            self._means = {name: Mean() for name in state_dict["means"]}
+            for name, mean in self._means.items():
+                mean.load_state_dict(state_dict["means"][name])
+        self._added = True
 
     def _entry(self) -> Stateful:
         entry = metric_entry(self._object)
         if entry is None:
             raise TypeError(
-                f"what the metric {self.names[0]!r} has gathered cannot be kept: "
+                f"what the metric {self.name!r} has gathered cannot be kept: "
                 f"{type(self._object).__name__} has no state_dict and load_state_dict. Give it "
                 "both, or measure it in validation only."
             )
         return entry
 
 
-def meters(metrics: Iterable[Metric | MetricObject]) -> list[Meter]:
+def meters(metrics: Iterable[Any] | Mapping[str, Any]) -> list[Meter]:
     """A meter for each metric.
 
+    Args:
+        metrics: in a list, or by the names that their columns are to have.
+
     Raises:
-        TypeError: one of them is no metric.
-        ValueError: two have one name.
+        TypeError: one of them is no metric, or its name no string.
+        ValueError: two have one name, or one that the recorder uses.
 
     Example:
-        >>> [meter.names for meter in meters([accuracy])]
-        [['accuracy']]
+        >>> [meter.names for meter in meters([accuracy])], meters({"acc": accuracy})[0].names
+        ([['accuracy']], ['acc'])
     """
-    if callable(metrics) or not isinstance(metrics, Iterable):
-        raise TypeError(f"metrics must be a list; got {metrics!r}. Write metrics=[...].")
-    made = [Meter(metric) for metric in metrics]
-    names = [name for meter in made for name in meter.names]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"metrics must have different names; got {names}. Set __name__ of those that are alike."
+    if is_mapping(metrics):
+        for name in cast("Mapping[Any, Any]", metrics):
+            if not isinstance(name, str) or not name:
+                raise TypeError(
+                    f"the names of metrics must be texts; got {name!r}. Write e.g. "
+                    'metrics={"top5": …}.'
+                )
+        made = [Meter(metric, name) for name, metric in metrics.items()]
+    elif callable(metrics) or not isinstance(metrics, Iterable):
+        raise TypeError(
+            f"metrics must be a list or a dict; got {metrics!r}. Write metrics=[...], or "
+            'metrics={"name": ...}.'
         )
-    for name in names:
-        if name in RECORDED:
-            raise ValueError(
-                f"a metric cannot be named {name!r}: the recorder has that column. "
-                "Set its __name__."
-            )
+    else:
+        made = [Meter(metric) for metric in metrics]
+    check_columns([name for meter in made for name in meter.names])
     return made
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise ValueError(
-            f"metric {name!r} gave a tensor of shape {tuple(value.shape)}; a metric is one number. "
-            "Average it, or compute it from learn.predict(...)."
+_METHODS = {"update": 2, "compute": 0, "reset": 0}  # and how many arguments each is called with
+
+
+def _checked(metric: Any) -> MetricObject | None:
+    """The metric if it gathers by itself, or None if it is a function.
+
+    Raises:
+        TypeError: it is neither, or cannot be called as such.
+    """
+    there = [name for name in _METHODS if callable(getattr(metric, name, None))]
+    if isinstance(metric, type) or not (callable(metric) or len(there) > 1):
+        raise TypeError(
+            "a metric must be a function (pred, target) -> tensor or a torchmetrics object; "
+            f"got {metric!r}. Pass e.g. metrics=[accuracy], or call the class to make an "
+            "object."
         )
-    return float(value)
+    kind = type(metric).__name__
+    if len(there) < 2:
+        _check_function(metric)
+        return None
+    if lacks := [name for name in _METHODS if name not in there]:
+        raise TypeError(
+            f"the metric {kind} has {' and '.join(there)}, but no {' and no '.join(lacks)}: one "
+            "that gathers by itself needs update(pred, target), compute() and reset(), since it "
+            "starts anew in every pass. Add what is missing."
+        )
+    for name, count in _METHODS.items():
+        if not takes(getattr(metric, name), count):
+            raise TypeError(
+                f"{kind}.{name} is called with {'(pred, target)' if count else 'no arguments'}; "
+                f"it takes {parameters_of(getattr(metric, name))}. Wrap it in a class with "
+                "update(pred, target), compute() and reset()."
+            )
+    return cast("MetricObject", metric)
+
+
+def _check_function(function: Any) -> None:
+    name = name_of(function)
+    if is_sklearns(function) or targets_first(function):
+        raise TypeError(
+            f"{name} takes the targets first, as scikit-learn's metrics do, and a metric is called "
+            "with (pred, target) for each batch; the mean of that is rarely the value over the "
+            f"set. Write whole({name}): it is called once, with all targets and predictions."
+        )
+    if not takes(function, 2):
+        raise TypeError(
+            f"the metric {name} is called with (pred, target); it takes "
+            f"{parameters_of(function)}. Give it these two parameters."
+        )
+
+
+def _refuse_one_an_item(name: str, result: Any, pred: Any, target: Any) -> None:
+    """See that a function that is averaged did not return a number for each item."""
+    if isinstance(result, Tensor) and result.ndim == 1 and result.numel() > 1:
+        batches = [part for part in (pred, target) if isinstance(part, Tensor) and part.ndim]
+        if len(result) in map(len, batches):
+            raise ValueError(
+                f"metric {name!r} returned {len(result)} numbers for a batch of as many items. If "
+                "they are one an item, take their .mean(); if they are one a class, or the like, "
+                f"write whole({name}), which is called once for the whole set."
+            )

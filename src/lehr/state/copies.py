@@ -26,8 +26,9 @@ def deep_copy(thing: T, *holders: Any, shared: Mapping[int, Any] | None = None) 
         shared: what takes the place of an object, by its id.
 
     Example:
-        >>> layer = nn.utils.weight_norm(nn.Linear(2, 2))
-        >>> deep_copy(layer).weight.requires_grad
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.last = layer(torch.ones(1, 2))
+        >>> deep_copy(layer).last.requires_grad
         False
     """
     memo = dict(shared or {})

@@ -19,7 +19,7 @@ def is_optimizer(value: Any) -> bool:
         (True, False)
     """
     own: dict[str, Any] = getattr(value, "__dict__", {})
-    return "param_groups" in own or hasattr(type(value), "param_groups")
+    return "param_groups" in own or hasattr(cast("object", value).__class__, "param_groups")
 
 
 def load_in_place(opt: Optimizer, saved: Mapping[str, Any]) -> None:

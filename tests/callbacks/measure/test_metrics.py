@@ -1,5 +1,6 @@
 """Metrics are right for unequal batches, in their own columns, and never stale."""
 
+import math
 import types
 
 import pytest
@@ -39,7 +40,7 @@ def test_0_6_on_32_items_and_0_9_on_2_make_0_617647():
     def metric(pred, target):
         return torch.tensor(next(values))
 
-    run = tiny_learner(data=data, metrics=[metric]).fit(1)
+    run = tiny_learner(data=data, metrics=[metric], rehearsal=False).fit(1)
     assert run.history["metric"][0] == pytest.approx(0.617647, abs=1e-6)
 
 
@@ -59,7 +60,7 @@ def test_a_collection_has_a_column_for_each():
 
 
 def test_a_metric_that_is_no_number_says_so():
-    with pytest.raises((ValueError, RuntimeError)) as caught:
+    with pytest.raises(TypeError) as caught:
         tiny_learner(metrics=[MulticlassConfusionMatrix(2)]).fit(1)
     assert "Metrics.after_validate" in caught.value.__notes__[0]
 
@@ -83,7 +84,7 @@ def test_a_pass_cut_short_has_none():
 
 
 def test_two_of_one_name_are_refused():
-    with pytest.raises(ValueError, match=r"different names; got \['accuracy', 'accuracy'\]. Set"):
+    with pytest.raises(ValueError, match=r"different names; got \['accuracy', 'accuracy'\]. Name"):
         Metrics([accuracy, accuracy])
 
 
@@ -104,6 +105,102 @@ def test_what_is_measured_in_training_is_so_since_the_row_before():
         name = "accuracy" if metric is accuracy else "multiclass_accuracy"
         measured = run.history[f"train_{name}"]
         assert measured == pytest.approx([sum(look.each[:3]) / 3, look.each[3]])
+
+
+# Columns ----------------------------------------------------------------------------------------
+
+
+def test_a_vector_has_a_column_for_each_number_and_no_other():
+    run = tiny_learner(metrics={"acc": MulticlassAccuracy(2, average=None)}).fit(2)
+    assert [name for name in run.history.names if "acc" in name] == ["acc_0", "acc_1"]
+    assert all(0 <= value <= 1 for value in run.history["acc_1"])
+
+
+class Both:
+    """A metric whose value is a dict."""
+
+    def update(self, pred, target):
+        self.n += len(pred)
+
+    def compute(self):
+        return {"n": self.n, "half": self.n / 2}
+
+    def reset(self):
+        self.n = 0
+
+
+def test_a_dict_leaves_no_column_of_the_metrics_own_name():
+    run = tiny_learner(metrics=[Both()]).fit(2, validate_every="2 steps")
+    assert run.history["n"] == [16, 16, 16, 16]
+    assert run.history["half"] == [8, 8, 8, 8]
+    assert "both" not in run.history
+
+
+def test_columns_that_turn_out_to_have_one_name_are_refused():
+    def n(pred, target):
+        return 0.0
+
+    with pytest.raises(
+        ValueError, match=r"metrics must have different names; got \['n', 'half', 'n'\]"
+    ):
+        tiny_learner(metrics=[Both(), n]).validate()
+    scores = tiny_learner(metrics={"my": Both(), "n": n}).validate()
+    assert list(scores) == ["my_n", "my_half", "n", "valid_loss"]
+
+
+def test_names_come_from_a_dict():
+    run = tiny_learner(metrics={"first": accuracy, "second": accuracy}).fit(1)
+    assert run.history["first"] == run.history["second"]
+    assert "accuracy" not in run.history
+
+
+# Over nothing -----------------------------------------------------------------------------------
+
+
+class NoLoss(Callback):
+    """The model has no loss in validation."""
+
+    def __init__(self, loss=None):
+        self.loss = loss
+
+    def compute_loss(self, run, proceed):
+        if run.training:
+            proceed()
+        else:
+            run.loss = self.loss
+
+
+BOTH_KINDS = {"function": accuracy, "object": MulticlassAccuracy(2)}
+
+
+@pytest.mark.parametrize("metric", BOTH_KINDS.values(), ids=BOTH_KINDS)
+def test_without_a_loss_nothing_is_measured_and_a_warning_says_so(metric):
+    learn = tiny_learner([NoLoss()], metrics={"acc": metric})
+    match = (
+        r"^nothing was measured in a validation: none of 1 batches had a loss and a weight above "
+        r"0\. So acc is None\. If there is no loss in validation, set run\.loss in compute_loss"
+    )
+    with pytest.warns(UserWarning, match=match):
+        assert learn.validate() == {"acc": None, "valid_loss": None}
+
+
+def test_with_a_loss_that_is_nan_the_metrics_are_measured():
+    scores = tiny_learner([NoLoss(torch.tensor(math.nan))], metrics=[accuracy]).validate()
+    assert 0 < scores["accuracy"] <= 1
+    assert math.isnan(scores["valid_loss"])
+
+
+@pytest.mark.parametrize("metric", BOTH_KINDS.values(), ids=BOTH_KINDS)
+def test_without_weight_nothing_is_measured_and_a_warning_says_so(metric):
+    learn = tiny_learner(metrics={"acc": metric}, weight=lambda run: 0)
+    with pytest.warns(UserWarning, match="none of 1 batches had a loss and a weight above 0"):
+        assert learn.validate() == {"acc": None, "valid_loss": None}
+    data = DataBunch(learn.data.train_dl, {"clean": learn.data.valid_dl})
+    learn = tiny_learner(metrics={"acc": metric}, weight=lambda run: 0, data=data)
+    with pytest.warns(
+        UserWarning, match=r"nothing was measured in a validation of the loader 'clean'"
+    ):
+        learn.validate()
 
 
 # State ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from lehr import Callback, DataBunch, Learner
 from . import _numbers
 
 ITEMS = _numbers.ITEMS
+FIT = {"epochs": 2, "steps_per_epoch": 3}  # on average
 
 
 def valid():
@@ -23,13 +24,10 @@ class Curriculum(Callback):
     """Trains on the first two batches in the first epoch."""
 
     state = ()
-    replays = False
 
-    def begin_fit(self, run):
-        run.data = DataBunch(_numbers.TRAIN[:2], _numbers.VALID)
-
-    def after_epoch(self, run):
-        run.data = DataBunch(_numbers.TRAIN, _numbers.VALID)
+    def begin_epoch(self, run):
+        batches = _numbers.TRAIN[:2] if run.epoch == 0 else _numbers.TRAIN
+        run.data = DataBunch(batches, _numbers.VALID)
 
 
 def learner(net):

@@ -1,6 +1,5 @@
 """Optimizers of other packages."""
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,8 +15,7 @@ VARIANTS = [
     "pytorch_optimizer.AdaBelief",
     "pytorch_optimizer.AdEMAMix",
     "pytorch_optimizer.DAdaptAdam",
-    "pytorch_optimizer.LAMB",
-    "pytorch_optimizer.Lookahead",
+    "pytorch_optimizer.Lamb",
     "pytorch_optimizer.Ranger",
     "pytorch_optimizer.Shampoo",
     "pytorch_optimizer.SOAP",
@@ -40,8 +38,6 @@ def optimizer(net, name):
 
     packages = {p.__name__: p for p in (lion_pytorch, prodigyopt, pytorch_optimizer)}
     package, kind = name.split(".")
-    if kind == "Lookahead":
-        return pytorch_optimizer.Lookahead(torch.optim.SGD(net.parameters(), lr=0.01))
     return getattr(packages[package], kind)(net.parameters(), lr=0.01)
 
 

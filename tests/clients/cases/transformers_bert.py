@@ -34,6 +34,10 @@ def valid():
     return loader(VALID)
 
 
+def select(out):
+    return out.logits
+
+
 def model():
     from transformers import BertConfig, BertForSequenceClassification
 

@@ -22,6 +22,10 @@ def valid():
     return VALID
 
 
+def select(out):
+    return out.logits
+
+
 def model():
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -21,6 +21,10 @@ def valid():
     return VALID
 
 
+def select(out):
+    return out.logits
+
+
 def model():
     from transformers import T5Config, T5ForConditionalGeneration
 

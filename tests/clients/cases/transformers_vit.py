@@ -23,6 +23,10 @@ def valid():
     return VALID
 
 
+def select(out):
+    return out.logits
+
+
 def model():
     from transformers import ViTConfig, ViTForImageClassification
 

@@ -1,5 +1,6 @@
 """Metrics over the validation set, and over the training set if asked."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ from torch import nn
 from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.record.history import column
-from lehr.record.metrics import meters
+from lehr.record.metrics import Meter, meters
+from lehr.record.results import check_columns
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 class Metrics(Callback):
     """Computes metrics over every validation pass; a Learner makes one of its ``metrics=``.
 
-    A function ``(pred, target) -> scalar`` is averaged by items; an object with ``update``,
-    ``compute`` and ``reset``, such as any of ``torchmetrics``, gathers in its own way. A metric of
-    a pass that was cut short is None.
+    A function ``(pred, target) -> value`` is averaged by items; an object with ``update``,
+    ``compute`` and ``reset``, such as any of ``torchmetrics``, or ``whole(function)``, gathers in
+    its own way. The value may be a number; or a vector, whose columns are ``name_0``, ``name_1`` …;
+    or a dict, with a column for each key. A metric of a pass that was cut short is None, and so is
+    one over nothing: without a batch that had a loss and a weight above 0.
 
     Args:
-        metrics: functions or objects.
+        metrics: functions or objects, in a list; or in a dict, by the names of their columns.
         train: measure training passes as well, as ``train_<name>``: over the training items since
             the row before, while the weights were changing, like ``train_loss``. It costs one more
             reading of the predictions a batch.
@@ -39,11 +43,12 @@ class Metrics(Callback):
     phase = Phase.MEASURE
     state = ("gathered",)
 
-    def __init__(self, metrics: Iterable[Any], *, train: bool = False) -> None:
+    def __init__(self, metrics: Iterable[Any] | Mapping[str, Any], *, train: bool = False) -> None:
         self.meters = meters(metrics)
         self.modules = [m.metric for m in self.meters if isinstance(m.metric, nn.Module)]
         self.train = train
         self._batches = 0  # that the meters hold of a training pass
+        self._validated = self._skipped = 0  # batches of this validation: measured, and not
 
     @property
     def gathered(self) -> dict[str, Any]:
@@ -54,13 +59,13 @@ class Metrics(Callback):
         """
         if not self._batches:
             return {}
-        states = {meter.names[0]: meter.state_dict() for meter in self.meters}
+        states = {str(i): meter.state_dict() for i, meter in enumerate(self.meters)}
         return {"batches": self._batches, "metrics": states}
 
     @gathered.setter
     def gathered(self, gathered: Mapping[str, Any]) -> None:
-        for meter in self.meters if gathered else ():
-            meter.load_state_dict(gathered["metrics"][meter.names[0]])
+        for i, meter in enumerate(self.meters if gathered else ()):
+            meter.load_state_dict(gathered["metrics"][str(i)])
         self._batches = gathered.get("batches", 0)
 
     def begin_train(self, run: "Run") -> None:
@@ -73,13 +78,19 @@ class Metrics(Callback):
         """Start from nothing; in the middle of an epoch, write the training metrics so far."""
         self._write_train(run)
         self._reset()
+        self._validated = self._skipped = 0
         self._write_none(run, train=False)
 
     def after_batch(self, run: "Run") -> None:
         """Count the batch, unless it was cancelled before its loss."""
-        if (run.training and not self.train) or run.loss is None or not run.weight:
+        if run.training and not self.train:
             return
-        if run.training:
+        if run.loss is None or not run.weight:
+            self._skipped += not run.training
+            return
+        if not run.training:
+            self._validated += 1
+        else:
             if not self._batches:
                 self._reset()
             self._batches += 1
@@ -92,7 +103,9 @@ class Metrics(Callback):
         self._write_train(run)
 
     def after_validate(self, run: "Run") -> None:
-        """Write the values."""
+        """Write the values, or say why there are none."""
+        if not self._validated:
+            self._warn(run)
         self._write(run, train=False)
 
     def after_epoch(self, run: "Run") -> None:
@@ -114,9 +127,31 @@ class Metrics(Callback):
             self._batches = 0
 
     def _write(self, run: "Run", *, train: bool) -> None:
-        for meter in self.meters:
-            for name, value in meter.values().items():
+        known = [meter.names for meter in self.meters]
+        values = [meter.values() for meter in self.meters]
+        names = [meter.names for meter in self.meters]
+        if names != known:  # a vector or a dict tells its columns only now
+            check_columns([name for own in names for name in own])
+            for name in {name for own in known for name in own}:
+                run.history.drop(_column(name, run, train=train))
+        for own in values:
+            for name, value in own.items():
                 run.history.log_row(_column(name, run, train=train), value)
+
+    def _warn(self, run: "Run") -> None:
+        which = f" of the loader {run.valid_name!r}" if run.valid_name else ""
+        batches = f"none of {self._skipped} batches" if self._skipped else "no batch"
+        warnings.warn(
+            f"nothing was measured in a validation{which}: {batches} had a loss and a weight above "
+            f"0. So {_listed(self.meters)} is None. If there is no loss in validation, set "
+            "run.loss in compute_loss, e.g. to torch.tensor(math.nan): then the metrics are "
+            "measured, and valid_loss is nan.",
+            stacklevel=2,
+        )
+
+
+def _listed(meters: Iterable[Meter]) -> str:
+    return ", ".join(name for meter in meters for name in meter.names)
 
 
 def _column(name: str, run: "Run", *, train: bool) -> str:

@@ -5,7 +5,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lehr.base.arrays import is_array
+from lehr.base.arrays import is_numpy
 from lehr.data.loading.endless import is_endless
 from lehr.types import is_mapping
 
@@ -34,7 +34,7 @@ def check_readable(loader: Any, name: str) -> None:
             f"Pass a function that makes a fresh one, e.g. lambda: {again}."
         )
     wanted = f"{name} must be an iterable of batches; got {kind}"
-    if isinstance(loader, Tensor) or is_array(loader):
+    if isinstance(loader, Tensor) or is_numpy(loader):
         raise TypeError(
             f"{wanted}, whose rows would be taken for batches. Pass a list of batches, [(xb, yb)], "
             "or make a bunch of whole arrays with lehr.data.arrays(x, y)."

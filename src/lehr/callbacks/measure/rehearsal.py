@@ -1,0 +1,260 @@
+"""Tries the validation before anything is trained."""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from copy import copy, deepcopy
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from lehr.callback import Callback
+from lehr.callbacks.measure.metrics import Metrics
+from lehr.callbacks.measure.recorder import Recorder
+from lehr.data.loading.feed import Feed
+from lehr.data.loading.once import apart, read_once
+from lehr.errors import add_note, one_line
+from lehr.events import Phase
+from lehr.loop.inventory import evaluates
+from lehr.loop.loop import Loop
+from lehr.loop.plan import feeds
+from lehr.loop.run import Run
+from lehr.loop.undisturbed import undisturbed
+from lehr.state import streams
+from lehr.state.looked_at import keep_for_a_look
+from lehr.state.probe import put_back
+
+_SURE = (TypeError, NameError, AttributeError, ImportError)
+"""Errors of a metric that more data would not mend."""
+
+_OFF = "Learner(…, rehearsal=False) leaves the try out."
+
+_MAY_MATTER = (
+    *("begin_epoch", "begin_train", "begin_validate", "begin_batch", "after_pred", "after_loss"),
+    *("predict", "compute_loss", "one_batch"),
+)
+"""Where a callback may change what a validation gets; the model, also in `begin_fit`."""
+
+
+class Rehearsal(Callback):
+    """Validates on one batch, with its metrics, before a fit trains; a Learner makes it.
+
+    So a broken metric or validation set is an error in the first second, and not after the first
+    epoch. Nothing is left of it: the random generators, the model's buffers and the parameters that
+    are trained, the metrics and the callbacks are as before, and nothing is recorded. Of the
+    callbacks, those take part that take part in `Learner.validate`. It costs a validation batch,
+    with the opening of the loader, and for a moment a copy of the trained parameters.
+
+    A metric that cannot be computed from one batch alone, for want of a class, say, is computed
+    from the whole set. A loader that can be read only once is left out, and a warning says so.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> learn = tiny_learner(metrics={"broken": lambda pred, target: pred.nonsense()})
+        >>> learn.fit(1)
+        Traceback (most recent call last):
+        AttributeError: 'Tensor' object has no attribute 'nonsense'
+        ...
+        This was found before training began: ...
+    """
+
+    phase = Phase.MEASURE
+    replays = False
+    state = ()
+
+    def begin_fit(self, run: Run) -> None:
+        """Rehearse, unless there is nothing left to train."""
+        entry = run.rests.entry
+        if run.plan.is_over(0 if entry is None else entry.epoch, run.n_steps):
+            return
+        valid: dict[str, Feed] = {}
+        for name, feed in run.plan.valid.items():
+            if (once := read_once(feed.loader)) is None:
+                valid[name] = Feed(apart(feed.loader), feed.name)
+            else:
+                _tell(
+                    f"{feed.name} is not tried before training: it reads {once!r}, which can be "
+                    f"read only once. {_OFF}"
+                )
+        if valid and (sentence := _rehearse(run, valid)):
+            _tell(sentence)
+
+    @staticmethod
+    def is_due(learn: Any, callbacks: Sequence[Callback]) -> bool:
+        """Whether the next fit has anything to rehearse that the last one has not validated.
+
+        Args:
+            learn: the Learner, which knows its last run.
+            callbacks: those of the next fit.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> learn = tiny_learner()
+            >>> before = Rehearsal.is_due(learn, [])
+            >>> _ = learn.fit(1)
+            >>> before, Rehearsal.is_due(learn, [])
+            (True, False)
+        """
+        _, valid = feeds(learn.data)
+        last = learn.run
+        if not valid or last is None or last.validated_at < 0:
+            return bool(valid)
+        then = _parts(last.model, last.loss_func, last.plan, last.plan.valid, last.callbacks)
+        now = _parts(learn.model, learn.loss_func, learn, valid, callbacks)
+        return len(then) != len(now) or any(a is not b for a, b in zip(then, now, strict=True))
+
+
+def _tell(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=2)
+
+
+def _parts(
+    model: Any, loss_func: Any, reads: Any, valid: Mapping[str, Feed], callbacks: Iterable[Callback]
+) -> list[Any]:
+    """All that a validation is made of."""
+    callbacks = list(callbacks)
+    meters = [meter for cb in callbacks if isinstance(cb, Metrics) for meter in cb.meters]
+    return [
+        *(model, loss_func, reads.split_batch, reads.weight),
+        *(feed.loader for feed in valid.values()),
+        *(meter.given for meter in meters),
+        *(callback for callback in callbacks if evaluates(callback)),
+    ]
+
+
+def _rehearse(run: Run, valid: Mapping[str, Feed]) -> str:
+    """Try it; returns what there is to say, if it is no error."""
+    evaluators = [callback for callback in run.callbacks if evaluates(callback)]
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # what is worth saying is said when it counts
+        stack.enter_context(streams.forked())
+        try:
+            attempt = _Attempt(run, evaluators)
+            stack.callback(put_back, _kept(run, evaluators))
+            stack.enter_context(undisturbed(run.learn))
+        except Exception as error:
+            return f"the validation is not tried before training: {one_line(error)}. {_OFF}"
+        try:
+            return "\n".join(filter(None, (attempt.on(*loader) for loader in valid.items())))
+        except Exception as error:
+            if absent := _absent(run.callbacks, measured=attempt.has_loss):
+                return (
+                    f"the validation was tried before training, and failed: {one_line(error)}. "
+                    f"{absent} took no part in it, as in Learner.validate. If that made the "
+                    f"difference, declare evaluates = True there; training goes on. {_OFF}"
+                )
+            add_note(
+                error,
+                "This was found before training began: a fit tries one validation batch, with its "
+                f"metrics, first. Nothing was trained. {_OFF}",
+            )
+            raise
+
+
+class _Attempt:
+    """Validates with doubles of a run's callbacks, and computes its metrics.
+
+    Args:
+        run: which has not begun to train.
+        evaluators: those of its callbacks that take part.
+    """
+
+    def __init__(self, run: Run, evaluators: Iterable[Callback]) -> None:
+        self.run, self.inner = run, run
+        self.metrics = _copies(run)
+        self.callbacks = [*map(_double, evaluators), Recorder(), *self.metrics]
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether model and loss function have done their part."""
+        return self.inner.loss is not None
+
+    def on(self, name: str, feed: Feed) -> str:
+        """Try the first batch of a loader, or all of it; returns what there is to say."""
+        first = _first(feed, self.run.seed, self.run.plan.first_epoch)
+        self._validate(name, Feed([first], feed.name))
+        try:
+            self._compute()
+            return ""
+        except _SURE:
+            raise
+        except Exception as error:
+            why = one_line(error)
+        self._validate(name, feed)
+        self._compute()
+        return (
+            f"a metric cannot be computed from one batch of {feed.name} alone ({why}), but from "
+            f"all of them. So all were read before training. {_OFF}"
+        )
+
+    def _validate(self, name: str, feed: Feed) -> None:
+        run = self.run
+        self.inner = inner = Run(run.learn, replace(run.plan, valid={name: feed}), self.callbacks)
+        inner.model, inner.opt, inner.loss_func = run.model, run.opt, run.loss_func
+        Loop(inner).validate()
+
+    def _compute(self) -> None:
+        for callback in self.metrics:
+            try:
+                type(callback).after_validate(callback, self.inner)
+            except Exception as error:
+                add_note(error, f"In {type(callback).__name__}.after_validate, after a validation.")
+                raise
+
+
+def _first(feed: Feed, seed: int, epoch: int) -> Any:
+    batches = feed.epoch(seed, epoch)
+    try:
+        return next(batches)[0]
+    finally:
+        batches.close()  # processes that read ahead end now, or wait for the next pass
+
+
+def _double(callback: Callback) -> Callback:
+    """A copy that takes part, and does not begin once more if it has begun."""
+    double: Any = copy(callback)
+    if hasattr(callback, "around_fit"):
+        double.around_fit = nullcontext
+    if callback.phase < Rehearsal.phase:
+        for name in ("begin_fit", "after_fit"):
+            if hasattr(callback, name):
+                setattr(double, name, _nothing)
+    return double
+
+
+def _copies(run: Run) -> list[Metrics]:
+    """The callbacks that hold metrics, with metrics of their own; they compute when asked to."""
+    own = [callback for callback in run.callbacks if isinstance(callback, Metrics)]
+    loaders = (feed.loader for feed in (run.plan.train, *run.plan.valid.values()))
+    shared = (run, run.learn, run.model, run.opt, run.loss_func, run.data, *loaders)
+    copies = deepcopy(own, {id(thing): thing for thing in shared})
+    for double in copies:
+        vars(double)["after_validate"] = _nothing
+    return copies
+
+
+def _nothing(run: Run) -> None: ...
+
+
+def _kept(run: Run, evaluators: Iterable[Callback]) -> dict[str, Callable[[], None]]:
+    held = {"model": run.model}
+    if isinstance(run.loss_func, nn.Module):
+        held["loss_func"] = run.loss_func
+    for callback in evaluators:
+        for number, module in enumerate(callback.modules):
+            held[f"module {number} of {callback.name}"] = module
+    return {name: keep_for_a_look(module) for name, module in held.items()}
+
+
+def _absent(callbacks: Iterable[Callback], *, measured: bool) -> str:
+    """The user's callbacks that take no part, but may change what a validation gets."""
+    names = _MAY_MATTER if measured else (*_MAY_MATTER, "begin_fit")
+    return ", ".join(
+        type(callback).__name__
+        for callback in callbacks
+        if not type(callback).__module__.startswith("lehr.")
+        and not evaluates(callback)
+        and any(hasattr(callback, name) for name in names)
+    )

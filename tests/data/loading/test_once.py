@@ -1,0 +1,113 @@
+"""What of a loader can be read only once is found without reading it."""
+
+import random
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from lehr.data import DataLoader as OwnLoader
+from lehr.data import Dataset
+from lehr.data.loading.once import apart, read_once
+
+STREAM = iter(range(100))
+DRAWS = np.random.default_rng(0)
+
+
+class Stream:
+    def __init__(self):
+        self.source = iter([1, 2])
+
+    def __iter__(self):
+        return self.source
+
+    def method(self):
+        return islice(self.source, 1)
+
+
+class Batches:
+    def __init__(self):
+        self.at = 0
+
+    def __iter__(self):
+        self.at += 1
+        yield self.at
+
+
+class Items(IterableDataset):
+    def __init__(self):
+        self.lines = iter("ab")
+
+    def __iter__(self):
+        yield from self.lines
+
+
+def closure(value):
+    return lambda: [value]
+
+
+@pytest.mark.parametrize(
+    ("loader", "name"),
+    [
+        (Stream(), "source"),
+        (DataLoader(Items()), "lines"),
+        (lambda: islice(STREAM, 3), "STREAM"),
+        (closure(iter([1])), "value"),
+        (closure(torch.Generator()), "value"),
+        (closure(DataLoader([1], generator=torch.Generator())), "value"),
+        (lambda: DRAWS.random(3), "DRAWS"),
+        (Stream().method, "source"),
+        (partial(islice, iter([1]), 2), "0"),
+        (partial(max, key=random.Random(1)), "0"),
+    ],
+)
+def test_an_iterator_is_found_by_its_name(loader, name):
+    assert read_once(loader) == name
+
+
+def used():
+    loader = DataLoader(TensorDataset(torch.zeros(4)), num_workers=0, persistent_workers=False)
+    list(loader)
+    loader._iterator = iter(loader)  # as persistent workers leave it
+    return loader
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        [1, 2],
+        (1, 2),
+        OwnLoader(Dataset(torch.zeros(4), torch.zeros(4))),
+        DataLoader([1, 2], shuffle=True, generator=torch.Generator()),
+        used(),
+        Batches(),
+        closure([1, 2]),
+        lambda: [torch.zeros(1), np.zeros(1), random.random()],
+        partial(list, [1]),
+    ],
+)
+def test_what_can_be_read_again_holds_none(loader):
+    assert read_once(loader) is None
+
+
+def test_a_loader_apart_changes_nothing_of_the_other():
+    loader = Batches()
+    assert list(apart(loader)) == [1]
+    assert loader.at == 0
+    assert list(loader) == [1]
+    assert loader.at == 1  # the control
+
+
+def test_what_ends_something_when_it_is_deleted_is_not_copied():
+    class Ends(Batches):
+        def __del__(self): ...
+
+    class Refuses(Batches):
+        def __copy__(self):
+            raise TypeError
+
+    for loader in (Ends(), Refuses(), [1], closure(1), OwnLoader([1, 2])):
+        assert apart(loader) is loader
