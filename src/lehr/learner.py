@@ -110,6 +110,7 @@ class Learner:
         meters(metrics)
         self.metrics = dict(metrics) if is_mapping(metrics) else list(metrics)
         self._split_batch = split_batch
+        self._splitter: tuple[nn.Module, LossFunc, SplitBatch] | None = None
         self.weight = weight or count_items
         self.reduction = reduction
         self.valid_grad = valid_grad
@@ -127,7 +128,13 @@ class Learner:
     @property
     def split_batch(self) -> SplitBatch:
         """How a batch becomes ``(xb, yb)``; by default as the model's forward takes it."""
-        return self._split_batch or splitter(self.model, self.loss_func)
+        if self._split_batch is not None:
+            return self._split_batch
+        made = self._splitter
+        if made is None or made[0] is not self.model or made[1] is not self.loss_func:
+            made = self.model, self.loss_func, splitter(self.model, self.loss_func)
+            self._splitter = made
+        return made[2]
 
     @split_batch.setter
     def split_batch(self, split_batch: SplitBatch | None) -> None:

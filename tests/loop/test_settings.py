@@ -35,6 +35,7 @@ def test_they_tell_all_that_the_course_depends_on():
         "items": 32,
         "optimizer": "SGD",
         "callbacks": ["Recorder()", repr(EarlyStopping(patience=3))],
+        "data": "the Learner's",
     }
     assert settings(tiny_learner().fit(steps=3))["steps"] == 3
 

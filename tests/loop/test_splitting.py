@@ -110,7 +110,7 @@ REFUSED = [
     (lambda self, *x: x, BOTH, {"ids": 1}, r"no parameter 'ids': it takes \(\*x\)"),
     (lambda self, ids, /: ids, BOTH, {"ids": 1}, r"no parameter 'ids': it takes \(ids, /\)"),
     (plain, BOTH, (1, 2, 3), "must be a pair .* got tuple of 3"),
-    (plain, BOTH, None, "must be a pair .* got NoneType"),
+    (plain, BOTH, None, "must be a pair .* got None"),
 ]
 
 

@@ -15,6 +15,12 @@ from lehr.state.entries import ModelState
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
+
+def two_by_name(params):
+    """One for the first parameter, one for the others."""
+    return {"first": optim.Adam(params[:1], lr=0.1), "last": optim.Adam(params[1:], lr=0.01)}
+
+
 OPTIMIZERS = {
     "adadelta": partial(optim.Adadelta, lr=1.0),
     "adafactor": partial(optim.Adafactor, lr=0.1),
@@ -37,10 +43,7 @@ OPTIMIZERS = {
     ),
     "sgd, fused": partial(optim.SGD, lr=0.1, momentum=0.9, fused=True),
     "sparse_adam": partial(optim.SparseAdam, lr=0.1),
-    "two by name": lambda params: {
-        name: optim.Adam([p], lr=lr)
-        for name, p, lr in zip(("first", "last"), list(params)[:2], (0.1, 0.01), strict=True)
-    },
+    "two by name": lambda params: two_by_name(list(params)),
 }
 if hasattr(optim, "Muon"):
     OPTIMIZERS["muon"] = partial(optim.Muon, lr=0.1)
@@ -191,5 +194,5 @@ def test_an_optimizer_that_is_given_no_closure_is_an_error_that_says_what_to_wri
     with pytest.raises((TypeError, AssertionError), match="closure") as caught:
         learn.fit(1) if how == "fit" else learn.find_lr()
     assert "In step, epoch 0, training batch 0" in caught.value.__notes__[0]
-    assert "run.opt.step(run.regrad); run.stepped = True." in caught.value.__notes__[1]
+    assert "Attach lehr.callbacks.Closure()." in caught.value.__notes__[1]
     assert first_difference(before, learn.model.state_dict()) is None

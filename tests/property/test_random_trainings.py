@@ -170,7 +170,7 @@ def by_library(case: Case, loader: DataLoader):
     callbacks = [] if case.single else [Accumulate(case, len(loader))]
     schedule = SCHEDULES[case.schedule]
     if schedule:
-        callbacks.append(ParamScheduler("lr", schedule(case.lr, case.lr / 10)))
+        callbacks.append(ParamScheduler("lr", schedule(case.lr, case.lr / 10), relative=False))
     steps = sum(window_ends(case, len(loader)))
     run = learn.fit(case.epochs, callbacks=callbacks, steps_per_epoch=steps)
     return model, run.history.rows, run.history["loss"]

@@ -17,7 +17,9 @@ def share(pred, target):
 
 
 @pytest.mark.parametrize(
-    "metric", [accuracy, MulticlassAccuracy(2, average="micro"), whole(share)], ids=str
+    "metric",
+    [accuracy, MulticlassAccuracy(2, average="micro"), whole(share)],
+    ids=["function", "torchmetrics", "whole"],
 )
 def test_every_kind_of_metric_sees_what_is_selected(metric):
     meter = Meter(on(metric, lambda out: out["logits"], target=lambda yb: yb["label"]))

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 import lehr.callbacks
-from lehr import Callback, Layer, Learner, accuracy
+from lehr import Callback, Learner, accuracy
 from lehr.base.nested import split_pair
-from lehr.callbacks import Accumulate, MixedPrecision
+from lehr.callbacks import Accumulate, Closure, MixedPrecision
 from lehr.data import DataBunch, DataLoader, Dataset
 from lehr.schedules import one_cycle, sched_cos
 from lehr.state.snapshot import capture
@@ -69,18 +69,6 @@ class Noise(Callback):
             run.log("noise", noise)
 
 
-class Closure(Callback):
-    """Lets the optimizer look several times."""
-
-    layer = Layer.SEARCH
-    regrads = True
-    state = ()
-
-    def step(self, run, proceed):
-        run.opt.step(run.regrad)
-        run.stepped = True
-
-
 class Stop(Callback):
     """Interrupts the run once, where it is told to."""
 
@@ -111,7 +99,8 @@ def techniques() -> list[str]:
     """Those that change how a step is made: one at a time is attached, beside all the others."""
     floors = ("averaging", "gradient", "loops", "mixing")
     kinds = [kind for kind in shipped().values() if kind.__module__.split(".")[-2] in floors]
-    return sorted({kind.__name__ for kind in kinds} - {"Accumulate"})  # it is an axis of its own
+    others = {"Accumulate", "Closure", "OptimizerModes"}  # as another axis asks for, or always
+    return sorted({kind.__name__ for kind in kinds} - others)
 
 
 OPTIMIZERS = {
@@ -125,6 +114,7 @@ SCHEDULES = {
     "none": None,
     "cosine": partial(sched_cos, 0.05, 0.001),
     "one_cycle": partial(one_cycle, 0.05),
+    "torch": partial(torch.optim.lr_scheduler.CyclicLR, base_lr=0.01, max_lr=0.05, step_size_up=3),
 }
 STOPS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "begin_fit": ("begin_fit", lambda run: True),
@@ -193,10 +183,15 @@ class Job:
         kinds = shipped()
         if self.schedule == "none":
             del kinds["ParamScheduler"]
+        elif self.schedule == "torch":
+            make = partial(SCHEDULES["torch"], cycle_momentum=False)
+            arguments["TorchScheduler"] = (make, "step"), {}
         else:
             shape = SCHEDULES[self.schedule]()
             arguments["ParamScheduler"] = ("lr", shape), {}
-        apart = {"Recorder", "Accumulate", "MixedPrecision", *techniques()} - {self.technique}
+        apart = {"Recorder", "Accumulate", "Closure", "MixedPrecision", *techniques()}
+        apart -= {self.technique}
+        apart |= {"ParamScheduler"} if self.schedule == "torch" else {"TorchScheduler"}
         kinds = {name: kind for name, kind in kinds.items() if name not in apart}
         pairs = {name: arguments.get(name, ((), {})) for name in kinds}
         found = [kinds[name](*args, **kwargs) for name, (args, kwargs) in pairs.items()]

@@ -279,6 +279,7 @@ def test_one_scheduler_for_each_of_several_optimizers_or_one_by_name():
 
     def seen(**kwargs):
         learn, both = learner(two), Both()
+        learn.rehearsal = False  # what is wrong is said once
         learn.fit(
             1,
             [TorchScheduler(lambda o: lr_scheduler.ExponentialLR(o, 0.5), "step", **kwargs), both],

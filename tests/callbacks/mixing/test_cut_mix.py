@@ -27,7 +27,9 @@ def learner(callback, shape=(6, 1, 9, 7)):
     batches = [(torch.randn(shape, generator=draw), torch.arange(6) % 2) for _ in range(12)]
     opt = torch.optim.SGD(net.parameters(), lr=0.1)
     bunch = DataBunch(batches, batches[:1])
-    return Learner(net, opt, F.cross_entropy, bunch, [callback], progress=False, seed=3)
+    return Learner(
+        net, opt, F.cross_entropy, bunch, [callback], progress=False, seed=3, rehearsal=False
+    )
 
 
 def test_the_share_is_that_of_the_pixels_that_are_the_images_own():

@@ -46,7 +46,7 @@ def test_a_model_that_differentiates_is_validated_and_predicts():
 
 def test_without_the_switch_the_error_names_it():
     with pytest.raises(RuntimeError, match="does not require grad") as caught:
-        force_learner(valid_grad=False).fit(1)
+        force_learner(valid_grad=False, rehearsal=False).fit(1)
     assert caught.value.__notes__[-1] == (
         "Gradients are off in validation and prediction. If the loss or the model differentiates, "
         "give the Learner valid_grad=True."
@@ -58,7 +58,7 @@ def test_an_error_in_training_does_not_name_it():
         raise RuntimeError("element 0 of tensors does not require grad")
 
     with pytest.raises(RuntimeError) as caught:
-        tiny_learner(loss_func=broken).fit(1)
+        tiny_learner(loss_func=broken, rehearsal=False).fit(1)
     assert not any("valid_grad" in note for note in caught.value.__notes__)
 
 

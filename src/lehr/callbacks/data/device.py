@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lehr.base.nested import map_tensors
+from lehr.base.nested import inside, map_tensors
 from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.optim import optimizers
-from lehr.types import is_mapping, is_sequence
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -164,8 +163,7 @@ def _is_elsewhere(value: Any, to: torch.device) -> bool:
         return value.device != to
     if _moves_by_itself(value):
         return True
-    inside = value.values() if is_mapping(value) else value if is_sequence(value) else ()
-    return any(_is_elsewhere(inner, to) for inner in inside)
+    return any(_is_elsewhere(held, to) for held in inside(value) or ())
 
 
 def _carry(value: Any, to: torch.device) -> Any:

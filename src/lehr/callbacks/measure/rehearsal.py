@@ -1,14 +1,15 @@
 """Tries the validation before anything is trained."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import copy, deepcopy
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.callback import Callback
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.recorder import Recorder
@@ -126,31 +127,53 @@ def _parts(
 def _rehearse(run: Run, valid: Mapping[str, Feed]) -> str:
     """Try it; returns what there is to say, if it is no error."""
     evaluators = [callback for callback in run.callbacks if evaluates(callback)]
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # what is worth saying is said when it counts
-        stack.enter_context(streams.forked())
+    ready = False
+    with _quiet():
         try:
-            attempt = _Attempt(run, evaluators)
-            stack.callback(put_back, _kept(run, evaluators))
-            stack.enter_context(undisturbed(run.learn))
+            attempt, kept = _Attempt(run, evaluators), _kept(run, evaluators)
+            with _to_be_put_back(kept), undisturbed(run.learn):
+                ready = True
+                return _tried(attempt, valid, run.callbacks)
         except Exception as error:
+            if ready:
+                raise
             return f"the validation is not tried before training: {one_line(error)}. {_OFF}"
-        try:
-            return "\n".join(filter(None, (attempt.on(*loader) for loader in valid.items())))
-        except Exception as error:
-            if absent := _absent(run.callbacks, measured=attempt.has_loss):
-                return (
-                    f"the validation was tried before training, and failed: {one_line(error)}. "
-                    f"{absent} took no part in it, as in Learner.validate. If that made the "
-                    f"difference, declare evaluates = True there; training goes on. {_OFF}"
-                )
-            add_note(
-                error,
-                "This was found before training began: a fit tries one validation batch, with its "
-                f"metrics, first. Nothing was trained. {_OFF}",
+
+
+def _tried(attempt: "_Attempt", valid: Mapping[str, Feed], callbacks: Iterable[Callback]) -> str:
+    try:
+        return "\n".join(filter(None, (attempt.on(*loader) for loader in valid.items())))
+    except Exception as error:
+        if absent := _absent(callbacks, measured=attempt.has_loss):
+            return (
+                f"the validation was tried before training, and failed: {one_line(error)}. "
+                f"{absent} took no part in it, as in Learner.validate. If that made the "
+                f"difference, declare evaluates = True there; training goes on. {_OFF}"
             )
-            raise
+        add_note(
+            error,
+            "This was found before training began: a fit tries one validation batch, with its "
+            f"metrics, first. Nothing was trained. {_OFF}",
+        )
+        raise
+
+
+@interrupts_wait_at_both_ends
+@contextmanager
+def _quiet() -> Generator[None]:
+    """A scope without warnings, for what is worth saying is said when it counts."""
+    with warnings.catch_warnings(), streams.forked():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@interrupts_wait_at_both_ends
+@contextmanager
+def _to_be_put_back(kept: Mapping[str, Callable[[], None]]) -> Generator[None]:
+    try:
+        yield
+    finally:
+        put_back(kept)
 
 
 class _Attempt:
