@@ -642,12 +642,14 @@ class Learner:
     def planned(self, data: Any, callbacks: Iterable[Callback] = (), **length: Any) -> Plan:
         """What a run over ``data`` is asked to do; ``length`` is as in `lehr.loop.plan.Plan`.
 
+        A run that has a length tells its loaders the number of each epoch, unless ``tells=False``.
+
         Raises:
             ValueError: the model has no values, or nothing here has: the device is ``meta``.
         """
         arguments.check_values(self.model)
-        fits, ends = bool(length), length.get("epochs") is not None
-        train, valid = feeds(data, tells=fits, ends=ends)
+        tells, ends = length.pop("tells", bool(length)), length.get("epochs") is not None
+        train, valid = feeds(data, tells=tells, ends=ends)
         if length.get("steps_per_epoch") is None:
             length["steps_per_epoch"] = steps_in(train.len_or_none, callbacks)
         return Plan(

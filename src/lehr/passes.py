@@ -89,7 +89,7 @@ def rehearse(
     asked = interruptible(lambda reason: run.stop(reason) if run else None)
     with asked, learn.probe(), same_attributes(learn, evaluators):
         data = DataBunch(learn.data.train_dl)
-        plan = learn.planned(data, everybody, seed=learn.seed, **length)
+        plan = learn.planned(data, everybody, seed=learn.seed, tells=False, **length)
         underway.refuse_open([plan.train])
         run = Run(learn, plan, everybody)
         Loop(run).fit()

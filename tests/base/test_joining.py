@@ -259,3 +259,4 @@ def test_a_list_of_inputs_of_different_sizes_has_an_entry_for_each_item():
     found = [{"boxes": torch.zeros(1, 4)}, {"boxes": torch.zeros(1, 4)}]
     assert len(join([found, found], [{2}, {2}])) == 4
     assert len(join([found, found], [{1, 2}, {1, 2}])) == 2
+    assert len(join([found[:1], found[:1]], [{1}, {1}])) == 2

@@ -98,7 +98,8 @@ class Client:
             if (isinstance(node, ast.FunctionDef) and node.name == "learner")
             or (isinstance(node, ast.ClassDef) and "Callback" in map(ast.unparse, node.bases))
         ]
-        return sum(_code_lines(node) for node in wanted)
+        source = (CASES / f"{self.name}.py").read_text(encoding="utf-8").splitlines()
+        return sum(_code_lines(node, source) for node in wanted)
 
     def fitted(self) -> tuple[Learner, Any]:
         """A Learner that has trained, and its run."""
@@ -130,11 +131,20 @@ def versions(packages: list[str]) -> str:
     return ", ".join(f"{p} {version(names.get(p, p.replace('_', '-')))}" for p in packages)
 
 
-def _code_lines(node: ast.FunctionDef | ast.ClassDef) -> int:
+def _code_lines(node: ast.FunctionDef | ast.ClassDef, source: list[str]) -> int:
     """Lines of the body that hold code: no docstring, no comment, no empty line."""
-    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    rows = ast.unparse(ast.Module(body=body, type_ignores=[])).splitlines()
-    return sum(1 for row in rows if row.strip())
+    skipped = {row for part in ast.walk(node) if (doc := _docstring(part)) for row in doc}
+    rows = range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+    texts = [source[row - 1].strip() for row in rows if row not in skipped]
+    return sum(1 for text in texts if text and not text.startswith("#"))
+
+
+def _docstring(node: ast.AST) -> range | None:
+    documented = isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    if not documented or ast.get_docstring(node) is None:
+        return None
+    first = node.body[0]
+    return range(first.lineno, (first.end_lineno or 0) + 1)
 
 
 # The exam ----------------------------------------------------------------------------------------

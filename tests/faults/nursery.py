@@ -100,7 +100,7 @@ def checkpoints(folder: Path) -> None:
     """Saves, commits and prunes."""
     with CheckpointFolder(folder / "saved").open("one") as saved:
         done = max((one.step for one in saved.all()), default=-1)
-        for step in range(done + 1, 5):
+        for step in range(done + 1, 7):
             weights = torch.full((300,), float(step))
             saved.save({"model": {"w": weights}}, {"step": step, "epoch": 0})
             saved.prune(2, run="one")
@@ -130,7 +130,7 @@ def whole_run(folder: Path) -> None:
 
 def weights(folder: Path) -> None:
     """Weights that take the place of others."""
-    for value in (1.0, 2.0, 3.0):
+    for value in (1.0, 2.0, 3.0, 4.0, 5.0):
         learn = learner()
         with torch.no_grad():
             for p in learn.model.parameters():

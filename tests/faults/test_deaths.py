@@ -98,7 +98,7 @@ def damage(folder: Path) -> list[str]:
 def leftovers(folder: Path) -> list[str]:
     """What a death left, and nobody swept."""
     return sorted(
-        re.sub(r"\.\d+\.part$", ".part", str(path.relative_to(folder)))
+        re.sub(r"\.[0-9a-f]{16}\.part$", ".part", str(path.relative_to(folder)))
         for path in folder.rglob(".*")
         if path.name != ".lock" and ".staging" not in str(path.parent)
     )

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -196,5 +197,7 @@ def test_nothing_is_lost_wherever_an_interrupt_comes_or_after_one_a_second(name,
 
 def test_where_no_interrupt_waits_something_is_lost(monkeypatch):  # the control
     monkeypatch.setattr("lehr.base.interrupts._must_wait", lambda frame: False)
+    monkeypatch.setattr("lehr.state.ownership._lock", threading.RLock())  # it may be lost, too
+    monkeypatch.setattr("lehr.state.ownership._owner", None)
     when = moments(enter_and_leave, everything)
     assert any(lost(enter_and_leave, everything, moment) for moment in when[len(when) // 2 :: 5])

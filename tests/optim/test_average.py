@@ -98,3 +98,8 @@ def test_it_is_torchs_averaged_model_where_the_first_counts_fully_and_each_other
         for name, tensor in theirs.module.named_parameters():
             torch.testing.assert_close(ours.tensors[name], tensor, rtol=0, atol=1e-6)
     assert (ours.tensors["0.weight"] - net[0].weight).abs().max() > 0.1
+
+
+def test_what_has_no_shape_yet_is_refused():
+    with pytest.raises(ValueError, match=r"'0\.weight' has none yet\. Call the model on one batch"):
+        Average(nn.Sequential(nn.LazyLinear(2)))

@@ -363,3 +363,18 @@ def test_accuracy_refuses_targets_that_would_be_broadcast(target):
     with pytest.raises(ValueError, match=match):
         accuracy(torch.eye(4), target.long())
     assert accuracy(torch.eye(4), torch.arange(4)) == 1
+
+
+def test_one_object_in_two_metrics_is_refused():
+    class Counts:
+        def update(self, pred, target): ...
+
+        def compute(self):
+            return 1.0
+
+        def reset(self): ...
+
+    one = Counts()
+    with pytest.raises(ValueError, match="one metric object is there twice, as 'a' and as 'b'"):
+        meters({"a": on(one, lambda out: out), "b": one})
+    assert len(meters({"a": Counts(), "b": Counts(), "c": accuracy, "d": accuracy})) == 4

@@ -2,11 +2,14 @@
 
 import gc
 import pickle
+import signal
 import weakref
 
 import pytest
 import torch
 
+from lehr.base.signals import patient
+from lehr.record import series as series_module
 from lehr.record.series import Series, Tap
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
@@ -193,6 +196,46 @@ def test_to_keep_a_series_leaves_it_as_it_is():
 
 
 # Tap --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def press_in_pieces(monkeypatch):
+    """Ctrl-C is pressed whenever values that wait are put into pieces."""
+    real, before = series_module._pieces, signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def pressed(values):
+        signal.raise_signal(signal.SIGINT)
+        return real(values)
+
+    with patient():
+        monkeypatch.setattr(series_module, "_pieces", pressed)
+        yield
+        monkeypatch.undo()
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("press_in_pieces")
+def test_a_ctrl_c_parts_no_value_from_its_batch(monkeypatch):
+    series = filled(5, 100)
+    with pytest.raises(KeyboardInterrupt):
+        series.extend([5, 6], [5.0, 6.0])
+    monkeypatch.undo()
+    assert (series.batches, series.values) == ([0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6])
+
+
+@pytest.mark.usefixtures("press_in_pieces")
+def test_a_ctrl_c_while_values_are_read_loses_none(monkeypatch):
+    series = filled(5, 100)
+    with pytest.raises(KeyboardInterrupt):
+        _ = series.values
+    monkeypatch.undo()
+    assert series.values == [0, 1, 2, 3, 4]
+
+
+def test_a_value_whose_batch_did_not_come_is_not_shown():
+    series = filled(5, 100)
+    series._pending.append(5.0)
+    assert series.since(3) == [(3, 3.0), (4, 4.0)]
 
 
 def test_a_tap_gives_every_point_once_in_the_order_of_batches():

@@ -197,8 +197,9 @@ class Job:
         found = [kinds[name](*args, **kwargs) for name, (args, kwargs) in pairs.items()]
         found += [Noise()]
         found += [Accumulate(self.window)] if self.window > 1 else []
+        half = "bf16" if self.optimizer == "lbfgs" else self.precision  # no fp16 within a closure
         if self.precision != "fp32":
-            found += [MixedPrecision(self.precision, init_scale=2.0**12, growth_every=5)]
+            found += [MixedPrecision(half, init_scale=2.0**12, growth_every=5)]
         found += [Closure()] * (self.optimizer == "lbfgs")
         return found
 

@@ -153,7 +153,7 @@ def test_every_axis_is_in_the_sample_and_nearly_every_pair():
 def test_everything_that_comes_with_lehr_takes_part(tmp_path):
     attached = set()
     for technique, schedule in itertools.product(AXES["technique"], ("cosine", "torch")):
-        job = Job("lbfgs", "fp16", 3, schedule, technique=technique)
+        job = Job("lbfgs", "bf16", 3, schedule, technique=technique)
         attached |= {type(callback).__name__ for callback in job.learner(tmp_path).callbacks}
     assert attached >= shipped().keys() - {"Recorder"}
 

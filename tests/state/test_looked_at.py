@@ -1,5 +1,6 @@
 """A model is as it was before it was looked at."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -58,3 +59,13 @@ def test_something_with_a_modules_methods_is_put_back_as_well():
     spoilt(inner)
     put_back()
     assert torch.equal(inner.weight, before)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_script_module_is_put_back_as_well():
+    model = torch.jit.script(nn.BatchNorm1d(2))
+    put_back = keep_for_a_look(model)
+    with torch.no_grad():
+        model.running_mean.add_(1)
+    put_back()
+    assert model.running_mean.tolist() == [0.0, 0.0]

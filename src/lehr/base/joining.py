@@ -102,9 +102,15 @@ def _are_entries_of_items(batches: Sequence[Any], sizes: Sequence[Collection[int
     if is_list and len(set(lengths)) > 1:
         return True  # several outputs would be as many each time
     known = [set(size) for size in sizes] or [set[int]()] * len(batches)
+    if is_list and all(map(_is_one_dict, batches)) and all(1 in size for size in known):
+        return True  # batches of one item: a list of one output would be strange
     pairs = zip(lengths, known, strict=True)
     fits = all(length in size if size else is_list for length, size in pairs)
     return fits and not all(map(_look_like_outputs, batches, known))
+
+
+def _is_one_dict(values: Any) -> bool:
+    return len(values) == 1 and is_mapping(values[0])
 
 
 def _is_plain(value: Any, kind: type) -> bool:

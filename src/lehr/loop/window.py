@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lehr.record.means import exact
 
-_FIELDS = ("batch", "xb", "yb", "weight", "pred", "loss", "loss_parts")
+_FIELDS = ("batch_index", "batch", "xb", "yb", "weight", "pred", "loss", "loss_parts")
 
 
 @final
@@ -50,7 +50,7 @@ class Window:
                 raise _undeclared(run)
             self.sums = True
         if self.keeps:
-            self._kept.append(([getattr(run, name) for name in _FIELDS[:4]], self._random))
+            self._kept.append(([getattr(run, name) for name in _FIELDS[:5]], self._random))
 
     def share(self, run: Any) -> Tensor:
         """What this batch adds to the loss of the window."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lehr.state.wrappers import bare
@@ -25,6 +26,9 @@ class Average:
         model: whose tensors are averaged; wrapped or not.
         buffers: whether buffers are averaged, too.
 
+    Raises:
+        ValueError: a parameter has no shape yet.
+
     Attributes:
         tensors: name → average, on the device of the model's tensor.
         count: how often `add` was called.
@@ -43,6 +47,11 @@ class Average:
         self._buffers = buffers
         with torch.no_grad():
             tensors = self._of(model)
+            if lazy := [name for name, tensor in tensors.items() if is_lazy(tensor)]:
+                raise ValueError(
+                    f"the model must have its shapes before its weights are averaged; {lazy[0]!r} "
+                    "has none yet. Call the model on one batch before the fit."
+                )
             self.tensors = {name: _exact(tensor).clone() for name, tensor in tensors.items()}
         self.count = 0
 

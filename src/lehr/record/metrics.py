@@ -85,6 +85,11 @@ class Meter:
         {'accuracy': 0.5}
     """
 
+    @property
+    def gathers(self) -> bool:
+        """Whether it is an object that gathers by itself."""
+        return self._object is not None
+
     def __init__(self, metric: Any, name: str | None = None) -> None:
         self.given = metric
         """The metric as it was given, with what selects."""
@@ -198,7 +203,7 @@ def meters(metrics: Iterable[Any] | Mapping[str, Any]) -> list[Meter]:
 
     Raises:
         TypeError: one of them is no metric, or its name no string.
-        ValueError: two have one name, or one that the recorder uses.
+        ValueError: two have one name, or one that the recorder uses; or one object is there twice.
 
     Example:
         >>> [meter.names for meter in meters([accuracy])], meters({"acc": accuracy})[0].names
@@ -220,6 +225,14 @@ def meters(metrics: Iterable[Any] | Mapping[str, Any]) -> list[Meter]:
     else:
         made = [Meter(metric) for metric in metrics]
     check_columns([name for meter in made for name in meter.names])
+    gathering = [meter for meter in made if meter.gathers]
+    for i, meter in enumerate(gathering):
+        for other in gathering[:i]:
+            if meter.metric is other.metric:
+                raise ValueError(
+                    f"one metric object is there twice, as {other.name!r} and as {meter.name!r}: "
+                    "it would gather what both see. Make an object for each."
+                )
     return made
 
 

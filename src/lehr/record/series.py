@@ -4,12 +4,14 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from lehr.base.interrupts import call_uninterrupted
 from lehr.errors import positive_int
 from lehr.record.means import kept, stacked
 
@@ -50,15 +52,18 @@ class Series:
         self._count += 1
         if self.stride > 1 and (self._count - 1) % self.stride:
             return
-        self._batches.append(batch)
         self._pending.append(kept(value) if isinstance(value, Tensor) else value)
+        self._batches.append(batch)  # last: a value whose batch an interrupt kept away is not shown
         if len(self._pending) == 256:
             self._settle()
         if len(self._batches) >= self.capacity:
-            self._thin()
+            call_uninterrupted(self._thin)
 
     def extend(self, batches: Sequence[int], values: Tensor | Sequence[Number]) -> None:
         """Add many at once: a tensor ``(n,)`` without a graph, or ``n`` numbers."""
+        call_uninterrupted(partial(self._extend, batches, values))
+
+    def _extend(self, batches: Sequence[int], values: Tensor | Sequence[Number]) -> None:
         self._settle()
         done, n = 0, len(batches)
         while done < n:
@@ -75,6 +80,9 @@ class Series:
                 self._thin()
 
     def _settle(self) -> None:
+        call_uninterrupted(self._hold_pending)
+
+    def _hold_pending(self) -> None:
         pending, self._pending = self._pending, []
         self._hold(_pieces(pending))
 
@@ -104,7 +112,7 @@ class Series:
         for piece in self._values:
             flat.extend(cast("list[float]", piece.tolist()))
         self._values = [flat]
-        return list(flat)
+        return list(flat[: len(self._batches)])
 
     def state_dict(self) -> dict[str, Any]:
         """The points as two tensors on the CPU, and what decides which points come next.

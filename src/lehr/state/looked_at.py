@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from lehr.state.entries import ModelState
@@ -27,7 +28,7 @@ def keep_for_a_look(model: Any) -> Callable[[], None]:
         >>> _ = model.running_mean.fill_(7.0); put_back(); model.running_mean
         tensor([0., 0.])
     """
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         entry = ModelState(model)
         saved = capture({"model": entry})["model"]
         return lambda: entry.load_state_dict(saved)

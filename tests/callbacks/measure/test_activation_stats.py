@@ -116,6 +116,7 @@ def test_plots_show_every_layer():
         ({"bins": 0}, ValueError, "bins must be at least 1; got 0"),
         ({"low": 2, "high": 1}, ValueError, "low must be below high; got low=2, high=1"),
         ({"near_zero": -1}, ValueError, "near_zero must be at least 0; got -1"),
+        ({"layers": "0"}, TypeError, "layers must be a list of names; got '0'"),
         ({"high": "1"}, TypeError, "high must be a real number; got '1'"),
     ],
 )

@@ -14,7 +14,17 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from lehr import Callback, CancelFit, DataBunch, Phase, accuracy, on, whole
+from lehr import (
+    Callback,
+    CancelBatch,
+    CancelEpoch,
+    CancelFit,
+    DataBunch,
+    Phase,
+    accuracy,
+    on,
+    whole,
+)
 from lehr.callbacks import Checkpoint, CSVLog, Device, Metrics, Rehearsal
 from lehr.data import DataLoader as OwnLoader
 from lehr.data import Dataset
@@ -131,6 +141,20 @@ def test_a_metric_that_needs_more_than_a_batch_is_computed_from_all():
     with pytest.raises(ValueError, match="only one class") as caught:
         only.fit(1)
     assert "found before training" in "\n".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("kind", [CancelBatch, CancelEpoch, CancelFit])
+def test_a_validation_that_a_callback_cuts_short_is_no_error(kind):
+    class Cuts(Callback):
+        evaluates = True
+
+        def after_pred(self, run):
+            if not run.training:
+                raise kind
+
+    learn = tiny_learner([Cuts()], metrics={"each": accuracy, "all": whole(accuracy)})
+    with contextlib.nullcontext() if kind is not CancelBatch else pytest.warns(match="nothing was"):
+        assert learn.fit(1).n_steps == 4
 
 
 # When -------------------------------------------------------------------------------------------

@@ -88,3 +88,8 @@ def test_a_share_that_cannot_be_used():
 
 def test_its_repr_says_how_it_was_made():
     assert repr(LabelSmoothing()) == "LabelSmoothing(0.1)"
+
+
+def test_targets_that_are_no_classes_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"class numbers from 0 to 2; torch says: .*ignore_index"):
+        smoothed(torch.zeros(2, 3), torch.tensor([0, -100]), 0.1)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lehr import Callback, DataBunch, Learner
-from lehr.callbacks import SAM, MixUp
+from lehr.callbacks import SAM, Accumulate, MixUp
 from lehr.testing import tiny_learner
 
 
@@ -76,6 +76,52 @@ def test_a_second_look_at_the_batch_mixes_the_same_pairs():
         assert torch.equal(first.partner, second.partner)
         assert first.share == second.share
     assert spy.pairs[0].share != spy.pairs[2].share
+
+
+def test_in_a_window_each_batch_is_mixed_again_as_it_was():
+    class Compare(Callback):
+        regrads = True
+        state = ()
+
+        def step(self, run, proceed):
+            before = [p.grad.clone() for p in run.trained_parameters()]
+            run.regrad()
+            after = [p.grad for p in run.trained_parameters()]
+            self.apart = max((a - b).abs().max().item() for a, b in zip(before, after, strict=True))
+            proceed()
+
+    compare = Compare()
+    tiny_learner([MixUp(1.0), Accumulate(3), compare]).fit(1)
+    assert compare.apart < 1e-6
+
+
+def test_the_parts_of_a_loss_are_mixed_as_their_sum_is():
+    def two(pred, y):
+        return {"a": F.cross_entropy(pred, y), "b": pred[range(len(y)), y].mean()}
+
+    class Look(Callback):
+        state = ()
+
+        def after_loss(self, run):
+            total = sum(run.loss_parts.values())
+            torch.testing.assert_close(total, run.loss)
+
+    run = tiny_learner([MixUp(1.0), Look()], loss_func=two).fit(1)
+    sums = [a + b for a, b in zip(run.history["a"], run.history["b"], strict=True)]
+    assert sums == pytest.approx(run.history["loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"loss_func": lambda out: out.mean()}, "it gets the output alone"),
+        ({"data": DataBunch([torch.randn(4, 3)]), "loss_func": lambda out, y=None: out.mean()},
+         "the batch has no target"),
+    ],
+)  # fmt: skip
+def test_a_loss_without_targets_is_refused(arguments, text):
+    with pytest.raises(TypeError, match=f"mixed items have two targets each.*{text}"):
+        tiny_learner([MixUp()], **arguments).fit(1)
 
 
 def test_several_inputs_are_mixed_alike_and_whole_numbers_are_not():

@@ -6,7 +6,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from lehr import Callback, DataBunch, Layer, Learner
-from lehr.callbacks import EMA, SAM, Accumulate, ClipGradients, MixedPrecision, ParamScheduler
+from lehr.callbacks import (
+    EMA,
+    SAM,
+    Accumulate,
+    ClipGradients,
+    Closure,
+    MixedPrecision,
+    ParamScheduler,
+)
 from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
 
@@ -177,3 +185,13 @@ def test_arguments_that_cannot_be_used(arguments, text):
 
 def test_its_repr_says_how_it_was_made():
     assert repr(MixedPrecision("fp16")) == "MixedPrecision('fp16')"
+
+
+def test_float16_is_refused_beside_a_closure_and_bfloat16_is_not():
+    def learner(dtype):
+        lbfgs = lambda ps: torch.optim.LBFGS(ps, max_iter=2)  # noqa: E731
+        return tiny_learner([MixedPrecision(dtype), Closure()], opt=lbfgs)
+
+    with pytest.raises(ValueError, match=r'MixedPrecision\("fp16"\) cannot stand beside Closure'):
+        learner("fp16").fit(1)
+    assert learner("bf16").fit(1).n_steps == 4

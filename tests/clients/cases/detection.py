@@ -1,4 +1,4 @@
-"""Detection: lists of images and of dicts go in; losses come out in training, dicts otherwise."""
+"""Detection: a list of images of different sizes goes in, a list of dicts comes out."""
 
 import torch
 from torch import nn

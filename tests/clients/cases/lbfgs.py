@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lehr import Callback, DataBunch, Learner
+from lehr import DataBunch, Learner
+from lehr.callbacks import Closure
 
 from . import _numbers
 
@@ -19,17 +20,6 @@ def valid():
 
 def model():
     return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
-
-
-class Closure(Callback):
-    """Hands the optimizer a function that computes the loss once more."""
-
-    regrads = True
-    state = ()
-
-    def step(self, run, proceed):
-        run.opt.step(lambda: run.regrad())
-        run.stepped = True
 
 
 def learner(net):

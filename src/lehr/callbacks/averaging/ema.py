@@ -23,7 +23,8 @@ class EMA(Callback):
     such as the statistics of BatchNorm, are averaged alike; others are those of the model.
 
     The model has the averaged weights while a validation of the fit runs. It gets them for good
-    when the fit ends, and a next fit begins with them.
+    when the fit ends, and a next fit begins with them. To use them otherwise, lend them to the
+    model: ``with ema.average.used_by(learn.model): learn.validate()``.
 
     Args:
         decay: β, at least 0 and below 1; 0.999 averages over about the last thousand steps.

@@ -67,6 +67,8 @@ class ActivationStats(Callback):
         high: float = 10.0,
         near_zero: float = 0.05,
     ) -> None:
+        if isinstance(layers, str):
+            raise TypeError(f"layers must be a list of names; got {layers!r}. Write [{layers!r}].")
         self.layers = None if layers is None else list(layers)
         self.every = positive_int("every", every, example=10)
         self.bins = positive_int("bins", bins, example=40)

@@ -16,7 +16,7 @@ from lehr.callbacks.measure.recorder import Recorder
 from lehr.data.loading.feed import Feed
 from lehr.data.loading.once import apart, read_once
 from lehr.errors import add_note, one_line
-from lehr.events import Phase
+from lehr.events import CancelEpoch, Phase
 from lehr.loop.inventory import evaluates
 from lehr.loop.loop import Loop
 from lehr.loop.plan import feeds
@@ -126,25 +126,14 @@ def _parts(
 
 def _rehearse(run: Run, valid: Mapping[str, Feed]) -> str:
     """Try it; returns what there is to say, if it is no error."""
-    evaluators = [callback for callback in run.callbacks if evaluates(callback)]
-    ready = False
-    with _quiet():
-        try:
-            attempt, kept = _Attempt(run, evaluators), _kept(run, evaluators)
-            with _to_be_put_back(kept), undisturbed(run.learn):
-                ready = True
-                return _tried(attempt, valid, run.callbacks)
-        except Exception as error:
-            if ready:
-                raise
-            return f"the validation is not tried before training: {one_line(error)}. {_OFF}"
-
-
-def _tried(attempt: "_Attempt", valid: Mapping[str, Feed], callbacks: Iterable[Callback]) -> str:
+    attempt: _Attempt | None = None
     try:
-        return "\n".join(filter(None, (attempt.on(*loader) for loader in valid.items())))
+        with _without_a_trace(run) as attempt:
+            return "\n".join(filter(None, [attempt.on(*loader) for loader in valid.items()]))
     except Exception as error:
-        if absent := _absent(callbacks, measured=attempt.has_loss):
+        if attempt is None:
+            return f"the validation is not tried before training: {one_line(error)}. {_OFF}"
+        if absent := _absent(run.callbacks, measured=attempt.has_loss):
             return (
                 f"the validation was tried before training, and failed: {one_line(error)}. "
                 f"{absent} took no part in it, as in Learner.validate. If that made the "
@@ -160,20 +149,16 @@ def _tried(attempt: "_Attempt", valid: Mapping[str, Feed], callbacks: Iterable[C
 
 @interrupts_wait_at_both_ends
 @contextmanager
-def _quiet() -> Generator[None]:
-    """A scope without warnings, for what is worth saying is said when it counts."""
+def _without_a_trace(run: Run) -> "Generator[_Attempt]":
+    evaluators = [callback for callback in run.callbacks if evaluates(callback)]
     with warnings.catch_warnings(), streams.forked():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@interrupts_wait_at_both_ends
-@contextmanager
-def _to_be_put_back(kept: Mapping[str, Callable[[], None]]) -> Generator[None]:
-    try:
-        yield
-    finally:
-        put_back(kept)
+        warnings.simplefilter("ignore")  # what is worth saying is said when it counts
+        attempt, held = _Attempt(run, evaluators), _kept(run, evaluators)
+        try:
+            with undisturbed(run.learn):
+                yield attempt
+        finally:
+            put_back(held)
 
 
 class _Attempt:
@@ -216,7 +201,11 @@ class _Attempt:
         run = self.run
         self.inner = inner = Run(run.learn, replace(run.plan, valid={name: feed}), self.callbacks)
         inner.model, inner.opt, inner.loss_func = run.model, run.opt, run.loss_func
-        Loop(inner).validate()
+        try:
+            Loop(inner).validate()
+        except RuntimeError as error:
+            if inner.training or not isinstance(error.__cause__, CancelEpoch):
+                raise  # any other error; but in a validation of a fit there is an epoch
 
     def _compute(self) -> None:
         for callback in self.metrics:

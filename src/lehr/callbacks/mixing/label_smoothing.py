@@ -79,10 +79,21 @@ def smoothed(pred: Any, target: Any, eps: float) -> Tensor:
     if not target.is_floating_point():
         if target.shape != (len(pred), *pred.shape[2:]):
             raise ValueError(_unfit(pred, target))
-        target = F.one_hot(target, pred.shape[1]).movedim(-1, 1)
+        target = _one_hot(target, pred.shape[1]).movedim(-1, 1)
     elif target.shape != pred.shape:
         raise ValueError(_unfit(pred, target))
     return target.to(pred.dtype) * (1 - eps) + eps / pred.shape[1]
+
+
+def _one_hot(target: Tensor, classes: int) -> Tensor:
+    try:
+        return F.one_hot(target, classes)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the targets must be class numbers from 0 to {classes - 1}; torch says: {error} Where "
+            "some do not count, smooth in the loss: "
+            "torch.nn.CrossEntropyLoss(label_smoothing=0.1, ignore_index=-100)."
+        ) from error
 
 
 def _unfit(pred: Any, target: Any) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lehr.base.nested import map_tensors
+from lehr.loop.losses import wanted_by
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -35,16 +36,36 @@ def beta(alpha: float, generator: torch.Generator) -> float:
 
 
 def compute_loss(run: "Run", proceed: Callable[[], None], pairs: Pairs) -> None:
-    """Set the loss to the mean of the losses for the own targets and for those of the partners."""
+    """Set the loss to the mean of the losses for the own targets and for those of the partners.
+
+    Raises:
+        TypeError: the loss function is not given the targets.
+    """
     own = run.yb
+    if own is None or not wanted_by(run.loss_func).target:
+        raise TypeError(
+            "mixed items have two targets each, so the loss must be a function of prediction and "
+            f"target; {'the batch has no target' if own is None else 'it gets the output alone'}. "
+            "Leave MixUp and CutMix out, or give a loss_func(pred, yb)."
+        )
     proceed()
-    first = run.loss
+    first, parts = run.loss, run.loss_parts
     run.yb = partners(own, pairs.partner)
     try:
         proceed()
     finally:
         run.yb = own
-    run.loss = pairs.share * first + (1 - pairs.share) * run.loss
+    run.loss = _mean(first, run.loss, pairs.share)
+    if parts is not None and run.loss_parts is not None:
+        others = run.loss_parts
+        run.loss_parts = {
+            name: _mean(part, others[name], pairs.share) if name in others else part
+            for name, part in parts.items()
+        }
+
+
+def _mean(own: Any, partner: Any, share: float) -> Any:
+    return share * own + (1 - share) * partner
 
 
 def partners(value: Any, partner: Tensor) -> Any:

@@ -10,6 +10,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from lehr.base.nested import map_tensors
 from lehr.callback import Callback
+from lehr.callbacks.gradient.closure import Closure
 from lehr.errors import above_zero, positive_int
 from lehr.events import Layer, Phase
 from lehr.optim import optimizers
@@ -40,7 +41,8 @@ class MixedPrecision(Callback):
         scaler: torch's GradScaler, which holds the scale.
 
     Raises:
-        TypeError, ValueError: an argument cannot be used.
+        TypeError, ValueError: an argument cannot be used; at the start of a fit, if a `Closure` is
+            there and the precision is float16.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -72,6 +74,11 @@ class MixedPrecision(Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """Find out where the model computes, and begin with the first scale."""
+        if self.dtype == "fp16" and any(isinstance(other, Closure) for other in run.callbacks):
+            raise ValueError(
+                'MixedPrecision("fp16") cannot stand beside Closure: an overflow in the closure '
+                'would reach the weights. Use "bf16", which needs no scale.'
+            )
         self._device = next((p.device.type for p in run.model.parameters()), "cpu")
         self.scaler = GradScaler(
             self._device,
