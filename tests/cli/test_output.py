@@ -86,7 +86,9 @@ PRINTS = [
     pytest.param(["train", "--help"], id="help"),
     pytest.param(["schedule", "one_cycle(0.5)"], id="schedule"),
     pytest.param(["explain", "digits", "--model", "linear"], id="explain"),
-    pytest.param(["find-lr", "digits", "--model", "linear", "--steps", "20"], id="find-lr"),
+    pytest.param(
+        ["find-lr", "digits", "--model", "linear", "--steps", "40", "--seed", "0"], id="find-lr"
+    ),
 ]
 
 
