@@ -5,15 +5,14 @@ import inspect
 import pkgutil
 import random
 import tempfile
-from contextlib import suppress
+from functools import partial
 from itertools import count
 
 import pytest
 import torch
-from torch import nn
 
 import lehr.callbacks
-from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, accuracy
+from lehr import Callback, accuracy
 from lehr.callbacks import Checkpoint
 from lehr.events import ACTIONS, EVENTS
 from lehr.loop.check import METHODS, check
@@ -21,7 +20,7 @@ from lehr.loop.order import in_layers, in_phases
 from lehr.schedules import sched_lin
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
-from lehr.testing import tiny_learner
+from lehr.testing import contract
 
 FOLDER = tempfile.TemporaryDirectory()
 LOGS = count()
@@ -62,35 +61,7 @@ def make(kind: type[Callback]) -> Callback:
 
 
 def learner(*callbacks: Callback):
-    torch.manual_seed(0)
-    model = Net(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 2))
-    opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return tiny_learner(callbacks, model=model, opt=opt, split_batch=as_image)
-
-
-class Net(nn.Sequential):
-    """Takes images."""
-
-    def forward(self, x):
-        return super().forward(x.flatten(1))
-
-
-def as_image(batch):
-    """The numbers of each item as a picture, so that there is something to cut."""
-    return batch[0][:, None, :, None], batch[1]
-
-
-def surroundings(learn) -> dict:
-    """What no callback may leave changed: modes, flags, random state, hyper-parameters, hooks."""
-    entries = learn.state_entries()
-    found = capture({name: entries[name] for name in ("modes", "random", "gradients")})
-    groups = learn.opt.param_groups
-    found["hyper"] = [{k: v for k, v in group.items() if k != "params"} for group in groups]
-    found["hooks"] = [
-        len(m._forward_hooks) + len(m._backward_hooks) + len(m._forward_pre_hooks)
-        for m in learn.model.modules()
-    ]
-    return found
+    return contract.small_learner(list(callbacks))
 
 
 def test_something_is_discovered():
@@ -108,62 +79,33 @@ def test_it_can_be_attached_and_explains_itself(kind):
         assert vars(kind)[name].__doc__, f"{kind.__name__}.{name} has no docstring"
 
 
+def maker(kind: type[Callback]):
+    return partial(make, kind)
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_it_serves_two_fits_alike(kind):
-    callback = make(kind)
-    learn = learner(callback)
-    with learn.probe():
-        first = learn.fit(2).history
-    second = learn.fit(2).history
-    assert first["loss"] == second["loss"]
-    assert first["valid_loss"] == second["valid_loss"]
+    contract.serves_two_fits_alike(maker(kind), contract.small_learner)
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_it_leaves_everything_clean_after_success(kind):
-    learn = learner(make(kind))
-    before = surroundings(learn)
-    learn.fit(2)
-    assert first_difference(before, surroundings(learn)) is None
-
-
-ENDINGS = [ZeroDivisionError, CancelBatch, CancelEpoch, CancelFit]
+    contract.leaves_everything_clean(maker(kind), contract.small_learner)
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", contract.ENDINGS)
 @pytest.mark.parametrize("moment", [*EVENTS, *ACTIONS])
 def test_it_leaves_everything_clean_however_the_fit_ends(kind, ending, moment):
-    class End(Callback):
-        state = ()
-        left = 1
-
-        def _end(self, run, proceed=lambda: None):
-            End.left -= 1  # also where a copy of it takes part
-            if End.left == 0:
-                raise ending
-            proceed()
-
-    setattr(End, moment, End._end)
-    learn = learner(make(kind), End())
-    learn.rehearsal = False
-    before = surroundings(learn)
-    with suppress(ZeroDivisionError, RuntimeError):  # a misplaced cancel is a RuntimeError
-        learn.fit(2)
-    assert first_difference(before, surroundings(learn)) is None
-    learn.fit(1)
+    contract.leaves_everything_clean(maker(kind), contract.small_learner, moment, ending)
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_its_state_round_trips_and_foreign_state_is_refused(kind):
-    used, fresh = make(kind), make(kind)
-    learner(used).fit(1)
-    state = capture({"it": used})["it"]
-    assert set(state) <= set(kind.state)
-    fresh.load_state_dict(state)
-    assert first_difference(state, capture({"it": fresh})["it"]) is None
+    contract.has_a_state_that_round_trips(maker(kind), contract.small_learner)
+    assert set(capture({"it": make(kind)})["it"]) <= set(kind.state)
     with pytest.raises(KeyError, match="has no state named 'unknown'"):
-        fresh.load_state_dict({"unknown": 1})
+        make(kind).load_state_dict({"unknown": 1})
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -226,38 +168,9 @@ def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, mon
     assert moved is (kind.__name__ in CHANGE_IN_A_FIT)
 
 
-def lies(callback: Callback) -> str | None:
-    """What a callback does not do again when it is made anew and given the state it declares."""
-    check = learner(callback).check_resume(epochs=2, batches=3)
-    return next((found for found in [check.repeats, *check.points.values()] if found), None)
-
-
-class Liar(Callback):
-    """Lowers lr at every third step, and says that nothing of it must survive a stop."""
-
-    state: tuple[str, ...] = ()
-
-    def begin_fit(self, run):
-        self.steps = 0
-
-    def after_step(self, run):
-        self.steps += 1
-        if self.steps % 3 == 0:
-            run.opt.param_groups[0]["lr"] *= 0.5
-
-
-class Honest(Liar):
-    state = ("steps",)
-
-
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind.replays])
 def test_what_it_declares_is_all_that_it_needs(kind):
-    assert lies(make(kind)) is None
-
-
-def test_one_that_lies_about_its_state_is_found():
-    assert lies(Liar()) is not None
-    assert lies(Honest()) is None
+    contract.goes_on_after_a_stop(maker(kind), contract.small_learner)
 
 
 CHANGE_IN_A_FIT = {
@@ -295,9 +208,8 @@ CHANGES_TRAINING_ON_PURPOSE = {
 
 
 @pytest.mark.parametrize("kind", [k for k in ALL if k.__name__ not in CHANGES_TRAINING_ON_PURPOSE])
-def test_it_does_not_move_the_random_streams_or_the_order_of_the_data(kind):
-    with_it, without = learner(make(kind)), learner()
-    assert with_it.fit(2).history["loss"] == without.fit(2).history["loss"]
+def test_it_does_not_change_the_training(kind):
+    contract.does_not_change_the_training(maker(kind), contract.small_learner)
 
 
 def test_the_order_of_the_list_does_not_matter_among_ours():

@@ -130,11 +130,12 @@ def rekeying(key: int) -> Callable[[int], None]:
         True
     """
     cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
-    generators = [torch.default_generator, *cuda]
+    seed_cpu = torch.default_generator.manual_seed
 
     def rekey(position: int) -> None:
         seed = key + position * 0x9E3779B97F4A7C15 & _MASK  # odd, so the low bits differ, too
-        for generator in generators:
+        seed_cpu(seed)
+        for generator in cuda:
             generator.manual_seed(seed)
 
     return rekey

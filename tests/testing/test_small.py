@@ -1,4 +1,4 @@
-"""The things for testers are themselves tested."""
+"""The small things for testers are themselves tested."""
 
 import torch
 
