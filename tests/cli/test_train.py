@@ -61,6 +61,7 @@ def test_train_says_what_it_does_and_keeps_it(call, config):
         "patience": None,
         "device": None,
         "checkpoint_every": "1 epoch",
+        "layer_stats": False,
         "command": "lehr train digits --model linear --epochs 1 --batch-size 256 --seed 3",
     }
     assert Path(folder, "lr.png").is_file()

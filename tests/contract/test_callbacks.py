@@ -36,6 +36,7 @@ ARGUMENTS = {
     "MixedPrecision": lambda: ("fp16",),
     "CSVLog": new_log,
     "Checkpoint": new_log,
+    "Hooks": lambda: (lambda name, layer, output: None,),
     "JSONLLog": new_log,
     "Metrics": lambda: ([accuracy],),
     "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),

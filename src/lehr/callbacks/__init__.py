@@ -20,6 +20,7 @@ from lehr.callbacks.log.progress import Progress
 from lehr.callbacks.loops.sam import SAM
 from lehr.callbacks.measure.activation_stats import ActivationStats
 from lehr.callbacks.measure.gradient_stats import GradientStats
+from lehr.callbacks.measure.hooks import Hooks
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.recorder import Recorder
 from lehr.callbacks.measure.rehearsal import Rehearsal
@@ -41,6 +42,7 @@ __all__ = [
     "Device",
     "EarlyStopping",
     "GradientStats",
+    "Hooks",
     "JSONLLog",
     "LabelSmoothing",
     "Lookahead",

@@ -13,7 +13,14 @@ from torch import nn
 
 from lehr import Callback, DataBunch, Learner, accuracy, data
 from lehr.base.intervals import every as interval
-from lehr.callbacks import Device, EarlyStopping, ParamScheduler, StopOnNonFinite
+from lehr.callbacks import (
+    ActivationStats,
+    Device,
+    EarlyStopping,
+    GradientStats,
+    ParamScheduler,
+    StopOnNonFinite,
+)
 from lehr.cli.recipes import OPTIMIZERS, recipe_for
 from lehr.data.published.catalog import SOURCES, reader_for
 from lehr.errors import did_you_mean, real_number
@@ -41,6 +48,7 @@ class Job:
 _SETTINGS = (
     *("model", "epochs", "batch_size", "lr", "schedule", "opt", "weight_decay"),
     *("label_smoothing", "patience", "seed", "device", "checkpoint_every"),
+    "layer_stats",
 )
 _USUAL = {"schedule": "one_cycle", "checkpoint_every": "1 epoch"}
 _DATA_OPTIONS = (
@@ -88,6 +96,7 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
         "patience": given["patience"],
         "device": check_device(given["device"]),
         "checkpoint_every": check_interval(given["checkpoint_every"] or _USUAL["checkpoint_every"]),
+        "layer_stats": bool(given["layer_stats"]),
         "seed": streams.draw_seed() if given["seed"] is None else given["seed"],
     }
     if settings["data_options"].get("augment") == "none":
@@ -252,6 +261,8 @@ def _callbacks(settings: Mapping[str, Any]) -> list[Callback]:
         ParamScheduler("lr", settings["schedule"]),
         StopOnNonFinite(every=50 if waits else 1),
     ]
+    if settings.get("layer_stats"):  # folders of earlier versions do not say
+        callbacks += [ActivationStats(every=5), GradientStats(every=5)]
     if settings["patience"] is not None:
         callbacks.append(EarlyStopping(patience=settings["patience"], restore_best=True))
     return callbacks

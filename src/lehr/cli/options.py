@@ -107,6 +107,10 @@ CheckpointEvery = Annotated[
         "'10 minutes', or never."
     ),
 ]
+LayerStats = Annotated[
+    bool | None,
+    Option("--layer-stats", help="Report how outputs and gradients of each layer are spread."),
+]
 OwnModel = Annotated[
     str | None,
     Option(help="If the run was trained with a model of your own: its import path, once more."),

@@ -40,6 +40,7 @@ def train(
     skip_broken: options.SkipBroken = None,
     num_workers: options.Workers = None,
     checkpoint_every: options.CheckpointEvery = None,
+    layer_stats: options.LayerStats = None,
     out: Annotated[Path | None, Option(help="A new folder; else runs/DATA-DATE-TIME.")] = None,
     debug: Debug = False,
 ) -> None:

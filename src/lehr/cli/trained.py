@@ -121,6 +121,7 @@ class _Settings(Form):
     device: str | None
     seed: int
     checkpoint_every: str = ""
+    layer_stats: bool = False
 
 
 class _Bounded(Form):

@@ -25,6 +25,7 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
         "Lookahead",
         "EMA",
         "Rehearsal",
+        "Hooks",
         "ActivationStats",
         "GradientStats",
         "Metrics",

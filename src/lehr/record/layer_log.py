@@ -1,6 +1,7 @@
 """Numbers of every layer for many batches, gathered on the device and seldom fetched."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, final
 
 import torch
@@ -50,6 +51,23 @@ class LayerLog:
             return torch.empty(0, len(self.layers), self.columns)
         self._fetched = [torch.cat(self._fetched)]
         return self._fetched[0]
+
+    def means(self) -> "LayerLog":
+        """The same with one table for each batch: the mean of those that were added for it.
+
+        Example:
+            >>> log = LayerLog(["only"], 1)
+            >>> for value in (1.0, 3.0):
+            ...     log.add(7, torch.full((1, 1), value))
+            >>> log.means().batches, log.means().values()
+            ([7], tensor([[[2.]]]))
+        """
+        means, values, start = LayerLog(self.layers, self.columns), self.values(), 0
+        for batch, same in groupby(self.batches):
+            end = start + len(list(same))
+            means.add(batch, values[start:end].mean(0))
+            start = end
+        return means
 
     def _fetch(self) -> None:
         if self._gathered:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from lehr.base.files import replace_file
 from lehr.base.rows import cell, columns
 from lehr.record.monitor import more_is_better
-from lehr.report import classes
+from lehr.report import classes, layer_figures
 from lehr.report.curves import figure, loss_panel, metric_panels, scheduled_panels
 from lehr.report.outcome import timing, verdict
 from lehr.report.record import RunRecord
@@ -79,6 +79,7 @@ def report(record: RunRecord) -> str:
         settings=_facts(_settings(record)),
         preparation=_facts(flat(preparation)),
         curves=_curves(record),
+        layers=layer_figures.figures(record.layers),
         epochs_head=head,
         epochs=rows,
         evaluation=evaluation,

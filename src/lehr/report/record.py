@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, final
 
@@ -10,6 +10,8 @@ from lehr.base import strict_json
 from lehr.base.reading import open_plain
 from lehr.base.stored import Finite, Form, Index, read
 from lehr.errors import sentence
+from lehr.record.layer_table import LayerTable
+from lehr.report import layer_records
 from lehr.report.evaluation import Evaluation
 
 PLAIN_COLUMNS = ("kind", "epoch", "step", "train_loss", "valid_loss", "seconds")
@@ -47,6 +49,8 @@ class RunRecord:
     """what it does on the validation set; None if that was not kept"""
     weights: Path | None
     """the file of the weights, if there is one"""
+    layers: list[LayerTable] = field(default_factory=list[LayerTable])
+    """what was recorded of the layers; empty if nothing was"""
 
     @classmethod
     def read(cls, path: str | Path) -> "RunRecord":
@@ -79,6 +83,7 @@ class RunRecord:
             series=series,
             evaluation=_or_without("the evaluation", lambda: _evaluation(path), None),
             weights=weights if weights.is_file() else None,
+            layers=_or_without("what is known of the layers", lambda: layer_records.load(path), []),
         )
 
     @property

@@ -22,6 +22,7 @@ from lehr.callbacks import CSVLog, JSONLLog
 from lehr.errors import add_note, notes_of, said, sentence
 from lehr.learner import Learner
 from lehr.loop.run import Run
+from lehr.report import layer_records
 from lehr.report.evaluate import evaluate
 from lehr.report.evaluation import Evaluation
 from lehr.report.page import write_report
@@ -48,6 +49,8 @@ class RunFolder:
     - ``loss.png``, ``lr.png``, and a plot of every other number recorded by batch.
     - ``evaluation.json`` and ``evaluation.safetensors``: what a classifier does on the validation
       set, if the fit ended without an error.
+    - ``layers.json`` and ``layers.safetensors``: what callbacks recorded of the layers, such as
+      `ActivationStats` and `GradientStats`, if some did.
     - ``report.html``: all of it on one page.
 
     Args:
@@ -193,6 +196,7 @@ class RunFolder:
             if run is not None:
                 harmless("the plots", lambda: self._write_plots(run))
             harmless("the evaluation", lambda: Evaluation.remove(self.path))  # of an earlier stop
+            harmless("what is known of the layers", lambda: self._write_layers(run))
             if run is not None and status != "failed":
                 harmless("the evaluation", lambda: self._write_evaluation(learn))
             harmless("report.html", lambda: write_report(self.path, _as_json(config)))
@@ -212,6 +216,11 @@ class RunFolder:
             # Where warnings are errors, this one must not take the place of the training's own.
             with suppress(Warning) if status != "finished" else nullcontext():
                 warnings.warn(message, stacklevel=4)
+
+    def _write_layers(self, run: Run | None) -> None:
+        layer_records.remove(self.path)  # of an earlier stop
+        if tables := layer_records.tables_of(() if run is None else run.callbacks):
+            layer_records.save(self.path, tables)
 
     def _write_evaluation(self, learn: Learner) -> None:
         if (evaluation := evaluate(learn)) is not None:

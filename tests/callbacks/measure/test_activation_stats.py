@@ -6,7 +6,7 @@ from torch import nn
 
 from lehr import Callback
 from lehr.callbacks import SAM, ActivationStats
-from lehr.callbacks.measure.activation_stats import HISTOGRAM, MEAN, NEAR_ZERO, STD
+from lehr.callbacks.measure.activation_stats import DEAD, HISTOGRAM, MEAN, NEAR_ZERO, STD
 from lehr.testing import tiny_learner
 
 
@@ -35,6 +35,7 @@ def test_the_numbers_are_those_of_the_outputs_training_and_validation_apart():
             assert row[MEAN].item() == pytest.approx(output.mean().item(), abs=1e-6)
             assert row[STD].item() == pytest.approx(output.std(correction=0).item(), abs=1e-6)
             assert row[NEAR_ZERO] == (output.abs() <= 0.1).float().mean()
+            assert row[DEAD] == (output.abs() <= 0.1).all(dim=0).float().mean()
             assert torch.equal(row[HISTOGRAM:], torch.histc(output, 5, 0, 1))
     assert stats.train.batches == list(range(8))
     assert not torch.equal(stats.train.values()[0], stats.train.values()[1])
@@ -99,7 +100,7 @@ def test_plots_show_every_layer():
     stats = ActivationStats()
     tiny_learner([stats]).fit(1)
     figure = stats.plot()
-    assert [len(ax.lines) for ax in figure.axes] == [3, 3, 3]
+    assert [len(ax.lines) for ax in figure.axes] == [3, 3, 3, 3]
     assert figure.axes[0].lines[0].get_ydata()[0] == pytest.approx(
         stats.train.values()[0, 0, MEAN].item()
     )
@@ -132,3 +133,28 @@ def test_a_layer_that_is_not_there_is_an_error():
 
 def test_its_repr_says_how_it_was_made():
     assert repr(ActivationStats(["0"], every=5)) == "ActivationStats(['0'], every=5)"
+
+
+def test_a_unit_that_is_zero_for_every_item_is_dead():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[0].weight[0], model[0].bias[0] = 0.0, -1.0
+    stats = ActivationStats(["1"])
+    learn = tiny_learner([stats], model=model)
+    learn.fit(1)
+    assert (stats.train.values()[:, 0, DEAD] >= 0.25).all()
+    assert (stats.train.values()[:, 0, NEAR_ZERO] > stats.train.values()[:, 0, DEAD]).all()
+
+
+def test_the_tables_of_a_report_are_the_records_validations_averaged():
+    stats = ActivationStats()
+    tiny_learner([stats], batch_size=4).fit(2)
+    training, validation = stats.layer_tables()
+    assert training.layers == ["0 Linear", "1 ReLU", "2 Linear"]
+    assert torch.equal(training.numbers["mean"], stats.train.values()[:, :, MEAN])
+    assert torch.equal(training.counts, stats.train.values()[:, :, HISTOGRAM:])
+    assert validation.counts is None
+    assert validation.batches == [8, 16]
+    assert len(stats.valid.batches) == 4
+    first = stats.valid.values()[:2, :, STD].mean(0)
+    assert torch.allclose(validation.numbers["standard deviation"][0], first)

@@ -9,20 +9,23 @@ from torch import Tensor, nn
 
 from lehr.base import drawing
 from lehr.callback import Callback
-from lehr.errors import did_you_mean, positive_int, real_number
+from lehr.errors import positive_int, real_number
 from lehr.events import Phase
 from lehr.record.layer_log import LayerLog
-from lehr.state.entries import modules
-from lehr.state.wrappers import bare
+from lehr.record.layer_table import LayerTable
+from lehr.state.layers import layer_names, layers_of
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
 
-MEAN, STD, NEAR_ZERO, HISTOGRAM = 0, 1, 2, 3
+MEAN, STD, NEAR_ZERO, DEAD, HISTOGRAM = 0, 1, 2, 3, 4
+TITLES = ("mean", "standard deviation", "share near zero", "share dead")
 
 
 class ActivationStats(Callback):
-    """Records mean, standard deviation, share near zero and histogram of each layer's outputs.
+    """Records how the outputs of each layer are spread, and how many of its units are dead.
+
+    A unit is dead in a batch if it is near zero for every item of it.
 
     The layers are hooked while the fit lasts, and their numbers computed where they are; they are
     fetched now and then. Training and validation are kept apart.
@@ -38,8 +41,8 @@ class ActivationStats(Callback):
 
     Attributes:
         train, valid: the records, as `lehr.record.layer_log.LayerLog`: ``values()`` has the shape
-            ``(batches, layers, 3 + bins)``; the columns are mean, standard deviation, share near
-            zero, and the counts of the bins.
+            ``(batches, layers, 4 + bins)``; the columns are mean, standard deviation, share near
+            zero, share of dead units, and the counts of the bins.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; at the start of a fit, if the model has
@@ -50,7 +53,7 @@ class ActivationStats(Callback):
         >>> stats = ActivationStats()
         >>> run = tiny_learner().fit(1, callbacks=[stats])
         >>> stats.train.layers, tuple(stats.train.values().shape)
-        (['0', '1', '2'], (4, 3, 43))
+        (['0', '1', '2'], (4, 3, 44))
     """
 
     phase = Phase.MEASURE
@@ -67,9 +70,7 @@ class ActivationStats(Callback):
         high: float = 10.0,
         near_zero: float = 0.05,
     ) -> None:
-        if isinstance(layers, str):
-            raise TypeError(f"layers must be a list of names; got {layers!r}. Write [{layers!r}].")
-        self.layers = None if layers is None else list(layers)
+        self.layers = layer_names(layers)
         self.every = positive_int("every", every, example=10)
         self.bins = positive_int("bins", bins, example=40)
         self.low, self.high = real_number("low", low), real_number("high", high)
@@ -81,8 +82,9 @@ class ActivationStats(Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """Hook the layers."""
-        chosen = self._chosen(bare(run.model))
-        self.train, self.valid = (LayerLog(list(chosen), 3 + self.bins) for _ in range(2))
+        chosen = layers_of(run.model, self.layers)
+        self._kinds = {name: type(module).__name__ for name, module in chosen.items()}
+        self.train, self.valid = (LayerLog(list(chosen), HISTOGRAM + self.bins) for _ in range(2))
         self._rows: dict[str, Tensor] = {}
         self._looks = False
         for name, module in chosen.items():
@@ -106,15 +108,14 @@ class ActivationStats(Callback):
             self._rows = {}
 
     def plot(self) -> Any:
-        """Draw mean, standard deviation and share near zero of each layer by training batch.
+        """Draw mean, deviation, shares near zero and dead of each layer by training batch.
 
         Returns:
             The matplotlib figure.
         """
-        panels = drawing.panels(3, size=(13, 3.5))
+        panels = drawing.panels(len(TITLES), size=(16, 3.5))
         values = self.train.values()
-        titles = ("mean", "standard deviation", "share near zero")
-        for column, (ax, title) in enumerate(zip(panels, titles, strict=True)):
+        for column, (ax, title) in enumerate(zip(panels, TITLES, strict=True)):
             for row, name in enumerate(self.train.layers):
                 numbers = cast("list[float]", values[:, row, column].tolist())
                 ax.plot(self.train.batches, drawing.drawable(numbers), label=name)
@@ -139,29 +140,42 @@ class ActivationStats(Callback):
             ax.set(title=f"layer {name}", xlabel="record")
         return panels[0].figure
 
-    def _chosen(self, model: nn.Module) -> dict[str, nn.Module]:
-        known = {name: module for name, module in modules(model) if name}
-        if self.layers is None:
-            leaves = {n: m for n, m in known.items() if not list(m.children())}
-            return leaves or {"": model}
-        for name in self.layers:
-            if name not in known:
-                raise ValueError(
-                    f"layers names {name!r}, which is no module of {type(model).__name__}. "
-                    f"{did_you_mean(name, known)}"
-                )
-        return {name: known[name] for name in self.layers}
+    def layer_tables(self) -> list[LayerTable]:
+        """What a report shows: of training also the histograms, of each validation the means."""
+        valid = self.valid.means()
+        return [
+            self._table("training", self.train, counts=self.train.values()[:, :, HISTOGRAM:]),
+            self._table("validation", valid, counts=None),
+        ]
+
+    def _table(self, where: str, log: LayerLog, counts: Tensor | None) -> LayerTable:
+        values = log.values()
+        return LayerTable(
+            title=f"Outputs of each layer in {where}",
+            layers=[f"{name} {self._kinds[name]}" for name in log.layers],
+            batches=log.batches,
+            numbers={title: values[:, :, column] for column, title in enumerate(TITLES)},
+            counts=counts,
+            span=(self.low, self.high),
+        )
 
     @torch.no_grad()
     def _look(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         if not self._looks or not isinstance(output, Tensor) or not output.is_floating_point():
             return
         values = output.detach().float()
-        near = (values.abs() <= self.near_zero).float().mean()
+        near = values.abs() <= self.near_zero
+        dead = near.all(dim=0) if near.ndim else near
         counts = torch.histc(values, self.bins, self.low, self.high)
         spread, mean = torch.std_mean(values, correction=0)
-        self._rows[name] = torch.cat([torch.stack([mean, spread, near]), counts])
+        self._rows[name] = torch.cat(
+            [torch.stack([mean, spread, _share(near), _share(dead)]), counts]
+        )
 
     def __repr__(self) -> str:
         chosen = "" if self.layers is None else f"{self.layers!r}, "
         return f"ActivationStats({chosen}every={self.every})"
+
+
+def _share(holds: Tensor) -> Tensor:
+    return holds.float().mean()

@@ -11,6 +11,7 @@ from lehr.callback import Callback
 from lehr.errors import positive_int
 from lehr.events import Layer
 from lehr.record.layer_log import LayerLog
+from lehr.record.layer_table import LayerTable
 from lehr.state.wrappers import bare
 
 if TYPE_CHECKING:
@@ -79,6 +80,18 @@ class GradientStats(Callback):
         """The size of each update as a share of its weight, of shape ``(steps, parameters)``."""
         values = self.steps.values()
         return values[:, :, UPDATE] / values[:, :, WEIGHT]
+
+    def layer_tables(self) -> list[LayerTable]:
+        """What a report shows: the norms of the gradients, and the updates against the weights."""
+        gradients = self.steps.values()[:, :, GRADIENT]
+        return [
+            LayerTable(
+                title="Gradient and update of each parameter, by step",
+                layers=self.steps.layers,
+                batches=self.steps.batches,
+                numbers={"norm of the gradient": gradients, "update against weight": self.ratios()},
+            )
+        ]
 
     def __repr__(self) -> str:
         return f"GradientStats({self.every})"
