@@ -40,7 +40,7 @@ def test_it_has_a_docstring(name, thing):
 
 EXPORTED = [
     (f"{module}.{name}", getattr(importlib.import_module(module), name))
-    for module in ("lehr", "lehr.data", "lehr.callbacks", "lehr.models")
+    for module in ("lehr", "lehr.data", "lehr.callbacks", "lehr.models", "lehr.optim")
     for name in importlib.import_module(module).__all__
     if not inspect.ismodule(getattr(importlib.import_module(module), name))
 ]
@@ -57,7 +57,7 @@ def test_what_is_exported_has_an_example(name, thing):
 
 
 def test_all_lists_are_true():
-    for module in ("lehr", "lehr.data", "lehr.callbacks", "lehr.models"):
+    for module in ("lehr", "lehr.data", "lehr.callbacks", "lehr.models", "lehr.optim"):
         loaded = importlib.import_module(module)
         for name in loaded.__all__:
             assert hasattr(loaded, name)

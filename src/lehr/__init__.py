@@ -4,7 +4,7 @@ A callback can watch, change, wrap or replace every line of the loop. An event t
 watches costs nothing. Every number can follow a schedule.
 """
 
-from lehr import callbacks, data, events, init, models, schedules
+from lehr import callbacks, data, events, init, models, optim, schedules
 from lehr.callback import Callback
 from lehr.data import DataBunch
 from lehr.events import CancelBatch, CancelEpoch, CancelFit, Layer, Phase
@@ -15,6 +15,7 @@ from lehr.record.metrics import accuracy
 from lehr.record.selected import on
 from lehr.record.whole_set import whole
 from lehr.state.streams import seed
+from lehr.transfer import fine_tune
 
 __version__ = "0.1.0"
 
@@ -33,9 +34,11 @@ __all__ = [
     "callbacks",
     "data",
     "events",
+    "fine_tune",
     "init",
     "models",
     "on",
+    "optim",
     "schedules",
     "seed",
     "whole",

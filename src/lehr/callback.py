@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from lehr.base.names import snake_case
@@ -33,6 +34,9 @@ class Callback:
         drives: the numbers that this callback sets during a fit, by name: ``("lr",)``, or a path
             such as ``"model.2.p"``. Where two callbacks drive one number, a `ParamScheduler` or
             `ReduceOnPlateau` among them refuses.
+        freezes: the parts of the model that it keeps from being trained, each with the time until
+            when, as `lehr.callbacks.Freeze` takes them; None stands for the whole fit. An optimizer
+            need not hold what is never trained.
         batches_per_step: how many training batches make an optimizer step with this callback; None
             if that cannot be known beforehand.
         state: names of the attributes that must be saved; ``()`` says that none must. An attribute
@@ -68,6 +72,7 @@ class Callback:
     regrads: ClassVar[bool] = False
     replays: ClassVar[bool] = True
     drives: Sequence[Any] = ()
+    freezes: Mapping[Any, Any] = MappingProxyType({})
     modules: Sequence[Any] = ()
     batches_per_step: int | None = 1
 

@@ -205,7 +205,7 @@ class Learner:
             length |= {"seed": self.seed, "validate_every": interval}
             run = Run(self, self.planned(self.data, everybody, **length), everybody)
             require_trained(self.model, self.opt)
-            warn_of_untrained(self.model, self.opt, self.loss_func)
+            warn_of_untrained(self.model, self.opt, self.loss_func, everybody)
             self.run = run
             if entry is not None:
                 run.enter(entry)
@@ -487,7 +487,7 @@ class Learner:
         return explain(self.everybody(callbacks))
 
     def summary(self) -> "Summary":
-        """List layers, output shapes, parameters and parameter groups.
+        """List layers, output shapes, parameters, their groups and rates, and what is frozen.
 
         One batch of the training data passes through the model as in `predict`. Afterwards
         everything is as before.

@@ -36,11 +36,13 @@ ARGUMENTS = {
     "MixedPrecision": lambda: ("fp16",),
     "CSVLog": new_log,
     "Checkpoint": new_log,
+    "Freeze": lambda: ("0", 1),
     "Hooks": lambda: (lambda name, layer, output: None,),
     "JSONLLog": new_log,
     "Metrics": lambda: ([accuracy],),
     "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),
     "Progress": lambda: ("plain",),
+    "SWA": lambda: (0.3,),
     "TorchScheduler": lambda: (lambda opt: torch.optim.lr_scheduler.StepLR(opt, 3, 0.5), "step"),
 }
 
@@ -188,6 +190,7 @@ CHANGE_IN_A_FIT = {
     "Recorder",
     "ReduceOnPlateau",
     "Rewind",
+    "SWA",
     "TorchScheduler",
 }
 
@@ -196,6 +199,7 @@ CHANGES_TRAINING_ON_PURPOSE = {
     "Accumulate",
     "ClipGradients",
     "CutMix",
+    "Freeze",
     "LabelSmoothing",
     "Lookahead",
     "MixUp",

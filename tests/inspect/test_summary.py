@@ -6,7 +6,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
 from lehr import Callback, DataBunch
+from lehr.callbacks import Freeze
 from lehr.inspect.summary import shapes
+from lehr.optim import layer_groups
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -37,17 +39,56 @@ def learner():
 
 def test_layers_stand_in_the_order_of_their_calls_with_shapes_parameters_and_groups():
     found = {
-        layer.name: (layer.kind, layer.output, layer.parameters, layer.group)
+        layer.name: (
+            layer.kind,
+            layer.output,
+            layer.parameters,
+            layer.group,
+            layer.lr,
+            layer.frozen,
+        )
         for layer in learner().summary().layers
     }
     assert list(found)[:3] == ["first", "norm", "second"]
     assert found == {
-        "first": ("Linear", "(8, 4)", 16, "0, frozen"),
-        "norm": ("BatchNorm1d", "(8, 4)", 8, "none"),
-        "second": ("Linear", "(8, 2)", 10, "1"),
-        "(model)": ("Net", "(8, 2)", 2, "1"),
-        "unused": ("Linear", "", 56, "none"),
+        "first": ("Linear", "(8, 4)", 16, "0", "0.01", "partly"),
+        "norm": ("BatchNorm1d", "(8, 4)", 8, "none", "", ""),
+        "second": ("Linear", "(8, 2)", 10, "1", "0.1", ""),
+        "(model)": ("Net", "(8, 2)", 2, "1", "0.1", ""),
+        "unused": ("Linear", "", 56, "none", "", ""),
     }
+
+
+def test_groups_have_their_names_and_what_is_frozen_says_until_when():
+    def found(freeze):
+        model = Net()
+        model.scale.requires_grad_(False)
+        rule = {"body": ["first", "norm"], "head": ...}
+        opt = torch.optim.SGD(layer_groups(model, rule, lr=0.1, decay=0.1, no_decay=["norms"]))
+        summary = tiny_learner([freeze], model=model, opt=opt).summary()
+        layers = {layer.name: (layer.group, layer.lr, layer.frozen) for layer in summary.layers}
+        return layers, summary
+
+    layers, summary = found(Freeze({"first.bias": 1, "norm": 0.3, "unused": None, "second": 0}))
+    assert layers == {
+        "first": ("body", "0.01", "until epoch 1"),
+        "norm": ("body.no_decay", "0.01", "until 30% of the steps"),
+        "second": ("head", "0.1", ""),
+        "(model)": ("head", "0.1", "yes"),
+        "unused": ("head", "0.1", "yes"),
+    }
+    assert summary.trained == 16 + 8 + 10
+    assert str(summary).splitlines()[-1].startswith("group head: SGD, 68 parameters, lr 0.1, mo")
+    layers, summary = found(Freeze("body"))
+    assert (layers["first"][2], layers["norm"][2], summary.trained) == ("yes", "yes", 10 + 56)
+
+
+def test_it_leaves_no_trace_of_what_is_frozen():
+    learn = tiny_learner([Freeze("0")])
+    before = capture(learn.state_entries())
+    learn.summary()
+    assert first_difference(before, capture(learn.state_entries())) is None
+    assert learn.model[0].weight.requires_grad
 
 
 def test_totals_count_shared_parameters_once():
@@ -60,7 +101,7 @@ def test_totals_count_shared_parameters_once():
 
 def test_the_text_says_it_all():
     lines = str(learner().summary()).splitlines()
-    assert lines[0].split() == ["layer", "type", "output", "parameters", "group"]
+    assert lines[0].split() == ["layer", "type", "output", "parameters", "group", "lr", "frozen"]
     assert "not called" in lines[5]
     assert lines[-5:] == [
         "input (8, 3)",

@@ -227,6 +227,11 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
         ),
         ({"drives": "lr"}, TypeError, r"Mine\.drives must be a tuple of names; got 'lr'\. Write"),
         ({"drives": (3,)}, TypeError, r"Mine\.drives must be a tuple of names; got \(3,\)"),
+        (
+            {"freezes": ("body",)},
+            TypeError,
+            r"Mine\.freezes must be a dict of parts .*; got \('body',",
+        ),
         ({"modules": nn.Linear(1, 1)}, TypeError, r"Mine\.modules must be a list of modules; got"),
         ({"modules": [3]}, TypeError, r"Mine\.modules must be a list of modules; got \[3\]"),
         ({"replays": "no"}, TypeError, r"Mine\.replays must be True or False; got 'no'"),

@@ -1,5 +1,8 @@
 """Averages of a model's tensors over time."""
 
+import pickle
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -98,6 +101,68 @@ def test_it_is_torchs_averaged_model_where_the_first_counts_fully_and_each_other
         for name, tensor in theirs.module.named_parameters():
             torch.testing.assert_close(ours.tensors[name], tensor, rtol=0, atol=1e-6)
     assert (ours.tensors["0.weight"] - net[0].weight).abs().max() > 0.1
+
+
+class Counting(nn.Sequential):
+    """Counts how often it is asked for its names."""
+
+    asked = 0
+
+    def named_parameters(self, *args, **kwargs):
+        Counting.asked += 1
+        return super().named_parameters(*args, **kwargs)
+
+
+def test_the_names_are_asked_for_once_and_no_more_at_a_step():
+    net = Counting(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    average = Average(net)
+    before = Counting.asked
+    for _ in range(5):
+        average.add(net, 0.5)
+    assert Counting.asked == before
+    average.copy_to(net)
+    assert Counting.asked > before
+
+
+def test_a_tensor_that_is_replaced_is_followed_and_so_is_another_model():
+    net = model()
+    average = Average(net)
+    net[1].running_mean = torch.full((3,), 5.0)
+    net[0].bias = nn.Parameter(torch.full((3,), 7.0))
+    average.add(net, 1.0)
+    assert average.tensors["1.running_mean"].eq(5).all()
+    assert average.tensors["0.bias"].eq(7).all()
+    other = deepcopy(net)
+    fill(other, 2)
+    average.add(other, 1.0)
+    assert average.tensors["0.weight"].eq(2).all()
+
+
+def test_a_copy_averages_the_copied_model():
+    net = model()
+    average = Average(net)
+    twin, copied = deepcopy((net, average))
+    fill(twin, 4)
+    copied.add(twin, 1.0)
+    assert copied.tensors["0.weight"].eq(4).all()
+    assert not average.tensors["0.weight"].eq(4).any()
+    assert pickle.loads(pickle.dumps(average)).count == 0
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_a_scripted_model_and_one_that_has_only_the_methods_of_a_module_are_averaged():
+    net = model()
+
+    class Like:
+        def __getattr__(self, name):
+            return getattr(net, name)
+
+    for other in (torch.jit.script(model()), Like()):
+        average = Average(other)
+        with torch.no_grad():
+            next(iter(other.parameters())).fill_(3)
+        average.add(other, 1.0)
+        assert average.tensors["0.weight"].eq(3).all()
 
 
 def test_what_has_no_shape_yet_is_refused():

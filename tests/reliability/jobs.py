@@ -97,7 +97,7 @@ def shipped() -> dict[str, type[Callback]]:
 
 def techniques() -> list[str]:
     """Those that change how a step is made: one at a time is attached, beside all the others."""
-    floors = ("averaging", "gradient", "loops", "mixing")
+    floors = ("averaging", "gradient", "loops", "mixing", "transfer")
     kinds = [kind for kind in shipped().values() if kind.__module__.split(".")[-2] in floors]
     others = {"Accumulate", "Closure", "OptimizerModes"}  # as another axis asks for, or always
     return sorted({kind.__name__ for kind in kinds} - others)
@@ -169,6 +169,7 @@ class Job:
             "CutMix": ((0.5,), {}),
             "ClipGradients": ((0.5,), {}),
             "EMA": ((0.8,), {}),
+            "Freeze": (({"0": 1, "1": 0.4},), {}),
             "Lookahead": ((3,), {}),
             "CSVLog": ((folder / "log.csv",), {}),
             "Checkpoint": ((folder / "saved",), {"every": "1000 steps"}),
@@ -178,6 +179,7 @@ class Job:
             "ParamScheduler": (("opt.none", None), {}),
             "Progress": (("plain",), {}),
             "ReduceOnPlateau": ((), {"patience": 0, "factor": 0.5, "param": driven}),
+            "SWA": ((0.3,), {}),
             "StopOnNonFinite": ((), {"every": 3}),
         }
         kinds = shipped()

@@ -3,6 +3,7 @@
 from lehr.callbacks.averaging.ema import EMA
 from lehr.callbacks.averaging.lookahead import Lookahead
 from lehr.callbacks.averaging.optimizer_modes import OptimizerModes
+from lehr.callbacks.averaging.swa import SWA
 from lehr.callbacks.data.device import Device
 from lehr.callbacks.decide.checkpoint import Checkpoint
 from lehr.callbacks.decide.early_stopping import EarlyStopping
@@ -28,10 +29,12 @@ from lehr.callbacks.mixing.cut_mix import CutMix
 from lehr.callbacks.mixing.label_smoothing import LabelSmoothing
 from lehr.callbacks.mixing.mix_up import MixUp
 from lehr.callbacks.precision.mixed_precision import MixedPrecision
+from lehr.callbacks.transfer.freeze import Freeze
 
 __all__ = [
     "EMA",
     "SAM",
+    "SWA",
     "Accumulate",
     "ActivationStats",
     "CSVLog",
@@ -41,6 +44,7 @@ __all__ = [
     "CutMix",
     "Device",
     "EarlyStopping",
+    "Freeze",
     "GradientStats",
     "Hooks",
     "JSONLLog",

@@ -1,11 +1,11 @@
 """What a model is made of, as it runs on one batch of its data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from numbers import Real
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.jit import ScriptModule
@@ -19,11 +19,13 @@ from lehr.base.rows import aligned, markup
 from lehr.inspect.first_batch import first_batch
 from lehr.learner import Learner
 from lehr.optim import optimizers
+from lehr.optim.parts import parts_apart
 from lehr.state.wrappers import bare
 from lehr.types import is_sequence
 
-_HEAD = ("layer", "type", "output", "parameters", "group")
+_HEAD = ("layer", "type", "output", "parameters", "group", "lr", "frozen")
 _MOST = 8  # shapes of one list that are shown
+_YES, _PARTLY = "yes", "partly"
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,12 @@ class Layer:
         kind: its class.
         output: shapes of what it returned, batch first; empty if it was not called.
         parameters: numbers in parameters of its own.
-        group: the optimizer's group that holds them: a number, ``name.number`` with several
-            optimizers, ``frozen`` or ``none``; empty if there are no parameters.
+        group: the optimizer's group that holds them: its name, if it has one, or its number; with
+            several optimizers that of the optimizer before it; ``none`` if none holds them; empty
+            if there are no parameters.
+        lr: the learning rate of that group.
+        frozen: ``yes`` if they are not trained, ``partly`` if some are not, or until when they are
+            not trained by a `lehr.callbacks.Freeze` of the Learner; else empty.
     """
 
     name: str
@@ -44,6 +50,8 @@ class Layer:
     output: str
     parameters: int
     group: str
+    lr: str = ""
+    frozen: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Summary:
                 layer.output or "not called",
                 f"{layer.parameters:,}" if layer.parameters else "–",
                 layer.group or "–",
+                layer.lr or "–",
+                layer.frozen or "–",
             )
             for layer in self.layers
         ]
@@ -99,7 +109,7 @@ class Summary:
 def summary(learn: Learner) -> Summary:
     """List layers, shapes, parameters and groups. See `lehr.Learner.summary`."""
     model = bare(learn.model)
-    group_of = _groups_by_parameter(learn.opt)
+    held = _held(learn)
     called: dict[nn.Module, str] = {}
     outputs: list[str] = []
 
@@ -116,7 +126,7 @@ def summary(learn: Learner) -> Summary:
         learn.predict([batch], select=lambda output: outputs.append(shapes(output)))
         called |= dict.fromkeys(scripted, "not seen: scripted")
         ends = shapes(learn.split_batch(batch)[0]), outputs[0]
-        return _summed_up(learn, model, parts, called, group_of, ends)
+        return _summed_up(learn, model, parts, called, held, ends)
 
 
 def _summed_up(
@@ -124,17 +134,19 @@ def _summed_up(
     model: nn.Module,
     parts: Mapping[nn.Module, str],
     called: Mapping[nn.Module, str],
-    group_of: Mapping[int, str],
+    held: "_Held",
     ends: tuple[str, str],
 ) -> Summary:
     order: list[nn.Module] = [*called, *(module for module in parts if module not in called)]
     parameters = list(model.parameters())  # shared ones once
     return Summary(
         layers=tuple(
-            _layer(module, parts[module], called.get(module, ""), group_of) for module in order
+            _layer(module, parts[module], called.get(module, ""), held) for module in order
         ),
         groups=tuple(_group_lines(learn.opt)),
-        trained=sum(_size(p) for p in parameters if id(p) in group_of and p.requires_grad),
+        trained=sum(
+            _size(p) for p in parameters if id(p) in held.group and held.frozen_for(p) != _YES
+        ),
         parameters=sum(map(_size, parameters)),
         buffers=sum(map(_size, model.buffers())),
         inputs=ends[0],
@@ -191,16 +203,22 @@ def _acts_itself(module: nn.Module) -> bool:
     return own or next(module.children(), None) is None
 
 
-def _layer(module: nn.Module, name: str, output: str, group_of: Mapping[int, str]) -> Layer:
+def _layer(module: nn.Module, name: str, output: str, held: "_Held") -> Layer:
     own = list(module.parameters(recurse=False))
-    groups = [group_of.get(id(p), "none") if p.requires_grad else "frozen" for p in own]
+    times = dict.fromkeys(held.frozen_for(p) for p in own)
     return Layer(
         name or "(model)",
         type(module).__name__,
         output,
         sum(map(_size, own)),
-        ", ".join(dict.fromkeys(groups)),
+        _listed(held.group.get(id(p), "none") for p in own),
+        _listed(held.lr[id(p)] for p in own if id(p) in held.lr),
+        _PARTLY if set(times) == {"", _YES} else _listed(filter(None, times)),
     )
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
 
 
 def _size(p: Tensor) -> int:
@@ -211,11 +229,39 @@ def _named(opt: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Name, optimizer and content of every parameter group."""
     for name, one in optimizers.by_name(opt).items():
         for number, group in enumerate(one.param_groups):
-            yield f"{name}.{number}".lstrip("."), one, group
+            yield f"{name}.{group.get('name', number)}".lstrip("."), one, group
 
 
-def _groups_by_parameter(opt: Any) -> dict[int, str]:
-    return {id(p): name for name, _, group in _named(opt) for p in group["params"]}
+class _Held(NamedTuple):
+    """What is known of each parameter, by its ``id``."""
+
+    group: dict[int, str]
+    lr: dict[int, str]
+    times: dict[int, str]  # until when it is frozen by a callback
+
+    def frozen_for(self, p: Tensor) -> str:
+        """How long it is frozen; empty if it is trained from the beginning."""
+        return self.times.get(id(p), "") if p.requires_grad else _YES
+
+
+def _held(learn: Learner) -> _Held:
+    held = _Held({}, {}, {})
+    for name, _, group in _named(learn.opt):
+        for p in group["params"]:
+            held.group[id(p)] = name
+            if "lr" in group:
+                held.lr[id(p)] = _value(group["lr"])
+    for callback in learn.callbacks:
+        for part, parameters in parts_apart(learn.model, learn.opt, callback.freezes).items():
+            text = _until(callback.freezes[part])
+            held.times.update((id(p), text) for p in parameters if text)
+    return held
+
+
+def _until(time: float | None) -> str:
+    if isinstance(time, float):
+        return f"until {time:.0%} of the steps" if time else ""
+    return _YES if time is None else f"until epoch {time}" if time else ""
 
 
 def _group_lines(opt: Any) -> Iterator[str]:

@@ -12,7 +12,7 @@ from lehr.callback import Callback
 from lehr.errors import did_you_mean, nearest, positive_int
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
 from lehr.optim.slots import Slots
-from lehr.types import is_sequence
+from lehr.types import is_mapping, is_sequence
 
 METHODS = (*EVENTS, *ACTIONS, "around_fit")
 _MOVED = ("model", "batches")
@@ -89,6 +89,11 @@ def _check_declarations(callback: Callback) -> None:
     if not is_sequence(drives) or not all(isinstance(one, (str, Slots)) for one in drives):
         raise TypeError(
             f'{kind}.drives must be a tuple of names; got {drives!r}. Write e.g. drives = ("lr",).'
+        )
+    if not is_mapping(callback.freezes):
+        raise TypeError(
+            f"{kind}.freezes must be a dict of parts and of times until when; got "
+            f'{callback.freezes!r}. Write e.g. freezes = {{"body": None}}.'
         )
     modules: Any = callback.modules
     if not is_sequence(modules) or not all(isinstance(module, nn.Module) for module in modules):

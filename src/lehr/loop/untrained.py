@@ -7,7 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lehr.callback import Callback
 from lehr.optim import optimizers
+from lehr.optim.parts import parts_apart
 
 _SHOWN = 6  # names in a message
 
@@ -29,7 +31,10 @@ def require_trained(model: nn.Module, opt: optimizers.Optimizers) -> None:
 
 
 def warn_of_untrained(
-    model: nn.Module, opt: optimizers.Optimizers, loss_func: Callable[..., Any]
+    model: nn.Module,
+    opt: optimizers.Optimizers,
+    loss_func: Callable[..., Any],
+    callbacks: Iterable[Callback] = (),
 ) -> None:
     """Warn of parameters that require gradients, but that no optimizer holds.
 
@@ -37,6 +42,7 @@ def warn_of_untrained(
         model: whose parameters.
         opt: the optimizers.
         loss_func: if it is a module, its parameters are looked at as well.
+        callbacks: of the fit; what one of them freezes for all of it need not be held.
 
     Example:
         >>> import torch, warnings
@@ -48,6 +54,7 @@ def warn_of_untrained(
         6 trainable numbers are in no optimizer: 1
     """
     held = {id(p): p for p in optimizers.held_parameters(opt)}
+    held |= {id(p): p for p in _frozen(model, opt, callbacks)}
     named = list(model.named_parameters())
     of_loss = list(loss_func.named_parameters()) if isinstance(loss_func, nn.Module) else []
     left = _left(named, held)
@@ -71,6 +78,16 @@ def warn_of_untrained(
         "with opt.add_param_group; if they are to stay, use requires_grad_(False).",
         stacklevel=3,
     )
+
+
+def _frozen(
+    model: nn.Module, opt: optimizers.Optimizers, callbacks: Iterable[Callback]
+) -> Iterable[nn.Parameter]:
+    for callback in callbacks:
+        if None in callback.freezes.values():
+            parts = parts_apart(model, opt, callback.freezes)
+            for part, until in callback.freezes.items():
+                yield from parts[part] if until is None else ()
 
 
 def _left(

@@ -1,11 +1,14 @@
 """An average over time of everything in a model that is a real number."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast, final
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -20,7 +23,8 @@ class Average:
     """The averages of a model's parameters and buffers, by name; at first the values themselves.
 
     Half-precision tensors are averaged in float32. What is no real number, such as a count, is not
-    averaged: it is that of the last `add`.
+    averaged: it is that of the last `add`. Where the tensors are is looked up once for a model: its
+    modules must stay the same objects between two calls of `add`; tensors may be replaced.
 
     Args:
         model: whose tensors are averaged; wrapped or not.
@@ -35,16 +39,18 @@ class Average:
 
     Example:
         >>> layer = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.constant_(layer.weight, 1)
         >>> average = Average(layer)
-        >>> before = layer.weight.item()
-        >>> _ = nn.init.constant_(layer.weight, before + 2)
+        >>> _ = nn.init.constant_(layer.weight, 3)
         >>> average.add(layer, 0.5)
-        >>> average.tensors["weight"].item() - before
-        1.0
+        >>> average.tensors["weight"].item()
+        2.0
     """
 
     def __init__(self, model: nn.Module, *, buffers: bool = True) -> None:
         self._buffers = buffers
+        self._model: Callable[[], nn.Module | None] = _nothing
+        self._places: list[tuple[str, Callable[[], Tensor]]] = []
         with torch.no_grad():
             tensors = self._of(model)
             if lazy := [name for name, tensor in tensors.items() if is_lazy(tensor)]:
@@ -61,8 +67,10 @@ class Average:
         self.count += 1
         averages: list[Tensor] = []
         values: list[Tensor] = []
-        for name, value in self._of(model).items():
-            average = self.tensors[name]
+        if self._model() is not model:
+            self._look_up(model)
+        for name, value_of in self._places:
+            average, value = self.tensors[name], value_of()
             if average.is_floating_point() or average.is_complex():
                 averages.append(average)
                 values.append(value.to(average.dtype))
@@ -109,9 +117,43 @@ class Average:
 
     def _of(self, model: nn.Module) -> dict[str, Tensor]:
         """The tensors of the model itself that are averaged, by name."""
+        self._look_up(model)
+        return {name: value_of() for name, value_of in self._places}
+
+    def _look_up(self, model: nn.Module) -> None:
+        """Find where each tensor is: to ask the modules for all names takes longer than a step."""
         inner = bare(model)
-        buffers = dict(inner.named_buffers()) if self._buffers else {}
-        return {**dict(inner.named_parameters()), **buffers}
+        named: dict[str, dict[str, Any]] = {"_parameters": dict(inner.named_parameters())}
+        if self._buffers:
+            named["_buffers"] = dict(inner.named_buffers())
+        self._places = [
+            (path, _place(inner, path, kind, tensor))
+            for kind, tensors in named.items()
+            for path, tensor in tensors.items()
+        ]
+        self._model = ref(model) if _has_places(inner) else _nothing
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which look up where the tensors of their own model are."""
+        return {**vars(self), "_model": _nothing, "_places": []}
+
+
+def _nothing() -> None: ...
+
+
+def _place(model: Any, path: str, kind: str, tensor: Tensor) -> Callable[[], Tensor]:
+    """Where a tensor is; of a model whose modules cannot be told, only what is there now."""
+    if not _has_places(model):
+        return lambda: tensor
+    owner, _, leaf = path.rpartition(".")
+    module = model.get_submodule(owner)
+    held = cast("dict[str, Tensor] | None", vars(module).get(kind))  # a scripted part has none
+    return partial(getattr, module, leaf) if held is None else partial(held.__getitem__, leaf)
+
+
+def _has_places(model: Any) -> bool:
+    """Whether it is a module, not scripted, nor something else with a module's methods."""
+    return isinstance(model, nn.Module) and not isinstance(model, ScriptModule)
 
 
 def _exact(tensor: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from copy import copy, deepcopy
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from lehr.data.loading.feed import Feed
 from lehr.data.loading.once import apart, read_once
 from lehr.errors import add_note, one_line
 from lehr.events import CancelEpoch, Phase
+from lehr.loop.doubles import double
 from lehr.loop.inventory import evaluates
 from lehr.loop.loop import Loop
 from lehr.loop.plan import feeds
@@ -172,7 +173,7 @@ class _Attempt:
     def __init__(self, run: Run, evaluators: Iterable[Callback]) -> None:
         self.run, self.inner = run, run
         self.metrics = _copies(run)
-        self.callbacks = [*map(_double, evaluators), Recorder(), *self.metrics]
+        self.callbacks = [*map(double, evaluators), Recorder(), *self.metrics]
 
     @property
     def has_loss(self) -> bool:
@@ -224,26 +225,14 @@ def _first(feed: Feed, seed: int, epoch: int) -> Any:
         batches.close()  # processes that read ahead end now, or wait for the next pass
 
 
-def _double(callback: Callback) -> Callback:
-    """A copy that takes part, and does not begin once more if it has begun."""
-    double: Any = copy(callback)
-    if hasattr(callback, "around_fit"):
-        double.around_fit = nullcontext
-    if callback.phase < Rehearsal.phase:
-        for name in ("begin_fit", "after_fit"):
-            if hasattr(callback, name):
-                setattr(double, name, _nothing)
-    return double
-
-
 def _copies(run: Run) -> list[Metrics]:
     """The callbacks that hold metrics, with metrics of their own; they compute when asked to."""
     own = [callback for callback in run.callbacks if isinstance(callback, Metrics)]
     loaders = (feed.loader for feed in (run.plan.train, *run.plan.valid.values()))
     shared = (run, run.learn, run.model, run.opt, run.loss_func, run.data, *loaders)
     copies = deepcopy(own, {id(thing): thing for thing in shared})
-    for double in copies:
-        vars(double)["after_validate"] = _nothing
+    for twin in copies:
+        vars(twin)["after_validate"] = _nothing
     return copies
 
 

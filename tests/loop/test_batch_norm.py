@@ -1,0 +1,92 @@
+"""BatchNorm's statistics, computed anew for the weights of the moment."""
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from lehr import Callback
+from lehr.loop.batch_norm import measure, moving, set_statistics, statistics
+from lehr.state.differences import first_difference
+from lehr.state.snapshot import capture
+from lehr.testing import tiny_learner
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.BatchNorm1d(4), nn.Linear(4, 2)
+    )
+
+
+class Measure(Callback):
+    """Computes the statistics anew after every epoch, and keeps what came of it."""
+
+    state = ()
+
+    def __init__(self, paths, batches=None):
+        self.paths, self.batches, self.found = paths, batches, None
+
+    def after_epoch(self, run):
+        own = statistics(run.model, ["1", "3"])
+        measure(run, self.paths, self.batches)
+        self.found = statistics(run.model, ["1", "3"])
+        set_statistics(run.model, own)
+
+
+def test_they_are_those_of_torchs_update_bn():
+    mine = Measure(["1", "3"])
+    learn = tiny_learner([mine], model=net())
+    learn.fit(1)
+    update_bn([batch for batch, _ in learn.planned(learn.data).train.epoch(0, 0)], learn.model)
+    assert first_difference(mine.found, statistics(learn.model, ["1", "3"])) is None
+    assert mine.found["1.num_batches_tracked"] == 4
+
+
+def test_layers_that_are_not_named_keep_theirs():
+    mine = Measure(["3"])
+    learn = tiny_learner([mine], model=net())
+    learn.model[1].eval()
+    before = learn.model[1].running_mean.clone()
+    learn.fit(1)
+    assert torch.equal(mine.found["1.running_mean"], before)
+    assert not torch.equal(mine.found["3.running_mean"], learn.model[3].running_mean)
+
+
+def test_so_many_batches_are_read_as_were_asked_for():
+    mine = Measure(["1", "3"], batches=3)
+    tiny_learner([mine], model=net()).fit(1)
+    assert mine.found["3.num_batches_tracked"] == 3
+
+
+def test_nothing_else_of_the_run_is_changed():
+    with_it, without = tiny_learner([Measure(["1"])], model=net()), tiny_learner(model=net())
+    histories = [learn.fit(3).history.to_dict()["series"] for learn in (with_it, without)]
+    assert histories[0] == histories[1]
+    entries = [capture({"model": learn.model, "opt": learn.opt}) for learn in (with_it, without)]
+    assert first_difference(*entries) is None
+    assert all(m.training for m in with_it.model.modules())
+    assert [m.momentum for m in with_it.model if isinstance(m, nn.BatchNorm1d)] == [0.1, 0.1]
+
+
+def test_callbacks_that_take_part_in_an_evaluation_take_part():
+    class Shifts(Callback):
+        moves = ("batches",)
+        state = ()
+
+        def begin_batch(self, run):
+            run.xb = run.xb + 100
+
+    mine = Measure(["1"])
+    learn = tiny_learner([mine, Shifts()], model=net())
+    learn.fit(1)
+    batches = [x + 100 for (x, _), _ in learn.planned(learn.data).train.epoch(0, 0)]
+    update_bn(batches, learn.model)
+    assert torch.equal(mine.found["1.running_mean"], learn.model[1].running_mean)
+
+
+def test_those_move_that_are_in_training_mode_under_one_path_each():
+    norm = nn.BatchNorm1d(2)
+    model = nn.Sequential(norm, norm, nn.BatchNorm2d(1).eval(), nn.InstanceNorm1d(1))
+    assert moving(model) == ["1"]
+    assert moving(nn.DataParallel(net())) == ["1", "3"]
+    assert moving(nn.BatchNorm1d(2, track_running_stats=False)) == []
