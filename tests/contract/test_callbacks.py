@@ -32,6 +32,7 @@ def new_log() -> tuple[str]:
 
 ARGUMENTS = {
     "Accumulate": lambda: (2,),
+    "BatchTransform": lambda: (0.5, 90),
     "ClipGradients": lambda: (0.1,),
     "MixedPrecision": lambda: ("fp16",),
     "CSVLog": new_log,
@@ -43,6 +44,7 @@ ARGUMENTS = {
     "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),
     "Progress": lambda: ("plain",),
     "SWA": lambda: (0.3,),
+    "StochasticDepth": lambda: (0.5, "0"),
     "TorchScheduler": lambda: (lambda opt: torch.optim.lr_scheduler.StepLR(opt, 3, 0.5), "step"),
 }
 
@@ -197,6 +199,7 @@ CHANGE_IN_A_FIT = {
 
 CHANGES_TRAINING_ON_PURPOSE = {
     "Accumulate",
+    "BatchTransform",
     "ClipGradients",
     "CutMix",
     "Freeze",
@@ -205,9 +208,11 @@ CHANGES_TRAINING_ON_PURPOSE = {
     "MixUp",
     "MixedPrecision",
     "ParamScheduler",
+    "RandomErasing",
     "ReduceOnPlateau",
     "Rewind",
     "SAM",
+    "StochasticDepth",
     "TorchScheduler",
 }
 

@@ -97,7 +97,7 @@ def shipped() -> dict[str, type[Callback]]:
 
 def techniques() -> list[str]:
     """Those that change how a step is made: one at a time is attached, beside all the others."""
-    floors = ("averaging", "gradient", "loops", "mixing", "transfer")
+    floors = ("augmenting", "averaging", "gradient", "loops", "mixing", "transfer")
     kinds = [kind for kind in shipped().values() if kind.__module__.split(".")[-2] in floors]
     others = {"Accumulate", "Closure", "OptimizerModes"}  # as another axis asks for, or always
     return sorted({kind.__name__ for kind in kinds} - others)
@@ -132,6 +132,7 @@ STOPS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "last_epoch": ("after_epoch", lambda run: run.epoch == 2),
 }
 LENGTHS = ("epochs", "steps")
+OF_IMAGES = ("BatchTransform", "CutMix", "ProgressiveResizing", "RandomErasing")
 VALIDATIONS = (None, "2 epochs", "2 steps", "3 steps")
 
 
@@ -166,7 +167,9 @@ class Job:
         """All that come with lehr, and the ones that this job needs."""
         driven = "model.2.p" if self.schedule != "none" else "lr"
         arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+            "BatchTransform": (("alternate", 90), {"p": 0.7, "brightness": 0.2}),
             "CutMix": ((0.5,), {}),
+            "StochasticDepth": ((0.5, "0"), {}),
             "ClipGradients": ((0.5,), {}),
             "EMA": ((0.8,), {}),
             "Freeze": (({"0": 1, "1": 0.4},), {}),
@@ -231,7 +234,7 @@ class Job:
             nn.functional.cross_entropy,
             DataBunch(train, valid),
             self.callbacks(folder),
-            split_batch=as_image if self.technique == "CutMix" else split_pair,
+            split_batch=as_image if self.technique in OF_IMAGES else split_pair,
             progress=False,
             seed=3,
         )

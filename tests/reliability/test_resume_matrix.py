@@ -70,7 +70,7 @@ def sample(n):
     return chosen, seen
 
 
-JOBS, SEEN = sample(count(80))
+JOBS, SEEN = sample(count(120))
 
 
 @pytest.fixture(autouse=True)

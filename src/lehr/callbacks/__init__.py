@@ -1,5 +1,9 @@
 """The callbacks that come with lehr, one class a file."""
 
+from lehr.callbacks.augmenting.batch_transform import BatchTransform
+from lehr.callbacks.augmenting.progressive_resizing import ProgressiveResizing
+from lehr.callbacks.augmenting.random_erasing import RandomErasing
+from lehr.callbacks.augmenting.stochastic_depth import StochasticDepth
 from lehr.callbacks.averaging.ema import EMA
 from lehr.callbacks.averaging.lookahead import Lookahead
 from lehr.callbacks.averaging.optimizer_modes import OptimizerModes
@@ -37,6 +41,7 @@ __all__ = [
     "SWA",
     "Accumulate",
     "ActivationStats",
+    "BatchTransform",
     "CSVLog",
     "Checkpoint",
     "ClipGradients",
@@ -56,10 +61,13 @@ __all__ = [
     "OptimizerModes",
     "ParamScheduler",
     "Progress",
+    "ProgressiveResizing",
+    "RandomErasing",
     "Recorder",
     "ReduceOnPlateau",
     "Rehearsal",
     "Rewind",
+    "StochasticDepth",
     "StopOnNonFinite",
     "TorchScheduler",
 ]

@@ -21,6 +21,10 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
         "Freeze",
         "Accumulate",
         "Closure",
+        "BatchTransform",
+        "ProgressiveResizing",
+        "RandomErasing",
+        "StochasticDepth",
     ),
     Phase.MEASURE: (
         "Lookahead",

@@ -1,12 +1,13 @@
 """Puts a rectangle of one image into another."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lehr.callback import Callback
+from lehr.callbacks.augmenting.batches import image_batch
 from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss
 from lehr.errors import above_zero
 from lehr.events import Layer
@@ -60,7 +61,8 @@ class CutMix(Callback):
             proceed()
             return
         own = run.xb
-        run.xb, self._pairs = self._composed(run, _images(own))
+        images = image_batch(own, self, "MixUp takes inputs of any shape.")
+        run.xb, self._pairs = self._composed(run, images)
         try:
             proceed()
         finally:
@@ -89,16 +91,6 @@ class CutMix(Callback):
 
     def __repr__(self) -> str:
         return f"CutMix({self.alpha})"
-
-
-def _images(value: Any) -> Tensor:
-    if isinstance(value, Tensor) and value.ndim == 4:
-        return value
-    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-    raise ValueError(
-        "CutMix needs a batch of images as xb, of shape (batch, channels, height, width); got "
-        f"{shape}. MixUp takes inputs of any shape."
-    )
 
 
 def _span(size: int, share: float, generator: torch.Generator) -> tuple[int, int]:

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from lehr.data.images.warp import mirrored, moved, warped
 from lehr.errors import did_you_mean
 
 Augmentation = Callable[[Tensor], Tensor]
@@ -28,10 +28,7 @@ def flip(batch: Tensor, generator: Generator | None = None) -> Tensor:
         >>> flip(batch, torch.Generator().manual_seed(0))[:, 0, 0].tolist()
         [[3, 2, 1], [1, 2, 3], [3, 2, 1], [3, 2, 1]]
     """
-    mirrored = torch.rand(len(batch), generator=generator) < 0.5
-    out = batch.clone()
-    out[mirrored] = batch[mirrored].flip(-1)
-    return out
+    return mirrored(batch, torch.rand(len(batch), generator=generator) < 0.5)
 
 
 def shift(batch: Tensor, generator: Generator | None = None) -> Tensor:
@@ -52,17 +49,13 @@ def shift(batch: Tensor, generator: Generator | None = None) -> Tensor:
         >>> shift(batch, torch.Generator().manual_seed(0))[:, 0, 0].tolist()
         [[0, 0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 2, 3, 4, 5, 6]]
     """
-    n, channels, height, width = batch.shape
 
-    def moved(side: int) -> Tensor:
+    def distance(side: int) -> Tensor:
         most = side // 8
-        distance = torch.randint(-most, most + 1, (n, 1), generator=generator)
-        return (torch.arange(side) + distance).clamp(0, side - 1)  # (n, side)
+        return torch.randint(-most, most + 1, (len(batch),), generator=generator)
 
-    rows, columns = moved(height), moved(width)
-    places = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)  # (n, height * width)
-    places = places[:, None].expand(n, channels, height * width)
-    return batch.flatten(2).gather(2, places).view(n, channels, height, width)
+    height, width = batch.shape[2:]
+    return moved(batch, -distance(height), -distance(width))
 
 
 def rotate(batch: Tensor, generator: Generator | None = None) -> Tensor:
@@ -81,16 +74,12 @@ def rotate(batch: Tensor, generator: Generator | None = None) -> Tensor:
         >>> rotate(torch.full((2, 3, 4, 4), 7, dtype=torch.uint8)).unique().tolist()
         [7]
     """
-    n, _, height, width = batch.shape
+    n = len(batch)
     if n == 0:
         return batch.clone()
     angle = (torch.rand(n, generator=generator) * 2 - 1) * math.radians(15)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(n)
-    rows = (cos, -sin * height / width, zero, sin * width / height, cos, zero)
-    turn = torch.stack(rows, 1).view(n, 2, 3)
-    grid = F.affine_grid(turn, list(batch.shape), align_corners=False)
-    turned = F.grid_sample(batch.float(), grid, padding_mode="border", align_corners=False)
-    return turned.round_().to(batch.dtype)
+    stays = torch.zeros(n)
+    return warped(batch, angle=angle, zoom=stays + 1, down=stays, right=stays)
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {"flip": flip, "shift": shift, "rotate": rotate}
