@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from lehr import Callback, CancelBatch, DataBunch, Layer, Learner
-from lehr.callbacks import SAM, Accumulate, ClipGradients, MixedPrecision
+from lehr.callbacks import GAN, SAM, Accumulate, ClipGradients, MixedPrecision
 from lehr.testing import tiny_learner
 
 
@@ -32,22 +32,6 @@ class Closure(Callback):
     def step(self, run, proceed):
         run.opt.step(run.regrad)
         run.stepped = True
-
-
-class AlternatingGAN(Callback):
-    """One model of two halves, two optimizers: a critic and a generator step on every batch."""
-
-    def one_batch(self, run, proceed):
-        real, noise = run.xb, torch.randn(len(run.xb), 1, generator=run.stream("noise"))
-        generator, critic = run.model["generator"], run.model["critic"]
-        for name in ("critic", "generator"):
-            fake = critic(generator(noise))
-            run.loss = fake.mean() if name == "generator" else critic(real).mean() - fake.mean()
-            run.opt[name].zero_grad()
-            run.loss.backward()
-            run.opt[name].step()
-            run.log(f"{name}_loss", run.loss.detach())
-        run.weight, run.stepped = len(real), True
 
 
 def problem(n=44, double=True):
@@ -256,14 +240,15 @@ def test_batches_are_kept_only_if_somebody_regrads():
     learn.fit(1)
 
 
-def test_a_gan_with_two_optimizers_is_one_action():
+def test_a_gan_with_two_optimizers_is_one_callback():
     generator = torch.Generator().manual_seed(0)
     real = torch.randn(512, 1, generator=generator) * 0.5 + 4
     torch.manual_seed(0)
     model = nn.ModuleDict({"generator": nn.Linear(1, 1), "critic": nn.Linear(1, 1)})
     opts = {name: torch.optim.SGD(model[name].parameters(), lr=0.05) for name in model}
     data = DataBunch([(x,) for x in real.split(64)])
-    learn = Learner(model, opts, F.mse_loss, data, [AlternatingGAN()], seed=0, progress=False)
+    gan = GAN(1, n_crit=1, n_gen=1)
+    learn = Learner(model, opts, GAN.wasserstein, data, [gan], seed=0, progress=False)
     before = [p.detach().clone() for p in model.parameters()]
     run = learn.fit(2)
     assert (run.n_iter, run.n_steps) == (16, 16)

@@ -10,6 +10,7 @@ from torch import nn
 
 import lehr
 from lehr import Callback, CancelBatch, DataBunch, Layer, Learner
+from lehr.callbacks import GAN
 from lehr.foundations import handler, runner
 from lehr.testing import tiny_learner
 
@@ -112,48 +113,10 @@ def test_no_callback_of_the_library_has_a_loop_of_its_own():
     assert loops(SOURCE / "loop/loop.py")
 
 
-class GAN(Callback):
-    """Some steps of the critic, then some of the generator, and so on; see Wasserstein GANs.
+class SampleMean(Callback):
+    """Ends each epoch with the mean of a sample in the history."""
 
-    Each epoch begins with the critic, and ends with a sample's mean in the history.
-    """
-
-    state = ("mode", "done")
-
-    def __init__(self, n_crit=5, n_gen=1, clip=0.1):
-        self.lengths, self.clip = {"critic": n_crit, "generator": n_gen}, clip
-
-    def begin_epoch(self, run):
-        self.mode, self.done = "critic", 0
-
-    def begin_batch(self, run):
-        run.yb, run.xb = run.xb, torch.randn(len(run.xb), 1, generator=run.stream("noise"))
-        self.freeze(run)
-
-    def freeze(self, run):
-        for name, network in run.model.items():
-            network.requires_grad_(name == self.mode)
-            run.defer(network.requires_grad_)
-
-    def predict(self, run, proceed):
-        run.pred = run.model["critic"](run.model["generator"](run.xb))
-
-    def compute_loss(self, run, proceed):
-        real = run.model["critic"](run.yb).mean()
-        run.loss = -run.pred.mean() if self.mode == "generator" else run.pred.mean() - real
-        run.log(f"{self.mode}_loss", run.loss)
-
-    def step(self, run, proceed):
-        run.opt[self.mode].step()
-        run.stepped = True
-        with torch.no_grad():
-            for p in run.model["critic"].parameters():
-                p.clamp_(-self.clip, self.clip)
-
-    def after_batch(self, run):
-        self.done += 1
-        if self.done == self.lengths[self.mode]:
-            self.mode, self.done = "generator" if self.mode == "critic" else "critic", 0
+    state = ()
 
     def after_epoch(self, run):
         with torch.no_grad():
@@ -170,7 +133,7 @@ class Moved(Callback):
         self.gan, self.turns = gan, []
 
     def one_batch(self, run, proceed):
-        mode, before = self.gan.mode, self.weights(run)
+        mode, before = self.gan.turn, self.weights(run)
         proceed()
         after = self.weights(run)
         moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -188,13 +151,14 @@ def gan_learner(batches, *callbacks):
     rates = {"generator": 1.0, "critic": 0.5}
     opts = {name: torch.optim.SGD(model[name].parameters(), lr) for name, lr in rates.items()}
     data = DataBunch([(xb,) for xb in real.split(64)])
-    return Learner(model, opts, F.mse_loss, data, callbacks, seed=0, progress=False)
+    callbacks = [*callbacks, SampleMean()]
+    return Learner(model, opts, GAN.wasserstein, data, callbacks, seed=0, progress=False)
 
 
 def test_a_gan_steps_one_network_at_a_time():
     """With five critic steps to one generator step, 60 batches make 50 and 10 steps, and each moves
     its own network only. If both optimizers step on every batch, both networks move."""
-    gan = GAN(n_crit=5, n_gen=1, clip=100.0)
+    gan = GAN(1, n_crit=5, n_gen=1, clip=100.0)
     moved = Moved(gan)
     learn = gan_learner(60, gan, moved)
     run = learn.fit(1)
@@ -206,13 +170,16 @@ def test_a_gan_steps_one_network_at_a_time():
     assert all(p.requires_grad for p in learn.model.parameters())
 
     class Both(GAN):
-        def freeze(self, run):
-            pass
+        def backward(self, run, proceed):
+            """Gives the other one, too, a gradient that the critic's loss does not."""
+            proceed()
+            for p in run.model.parameters():
+                p.grad = torch.ones_like(p)
 
         def step(self, run, proceed):
             proceed()
 
-    both = Both()
+    both = Both(1)
     moved = Moved(both)
     gan_learner(6, both, moved).fit(1)
     assert any(networks == {"critic", "generator"} for _, networks in moved.turns)
@@ -221,7 +188,7 @@ def test_a_gan_steps_one_network_at_a_time():
 def test_a_gan_of_callbacks_learns_where_its_target_lies():
     """The generator, which begins near 0, ends with its mean within 0.3 of the target N(4, 0.5);
     after one tenth of the batches it is not there yet."""
-    far, near = (gan_learner(batches, GAN()).fit(1) for batches in (60, 600))
+    far, near = (gan_learner(batches, GAN(1, clip=0.1)).fit(1) for batches in (60, 600))
     assert abs(near.history["sample_mean"][-1] - 4) < 0.3
     assert abs(far.history["sample_mean"][-1] - 4) > 1
 

@@ -17,8 +17,9 @@ from torch import nn
 import lehr.callbacks
 from lehr import Callback, Learner, accuracy
 from lehr.base.nested import split_pair
-from lehr.callbacks import Accumulate, Closure, MixedPrecision
+from lehr.callbacks import GAN, Accumulate, Closure, MixedPrecision
 from lehr.data import DataBunch, DataLoader, Dataset
+from lehr.optim import optimizers
 from lehr.schedules import one_cycle, sched_cos
 from lehr.state.snapshot import capture
 
@@ -41,10 +42,17 @@ class Items:
 
 
 class Net(nn.Sequential):
-    """Takes images, too."""
+    """Takes images, too; with a state, which may be None, it returns the next one as well."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.flatten(1))
+    def forward(self, x: torch.Tensor, *states: torch.Tensor | None) -> Any:
+        given = [state for state in states if state is not None]
+        out = super().forward((x + sum(given)).flatten(1))
+        return (out, x.mean()) if states else out
+
+
+def parts(pred: torch.Tensor, yb: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A loss of two named parts."""
+    return {"fit": nn.functional.cross_entropy(pred, yb), "size": pred.square().mean()}
 
 
 def as_image(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,7 +173,8 @@ class Job:
 
     def callbacks(self, folder: Path) -> list[Callback]:
         """All that come with lehr, and the ones that this job needs."""
-        driven = "model.2.p" if self.schedule != "none" else "lr"
+        path = "model.critic.2.p" if self.technique == "GAN" else "model.2.p"
+        driven = path if self.schedule != "none" else "lr"
         arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
             "BatchTransform": (("alternate", 90), {"p": 0.7, "brightness": 0.2}),
             "CutMix": ((0.5,), {}),
@@ -174,10 +183,15 @@ class Job:
             "EMA": ((0.8,), {}),
             "Freeze": (({"0": 1, "1": 0.4},), {}),
             "Lookahead": ((3,), {}),
+            "Distillation": ((nn.Linear(3, 2),), {}),
+            "GAN": ((2,), {"n_crit": 2, "penalty": 1.0}),
+            "LossWeights": (({"fit": 1.0, "size": 0.5},), {}),
             "CSVLog": ((folder / "log.csv",), {}),
             "Checkpoint": ((folder / "saved",), {"every": "1000 steps"}),
             "EarlyStopping": ((), {"patience": 50, "restore_best": True}),
+            "GradientCheckpointing": ((["0", "1", "2"],), {}),
             "JSONLLog": ((folder / "log.jsonl",), {}),
+            "MicroBatches": ((3,), {}),
             "Metrics": (([accuracy],), {"train": True}),
             "ParamScheduler": (("opt.none", None), {}),
             "Progress": (("plain",), {}),
@@ -185,6 +199,8 @@ class Job:
             "SWA": ((0.3,), {}),
             "StopOnNonFinite": ((), {"every": 3}),
         }
+        if self.technique in ("GAN", "TruncatedBPTT"):
+            arguments["Rewind"] = (), {"spike": 1e9}  # their losses jump
         kinds = shipped()
         if self.schedule == "none":
             del kinds["ParamScheduler"]
@@ -208,13 +224,25 @@ class Job:
         found += [Closure()] * (self.optimizer == "lbfgs")
         return found
 
+    def trained(self) -> tuple[nn.Module, Any, Callable[..., Any]]:
+        """Model, optimizer and loss function."""
+        opt = OPTIMIZERS[self.optimizer]
+        gan = self.technique == "GAN"
+        last = nn.Linear(6, 1 if gan else 2)
+        model = Net(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.ReLU(), last)
+        if gan:
+            both = nn.ModuleDict({"generator": nn.Linear(2, 3), "critic": model})
+            opts = {name: opt(both[name].parameters()) for name in both}
+            return both, opts, GAN.wasserstein
+        return model, opt, parts if self.technique == "LossWeights" else nn.functional.cross_entropy
+
     def learner(self, folder: Path) -> Learner:
         """A new one, with nothing shared with another."""
         torch.manual_seed(0)
         np.random.seed(0)
         random.seed(0)
         folder.mkdir(exist_ok=True)
-        model = Net(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.ReLU(), nn.Linear(6, 2))
+        model, opt, loss_func = self.trained()
         x = torch.randn(ITEMS + 10, 3)
         y = (x.sum(1) > 0).long()
         data = Items(x, y) if self.workers or self.item_seeds else Dataset(x[:ITEMS], y[:ITEMS])
@@ -230,8 +258,8 @@ class Job:
         valid = DataLoader(Dataset(x[ITEMS:], y[ITEMS:]), BATCH)
         return Learner(
             model,
-            OPTIMIZERS[self.optimizer],
-            nn.functional.cross_entropy,
+            opt,
+            loss_func,
             DataBunch(train, valid),
             self.callbacks(folder),
             split_batch=as_image if self.technique in OF_IMAGES else split_pair,
@@ -270,9 +298,10 @@ def outcome(learn: Learner, folder: Path) -> dict[str, Any]:
     found["record"] = run.history.to_dict()
     found["groups"] = [
         {key: value for key, value in group.items() if key != "params"}
-        for group in learn.opt.param_groups
+        for opt in optimizers.each(learn.opt)
+        for group in opt.param_groups
     ]
-    found["dropout"] = learn.model[2].p
+    found["dropout"] = [part.p for part in learn.model.modules() if isinstance(part, nn.Dropout)]
     for name in ("log.csv", "log.jsonl"):
         if (folder / name).exists():
             found[name] = (folder / name).read_text()

@@ -31,6 +31,7 @@ from .jobs import (
 )
 from .tier import count
 
+pytestmark = pytest.mark.filterwarnings("ignore:batches are cut into micro-batches")  # on purpose
 AXES = {
     "optimizer": tuple(OPTIMIZERS),
     "precision": ("fp32", "bf16", "fp16"),
@@ -146,7 +147,9 @@ def test_every_axis_is_in_the_sample_and_nearly_every_pair():
     axes = [(axis, values) for axis, values in AXES.items() if axis != "workers"]
     for (a, some), (b, others) in itertools.combinations(axes, 2):
         every |= {((a, x), (b, y)) for x in some for y in others}
-    assert len(every - SEEN) <= 0.04 * len(every)  # there are more stops with techniques than jobs
+    # There are more stops with techniques than jobs; the contract stops each technique everywhere.
+    left = {pair for pair in every - SEEN if {axis for axis, _ in pair} != {"stop", "technique"}}
+    assert len(left) <= 0.02 * len(every)
     assert len({job.stop for job in JOBS if job.workers}) >= 5
 
 

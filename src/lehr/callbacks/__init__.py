@@ -22,7 +22,14 @@ from lehr.callbacks.gradient.closure import Closure
 from lehr.callbacks.log.csv_log import CSVLog
 from lehr.callbacks.log.jsonl_log import JSONLLog
 from lehr.callbacks.log.progress import Progress
+from lehr.callbacks.loops.distillation import Distillation
+from lehr.callbacks.loops.ema_teacher import EMATeacher
+from lehr.callbacks.loops.gan import GAN
+from lehr.callbacks.loops.gradient_checkpointing import GradientCheckpointing
+from lehr.callbacks.loops.loss_weights import LossWeights
+from lehr.callbacks.loops.micro_batches import MicroBatches
 from lehr.callbacks.loops.sam import SAM
+from lehr.callbacks.loops.truncated_bptt import TruncatedBPTT
 from lehr.callbacks.measure.activation_stats import ActivationStats
 from lehr.callbacks.measure.gradient_stats import GradientStats
 from lehr.callbacks.measure.hooks import Hooks
@@ -37,6 +44,7 @@ from lehr.callbacks.transfer.freeze import Freeze
 
 __all__ = [
     "EMA",
+    "GAN",
     "SAM",
     "SWA",
     "Accumulate",
@@ -48,14 +56,19 @@ __all__ = [
     "Closure",
     "CutMix",
     "Device",
+    "Distillation",
+    "EMATeacher",
     "EarlyStopping",
     "Freeze",
+    "GradientCheckpointing",
     "GradientStats",
     "Hooks",
     "JSONLLog",
     "LabelSmoothing",
     "Lookahead",
+    "LossWeights",
     "Metrics",
+    "MicroBatches",
     "MixUp",
     "MixedPrecision",
     "OptimizerModes",
@@ -70,4 +83,5 @@ __all__ = [
     "StochasticDepth",
     "StopOnNonFinite",
     "TorchScheduler",
+    "TruncatedBPTT",
 ]

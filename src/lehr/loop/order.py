@@ -25,11 +25,17 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
         "ProgressiveResizing",
         "RandomErasing",
         "StochasticDepth",
+        "GradientCheckpointing",
+        "MicroBatches",
+        "GAN",
+        "TruncatedBPTT",
+        "Distillation",
     ),
     Phase.MEASURE: (
         "Lookahead",
         "EMA",
         "SWA",
+        "EMATeacher",
         "Rehearsal",
         "Hooks",
         "ActivationStats",
@@ -51,10 +57,20 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
 
 WRAPPING: Mapping[Layer, Sequence[str]] = {
     Layer.CAPTURE: ("Predictions",),
-    Layer.WINDOW: (),
+    Layer.WINDOW: ("MicroBatches",),
     Layer.SEARCH: ("SAM",),
     Layer.PRECISION: ("MixedPrecision",),
-    Layer.TRANSFORM: ("Rewind", "MixUp", "CutMix", "LabelSmoothing"),
+    Layer.TRANSFORM: (
+        "Rewind",
+        "MixUp",
+        "CutMix",
+        "LabelSmoothing",
+        "Distillation",
+        "EMATeacher",
+        "LossWeights",
+        "TruncatedBPTT",
+        "GAN",
+    ),
     Layer.CLIP: ("ClipGradients", "GradientStats", "Closure"),
 }
 """Which callbacks wrap an action, the outermost first."""

@@ -1,5 +1,7 @@
 """Optimizers that ask for the loss anew train as in a loop of one's own."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -78,6 +80,61 @@ def test_a_fit_equals_the_plain_loop_bit_for_bit(name):
     assert all(torch.equal(p, q) for p, q in pairs)
     learn.fit(1)
     assert not all(torch.equal(p, q) for p, q in pairs)
+
+
+class Point(nn.Module):
+    """Predicts its only weight, whatever it is given."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.x = nn.Parameter(torch.zeros(n, dtype=torch.float64))
+
+    def forward(self, _):
+        return self.x
+
+
+class ExactSearch(Callback):
+    """Goes along LBFGS's direction to where a quadratic with this curvature is lowest."""
+
+    layer = Layer.SEARCH
+
+    def __init__(self, curved):
+        self.curved, self.errors = curved, []
+
+    @torch.no_grad()
+    def step(self, run, proceed):
+        x = run.model.x
+        before, slope = x.clone(), x.grad.clone()
+        with torch.enable_grad():
+            proceed()
+        state = run.opt.state[x]
+        d = state["d"]
+        state["t"] = (-(slope @ d) / (d @ self.curved @ d)).item()
+        x.copy_(before + state["t"] * d)
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_lbfgs_solves_a_quadratic_in_as_many_steps_as_it_has_dimensions(n):
+    """With an exact line search each direction is conjugate to those before, and the last step ends
+    at the solution: Nocedal and Wright 2006, theorems 5.1 and 6.4. One step before it is far."""
+    torch.manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))
+    curved = q @ torch.diag(torch.logspace(0, 2, n, dtype=torch.float64)) @ q.T
+    b = torch.ones(n, dtype=torch.float64)
+    solution = torch.linalg.solve(curved, b)
+
+    def error(steps):
+        learn = tiny_learner(
+            [Closure(), ExactSearch(curved)],
+            model=Point(n),
+            opt=partial(torch.optim.LBFGS, max_iter=1, history_size=n),
+            loss_func=lambda x: x @ curved @ x / 2 - b @ x,
+            data=DataBunch([torch.zeros(1, 1)] * steps),
+        )
+        return (learn.fit(1).model.x - solution).norm().item()
+
+    assert error(n) < 1e-8
+    assert error(n - 1) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["LBFGS", "SAM"])

@@ -65,6 +65,27 @@ def test_an_interruption_at_the_other_point_leaves_the_weights_where_they_were()
     assert not torch.equal(tiny_learner([SAM(0.5)]).fit(1).model[0].weight, before)
 
 
+def with_an_embedding(*, sparse, adaptive):
+    """The weights after a fit of two layers, the first of which may have sparse gradients."""
+    torch.manual_seed(0)
+    words = nn.EmbeddingBag(9, 4, sparse=sparse, mode="sum")
+    model = nn.Sequential(words, nn.Linear(4, 2)).double()
+    ids = torch.randint(9, (24, 5), generator=torch.Generator().manual_seed(1))
+    batches = list(zip(ids.split(6), (ids.sum(1) > 20).long().split(6), strict=True))
+    opt = torch.optim.SGD(model.parameters(), lr=0.3)
+    callbacks = [SAM(0.5, adaptive=adaptive)] if adaptive is not None else []
+    Learner(model, opt, F.cross_entropy, DataBunch(batches), callbacks, progress=False).fit(2)
+    return words.weight.detach()
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_sparse_gradients_give_the_step_of_dense_ones(adaptive):
+    sparse, dense = (with_an_embedding(sparse=s, adaptive=adaptive) for s in (True, False))
+    torch.testing.assert_close(sparse, dense, rtol=0, atol=1e-12)
+    without = with_an_embedding(sparse=True, adaptive=None)
+    assert (sparse - without).abs().max() > 1e-4
+
+
 def test_a_distance_that_cannot_be_used():
     with pytest.raises(ValueError, match="rho must be above 0; got 0"):
         SAM(0)

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lehr import Callback, DataBunch, Learner
+from lehr import DataBunch, Learner
+from lehr.callbacks import EMATeacher
 
 from . import _numbers
 
@@ -27,32 +28,12 @@ def follow(teacher, net):
             average.lerp_(weight, 0.1)
 
 
-class MeanTeacher(Callback):
-    """Adds the distance to the teacher's outputs to the loss."""
-
-    state = ("teacher",)
-
-    def __init__(self):
-        self.teacher = None
-
-    def begin_fit(self, run):
-        self.teacher = deepcopy(run.model)
-
-    def compute_loss(self, run, proceed):
-        proceed()
-        if run.training:
-            with torch.no_grad():
-                target = self.teacher(run.xb)
-            run.loss = run.loss + F.mse_loss(run.pred, target)
-
-    def after_step(self, run):
-        follow(self.teacher, run.model)
-
-
 def learner(net):
     bunch = DataBunch(_numbers.TRAIN, _numbers.VALID)
     opt = torch.optim.SGD(net.parameters(), lr=0.1)
-    return Learner(net, opt, F.cross_entropy, bunch, [MeanTeacher()], progress=False)
+    return Learner(
+        net, opt, F.cross_entropy, bunch, [EMATeacher(0.9, distance=F.mse_loss)], progress=False
+    )
 
 
 def plain(net):

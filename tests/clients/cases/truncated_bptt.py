@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lehr import Callback, DataBunch, Learner
+from lehr import DataBunch, Learner
+from lehr.callbacks import TruncatedBPTT
 
 DRAW = torch.Generator().manual_seed(1)
 TEXT = torch.randint(0, 7, (3, 33), generator=DRAW)
@@ -30,31 +31,10 @@ def model():
     return Model()
 
 
-class Carry(Callback):
-    """Hands the hidden state on to the next batch of the same pass."""
-
-    state = ("hidden",)
-
-    def __init__(self):
-        self.hidden = None
-
-    def begin_train(self, run):
-        self.hidden = None
-
-    def begin_validate(self, run):
-        self.hidden = None
-
-    def predict(self, run, proceed):
-        run.xb = (run.xb, self.hidden)
-        proceed()
-        run.pred, hidden = run.pred
-        self.hidden = tuple(part.detach() for part in hidden)
-
-
 def learner(net):
     opt = torch.optim.SGD(net.parameters(), lr=0.5)
     bunch = DataBunch(PIECES, PIECES)
-    return Learner(net, opt, F.cross_entropy, bunch, [Carry()], progress=False)
+    return Learner(net, opt, F.cross_entropy, bunch, [TruncatedBPTT()], progress=False)
 
 
 def plain(net):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from lehr.callback import Callback
@@ -22,7 +22,7 @@ class SAM(Callback):
               \quad g = \nabla L(w)
 
     Each step costs two forward and two backward passes, with the same random numbers. BatchNorm
-    counts each batch twice.
+    counts each batch twice. Gradients may be sparse.
 
     Args:
         rho: how far away the gradient is taken; above 0.
@@ -66,12 +66,18 @@ class SAM(Callback):
 
     @torch.no_grad()
     def _climb(self, held: list[nn.Parameter]) -> None:
-        grads = [p.grad for p in held if p.grad is not None]
+        grads = [_one_of_each(p.grad) for p in held if p.grad is not None]
         if self.adaptive:
             grads = [p.abs() * grad for p, grad in zip(held, grads, strict=True)]
-        scale = self.rho / (get_total_norm(grads) + 1e-12)
+        norm = get_total_norm([grad.values() if grad.is_sparse else grad for grad in grads])
+        scale = self.rho / (norm + 1e-12)
         for p, grad in zip(held, grads, strict=True):
             p.add_(p.abs() * grad * scale if self.adaptive else grad * scale)
 
     def __repr__(self) -> str:
         return f"SAM({self.rho}{', adaptive=True' if self.adaptive else ''})"
+
+
+def _one_of_each(grad: Tensor) -> Tensor:
+    """The gradient; if it is sparse, with each of its indices once."""
+    return grad.coalesce() if grad.is_sparse else grad

@@ -1,0 +1,172 @@
+"""Lets a model learn from what another one predicts."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lehr.base.call import call
+from lehr.base.modes import keep_modes
+from lehr.base.nested import describe
+from lehr.callback import Callback
+from lehr.errors import above_zero, share
+from lehr.events import Layer, Phase
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+
+class Distillation(Callback):
+    r"""Trains on the targets, and on the outputs of a teacher that stays as it is.
+
+    .. math:: L' = (1 - w)\,L + w\,T^2\,\mathrm{KL}\bigl(
+              \mathrm{softmax}(t / T) \,\Vert\, \mathrm{softmax}(s / T)\bigr)
+
+    s and t are the outputs of student and teacher for the same input, mixed or not, of shape
+    ``(batch, classes, …)``. The teacher is in evaluation mode. The second term without w is
+    recorded as ``distance``. Validation is left alone.
+
+    Args:
+        teacher: a module that is called as the model is. `Device` moves it.
+        weight: w, from 0 to 1.
+        temperature: T, above 0; with a higher one the teacher is less sure.
+        distance: ``(student, teacher) -> number``, a mean over the items; instead of the term with
+            T. So any outputs will do.
+
+    Both numbers can be scheduled, as ``"callbacks.distillation.weight"``.
+
+    Raises:
+        TypeError, ValueError: an argument cannot be used; in training, if outputs are no tensors of
+            one shape and no ``distance`` is given.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> teacher = tiny_learner().model
+        >>> run = tiny_learner(seed=1).fit(1, callbacks=[Distillation(teacher, weight=0.9)])
+        >>> len(run.history["distance"])
+        4
+
+    Reference:
+        Hinton et al. 2015, arXiv:1503.02531, section 2.
+    """
+
+    phase = Phase.PREPARE
+    layer = Layer.TRANSFORM
+    state = ()
+    teacher: Any
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        *,
+        weight: float = 0.5,
+        temperature: float = 2.0,
+        distance: Callable[[Any, Any], Tensor] | None = None,
+    ) -> None:
+        if not isinstance(teacher, nn.Module):
+            raise TypeError(
+                f"teacher must be a module; got {teacher!r}. Give a trained model, e.g. the model "
+                "of another Learner."
+            )
+        self.teacher, self.modules = teacher, [teacher]
+        self.weight = share("weight", weight)
+        self.temperature = above_zero("temperature", temperature)
+        self.distance = checked_distance(distance)
+        self._target: Any = None
+        self._distance: Any = None
+
+    def begin_train(self, run: "Run") -> None:
+        """Let the teacher be sure of itself."""
+        run.defer(keep_modes(self.teacher))
+        self.teacher.eval()
+
+    def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Ask the teacher, too."""
+        proceed()
+        if run.training:
+            with torch.no_grad():
+                self._target = call(self.teacher, run.xb)
+
+    def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Add the distance from the teacher to the loss."""
+        proceed()
+        if run.training:
+            distance = self.measured(run.pred, self._target)
+            self._distance = distance.detach()
+            run.loss = self.summed(
+                run.loss, distance * (1 if run.plan.loss_is_mean else run.weight)
+            )
+
+    def after_loss(self, run: "Run") -> None:
+        """Record the distance, and let the outputs go."""
+        if run.training:
+            run.log("distance", self._distance)
+
+    def after_batch(self, run: "Run") -> None:
+        """Let the teacher's outputs go."""
+        self._target = self._distance = None
+
+    def measured(self, student: Any, teacher: Any) -> Tensor:
+        """How far the outputs of the student are from the teacher's."""
+        if self.distance is not None:
+            return self.distance(student, teacher)
+        return divergence(student, teacher, self.temperature)
+
+    def summed(self, loss: Any, distance: Tensor) -> Any:
+        """The loss that is trained."""
+        return (1 - self.weight) * loss + self.weight * distance
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(weight={self.weight})"
+
+
+def divergence(student: Any, teacher: Any, temperature: float) -> Tensor:
+    """The divergence of softened outputs, times the square of the temperature; a mean over items.
+
+    Args:
+        student: logits of shape ``(batch, classes, …)``.
+        teacher: logits of the same shape.
+        temperature: above 0.
+
+    Raises:
+        TypeError: they are no tensors of one shape.
+
+    Example:
+        >>> divergence(torch.zeros(2, 3), torch.ones(2, 3), 2.0)
+        tensor(0.)
+    """
+    check_alike(student, teacher)
+    log_s, log_t = ((out / temperature).log_softmax(1) for out in (student, teacher.to(student)))
+    each = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(1)
+    return temperature**2 * each.mean()
+
+
+def check_alike(student: Any, teacher: Any) -> None:
+    """See that outputs can be compared class by class.
+
+    Raises:
+        TypeError: they are no tensors of one shape.
+    """
+    tensors = isinstance(student, Tensor) and isinstance(teacher, Tensor)
+    if not tensors or student.shape != teacher.shape or student.ndim < 2:
+        raise TypeError(
+            "the outputs of student and teacher must be tensors of one shape (batch, classes, …); "
+            f"got {describe(student)} and {describe(teacher)}. Give distance=, a function of both, "
+            "e.g. lambda s, t: F.mse_loss(s['out'], t['out'])."
+        )
+
+
+def checked_distance(distance: Any) -> Any:
+    """The function, if it is one.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if distance is not None and not callable(distance):
+        raise TypeError(
+            f"distance must be a function (student, teacher) -> number; got {distance!r}. Give "
+            "e.g. torch.nn.functional.mse_loss."
+        )
+    return distance

@@ -1,0 +1,209 @@
+"""Trains a generator and a critic against each other."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lehr.base.nested import describe
+from lehr.callback import Callback
+from lehr.callbacks.loops import adversarial
+from lehr.errors import above_zero, positive_int, real_number
+from lehr.events import Layer, Phase
+from lehr.loop.losses import loss_of, wanted_by
+from lehr.optim import optimizers
+from lehr.state.wrappers import bare
+from lehr.types import is_sequence
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+
+_OTHER = {"critic": "generator", "generator": "critic"}
+
+
+class GAN(Callback):
+    r"""Lets a generator learn to make items that a critic cannot tell from those of the data.
+
+    They take turns: some steps of the critic, then some of the generator. The model has two parts
+    with these names, the Learner two optimizers with these names. ``xb`` is a tensor of real items.
+    The loss function gets the critic's outputs, ``(on_fake, on_real)``, and in the generator's turn
+    ``(on_fake)`` alone: `GAN.wasserstein`, `GAN.logistic`, `GAN.hinge`, or one of your own.
+
+    ``run.pred`` is what the generator made; so `Learner.predict` returns that, and metrics compare
+    it with ``yb``, or with the real items if there is no ``yb``. ``critic_loss``,
+    ``generator_loss`` and ``gradient_penalty`` are recorded. ``valid_loss`` is that of the critic.
+
+    Args:
+        latent: the numbers that an item is made from: how many, or a shape; standard normal.
+        n_crit: steps of the critic in a turn; at least 1.
+        n_gen: steps of the generator in a turn; at least 1.
+        critic_below: end a turn of the critic as soon as its loss is below this. None never does.
+        generator_below: likewise.
+        penalty: how much the gradient penalty counts; at least 0. 10 is usual. It keeps the norm of
+            the critic's slope near 1 between real and made items.
+        clip: after each of its steps, cut off the critic's weights to ``[-clip, clip]``; above 0.
+            None leaves them.
+
+    Raises:
+        TypeError, ValueError: an argument cannot be used; at the start of a fit, if model,
+            optimizers or loss function do not fit; in a batch, if ``xb`` is no tensor.
+
+    Example:
+        >>> from torch import nn
+        >>> from lehr import DataBunch, Learner
+        >>> model = nn.ModuleDict({"generator": nn.Linear(2, 1), "critic": nn.Linear(1, 1)})
+        >>> opts = {name: torch.optim.SGD(model[name].parameters(), 0.1) for name in model}
+        >>> bunch = DataBunch([torch.randn(8, 1) + 3 for _ in range(12)])
+        >>> gan = GAN(2, n_crit=5, n_gen=1, clip=0.1)
+        >>> run = Learner(model, opts, GAN.wasserstein, bunch, [gan], progress=False).fit(1)
+        >>> len(run.history["critic_loss"]), len(run.history["generator_loss"])
+        (10, 2)
+
+    Reference:
+        Goodfellow et al. 2014, arXiv:1406.2661. Turns and clipping: Arjovsky et al. 2017,
+        arXiv:1701.07875, algorithm 1. The penalty: Gulrajani et al. 2017, arXiv:1704.00028,
+        algorithm 1.
+    """
+
+    phase = Phase.PREPARE
+    layer = Layer.TRANSFORM
+    state = ("turn", "done")
+    wasserstein = staticmethod(adversarial.wasserstein)
+    logistic = staticmethod(adversarial.logistic)
+    hinge = staticmethod(adversarial.hinge)
+
+    def __init__(
+        self,
+        latent: int | Sequence[int],
+        *,
+        n_crit: int = 5,
+        n_gen: int = 1,
+        critic_below: float | None = None,
+        generator_below: float | None = None,
+        penalty: float = 0.0,
+        clip: float | None = None,
+    ) -> None:
+        shape = list(latent) if is_sequence(latent) else [latent]
+        self.latent = tuple(positive_int("latent", n, example=64) for n in shape)
+        self.n_crit = positive_int("n_crit", n_crit, example=5)
+        self.n_gen = positive_int("n_gen", n_gen, example=1)
+        self.critic_below = _bound("critic_below", critic_below)
+        self.generator_below = _bound("generator_below", generator_below)
+        if (number := real_number("penalty", penalty)) < 0:
+            raise ValueError(f"penalty must be at least 0; got {penalty}. Use e.g. penalty=10.")
+        self.penalty = number
+        self.clip = None if clip is None else above_zero("clip", clip)
+
+    def begin_fit(self, run: "Run") -> None:
+        """See that all is there, and begin with the critic."""
+        _check(run)
+        self.turn, self.done = "critic", 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._scores: tuple[Any, Any] = (None, None)
+        self._losses: dict[str, Any] = {}
+
+    def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Make as many items as there are real ones, and let the critic look."""
+        real, parts = run.xb, bare(run.model)
+        if not isinstance(real, Tensor) or not real.is_floating_point():
+            raise TypeError(
+                f"GAN needs a tensor of real items as xb; got {describe(real)}. Give the Learner "
+                "split_batch=, e.g. lambda batch: (batch[0].float(), None)."
+            )
+        generator, critic = parts.get_submodule("generator"), parts.get_submodule("critic")
+        draws = run.stream(self.name, real.device)
+        noise = torch.randn(
+            len(real), *self.latent, generator=draws, device=real.device, dtype=real.dtype
+        )
+        run.yb = real if run.yb is None else run.yb
+        if run.training and self.turn == "generator":
+            with adversarial.frozen(critic):
+                run.pred = generator(noise)
+                self._scores = critic(run.pred), None
+        else:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not run.training):
+                run.pred = generator(noise)
+            self._scores = critic(run.pred), critic(real)
+
+    def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Compute the loss of whose turn it is."""
+        made, target = run.pred, run.yb
+        run.pred, run.yb = self._scores
+        try:
+            proceed()
+        finally:
+            run.pred, run.yb = made, target
+        turn = self.turn if run.training else "critic"
+        losses = {f"{turn}_loss": run.mean_loss.detach()}
+        if not run.training:
+            losses["generator_loss"] = loss_of(run.loss_func, self._scores[0], None)
+        elif turn == "critic" and self.penalty:
+            critic, draws = (
+                bare(run.model).get_submodule("critic"),
+                run.stream(self.name, made.device),
+            )
+            penalty = adversarial.slope_penalty(critic, run.xb, made, draws)
+            losses["gradient_penalty"] = penalty.detach()
+            scale = 1 if run.plan.loss_is_mean else run.weight
+            run.loss = run.loss + self.penalty * scale * penalty
+        if not run.replaying:
+            self._losses = losses
+
+    def after_loss(self, run: "Run") -> None:
+        """Record the losses."""
+        for name, loss in self._losses.items():
+            run.log(name, loss)
+
+    def step(self, run: "Run", proceed: Callable[[], None]) -> None:
+        """Let one of the optimizers step."""
+        opts: Any = run.opt
+        run.opt = {self.turn: opts[self.turn]}
+        try:
+            proceed()
+        finally:
+            run.opt = opts
+
+    def after_step(self, run: "Run") -> None:
+        """Clip the critic, and see whose turn is next."""
+        critic = self.turn == "critic"
+        if critic and self.clip is not None:
+            with torch.no_grad():
+                for p in bare(run.model).get_submodule("critic").parameters():
+                    p.clamp_(-self.clip, self.clip)
+        self.done += 1
+        most = self.n_crit if critic else self.n_gen
+        below = self.critic_below if critic else self.generator_below
+        loss = self._losses.get(f"{self.turn}_loss")
+        if self.done >= most or (below is not None and loss is not None and loss < below):
+            self.turn, self.done = _OTHER[self.turn], 0
+
+    def after_batch(self, run: "Run") -> None:
+        """Keep no graph."""
+        self._forget()
+
+    def __repr__(self) -> str:
+        return f"GAN({self.latent}, n_crit={self.n_crit}, n_gen={self.n_gen})"
+
+
+def _check(run: "Run") -> None:
+    parts = dict(bare(run.model).named_children())
+    opts = optimizers.by_name(run.opt)
+    for what, names in (("the model", parts), ("opt", opts)):
+        if missing := [name for name in _OTHER if name not in names]:
+            raise ValueError(
+                f"GAN needs a generator and a critic; {what} has no {' and no '.join(missing)}. "
+                'Name two parts of the model so, and give opt={"generator": …, "critic": …}.'
+            )
+    wanted = wanted_by(run.loss_func)
+    if wanted.always or not wanted.target:
+        raise TypeError(
+            "with GAN, loss_func gets (on_fake, on_real) in the critic's turn and (on_fake) in the "
+            "generator's. Give e.g. GAN.wasserstein, or def loss(on_fake, on_real=None)."
+        )
+
+
+def _bound(name: str, value: float | None) -> float | None:
+    return None if value is None else real_number(name, value)
