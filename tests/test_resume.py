@@ -8,10 +8,22 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 from lehr import Callback, CancelEpoch, DataBunch, Phase
 from lehr.base import strict_json
-from lehr.callbacks import Checkpoint, CSVLog, EarlyStopping, ParamScheduler
+from lehr.callbacks import (
+    EMA,
+    SAM,
+    Accumulate,
+    Checkpoint,
+    ClipGradients,
+    CSVLog,
+    EarlyStopping,
+    MixUp,
+    ParamScheduler,
+    TorchScheduler,
+)
 from lehr.data import DataLoader
 from lehr.schedules import sched_cos, sched_lin
 from lehr.state.differences import first_difference
@@ -234,6 +246,58 @@ def test_other_settings_are_named_and_exact_refuses_them(tmp_path):
     assert first_difference(before, capture({"model": learn.model, "opt": learn.opt})) is None
     with pytest.warns(UserWarning, match="correct but not bit for bit exact: epochs 3 → 4"):
         assert learner(tmp_path).fit(4, resume="auto").n_steps == 16
+
+
+TECHNIQUES = {
+    "none": list,
+    "EMA": lambda: [EMA(0.9)],
+    "MixUp": lambda: [MixUp()],
+    "SAM, clipped": lambda: [SAM(), ClipGradients(1.0)],
+    "Accumulate": lambda: [Accumulate(2)],
+    "EarlyStopping": lambda: [EarlyStopping()],
+}
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_more_epochs_are_no_difference_where_nothing_goes_by_them(tmp_path, name):
+    make = TECHNIQUES[name]
+    straight = state(tiny_learner(make()).fit(2))
+    tiny_learner([*make(), Checkpoint(tmp_path)]).fit(1)
+    longer = tiny_learner([*make(), Checkpoint(tmp_path)])
+    resumed = state(longer.fit(2, resume="auto", exact=True))
+    kept = [entry for entry in straight if "checkpoint" not in entry]
+    assert first_difference({k: straight[k] for k in kept}, {k: resumed[k] for k in kept}) is None
+    shorter = state(tiny_learner(make()).fit(1))
+    assert first_difference(shorter, resumed)  # the control
+
+
+class ByPosition(Callback):
+    state = ("pos",)
+
+    def begin_batch(self, run):
+        self.pos = run.pos
+
+
+def by_length(folder, callbacks=(), epochs=1, resume=None, *, every=None, weight=None):
+    learn = tiny_learner([*callbacks, Checkpoint(folder)], weight=weight)
+    return learn.fit(epochs, validate_every=every, resume=resume)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"callbacks": [ParamScheduler("lr", sched_cos(0.1, 0.0))]},
+        {"callbacks": [TorchScheduler(lambda o: lr_scheduler.ConstantLR(o), "step")]},
+        {"callbacks": [ByPosition()]},
+        {"every": "2 epochs"},
+        {"every": "3 steps"},
+        {"weight": lambda run: 1 + run.pos},
+    ],
+)
+def test_more_epochs_are_a_difference_where_something_may_go_by_them(tmp_path, given):
+    by_length(tmp_path, **given)
+    with pytest.warns(UserWarning, match="correct but not bit for bit exact: epochs 1 → 2"):
+        by_length(tmp_path, epochs=2, resume="auto", **given)
 
 
 def test_an_exact_resume_warns_of_nothing(tmp_path):

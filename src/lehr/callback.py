@@ -37,6 +37,9 @@ class Callback:
         freezes: the parts of the model that it keeps from being trained, each with the time until
             when, as `lehr.callbacks.Freeze` takes them; None stands for the whole fit. An optimizer
             need not hold what is never trained.
+        monitors: names of columns of the history that this callback waits for, such as
+            ``("valid_loss",)``. One that nothing of the fit would write is then an error before
+            anything is trained, if all callbacks are lehr's; any other may log it.
         batches_per_step: how many training batches make an optimizer step with this callback; None
             if that cannot be known beforehand.
         state: names of the attributes that must be saved; ``()`` says that none must. An attribute
@@ -46,7 +49,8 @@ class Callback:
         replays: whether the course of a run may depend on this callback. False for one that only
             watches, such as a log: it is left out when past steps are made again, and when a
             resumed run is compared with the one that was stopped.
-        modules: modules of its own, such as a teacher, that go to the device of the model.
+        modules: modules of its own, such as a teacher, that go to the device of the model; or other
+            objects with a method ``to`` that moves them in place.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
         checkpoint_folder: the folder of the checkpoints that this callback saves, from which
             ``fit(…, resume="auto")`` goes on; None if it saves none.
@@ -74,6 +78,7 @@ class Callback:
     drives: Sequence[Any] = ()
     freezes: Mapping[Any, Any] = MappingProxyType({})
     modules: Sequence[Any] = ()
+    monitors: Sequence[str] = ()
     batches_per_step: int | None = 1
 
     @property

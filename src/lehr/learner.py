@@ -479,7 +479,7 @@ class Learner:
             >>> from lehr.testing import tiny_learner
             >>> for line in tiny_learner().explain().splitlines()[2:4]:
             ...     print(line)
-              begin_fit               Rehearsal, Recorder
+              begin_fit               Recorder, Rehearsal
               for epoch in range(epochs):
         """
         from lehr.inspect.explain import explain

@@ -70,3 +70,19 @@ def test_a_partial_and_a_wrapped_function_are_seen_through():
 def test_what_does_not_tell_may_be_called_with_anything():
     takes = signature_of(torch.dist)
     assert (takes.required, takes.any_places, takes.any_names) == ((), True, True)
+
+
+def test_what_may_be_called_with_so_many_arguments():
+    def own(pred, target): ...
+
+    assert signature_of(own).takes(2)
+    assert not signature_of(own).takes(1)
+    assert not signature_of(own).takes(3)
+    assert signature_of(torch.add).takes(2)  # has no signature
+    assert signature_of(lambda *args: 0).takes(7)
+    assert signature_of(lambda pred, target, scale=1: 0).takes(2)
+    assert not signature_of(lambda pred, target, *, scale: 0).takes(2)
+    assert signature_of(lambda pred, target, *, scale=1: 0).takes(2)
+    assert signature_of(partial(lambda pred, target, scale: 0, scale=1)).takes(2)
+    assert signature_of(torch.nn.MSELoss()).takes(2)
+    assert not signature_of(torch.nn.Linear(1, 1)).takes(2)

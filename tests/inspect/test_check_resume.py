@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from lehr import Callback, DataBunch
 from lehr.callbacks import CSVLog, EarlyStopping, ParamScheduler
@@ -103,6 +104,82 @@ def test_a_long_epoch_is_shortened_and_a_foreign_loader_too():
     learn = tiny_learner(data=DataBunch(loader, valid))
     assert learn.check_resume(batches=3).ok
     assert len(loader) == 1000
+
+
+def items():
+    generator = torch.Generator().manual_seed(1)
+    return TensorDataset(torch.randn(24, 3, generator=generator), torch.arange(24) % 2)
+
+
+def test_each_of_its_trainings_finds_the_loaders_generator_as_it_is():
+    generator = torch.Generator().manual_seed(3)
+    loader = DataLoader(items(), 4, shuffle=True, generator=generator)
+    before = generator.get_state()
+    assert tiny_learner(data=DataBunch(loader)).check_resume(batches=3).ok
+    assert torch.equal(generator.get_state(), before)
+
+
+class Positioned:
+    """A loader with a place, which begins a pass when it is asked for it, as torchdata's does."""
+
+    def __init__(self, *, forgets=False):
+        self.generator, self.forgets = torch.Generator().manual_seed(3), forgets
+        self.reading, self.loaded, self.asked = None, None, False
+
+    def state_dict(self):
+        if self.reading is None:
+            self.reading, self.asked = Reading(self.generator, 0), True
+        reading = self.reading
+        return {"order": reading.began, "at": 0 if self.forgets else reading.at}
+
+    def load_state_dict(self, state):
+        self.reading, self.loaded, self.asked = None, dict(state), False
+
+    def __iter__(self):
+        if not self.asked:
+            at = 0
+            if self.loaded is not None:
+                self.generator.set_state(self.loaded["order"])
+                at = self.loaded["at"]
+            self.reading, self.loaded = Reading(self.generator, at), None
+        self.asked = False
+        return self.reading
+
+    def __len__(self):
+        return 6
+
+
+class Reading:
+    def __init__(self, generator, at):
+        self.began = generator.get_state()
+        self.batches, self.at = torch.randperm(24, generator=generator).split(4), at
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.at == 6:
+            raise StopIteration
+        self.at += 1
+        chosen = [items()[i] for i in self.batches[self.at - 1].tolist()]
+        return torch.stack([x for x, _ in chosen]), torch.tensor([int(y) for _, y in chosen])
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("a pass cannot be copied")
+
+
+@pytest.mark.parametrize("batches", [3, 6])
+def test_a_loader_that_begins_a_pass_when_asked_for_its_place_is_tried_as_it_is_read(batches):
+    loader = Positioned()
+    learn = tiny_learner(data=DataBunch(loader))
+    check = learn.check_resume(batches=batches)
+    assert check.ok, check
+    assert loader.reading is None  # it was not asked, but a copy
+    learn.fit(1)  # and now there is one
+    assert loader.reading is not None
+    assert learn.check_resume(batches=batches).ok
+    forgets = tiny_learner(data=DataBunch(Positioned(forgets=True))).check_resume(batches=batches)
+    assert not forgets.ok  # the control
 
 
 def test_without_validation_and_in_one_epoch_there_are_fewer_places():

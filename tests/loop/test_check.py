@@ -248,6 +248,11 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
             r"Mine\.before names 'Mine', its own class: .* Take it out",
         ),
         ({"after": ["Recorder", "Mine"]}, ValueError, r"Mine\.after names 'Mine', its own class"),
+        (
+            {"monitors": "valid_loss"},
+            TypeError,
+            r"Mine\.monitors must be a tuple of names; got 'va",
+        ),
         ({"batches_per_step": 0}, ValueError, r"Mine\.batches_per_step must be at least 1; got 0"),
         ({"batches_per_step": 2.5}, TypeError, r"Mine\.batches_per_step must be an int"),
     ],

@@ -2,13 +2,11 @@
 
 from contextlib import contextmanager
 
-from lehr import Callback, Phase
+from lehr import Callback
 from lehr.loop.doubles import double
 
 
-class Prepares(Callback):
-    phase = Phase.PREPARE
-
+class Own(Callback):
     def begin_fit(self, run):
         self.begun = True
 
@@ -21,14 +19,10 @@ class Prepares(Callback):
         yield
 
 
-class Measures(Prepares):
-    phase = Phase.MEASURE
-
-
-def test_what_prepares_has_begun_and_anything_else_begins_on_the_copy_alone():
-    for kind, begins in ((Prepares, False), (Measures, True)):
-        own = kind()
-        twin = double(own)
+def test_one_that_has_begun_does_not_begin_again_and_its_scope_stays_shut():
+    for begins in (False, True):
+        own = Own()
+        twin = double(own, begins=begins)
         twin.begin_fit(None)
         twin.begin_batch("a run")
         with twin.around_fit(None):

@@ -11,10 +11,10 @@ import pytest
 
 import lehr.callbacks
 from lehr import Callback
-from lehr.callbacks import Checkpoint, Metrics, ParamScheduler, Progress, Recorder
+from lehr.callbacks import Checkpoint, Metrics, ParamScheduler, Progress, Recorder, Rehearsal
 from lehr.callbacks.measure.predictions import Predictions
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
-from lehr.loop.order import WATCHING, WRAPPING, check_names, in_layers, in_phases
+from lehr.loop.order import WATCHING, WRAPPING, check_names, in_layers, in_phases, watching
 from lehr.schedules import constant
 from lehr.testing import tiny_learner
 
@@ -54,6 +54,23 @@ def test_a_subclass_stands_where_its_parent_does():
     own = type("Own", (Callback,), {})()
     assert in_phases([own, Recorder(), mine])[0] is mine
     assert kinds(in_phases([own, Recorder(), mine])) == ["ZMine", "Recorder", "Own"]
+
+
+def test_those_that_evaluate_begin_before_those_that_look_on():
+    def own(name, **attributes):
+        return type(name, (Callback,), {"begin_fit": nothing, **attributes})()
+
+    looks, takes = own("Looks"), own("Takes", evaluates=True)
+    waits = own("Waits", evaluates=True, after=("Looks",))
+    early = own("Early", phase=Phase.PREPARE)
+    last = own("Last", evaluates=True, phase=Phase.REPORT)
+    everybody = [looks, takes, waits, Rehearsal(), Recorder(), last, early]
+    assert kinds(watching("begin_fit", everybody)) == [
+        *("Early", "Recorder", "Takes", "Last", "Rehearsal", "Looks", "Waits")
+    ]
+    assert kinds(watching("after_fit", [*everybody, own("Ends", after_fit=nothing)])) == [
+        *("Recorder", "Ends")
+    ]
 
 
 def nothing(self, run, *proceed):

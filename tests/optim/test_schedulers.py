@@ -88,3 +88,55 @@ def test_two_at_a_time_are_undone_in_any_case():
     assert vars(opt)["step"] is step
     outer.close()
     assert "step" not in vars(opt)
+
+
+class Own:
+    """A scheduler that nobody here knows."""
+
+    def __init__(self, inner):
+        self.parts = [inner]
+
+    def step(self):
+        pass
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state): ...
+
+
+def test_a_scheduler_of_another_optimizer_is_found_wherever_it_holds_it():
+    opt, other = optimizer(), optimizer()
+    inside = lr_scheduler.ExponentialLR(other, 0.5)
+    for make in (lambda o: Own(other), lambda o: Own(inside), lambda o: Own(Own(inside))):
+        with pytest.raises(ValueError, match=r"^make returned a Own of another optimizer\."):
+            Scheduler(make, opt, "step")
+    for inner in (lambda o: 3, lambda o: o, lambda o: lr_scheduler.ExponentialLR(o, 0.5)):
+        Scheduler(lambda o: Own(inner(o)), opt, "step").close()  # noqa: B023
+
+
+def test_one_for_what_wraps_the_optimizer_is_one_of_it():
+    class Wraps:
+        def __init__(self, opt):
+            self.optimizer, self.param_groups = opt, opt.param_groups
+
+    opt = optimizer()
+    Scheduler(lambda o: lr_scheduler.ExponentialLR(o.optimizer, 0.5), Wraps(opt), "step").close()
+
+
+def test_a_scheduler_that_was_there_before_is_refused():
+    opt = optimizer()
+    older = lr_scheduler.ExponentialLR(opt, 0.5)
+
+    match = r"^make returned 'older', a ExponentialLR that was made before: .*Make a new"
+    with pytest.raises(ValueError, match=match):
+        Scheduler(lambda o: older, opt, "step")
+
+    def keeps(o):
+        nonlocal newest
+        newest = lr_scheduler.ExponentialLR(o, 0.5)
+        return newest
+
+    newest = None
+    for _ in range(2):  # one that is kept, and made anew in each fit
+        Scheduler(keeps, opt, "step").close()

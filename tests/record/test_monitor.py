@@ -84,6 +84,21 @@ def test_wrong_arguments_speak(arguments, error, text):
         Monitor(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("acuracy", "accuracy"),
+        ("valid_los", "valid_loss"),
+        ("clean/valid_losss", "clean/valid_loss"),
+    ],
+)
+def test_a_misspelt_word_is_named_before_a_mode_is_asked_for(name, meant):
+    with pytest.raises(ValueError, match=rf'Did you mean {meant}\? Else write mode="min" or'):
+        Monitor(name)
+    with pytest.raises(ValueError, match=r'accuracy does\. Write mode="min"'):  # the control
+        Monitor("size")
+
+
 def run(*rows, valid_names=("",)):
     history = History()
     for row in rows:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lehr.record.results import check_columns, columns_of
+from lehr.record.results import ColumnError, check_columns, columns_of
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,7 @@ def test_columns_are_each_of_one_metric_and_not_the_recorders():
         check_columns(["f1", "f1"])
     with pytest.raises(ValueError, match="a metric cannot be named 'lr'"):
         check_columns(["lr"])
+    check_columns(["f1", "kl_2"], ["kl"])
+    for name in ("kl", "train_kl", "valid_kl"):
+        with pytest.raises(ColumnError, match=rf"cannot be named '{name}': the part 'kl' of the l"):
+            check_columns(["f1", name], ["rest", "kl"])

@@ -1,9 +1,42 @@
-"""The gradients that parameters hold, put aside and back."""
+"""The gradients that parameters hold: their norm, and how they are put aside and back."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+
+def dense_values(gradient: Tensor) -> Tensor:
+    """What a gradient holds: of a sparse one the values that it has, else itself.
+
+    Args:
+        gradient: of any shape; if it is sparse, it is coalesced: each of its places is there once.
+
+    Example:
+        >>> import torch
+        >>> dense_values(torch.eye(2).to_sparse())
+        tensor([1., 1.])
+    """
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
+
+
+def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
+    """The norm of all gradients together, as of one long vector.
+
+    Args:
+        gradients: of any shapes, dense or sparse.
+        norm_type: 2.0, or ``math.inf`` for the largest absolute value.
+
+    Returns:
+        A tensor of one number.
+
+    Example:
+        >>> import torch
+        >>> total_norm([torch.tensor([3.0]), torch.tensor([[4.0]])])
+        tensor(5.)
+    """
+    return get_total_norm([dense_values(gradient) for gradient in gradients], norm_type)
 
 
 def put_aside_gradients(parameters: Iterable[Tensor]) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -20,6 +21,8 @@ class Signature:
     """those of ``optional``"""
     named: tuple[str, ...] = ()
     """by name, those among them that may be given by position as well"""
+    asked: tuple[str, ...] = ()
+    """by name alone; they have no default"""
     any_places: bool = False
     """whether any number may be given by position: ``*args``"""
     any_names: bool = False
@@ -31,6 +34,16 @@ class Signature:
     def places(self) -> tuple[str, ...]:
         """All that may be given by position and have a name."""
         return self.required + self.optional
+
+    def takes(self, count: int) -> bool:
+        """Whether it may be called with so many arguments by position, and nothing else.
+
+        Example:
+            >>> signature_of(lambda pred, target: 0).takes(2), signature_of(len).takes(2)
+            (True, False)
+        """
+        most = self.any_places or count <= len(self.places)
+        return most and count >= len(self.required) and not self.asked
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:
@@ -59,10 +72,33 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         optional=tuple(p.name for p in optional),
         defaults=tuple(p.default for p in optional),
         named=tuple(p.name for p in parameters if p.kind in by_name),
+        asked=tuple(
+            p.name for p in parameters if p.kind is kind.KEYWORD_ONLY and p.default is kind.empty
+        ),
         any_places=any(p.kind is kind.VAR_POSITIONAL for p in parameters),
         any_names=any(p.kind is kind.VAR_KEYWORD for p in parameters),
         text=str(signature.replace(parameters=bare, return_annotation=signature.empty)),
     )
+
+
+def variables_of(function: Any) -> dict[Any, Any]:
+    """What a function can reach by itself, by name; nothing is called to find out.
+
+    Those are the globals and the outer variables that it uses, the attributes of the object that a
+    method belongs to, and the arguments that a partial has.
+
+    Example:
+        >>> step = 3
+        >>> variables_of(lambda x: x + step)
+        {'step': 3}
+    """
+    if isinstance(function, partial):
+        return dict(enumerate([*function.args, *function.keywords.values()]))
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        return {}
+    own: dict[str, Any] = getattr(getattr(function, "__self__", None), "__dict__", {})
+    known = inspect.getclosurevars(function)
+    return {**known.globals, **known.nonlocals, **own}
 
 
 def _scripted(function: Any) -> Signature:

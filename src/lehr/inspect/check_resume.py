@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,7 @@ from lehr.errors import ResumeWarning, positive_int
 from lehr.events import Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
+from lehr.loop.inventory import of_data
 from lehr.loop.plan import feeds
 from lehr.loop.underway import refuse_open
 from lehr.loop.undisturbed import same_attributes
@@ -22,7 +24,7 @@ from lehr.state.differences import first_difference
 from lehr.state.disk.plain import flatten
 from lehr.state.entries import AttributeState, loader_entries, tells_state
 from lehr.state.snapshot import Snapshot, capture, restore
-from lehr.types import is_mapping, is_seekable, is_sequence
+from lehr.types import Stateful, is_mapping, is_seekable, is_sequence
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -79,7 +81,11 @@ def check_resume(
     parts = [callback for callback in everybody if callback.replays]
     onlookers = [callback.name for callback in everybody if not callback.replays]
 
+    loaders = of_data(*feeds(learn.data), position=False)
+    at_first = capture(loaders)
+
     def fit(*more: Callback, resume: bool = False) -> Snapshot:
+        restore(loaders, at_first)  # each training finds their generators as they are now
         other, own = twin(learn, parts, _shortened(learn.data, batches))
         other.metrics, other.progress = [], False  # they are among the callbacks
         other.rehearsal = False
@@ -218,24 +224,26 @@ def _short(loader: Any, batches: int) -> Any:
         return None if loader is None else loader[:batches]
     if is_seekable(loader):
         return _ShortSeekable(loader, batches)
-    return (
-        _ShortPositioned(_apart(loader), batches)
-        if tells_state(loader)
-        else _Short(loader, batches)
-    )
+    # To ask for a state may begin a pass, so another copy is asked than the one that is read.
+    if isinstance(loader, Stateful) and tells_state(_apart(loader)):
+        return _ShortPositioned(_apart(loader), batches)
+    return _Short(loader, batches)
 
 
 def _apart(loader: Any) -> Any:
     """A loader where a state can be loaded: it may stay there, for every epoch of that number.
 
-    The data are shared. What cannot be copied, such as worker processes, is used as it is.
+    The data are shared. An iterator of a pass that was made before is left out, if it cannot be
+    copied. What cannot be copied without it is used as it is.
     """
     dataset = getattr(loader, "dataset", None)
-    shared = {} if tells_state(dataset) else {id(dataset): dataset}
-    try:
-        return deepcopy(loader, shared)
-    except Exception:
-        return loader
+    shared = {} if isinstance(dataset, Stateful) else {id(dataset): dataset}
+    held: list[Any] = list(getattr(loader, "__dict__", {}).values())
+    passes = {id(value): None for value in held if issubclass(type(value), Iterator)}
+    for left_out in ({}, passes):
+        with suppress(Exception):
+            return deepcopy(loader, {**shared, **left_out})
+    return loader
 
 
 class _Short:
@@ -272,19 +280,23 @@ class _ShortPositioned(_Short):
         self._given = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The loader's, and how much was given; between two passes, of the loader its generators.
-
-        The loader itself is in the middle then, and does not go on from there.
-        """
-        inner = loader_entries("loader", self._loader, position=self._given > 0)
-        return {"given": self._given, **capture(inner)}
+        """How much was given, the loader's generators, and its place if it is within a pass."""
+        place = loader_entries("loader", self._loader) if self._given else {}
+        return {"given": self._given, **capture({**self._generators(), **place})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there.
+
+        At the end of a short pass the loader itself may be in the middle of one, and does not go on
+        from there.
+        """
         self._given = state_dict["given"]
-        inner = loader_entries("loader", self._loader, position=self._given > 0)
-        if self._given < self._batches:
-            restore(inner, {name: state_dict[name] for name in inner})
+        within = 0 < self._given < self._batches
+        inner = loader_entries("loader", self._loader) if within else self._generators()
+        restore(inner, {name: state_dict[name] for name in inner})
+
+    def _generators(self) -> dict[str, Stateful]:
+        return loader_entries("loader", self._loader, position=False)
 
 
 class _ShortSeekable(_Short):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from lehr.callback import Callback
 from lehr.events import ACTIONS
-from lehr.loop.order import in_layers, in_phases
+from lehr.loop.order import in_layers, watching
 
 _LOOP = """
 fit
@@ -58,5 +58,5 @@ def _line(line: str, callbacks: Sequence[Callback]) -> str:
         who = [type(cb).__name__ for cb in in_layers(callbacks) if hasattr(cb, name)]
         shown = " > ".join([*who, "loop"])
         return f"{indent}{name + '()':<{26 - len(indent)}}{shown}"
-    who = [type(cb).__name__ for cb in in_phases(callbacks) if hasattr(cb, name)]
+    who = [type(cb).__name__ for cb in watching(name, callbacks)]
     return f"{indent}{name:<{26 - len(indent)}}{', '.join(who)}"

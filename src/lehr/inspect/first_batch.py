@@ -27,4 +27,4 @@ def first_batch(learn: Learner) -> Any:
     feed = Feed(learn.data.train_dl, "train_dl")
     refuse_open([feed])
     with learn.probe():
-        return next(feed.epoch(seed=learn.seed, epoch=learn.epochs_done))[0]
+        return feed.first(seed=learn.seed, epoch=learn.epochs_done)

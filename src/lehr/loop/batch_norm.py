@@ -73,7 +73,8 @@ def measure(run: Run, paths: Iterable[str], batches: int | None = None) -> None:
     momenta = {path: norm.momentum for path, norm in norms.items()}
     source = run.sources.at(run.epoch).train
     feed = Feed(apart(source.loader), source.name)
-    everybody = [double(callback) for callback in run.callbacks if evaluates(callback)]
+    have_begun = filter(evaluates, run.callbacks)
+    everybody = [double(callback, begins=False) for callback in have_begun]
     plan = replace(run.plan, valid={"": feed}, weight=_one, valid_grad=False)
     inner = Run(run.learn, plan, [*everybody, _Measure(norms.values(), batches)])
     inner.model, inner.opt, inner.loss_func = run.model, run.opt, run.loss_func

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from lehr.callback import Callback
 from lehr.errors import did_you_mean, nearest, positive_int
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
@@ -16,7 +14,13 @@ from lehr.types import is_mapping, is_sequence
 
 METHODS = (*EVENTS, *ACTIONS, "around_fit")
 _MOVED = ("model", "batches")
-_EXAMPLES = {"state": "steps", "before": "Recorder", "after": "Recorder", "moves": "batches"}
+_EXAMPLES = {
+    "state": "steps",
+    "before": "Recorder",
+    "after": "Recorder",
+    "moves": "batches",
+    "monitors": "valid_loss",
+}
 
 _QUESTIONS = {
     "regrads": "whether the callback calls run.regrad()",
@@ -64,7 +68,7 @@ def check(callback: object) -> None:
 def _check_declarations(callback: Callback) -> None:
     """See that what a callback says of itself can be read as it is meant."""
     kind = type(callback).__name__
-    for name in ("state", "before", "after", "moves"):
+    for name in _EXAMPLES:
         value: Any = getattr(callback, name)
         if not is_sequence(value) or not all(isinstance(item, str) for item in value):
             raise TypeError(
@@ -96,7 +100,7 @@ def _check_declarations(callback: Callback) -> None:
             f'{callback.freezes!r}. Write e.g. freezes = {{"body": None}}.'
         )
     modules: Any = callback.modules
-    if not is_sequence(modules) or not all(isinstance(module, nn.Module) for module in modules):
+    if not is_sequence(modules) or not all(hasattr(module, "to") for module in modules):
         raise TypeError(
             f"{kind}.modules must be a list of modules; got {modules!r}. "
             "Write e.g. self.modules = [self.teacher]."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 from lehr.base.interrupts import heeds_interrupts, leave
 from lehr.callback import Callback
 from lehr.events import ACTIONS, EVENTS, Cancel
-from lehr.loop.order import in_layers, in_phases
+from lehr.loop.order import in_layers, in_phases, watching
 
 Listener = Callable[[Any], None]
 Act = Callable[[], None]
@@ -28,9 +28,9 @@ class Listeners:
         def __getattr__(self, event: str) -> tuple[Listener, ...]: ...
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
-        ordered = in_phases(callbacks)
+        callbacks = list(callbacks)
         for event in EVENTS:
-            setattr(self, event, tuple(getattr(cb, event) for cb in ordered if hasattr(cb, event)))
+            setattr(self, event, tuple(getattr(cb, event) for cb in watching(event, callbacks)))
 
 
 class Actions:

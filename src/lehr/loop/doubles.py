@@ -5,26 +5,27 @@ from copy import copy
 from typing import Any
 
 from lehr.callback import Callback
-from lehr.events import Phase
 
 
-def double(callback: Callback) -> Callback:
-    """A copy that takes part, and does not begin once more if it has begun.
+def double(callback: Callback, *, begins: bool) -> Callback:
+    """A copy that takes part in a pass of its own.
 
-    Those that prepare have begun when the others begin.
+    Args:
+        callback: whose run is under way.
+        begins: whether it hears begin and end of that pass as those of a fit: one that has not
+            begun yet must, and one that has begun must not.
 
     Example:
         >>> from lehr.callbacks import Device
-        >>> double(Device("cpu"))
+        >>> double(Device("cpu"), begins=False)
         Device('cpu')
     """
     twin: Any = copy(callback)
     if hasattr(callback, "around_fit"):
         twin.around_fit = nullcontext
-    if callback.phase < Phase.MEASURE:
-        for name in ("begin_fit", "after_fit"):
-            if hasattr(callback, name):
-                setattr(twin, name, _nothing)
+    for name in () if begins else ("begin_fit", "after_fit"):
+        if hasattr(callback, name):
+            setattr(twin, name, _nothing)
     return twin
 
 

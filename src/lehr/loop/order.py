@@ -11,6 +11,7 @@ from typing import Any
 from lehr.callback import Callback
 from lehr.errors import did_you_mean
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
+from lehr.loop.inventory import evaluates
 
 WATCHING: Mapping[Phase, Sequence[str]] = {
     Phase.PREPARE: (
@@ -92,6 +93,31 @@ def in_phases(callbacks: Iterable[Callback]) -> list[Callback]:
     """
     places = _places(WATCHING, WRAPPING)
     return _heeded(sorted(callbacks, key=lambda cb: (cb.phase, _place(cb, places))), EVENTS)
+
+
+def watching(event: str, callbacks: Iterable[Callback]) -> list[Callback]:
+    """Those that watch an event, in order.
+
+    In `begin_fit`, those that take part in evaluations come first, with the Recorder, after the
+    phase *prepare*: `Rehearsal` validates there, and they have begun by then. One that declares
+    ``after`` keeps its place.
+
+    Example:
+        >>> from lehr.callbacks import Progress, Recorder
+        >>> class Mine(Callback):
+        ...     evaluates = True
+        ...     def begin_fit(self, run): ...
+        >>> callbacks = [Progress(), Mine(), Recorder()]
+        >>> [type(callback).__name__ for callback in watching("begin_fit", callbacks)]
+        ['Recorder', 'Mine', 'Progress']
+    """
+    ordered = [callback for callback in in_phases(callbacks) if hasattr(callback, event)]
+    return sorted(ordered, key=_begins_late) if event == "begin_fit" else ordered
+
+
+def _begins_late(callback: Callback) -> bool:
+    early = evaluates(callback) or _is_named(callback, ("Recorder",))
+    return callback.phase != Phase.PREPARE and (bool(callback.after) or not early)
 
 
 def in_layers(callbacks: Iterable[Callback]) -> list[Callback]:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from lehr.base.signatures import variables_of
 from lehr.errors import add_note
 from lehr.optim.driven import Driven
 from lehr.optim.slots import Slot
@@ -54,8 +55,10 @@ class Scheduler:
         self._undo, self._state = _undo(opt), dict[str, Any]()
         self.driven = Driven(_numbers(opt), kept=True)
         try:
+            known = variables_of(make)
             made = make(opt)
             _check(made, opt)
+            _refuse_older(made, known)
             self._step = _how(made, every, monitor=monitor)
         except BaseException:
             self.close()
@@ -202,10 +205,41 @@ def _check(made: Any, opt: Any) -> None:
             f"make must return a scheduler, with step, state_dict and load_state_dict; got "
             f'{made!r}. Write e.g. TorchScheduler(lambda opt: StepLR(opt, 30), "epoch").'
         )
-    if getattr(made, "optimizer", opt) is not opt:
+    others = [other for other in _optimizers_in(made) if other is not opt]
+    if others and not any(_share(other, opt) for other in others):
         raise ValueError(
             f"make returned a {type(made).__name__} of another optimizer. Make it from the "
             "function's argument: lambda opt: StepLR(opt, 30)."
+        )
+
+
+def _optimizers_in(made: Any, levels: int = 3) -> list[Any]:
+    """What has parameter groups among the attributes of a scheduler, and of those inside of it."""
+    if levels == 0 or isinstance(made, type) or inspect.isroutine(made):
+        return []
+    held = [*getattr(made, "__dict__", {}).values()]
+    held += [inner for value in held if is_sequence(value) for inner in value[:16]]
+    found = [value for value in held if hasattr(value, "param_groups")]
+    inside = [value for value in held if hasattr(value, "step") and value not in found]
+    return [*found, *(opt for value in inside for opt in _optimizers_in(value, levels - 1))]
+
+
+def _share(one: Any, other: Any) -> bool:
+    """Whether two optimizers have a parameter in common, as one and what wraps it have."""
+    parameters = [
+        {id(p) for group in opt.param_groups for p in group["params"]} for opt in (one, other)
+    ]
+    return not parameters[0].isdisjoint(parameters[1])
+
+
+def _refuse_older(made: Any, known: Mapping[Any, Any]) -> None:
+    """Refuse a scheduler that was there before ``make`` was called, among its variables."""
+    name = next((name for name, value in known.items() if value is made), None)
+    if name is not None:
+        raise ValueError(
+            f"make returned {name!r}, a {type(made).__name__} that was made before: what it did to "
+            "the optimizer could not be undone, and the next fit would go on with it. Make a new "
+            "one in the function: lambda opt: StepLR(opt, 30)."
         )
 
 

@@ -5,13 +5,15 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
+from lehr.base.names import name_of
 from lehr.base.nested import describe
+from lehr.base.signatures import signature_of
 from lehr.errors import add_note
 from lehr.record.means import Mean
 from lehr.record.metric_state import metric_entry
 from lehr.record.results import check_columns, columns_of
 from lehr.record.selected import On
-from lehr.record.signatures import is_sklearns, name_of, parameters_of, takes, targets_first
+from lehr.record.sklearns import is_sklearns, targets_first
 from lehr.types import Stateful, is_mapping
 
 Metric = Callable[[Any, Any], Any]
@@ -263,10 +265,11 @@ def _checked(metric: Any) -> MetricObject | None:
             "starts anew in every pass. Add what is missing."
         )
     for name, count in _METHODS.items():
-        if not takes(getattr(metric, name), count):
+        signature = signature_of(getattr(metric, name))
+        if not signature.takes(count):
             raise TypeError(
                 f"{kind}.{name} is called with {'(pred, target)' if count else 'no arguments'}; "
-                f"it takes {parameters_of(getattr(metric, name))}. Wrap it in a class with "
+                f"it takes {signature.text}. Wrap it in a class with "
                 "update(pred, target), compute() and reset()."
             )
     return cast("MetricObject", metric)
@@ -280,10 +283,11 @@ def _check_function(function: Any) -> None:
             "with (pred, target) for each batch; the mean of that is rarely the value over the "
             f"set. Write whole({name}): it is called once, with all targets and predictions."
         )
-    if not takes(function, 2):
+    signature = signature_of(function)
+    if not signature.takes(2):
         raise TypeError(
-            f"the metric {name} is called with (pred, target); it takes "
-            f"{parameters_of(function)}. Give it these two parameters."
+            f"the metric {name} is called with (pred, target); it takes {signature.text}. Give it "
+            "these two parameters."
         )
 
 

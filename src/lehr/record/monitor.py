@@ -1,10 +1,11 @@
 """Which column of a run's rows a decision hangs on, and when a value of it is better."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from lehr.errors import did_you_mean, real_number
+from lehr.errors import did_you_mean, nearest, real_number
 from lehr.record.history import History, column
 
 Mode = Literal["min", "max"]
@@ -122,10 +123,28 @@ class Monitor:
         if self.name in known or not (validated or not losses):
             return
         why = "after the first validation" if losses else "and there is no validation loader"
-        offered: list[Any] = [n for n in known if n not in ("epoch", "step", "seconds")]
+        refuse_unknown(self.name, known, why)
+
+
+def refuse_unknown(name: str, known: Iterable[str], when: str) -> None:
+    """Refuse a column that is monitored and not among those that are known.
+
+    Args:
+        name: of the column.
+        known: names of columns.
+        when: what they are known from.
+
+    Raises:
+        ValueError: it is not there.
+
+    Example:
+        >>> refuse_unknown("valid_loss", ["valid_loss"], "after the first validation")
+    """
+    known = list(known)
+    if name not in known:
+        offered = [n for n in known if n not in ("epoch", "step", "seconds")]
         raise ValueError(
-            f"monitor={self.name!r} is no column of the history {why}. "
-            f"{did_you_mean(self.name, offered)}"
+            f"monitor={name!r} is no column of the history {when}. {did_you_mean(name, offered)}"
         )
 
 
@@ -134,6 +153,14 @@ def _usual_mode(name: str) -> Mode:
     if rises is None:
         raise ValueError(
             f"mode must be given for monitor={name!r}: the name does not tell which way is better, "
-            'as that of a loss or an accuracy does. Write mode="min" or mode="max".'
+            f'as that of a loss or an accuracy does. {_meant(name)} mode="min" or mode="max".'
         )
     return "max" if rises else "min"
+
+
+def _meant(name: str) -> str:
+    """What to do: to write another name, if a word of it is almost one that tells."""
+    for word in filter(None, re.split("[^a-z0-9]+", name.lower())):
+        if word not in (*HIGH, *LOW) and (guess := nearest(word, (*HIGH, *LOW))):
+            return f"Did you mean {name.lower().replace(word, guess)}? Else write"
+    return "Write"

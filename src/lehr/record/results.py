@@ -1,6 +1,6 @@
 """What a metric returned, as columns of numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, cast
 
@@ -74,23 +74,38 @@ def _too_many(name: str, shown: str) -> TypeError:
     )
 
 
-def check_columns(names: Sequence[str]) -> None:
+class ColumnError(ValueError):
+    """Two things would be recorded under one name."""
+
+
+def check_columns(names: Sequence[str], parts: Iterable[str] = ()) -> None:
     """See that metrics have names of their own.
 
+    Args:
+        names: of their columns.
+        parts: names of the parts of the loss, if it has some.
+
     Raises:
-        ValueError: two have one name, or one that the recorder uses.
+        ColumnError: two have one name, or one that the recorder uses.
 
     Example:
-        >>> check_columns(["accuracy", "f1"])
+        >>> check_columns(["accuracy", "f1"], parts=["kl"])
     """
     if len(set(names)) < len(names):
-        raise ValueError(
+        raise ColumnError(
             f"metrics must have different names; got {list(names)}. Name them in a dict: "
             'metrics={"first": …, "second": …}.'
         )
     for name in names:
         if name in RECORDED:
-            raise ValueError(
+            raise ColumnError(
                 f"a metric cannot be named {name!r}: the recorder has that column. Name it in a "
                 'dict: metrics={"another": …}.'
+            )
+    for part in parts:
+        if twice := {part, f"train_{part}", f"valid_{part}"}.intersection(names):
+            raise ColumnError(
+                f"a metric cannot be named {min(twice)!r}: the part {part!r} of the loss is "
+                f"recorded as {part}, train_{part} and valid_{part}. Name the metric in a dict: "
+                'metrics={"another": …}, or name the part otherwise.'
             )

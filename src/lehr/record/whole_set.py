@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from lehr.base.joining import join
+from lehr.base.names import name_of
 from lehr.base.nested import map_tensors
 from lehr.record.selected import On
-from lehr.record.signatures import name_of, targets_first
+from lehr.record.sklearns import targets_first
 
 
 def whole(function: Callable[..., Any], *, sklearn: bool | None = None) -> "Whole":

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
-from lehr import Callback, CancelFit, DataBunch, accuracy
+from lehr import Callback, CancelFit, DataBunch, accuracy, on
 from lehr.callbacks import Device
 from lehr.callbacks.data import device
 from lehr.loop import arguments
@@ -296,3 +296,34 @@ def test_what_moves_by_itself_does_so_wherever_it_is_and_the_loaders_own_stays()
     assert (graphs[0].x.device, moved["ids"].device, texts) == (META, META, ["a", "b"])
     assert isinstance(moved, Encoding)
     assert (graph.x.device, words["ids"].device) == (CPU, CPU)
+
+
+class Gathers:
+    """A metric that is no module, and moves itself."""
+
+    def __init__(self, in_place=True):
+        self.device, self.in_place = torch.device("meta"), in_place
+
+    def to(self, device):
+        if not self.in_place:
+            return Gathers()
+        self.device = device
+        return self
+
+    def update(self, pred, target):
+        assert pred.device == self.device
+
+    def compute(self):
+        return 0.5
+
+    def reset(self): ...
+
+
+def test_a_metric_that_is_no_module_goes_where_the_model_goes():
+    for metric in (Gathers(), on(Gathers(), lambda out: out)):
+        learn = tiny_learner([Device("cpu")], metrics={"mine": metric})
+        assert learn.fit(1).history["mine"] == [0.5]
+    with pytest.raises(AssertionError):  # the control: without Device nobody moves it
+        tiny_learner(metrics={"mine": Gathers()}).fit(1)
+    with pytest.raises(ValueError, match=r"^Gathers\.to must move it in place and return it; got"):
+        tiny_learner([Device("cpu")], metrics={"mine": Gathers(in_place=False)}).fit(1)

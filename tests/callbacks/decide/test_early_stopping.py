@@ -122,11 +122,13 @@ def test_a_metric_is_judged_by_its_name():
     assert scores.index(max(scores)) == stopping.best_epoch == len(scores) - 3
 
 
-def test_a_name_that_never_appears_is_an_error_after_the_first_validation():
-    learn = tiny_learner([EarlyStopping("acuracy", mode="max")], metrics=[accuracy])
-    with pytest.raises(ValueError, match=r"monitor='acuracy' is no column.* Did you mean accuracy"):
-        learn.fit(3)
-    assert len(learn.run.history) == 1
+def test_a_name_that_never_appears_is_an_error_at_once_or_after_the_first_validation():
+    for rehearsal, rows in ((True, 0), (False, 1)):
+        stopping = EarlyStopping("acuracy", mode="max")
+        learn = tiny_learner([stopping], metrics=[accuracy], rehearsal=rehearsal)
+        with pytest.raises(ValueError, match=r"='acuracy' is no column.* Did you mean accuracy"):
+            learn.fit(3)
+        assert len(learn.run.history) == rows
 
 
 def test_validation_every_second_epoch_is_waited_for():

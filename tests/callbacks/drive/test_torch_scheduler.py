@@ -408,6 +408,18 @@ def test_counts_that_the_scheduler_would_not_hear_are_refused():
             fit(OPTIMIZERS["SGD"], lambda o: Timm(o, t_in_epochs=counted), every)  # noqa: B023
 
 
+def test_a_scheduler_is_no_function_that_makes_one():
+    class Callable(Timm):
+        def __call__(self):
+            return self
+
+    learn = learner(OPTIMIZERS["SGD"])
+    for made in (lr_scheduler.StepLR(learn.opt, 1), Callable(learn.opt, t_in_epochs=True)):
+        with pytest.raises(TypeError, match=r"^make must be a function from an optimizer to a sch"):
+            TorchScheduler(made, "epoch")
+    assert TorchScheduler(lr_scheduler.ReduceLROnPlateau, "epoch", monitor="valid_loss")
+
+
 class Odd(Timm):
     def step(self, epoch, mood):
         pass

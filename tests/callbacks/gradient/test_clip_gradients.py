@@ -129,3 +129,19 @@ def test_its_repr_says_how_it_was_made():
     assert repr(ClipGradients(1.0)) == "ClipGradients(1.0)"
     shown = repr(ClipGradients(1.0, norm_type=math.inf, max_value=2.0))
     assert shown == "ClipGradients(1.0, norm_type=inf, max_value=2.0)"
+
+
+def test_complex_values_cannot_be_cut_off_but_their_norm_can_be_bounded():
+    def learner(*args, **kwargs):
+        weight = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+        model = nn.Linear(3, 2)
+        model.turn = weight
+        model.forward = lambda x: nn.functional.linear((x * weight).real, model.weight, model.bias)
+        opt = torch.optim.SGD(model.parameters(), lr=0.1)
+        return tiny_learner([ClipGradients(*args, **kwargs)], model=model, opt=opt)
+
+    with pytest.raises(
+        ValueError, match=r"^max_value=0\.5 cannot cut off the gradients of complex"
+    ):
+        learner(max_value=0.5).fit(1)
+    assert learner(0.5).fit(1).n_steps == 4

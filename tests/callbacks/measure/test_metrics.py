@@ -12,7 +12,7 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
-from lehr import Callback, CancelEpoch, DataBunch, accuracy
+from lehr import Callback, CancelEpoch, DataBunch, accuracy, whole
 from lehr.callbacks import Metrics
 from lehr.record.history import History
 from lehr.state.differences import first_difference
@@ -212,7 +212,12 @@ class Stand:
     def __init__(self, metrics, train=True):
         self.metrics = Metrics(metrics, train=train)
         self.run = types.SimpleNamespace(
-            history=History(), training=True, valid_name="", weight=4, loss=torch.ones(())
+            loss_parts=None,
+            history=History(),
+            training=True,
+            valid_name="",
+            weight=4,
+            loss=torch.ones(()),
         )
         self.metrics.begin_train(self.run)
 
@@ -302,3 +307,20 @@ def test_a_training_pass_that_was_cut_short_leaves_nothing_to_keep():
     stand = Stand([Own()]).play([0, 1])
     stand.metrics.after_epoch(stand.run)
     assert capture({"m": stand.metrics}) == {"m": {"gathered": {}}}
+
+
+@pytest.mark.parametrize("every", [None, "1 steps", "2 steps"])
+@pytest.mark.parametrize("train", [False, True])
+def test_a_vector_that_changes_its_length_leaves_no_other_columns(train, every):
+    lengths = iter([1, 3, 2, 4, 1, 2, 3, 2, 1, 5, 2, 3, 1, 2, 4, 2, 3, 3, 1, 2, 5, 2] * 9)
+
+    def vector(pred, target):
+        return torch.ones(next(lengths) + 1)
+
+    metrics = Metrics([whole(vector)], train=train)
+    rows = tiny_learner([metrics]).fit(4, validate_every=every).history.rows
+    assert any("vector_2" in row for row in rows)
+    for row in rows:
+        assert "vector" not in row
+        assert "train_vector" not in row
+        assert None not in [value for name, value in row.items() if "vector" in name]

@@ -25,7 +25,16 @@ from lehr import (
     on,
     whole,
 )
-from lehr.callbacks import Checkpoint, CSVLog, Device, Metrics, Rehearsal
+from lehr.callbacks import (
+    Checkpoint,
+    CSVLog,
+    Device,
+    EarlyStopping,
+    Metrics,
+    ReduceOnPlateau,
+    Rehearsal,
+    TorchScheduler,
+)
 from lehr.data import DataLoader as OwnLoader
 from lehr.data import Dataset
 from lehr.state.differences import first_difference
@@ -118,6 +127,108 @@ def test_an_error_that_a_left_out_callback_might_have_prevented_is_only_a_warnin
         assert learn.fit(1).n_steps == 2
     Flattens.evaluates = True
     assert tiny_learner([Flattens()], data=DataBunch(images, images)).fit(1).n_steps == 2
+
+
+# Names ------------------------------------------------------------------------------------------
+
+
+def parts(pred, yb):
+    return {"ce": nn.functional.cross_entropy(pred, yb), "size": pred.pow(2).mean()}
+
+
+@pytest.mark.parametrize("name", ["size", "train_size", "valid_size"])
+@pytest.mark.parametrize("metric", [accuracy, lambda pred, target: {"size": 0.5}])
+def test_a_part_of_the_loss_that_is_named_like_a_metric_is_found(name, metric):
+    learn = tiny_learner(loss_func=parts, metrics={name: metric})
+    if metric is not accuracy:
+        learn = tiny_learner(loss_func=parts, metrics=[lambda pred, target: {name: 0.5}])
+    match = rf"^a metric cannot be named '{name}': the part 'size' of the loss is recorded as size,"
+    with pytest.raises(ValueError, match=match) as caught:
+        learn.fit(1)
+    assert "before training" in "\n".join(caught.value.__notes__)
+    assert learn.run.n_iter == 0
+    learn = tiny_learner(loss_func=parts, metrics={f"{name}s": accuracy})  # the control
+    assert learn.fit(1).n_steps == 4
+
+
+@pytest.mark.parametrize(
+    ("metrics", "match"),
+    [
+        ({"x": lambda pred, target: [0.5, 0.5], "x_1": accuracy}, "must have different names"),
+        ([lambda pred, target: {"epoch": 0.5}], "a metric cannot be named 'epoch'"),
+    ],
+)
+def test_names_that_only_a_value_tells_are_seen(metrics, match):
+    reads = []
+
+    def valid():
+        reads.append(1)
+        return iter(VALID)
+
+    learn = tiny_learner(data=DataBunch(TRAIN, valid), metrics=metrics)
+    with pytest.raises(ValueError, match=match):
+        learn.fit(1)
+    assert learn.run.n_iter == 0
+    assert len(reads) == 1  # more data would not mend it
+
+
+def plateau(opt):
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(opt)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name, folder: EarlyStopping(name, mode="min"),
+        lambda name, folder: ReduceOnPlateau(name, mode="min"),
+        lambda name, folder: Checkpoint(folder, monitor=name, mode="min"),
+        lambda name, folder: TorchScheduler(plateau, "epoch", monitor=name),
+    ],
+)
+def test_a_column_that_nothing_writes_is_found(make, tmp_path):
+    match = (
+        r"^monitor='val_loss' is no column of the history that this fit writes\. Did you mean va"
+    )
+    learn = tiny_learner()
+    with pytest.raises(ValueError, match=match) as caught:
+        learn.fit(1, [make("val_loss", tmp_path / "a")])
+    assert "before training" in "\n".join(caught.value.__notes__)
+    assert learn.run.n_iter == 0
+    assert tiny_learner().fit(1, [make("valid_loss", tmp_path / "b")]).n_steps == 4  # the control
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("train_loss", "valid_loss", "train_ce", "valid_ce", "acc", "train_top", "vector_0"),
+        "seconds",
+    ],
+)
+def test_a_column_that_recorder_or_metrics_write_is_known(name):
+    watched = [EarlyStopping(name, mode="min"), Metrics({"top": accuracy}, train=True)]
+    metrics = {"acc": accuracy, "vector": lambda pred, target: torch.ones(2)}
+    assert tiny_learner(watched, loss_func=parts, metrics=metrics).fit(1).n_steps == 4
+
+
+def test_a_column_of_one_of_several_loaders_is_known():
+    def fit(name):
+        data = DataBunch(TRAIN, {"a": VALID, "b": VALID})
+        return tiny_learner([EarlyStopping(name, mode="min")], data=data, metrics=[accuracy]).fit(1)
+
+    for name in ("a/valid_loss", "b/accuracy", "train_loss"):
+        assert fit(name).n_steps == 2
+    with pytest.raises(ValueError, match=r"Did you mean [ab]/valid_loss\?"):
+        fit("valid_loss")
+
+
+def test_a_callback_of_ones_own_may_log_any_column():
+    class Logs(Callback):
+        def after_epoch(self, run):
+            run.log("mine", 1.0)
+
+    assert tiny_learner([EarlyStopping("mine", mode="min"), Logs()]).fit(2).n_steps == 8
+    with pytest.raises(ValueError, match="monitor='mine' is no column"):
+        tiny_learner([EarlyStopping("mine", mode="min")]).fit(2)
 
 
 # What more data would mend ----------------------------------------------------------------------
@@ -376,8 +487,9 @@ def test_callbacks_that_only_look_on_do_not_see_it():
     assert spy.log == quiet.log
 
 
-@pytest.mark.parametrize("phase", [Phase.PREPARE, Phase.MEASURE])
-def test_callbacks_that_evaluate_take_part_and_have_begun_once(phase):
+@pytest.mark.parametrize("after", [(), ("Recorder",)])
+@pytest.mark.parametrize("phase", [*Phase])
+def test_callbacks_that_evaluate_take_part_and_have_begun_once(phase, after):
     heard = []
 
     class Normalises(Callback):
@@ -393,15 +505,43 @@ def test_callbacks_that_evaluate_take_part_and_have_begun_once(phase):
             heard.append("around")
             yield
 
+        def after_fit(self, run):
+            heard.append("over")
+
         def begin_batch(self, run):
             heard.append(run.training)
             run.xb = run.xb * self.scale
 
-    Normalises.phase = phase
+    Normalises.phase, Normalises.after = phase, after
     tiny_learner([Normalises()], items=8).fit(1)
-    tried = [False] if phase == Phase.PREPARE else ["begin", False, "end"]
-    before = ["around", "begin", *tried] if phase == Phase.PREPARE else ["around", *tried, "begin"]
-    assert heard == [*before, True, False, "end"]
+    first = ["begin", False]
+    if after and phase != Phase.PREPARE:  # it has to begin after another, so a copy begins before
+        first = ["begin", False, "over", "end", "begin"]
+    assert heard == ["around", *first, True, False, "over", "end"]
+
+
+def test_a_scheduler_is_made_once():
+    made = []
+
+    def make(opt):
+        made.append(torch.optim.lr_scheduler.ExponentialLR(opt, 0.5))
+        return made[-1]
+
+    tiny_learner().fit(1, [TorchScheduler(make, "step")])
+    assert len(made) == 1
+
+
+def test_one_that_takes_part_without_a_beginning_hears_one_end():
+    heard = []
+
+    class Ends(Callback):
+        evaluates = True
+
+        def after_fit(self, run):
+            heard.append("over")
+
+    tiny_learner([Ends()]).fit(1)
+    assert heard == ["over"]
 
 
 def test_hooks_of_callbacks_that_only_look_on_do_not_see_it():
@@ -461,21 +601,64 @@ class Stream:
         yield from self.source
 
 
+class Inner:
+    """Hands out the iterator of an object inside."""
+
+    def __init__(self):
+        self.inner = Stream()
+
+    def __iter__(self):
+        return self.inner.source
+
+
 def once_in_a_function():
     source = iter(VALID)
     return lambda: source
 
 
-@pytest.mark.parametrize(("make"), [Stream, once_in_a_function])
+@pytest.mark.parametrize("make", [Stream, Inner, once_in_a_function])
 def test_a_loader_that_can_be_read_only_once_is_left_out_and_a_warning_says_so(make):
     learn = tiny_learner(data=DataBunch(TRAIN, make()), metrics=[accuracy])
-    match = r"^valid_dl is not tried before training: it reads 'source', which can be "
+    match = r"^valid_dl is not tried before training: it reads '(inner\.)?source', which can be "
     with pytest.warns(UserWarning, match=match):
         value = learn.fit(1).history["accuracy"]
     assert (
         value
         == tiny_learner(data=DataBunch(TRAIN, VALID), metrics=[accuracy]).fit(1).history["accuracy"]
     )
+
+
+def test_no_more_than_one_batch_is_read():
+    class Hidden:  # what it reads cannot be found
+        __slots__ = ("read", "source")
+
+        def __init__(self):
+            self.source, self.read = iter([*VALID, *VALID]), 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            batch = next(self.source)
+            self.read += 1
+            return batch
+
+    class Wrapper:
+        __slots__ = ("hidden",)
+
+        def __init__(self):
+            self.hidden = Hidden()
+
+        def __iter__(self):
+            return self.hidden
+
+    class Looks(Callback):
+        def begin_epoch(self, run):
+            self.read = loader.hidden.read
+
+    loader, looks = Wrapper(), Looks()
+    tiny_learner([looks], data=DataBunch(TRAIN, loader)).fit(1)
+    assert (looks.read, loader.hidden.read) == (1, 4)
 
 
 def test_the_loaders_beside_it_are_tried():

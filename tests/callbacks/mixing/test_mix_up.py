@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lehr import Callback, DataBunch, Learner
-from lehr.callbacks import SAM, Accumulate, MixUp
+from lehr.callbacks import SAM, Accumulate, CutMix, MixUp
 from lehr.testing import tiny_learner
 
 
@@ -151,3 +151,41 @@ def test_a_share_that_cannot_be_used():
 
 def test_its_repr_says_how_it_was_made():
     assert repr(MixUp(0.2)) == "MixUp(0.2)"
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.GRU(3, 4), nn.Linear(4, 2)
+
+    def forward(self, xb):
+        return self.head(self.cell(xb)[1][-1])
+
+
+def packed(count=4):
+    sequences = [torch.randn(5 - i, 3) for i in range(count)]
+    return nn.utils.rnn.pack_sequence(sequences)
+
+
+def test_packed_sequences_are_refused_with_words():
+    def fit(*callbacks):
+        torch.manual_seed(0)
+        model = Recurrent()
+        opt = torch.optim.SGD(model.parameters(), lr=0.1)
+        data = DataBunch([(packed(), torch.arange(4) % 2)])
+        return Learner(model, opt, F.cross_entropy, data, list(callbacks), progress=False).fit(1)
+
+    with pytest.raises(TypeError, match=r"^the items of a PackedSequence cannot be mixed: "):
+        fit(MixUp())
+    with pytest.raises(ValueError, match=r"^CutMix needs a batch of images .*got PackedSequence"):
+        fit(CutMix())
+    assert fit().n_steps == 1
+
+
+def test_packed_targets_are_refused_too():
+    data = DataBunch([(torch.randn(4, 3), packed())])
+    model = nn.Linear(3, 2)
+    loss_func = lambda pred, yb: pred.sum() * yb.data.sum()  # noqa: E731
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TypeError, match=r"^the items of a PackedSequence cannot be mixed"):
+        Learner(model, opt, loss_func, data, [MixUp()], progress=False).fit(1)

@@ -195,3 +195,28 @@ def test_float16_is_refused_beside_a_closure_and_bfloat16_is_not():
     with pytest.raises(ValueError, match=r'MixedPrecision\("fp16"\) cannot stand beside Closure'):
         learner("fp16").fit(1)
     assert learner("bf16").fit(1).n_steps == 4
+
+
+def complex_learner(*callbacks):
+    weight = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+    model = nn.Linear(3, 2)
+    model.turn = weight
+    model.forward = lambda x: F.linear((x * weight).real, model.weight, model.bias)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    return tiny_learner(list(callbacks), model=model, opt=opt)
+
+
+def test_complex_parameters_have_no_loss_scale():
+    with pytest.raises(ValueError, match=r'^MixedPrecision\("fp16"\) cannot train complex param'):
+        complex_learner(MixedPrecision("fp16")).fit(1)
+    assert complex_learner(MixedPrecision("bf16")).fit(1).n_steps == 4
+    complex_learner(MixedPrecision("fp16")).validate()  # there is nothing to scale
+
+
+def test_the_scale_is_recorded_without_waiting_for_the_device(monkeypatch):
+    def waits(self):
+        raise AssertionError
+
+    monkeypatch.setattr(torch.amp.GradScaler, "get_scale", waits)
+    learn = tiny_learner([MixedPrecision("fp16", init_scale=8.0)], rehearsal=False)
+    assert learn.fit(1).history["loss_scale"] == [8.0] * 4

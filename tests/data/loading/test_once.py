@@ -111,3 +111,75 @@ def test_what_ends_something_when_it_is_deleted_is_not_copied():
 
     for loader in (Ends(), Refuses(), [1], closure(1), OwnLoader([1, 2])):
         assert apart(loader) is loader
+
+
+# One level down, and more -----------------------------------------------------------------------
+
+
+class Wrapper:
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __iter__(self):
+        return iter(self.inner)
+
+
+class Shared:
+    """Hands out the iterator of an object inside."""
+
+    def __init__(self):
+        self.inner = Stream()
+
+    def __iter__(self):
+        return self.inner.source
+
+
+@pytest.mark.parametrize(
+    ("loader", "name"),
+    [
+        (Shared(), "inner.source"),
+        (Wrapper(Wrapper(Stream())), "inner.inner.source"),
+        (Wrapper([[1], iter([1])]), "inner.1"),
+        (Wrapper({"a": iter([1])}), "inner.a"),
+        (Wrapper(DataLoader(Items())), "inner.lines"),
+        (Wrapper(closure(iter([1]))), "inner.value"),
+        (closure(Wrapper(iter([1]))), "value.inner"),
+        (partial(list, Stream()), "0.source"),
+    ],
+)
+def test_an_iterator_further_down_is_found_by_its_path(loader, name):
+    assert read_once(loader) == name
+
+
+class Circle:
+    def __init__(self):
+        self.me = self
+        self.model = torch.nn.Linear(1, 1)
+        self.values = torch.zeros(3)
+
+    def __iter__(self):
+        return iter([1])
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        Batches(),
+        used(),
+        [Batches(), [1]],
+        Circle(),
+        closure([1]),
+        OwnLoader([1, 2]),
+        DataLoader([1], generator=torch.Generator()),
+    ],
+)
+def test_what_can_be_read_again_holds_none_further_down(inner):
+    assert read_once(Wrapper(inner)) is None
+
+
+def test_a_loader_apart_changes_nothing_of_a_loader_inside():
+    loader = Wrapper(Wrapper(Batches()))
+    assert list(apart(loader)) == [1]
+    assert loader.inner.inner.at == 0
+    assert list(loader) == [1]
+    assert loader.inner.inner.at == 1  # the control

@@ -34,7 +34,7 @@ class Device(Callback):
     Raises:
         TypeError: ``device`` is neither a string nor a ``torch.device``.
         ValueError: no device is called so; or, at the start of a fit, there is none such here, or
-            the model is spread over several, or it cannot go there.
+            the model is spread over several, or it cannot go there, or a metric cannot.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -60,12 +60,19 @@ class Device(Callback):
     def begin_fit(self, run: "Run") -> None:
         """Move what lasts."""
         self._to = _resolved(self.device)
-        modules = [run.model, *_helpers(run)]
+        held = [run.model, *_helpers(run)]
+        modules = [thing for thing in held if isinstance(thing, nn.Module)]
         for module in modules:
             _check(module, self._to)
         for module in modules:
             if _devices(module) != [self._to]:
                 module.to(self._to)
+        for thing in held:
+            if not isinstance(thing, nn.Module) and thing.to(self._to) is not thing:
+                raise ValueError(
+                    f"{type(thing).__name__}.to must move it in place and return it; got another "
+                    "object. Make it on the device, or let to return self."
+                )
         for opt in optimizers.each(run.opt):
             _move_state(opt, self._to)
 
@@ -100,7 +107,7 @@ def _unknown(device: object) -> ValueError:
     )
 
 
-def _helpers(run: "Run") -> Iterator[nn.Module]:
+def _helpers(run: "Run") -> Iterator[Any]:
     if isinstance(run.loss_func, nn.Module):
         yield run.loss_func
     for callback in run.callbacks:

@@ -104,6 +104,7 @@ class Checkpoint(Callback):
         self.every = interval(every, units=("steps", "epochs", "minutes", "seconds"))
         self.keep = positive_int("keep", keep, least=2, example=3)
         self.monitor = None if monitor is None else Monitor(monitor, mode)
+        self.monitors = () if monitor is None else (monitor,)
         self._measured = None if self.monitor is None else Measured(self.monitor)
         self.background, self.capsule = background, capsule
         self.newest: Path | None = None

@@ -42,8 +42,8 @@ class EarlyStopping(Callback):
         waited: how many values in a row were not better.
 
     Raises:
-        TypeError, ValueError: an argument cannot be used; or, after the first validation, the
-            history has no column of that name.
+        TypeError, ValueError: an argument cannot be used; or the history has no column of that
+            name, which is found before training, or after the first validation.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -70,6 +70,7 @@ class EarlyStopping(Callback):
         restore_best: bool = False,
     ) -> None:
         self.monitor = Monitor(monitor, mode, min_delta)
+        self.monitors = (self.monitor.name,)
         self.patience = positive_int("patience", patience, example=3)
         self.restore_best = restore_best
         self._measured = Measured(self.monitor)

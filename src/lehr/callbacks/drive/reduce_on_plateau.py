@@ -47,8 +47,8 @@ class ReduceOnPlateau(Callback):
 
     Raises:
         TypeError, ValueError: an argument cannot be used; at the start of a fit, if nothing of that
-            name is there, it is no number, or another callback drives it; after the first
-            validation, if the history has no column ``monitor``.
+            name is there, it is no number, or another callback drives it; before training or after
+            the first validation, if the history has no column ``monitor``.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -76,6 +76,7 @@ class ReduceOnPlateau(Callback):
         group: int | None = None,
     ) -> None:
         self.monitor = Monitor(monitor, mode, min_delta)
+        self.monitors = (self.monitor.name,)
         self.factor = real_number("factor", factor)
         if not 0 < self.factor < 1:
             raise ValueError(

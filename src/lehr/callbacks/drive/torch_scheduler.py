@@ -28,7 +28,7 @@ class TorchScheduler(Callback):
     ``step_update``, if there is one, gets the number of steps.
 
     Args:
-        make: ``optimizer -> scheduler``.
+        make: ``optimizer -> scheduler``; it makes a new one, for the optimizer that it is given.
         every: ``"step"`` or ``"epoch"``: when it steps. It must be what the numbers that you gave
             to the scheduler count.
         monitor: a column of the history whose value is handed to the scheduler at the end of each
@@ -61,7 +61,8 @@ class TorchScheduler(Callback):
         monitor: str | None = None,
         opt: str | None = None,
     ) -> None:
-        if not callable(make):
+        made_outside = hasattr(make, "load_state_dict") and not isinstance(make, type)
+        if made_outside or not callable(make):
             raise TypeError(
                 f"make must be a function from an optimizer to a scheduler; got {make!r}. Write "
                 'e.g. TorchScheduler(lambda opt: StepLR(opt, 30), "epoch").'
@@ -78,6 +79,7 @@ class TorchScheduler(Callback):
         self.make = make
         self.every = every
         self.monitor = None if monitor is None else Monitor(monitor, "min")
+        self.monitors = () if monitor is None else (monitor,)
         self.opt = opt
         self.drives = (Slots(self._path(opt or "", "lr")),)
 

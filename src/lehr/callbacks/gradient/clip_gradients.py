@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 
+from lehr.base.gradients import dense_values, total_norm
 from lehr.callback import Callback
 from lehr.errors import above_zero
 from lehr.events import Layer
@@ -31,7 +32,8 @@ class ClipGradients(Callback):
             the values alone. With both, the values are cut off first.
 
     Raises:
-        TypeError, ValueError: an argument cannot be used, or neither bound is given.
+        TypeError, ValueError: an argument cannot be used, or neither bound is given; at the first
+            step, if ``max_value`` is given and a gradient is complex.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -66,16 +68,13 @@ class ClipGradients(Callback):
         """Clip what the other callbacks have left."""
         proceed()
         held = [_dense(p, p.grad) for p in run.trained_parameters() if p.grad is not None]
-        norm = self._norm(held)
+        norm = _norm(held, self.norm_type)
         run.log("grad_norm", norm)
         if self.max_value is not None:
-            clip_grad_value_(held, self.max_value)
-            norm = self._norm(held)
+            _cut_off(held, self.max_value)
+            norm = _norm(held, self.norm_type)
         if self.max_norm is not None and self.max_norm != math.inf:
             clip_grads_with_norm_(held, self.max_norm, norm)
-
-    def _norm(self, held: list[Tensor]) -> Tensor:
-        return get_total_norm([p.grad for p in held if p.grad is not None], self.norm_type)
 
     def __repr__(self) -> str:
         given = {"norm_type": self.norm_type, "max_value": self.max_value}
@@ -84,13 +83,31 @@ class ClipGradients(Callback):
         return f"ClipGradients({self.max_norm}{''.join(named)})"
 
 
+def _cut_off(held: list[Tensor], max_value: float) -> None:
+    try:
+        clip_grad_value_(held, max_value)
+    except RuntimeError as error:
+        if not any(p.is_complex() for p in held):
+            raise
+        raise ValueError(
+            f"max_value={max_value} cannot cut off the gradients of complex parameters: complex "
+            "numbers are neither larger nor smaller. Use max_norm, which bounds their absolute "
+            "values."
+        ) from error
+
+
+def _norm(held: list[Tensor], norm_type: float) -> Tensor:
+    return total_norm((p.grad for p in held if p.grad is not None), norm_type)
+
+
 def _dense(p: nn.Parameter, grad: Tensor) -> Tensor:
     """The parameter; or, if its gradient is sparse, something that has the gradient's values."""
     if not grad.is_sparse:
         return p
     p.grad = grad.coalesce()
-    held = torch.empty_like(p.grad.values())
-    held.grad = p.grad.values()
+    values = dense_values(p.grad)
+    held = torch.empty_like(values)
+    held.grad = values
     return held
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 
+from lehr.base.gradients import total_norm
 from lehr.callback import Callback
 from lehr.errors import above_zero
 from lehr.events import Layer
@@ -69,8 +69,7 @@ class SAM(Callback):
         grads = [_one_of_each(p.grad) for p in held if p.grad is not None]
         if self.adaptive:
             grads = [p.abs() * grad for p, grad in zip(held, grads, strict=True)]
-        norm = get_total_norm([grad.values() if grad.is_sparse else grad for grad in grads])
-        scale = self.rho / (norm + 1e-12)
+        scale = self.rho / (total_norm(grads) + 1e-12)
         for p, grad in zip(held, grads, strict=True):
             p.add_(p.abs() * grad * scale if self.adaptive else grad * scale)
 

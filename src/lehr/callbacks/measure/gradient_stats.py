@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
+from lehr.base.gradients import total_norm
 from lehr.callback import Callback
 from lehr.errors import positive_int
 from lehr.events import Layer
@@ -100,5 +100,4 @@ class GradientStats(Callback):
 def _norm(value: Tensor | None) -> Tensor:
     if value is None:
         return torch.tensor(0.0)
-    dense = value.coalesce().values() if value.is_sparse else value
-    return get_total_norm([dense.detach()]).float()
+    return total_norm([value.detach()]).float()

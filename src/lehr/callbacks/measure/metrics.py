@@ -45,8 +45,9 @@ class Metrics(Callback):
 
     def __init__(self, metrics: Iterable[Any] | Mapping[str, Any], *, train: bool = False) -> None:
         self.meters = meters(metrics)
-        self.modules = [m.metric for m in self.meters if isinstance(m.metric, nn.Module)]
+        self.modules = [m.metric for m in self.meters if _moves(m)]
         self.train = train
+        self._awaited: list[str] = []  # columns of the row under way that are None as yet
         self._batches = 0  # that the meters hold of a training pass
         self._validated = self._skipped = 0  # batches of this validation: measured, and not
 
@@ -60,13 +61,14 @@ class Metrics(Callback):
         if not self._batches:
             return {}
         states = {str(i): meter.state_dict() for i, meter in enumerate(self.meters)}
-        return {"batches": self._batches, "metrics": states}
+        return {"batches": self._batches, "metrics": states, "awaited": list(self._awaited)}
 
     @gathered.setter
     def gathered(self, gathered: Mapping[str, Any]) -> None:
         for i, meter in enumerate(self.meters if gathered else ()):
             meter.load_state_dict(gathered["metrics"][str(i)])
         self._batches = gathered.get("batches", 0)
+        self._awaited = list(gathered.get("awaited", self._awaited))
 
     def begin_train(self, run: "Run") -> None:
         """Have nothing yet."""
@@ -117,9 +119,10 @@ class Metrics(Callback):
             meter.reset()
 
     def _write_none(self, run: "Run", *, train: bool) -> None:
-        for meter in self.meters:
-            for name in meter.names:  # stays None if the pass is cut short
-                run.history.log_row(_column(name, run, train=train), None)
+        names = [name for meter in self.meters for name in meter.names]
+        self._awaited = [_column(name, run, train=train) for name in names]
+        for name in self._awaited:  # stays None if the pass is cut short
+            run.history.log_row(name, None)
 
     def _write_train(self, run: "Run") -> None:
         if self._batches:
@@ -127,16 +130,26 @@ class Metrics(Callback):
             self._batches = 0
 
     def _write(self, run: "Run", *, train: bool) -> None:
-        known = [meter.names for meter in self.meters]
-        values = [meter.values() for meter in self.meters]
-        names = [meter.names for meter in self.meters]
-        if names != known:  # a vector or a dict tells its columns only now
-            check_columns([name for own in names for name in own])
-            for name in {name for own in known for name in own}:
-                run.history.drop(_column(name, run, train=train))
-        for own in values:
-            for name, value in own.items():
-                run.history.log_row(_column(name, run, train=train), value)
+        values = {name: value for meter in self.meters for name, value in meter.values().items()}
+        self.check_columns(run.loss_parts or ())  # those of a vector or a dict are known only now
+        columns = {_column(name, run, train=train): value for name, value in values.items()}
+        if self._awaited != list(columns):
+            for name in self._awaited:
+                run.history.drop(name)
+        self._awaited = []
+        for name, value in columns.items():
+            run.history.log_row(name, value)
+
+    def check_columns(self, parts: Iterable[str] = ()) -> None:
+        """See that the metrics have columns of their own, as far as they are known.
+
+        Args:
+            parts: names of the parts of the loss, if it has some.
+
+        Raises:
+            ColumnError: two have one name, or one that is recorded already.
+        """
+        check_columns([name for meter in self.meters for name in meter.names], parts)
 
     def _warn(self, run: "Run") -> None:
         which = f" of the loader {run.valid_name!r}" if run.valid_name else ""
@@ -148,6 +161,13 @@ class Metrics(Callback):
             "measured, and valid_loss is nan.",
             stacklevel=2,
         )
+
+
+def _moves(meter: Meter) -> bool:
+    """Whether a metric goes to a device: a module, or an object that gathers and has ``to``."""
+    return isinstance(meter.metric, nn.Module) or (
+        meter.gathers and callable(getattr(meter.metric, "to", None))
+    )
 
 
 def _listed(meters: Iterable[Meter]) -> str:

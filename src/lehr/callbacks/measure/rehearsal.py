@@ -20,14 +20,17 @@ from lehr.events import CancelEpoch, Phase
 from lehr.loop.doubles import double
 from lehr.loop.inventory import evaluates
 from lehr.loop.loop import Loop
+from lehr.loop.order import watching
 from lehr.loop.plan import feeds
 from lehr.loop.run import Run
 from lehr.loop.undisturbed import undisturbed
+from lehr.record.monitor import refuse_unknown
+from lehr.record.results import ColumnError
 from lehr.state import streams
 from lehr.state.looked_at import keep_for_a_look
 from lehr.state.probe import put_back
 
-_SURE = (TypeError, NameError, AttributeError, ImportError)
+_SURE = (TypeError, NameError, AttributeError, ImportError, ColumnError)
 """Errors of a metric that more data would not mend."""
 
 _OFF = "Learner(…, rehearsal=False) leaves the try out."
@@ -130,7 +133,10 @@ def _rehearse(run: Run, valid: Mapping[str, Feed]) -> str:
     attempt: _Attempt | None = None
     try:
         with _without_a_trace(run) as attempt:
-            return "\n".join(filter(None, [attempt.on(*loader) for loader in valid.items()]))
+            said = [attempt.on(*loader) for loader in valid.items()]
+        if valid.keys() == run.plan.valid.keys():
+            _see_monitors(run.callbacks, attempt.columns)
+        return "\n".join(filter(None, said))
     except Exception as error:
         if attempt is None:
             return f"the validation is not tried before training: {one_line(error)}. {_OFF}"
@@ -146,6 +152,14 @@ def _rehearse(run: Run, valid: Mapping[str, Feed]) -> str:
             f"metrics, first. Nothing was trained. {_OFF}",
         )
         raise
+
+
+def _see_monitors(callbacks: Iterable[Callback], columns: set[str]) -> None:
+    """Refuse a column that a callback waits for in vain; one of the user's own may log any."""
+    callbacks = list(callbacks)
+    if all(type(callback).__module__.startswith("lehr.") for callback in callbacks):
+        for name in (name for callback in callbacks for name in callback.monitors):
+            refuse_unknown(name, sorted(columns), "that this fit writes")
 
 
 @interrupts_wait_at_both_ends
@@ -172,8 +186,12 @@ class _Attempt:
 
     def __init__(self, run: Run, evaluators: Iterable[Callback]) -> None:
         self.run, self.inner = run, run
-        self.metrics = _copies(run)
-        self.callbacks = [*map(double, evaluators), Recorder(), *self.metrics]
+        self.metrics = _copies(run, self._note_parts)
+        self.rows: list[dict[str, Any]] = []
+        self.parts: list[str] = []  # of the loss
+        late = _begin_later(run)
+        doubles = [double(callback, begins=id(callback) in late) for callback in evaluators]
+        self.callbacks = [*doubles, Recorder(), *self.metrics]
 
     @property
     def has_loss(self) -> bool:
@@ -182,7 +200,7 @@ class _Attempt:
 
     def on(self, name: str, feed: Feed) -> str:
         """Try the first batch of a loader, or all of it; returns what there is to say."""
-        first = _first(feed, self.run.seed, self.run.plan.first_epoch)
+        first = feed.first(self.run.seed, self.run.plan.first_epoch)
         self._validate(name, Feed([first], feed.name))
         try:
             self._compute()
@@ -208,35 +226,49 @@ class _Attempt:
             if inner.training or not isinstance(error.__cause__, CancelEpoch):
                 raise  # any other error; but in a validation of a fit there is an epoch
 
+    @property
+    def columns(self) -> set[str]:
+        """The columns that the rows of the fit have, as far as recorder and metrics write them."""
+        rows = {name for row in self.rows for name in row}
+        bare = {name.rpartition("/")[2] for name in rows}  # without the name of the loader
+        losses = {f"train_{n.removeprefix('valid_')}" for n in bare if n.startswith("valid_")}
+        measured = [m for callback in self.metrics if callback.train for m in callback.meters]
+        train = {f"train_{name}" for meter in measured for name in meter.names}
+        return {"epoch", "step", "seconds"} | rows | losses | train
+
+    def _note_parts(self, run: Run) -> None:
+        self.parts = list(run.loss_parts or ())
+
     def _compute(self) -> None:
         for callback in self.metrics:
             try:
                 type(callback).after_validate(callback, self.inner)
+                callback.check_columns(self.parts)
             except Exception as error:
                 add_note(error, f"In {type(callback).__name__}.after_validate, after a validation.")
                 raise
+        self.rows += self.inner.history.rows
 
 
-def _first(feed: Feed, seed: int, epoch: int) -> Any:
-    batches = feed.epoch(seed, epoch)
-    try:
-        return next(batches)[0]
-    finally:
-        batches.close()  # processes that read ahead end now, or wait for the next pass
+def _begin_later(run: Run) -> set[int]:
+    """The ids of the callbacks that begin after the rehearsal."""
+    everybody = watching("begin_fit", run.callbacks)
+    place = next(i for i, callback in enumerate(everybody) if isinstance(callback, Rehearsal))
+    return set(map(id, everybody[place:]))
 
 
-def _copies(run: Run) -> list[Metrics]:
-    """The callbacks that hold metrics, with metrics of their own; they compute when asked to."""
+def _copies(run: Run, instead: Callable[[Run], None]) -> list[Metrics]:
+    """The callbacks that hold metrics, with metrics of their own.
+
+    They compute when asked to; ``instead`` is called after a validation.
+    """
     own = [callback for callback in run.callbacks if isinstance(callback, Metrics)]
     loaders = (feed.loader for feed in (run.plan.train, *run.plan.valid.values()))
     shared = (run, run.learn, run.model, run.opt, run.loss_func, run.data, *loaders)
     copies = deepcopy(own, {id(thing): thing for thing in shared})
     for twin in copies:
-        vars(twin)["after_validate"] = _nothing
+        vars(twin)["after_validate"] = instead
     return copies
-
-
-def _nothing(run: Run) -> None: ...
 
 
 def _kept(run: Run, evaluators: Iterable[Callback]) -> dict[str, Callable[[], None]]:
@@ -244,7 +276,8 @@ def _kept(run: Run, evaluators: Iterable[Callback]) -> dict[str, Callable[[], No
     if isinstance(run.loss_func, nn.Module):
         held["loss_func"] = run.loss_func
     for callback in evaluators:
-        for number, module in enumerate(callback.modules):
+        modules = [module for module in callback.modules if isinstance(module, nn.Module)]
+        for number, module in enumerate(modules):
             held[f"module {number} of {callback.name}"] = module
     return {name: keep_for_a_look(module) for name, module in held.items()}
 

@@ -61,7 +61,7 @@ class CutMix(Callback):
             proceed()
             return
         own = run.xb
-        images = image_batch(own, self, "MixUp takes inputs of any shape.")
+        images = image_batch(own, self, "MixUp takes tensors of any shape.")
         run.xb, self._pairs = self._composed(run, images)
         try:
             proceed()

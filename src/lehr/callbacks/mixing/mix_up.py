@@ -8,7 +8,14 @@ from torch import Tensor
 
 from lehr.base.nested import item_count, map_tensors
 from lehr.callback import Callback
-from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss, partners
+from lehr.callbacks.mixing.pairs import (
+    Pairs,
+    beta,
+    compute_loss,
+    is_packed,
+    partners,
+    refuse_packed,
+)
 from lehr.errors import above_zero
 from lehr.events import Layer
 
@@ -29,7 +36,8 @@ class MixUp(Callback):
         alpha: α, above 0: with a small one λ is near 0 or 1, with 1 all λ are as likely.
 
     Raises:
-        TypeError, ValueError: ``alpha`` cannot be used; in training, if a batch has no targets.
+        TypeError, ValueError: ``alpha`` cannot be used; in training, if a batch has no targets, or
+            a packed sequence in it.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -77,11 +85,16 @@ class MixUp(Callback):
 
 
 def mixed(value: object, pairs: Pairs) -> object:
-    """The weighted means of the items of a batch and of their partners."""
+    """The weighted means of the items of a batch and of their partners.
+
+    Raises:
+        TypeError: there is a packed sequence in it.
+    """
 
     def mix(tensor: Tensor) -> Tensor:
+        refuse_packed(tensor)
         if not (tensor.is_floating_point() or tensor.is_complex()):
             return tensor
         return torch.lerp(partners(tensor, pairs.partner), tensor, pairs.share)
 
-    return map_tensors(mix, value)
+    return map_tensors(mix, value, also=is_packed)

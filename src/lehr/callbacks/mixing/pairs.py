@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from lehr.base.nested import map_tensors
 from lehr.loop.losses import wanted_by
@@ -69,5 +70,36 @@ def _mean(own: Any, partner: Any, share: float) -> Any:
 
 
 def partners(value: Any, partner: Tensor) -> Any:
-    """The items of a batch in the order of the partners, however the batch is nested."""
-    return map_tensors(lambda tensor: tensor[partner.to(tensor.device)], value)
+    """The items of a batch in the order of the partners, however the batch is nested.
+
+    Raises:
+        TypeError: there is a packed sequence in it.
+    """
+
+    def take(items: Any) -> Any:
+        refuse_packed(items)
+        return items[partner.to(items.device)]
+
+    return map_tensors(take, value, also=is_packed)
+
+
+def is_packed(value: Any) -> bool:
+    """Whether it is a packed sequence, which has no dimension that counts items."""
+    return isinstance(value, PackedSequence)
+
+
+def refuse_packed(value: Any) -> None:
+    """Refuse a packed sequence.
+
+    Raises:
+        TypeError: it is one.
+
+    Example:
+        >>> refuse_packed(torch.zeros(2, 3))
+    """
+    if is_packed(value):
+        raise TypeError(
+            "the items of a PackedSequence cannot be mixed: their steps lie between one another, "
+            "and partners differ in length. Let the batch hold padded tensors and pack them in the "
+            "model, or leave MixUp and CutMix out."
+        )

@@ -42,7 +42,7 @@ class MixedPrecision(Callback):
 
     Raises:
         TypeError, ValueError: an argument cannot be used; at the start of a fit, if a `Closure` is
-            there and the precision is float16.
+            there, or a complex parameter, and the precision is float16.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -79,6 +79,12 @@ class MixedPrecision(Callback):
                 'MixedPrecision("fp16") cannot stand beside Closure: an overflow in the closure '
                 'would reach the weights. Use "bf16", which needs no scale.'
             )
+        scaled = run.trained_parameters() if self.dtype == "fp16" and run.plan.trains else ()
+        if any(p.is_complex() for p in scaled):
+            raise ValueError(
+                'MixedPrecision("fp16") cannot train complex parameters: torch takes a loss scale '
+                'off real gradients alone. Use "bf16", which needs no scale.'
+            )
         self._device = next((p.device.type for p in run.model.parameters()), "cpu")
         self.scaler = GradScaler(
             self._device,
@@ -86,6 +92,7 @@ class MixedPrecision(Callback):
             growth_interval=self.growth_every,
             enabled=self.dtype == "fp16",
         )
+        self._one = torch.ones((), device=self._device)
         self._unscaled: list[_Gradients] = []
         run.defer(self._unscaled.clear)
 
@@ -115,7 +122,7 @@ class MixedPrecision(Callback):
         if not self.scaler.is_enabled():
             proceed()
             return
-        run.log("loss_scale", self.scaler.get_scale())
+        run.log("loss_scale", self.scaler.scale(self._one))  # get_scale would wait for the device
         gradients = self._unscaled[-1]
         gradients.step = proceed
         self.scaler.step(gradients)  # pyright: ignore[reportArgumentType]

@@ -126,6 +126,34 @@ class Feed:
         Raises:
             ValueError: the loader has no batches, fewer than ``start``, or more than its length.
         """
+        n, batches, held = self._open(seed, epoch, start)
+        return self._look_ahead(batches, held) if n is None else self._count(batches, start, n)
+
+    def first(self, seed: int, epoch: int) -> Batch:
+        """The first batch of an epoch; no other is read.
+
+        Args:
+            seed: the training's seed.
+            epoch: lifetime number of the epoch, from 0.
+
+        Raises:
+            ValueError: the loader has no batches.
+
+        Example:
+            >>> Feed(lambda: iter("abc")).first(seed=0, epoch=0)
+            'a'
+        """
+        n, batches, _ = self._open(seed, epoch, 0)
+        counted = self._count(batches, 0, 1 if n is None else n)
+        try:
+            return next(counted)[0]
+        finally:
+            counted.close()  # processes that read ahead end now, or wait for the next pass
+
+    def _open(
+        self, seed: int, epoch: int, start: int
+    ) -> tuple[int | None, Iterator[Batch], dict[str, Any]]:
+        """The length of an epoch, its batches, and what is held of the loader while it lasts."""
         if self.tells:
             tell_epoch(self.loader, epoch, Streams(seed).key("set_epoch", epoch))
         n, _ = self.opened = self.size
@@ -134,8 +162,7 @@ class Feed:
         if n is not None:
             check_start(start, n)
         held = self._held = dict[str, Any]()  # this epoch's alone: one left early ends at any time
-        batches = self._batches(seed, epoch, start, held)
-        return self._look_ahead(batches, held) if n is None else self._count(batches, start, n)
+        return n, self._batches(seed, epoch, start, held), held
 
     def _batches(self, seed: int, epoch: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
         if is_seekable(self.loader):

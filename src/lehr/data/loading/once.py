@@ -4,20 +4,26 @@ import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, cast
 
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from lehr.base.signatures import variables_of
 from lehr.state.generators import generators_of
-from lehr.types import is_seekable, is_sequence
+from lehr.types import is_mapping, is_seekable, is_sequence
+
+_MANY = 100  # of the objects that a loader holds, or of the entries of one, are looked into
 
 
 def read_once(loader: Any) -> str | None:
     """What a loader holds that another reading would use up; None if there is nothing.
 
-    That is an iterator among the attributes of the loader or of its dataset, or among the variables
-    of a function that makes one; for a function also a random generator, for nobody could put it
-    back. Nothing is read or called to find out.
+    That is an iterator among the attributes of the loader or of its dataset, among the variables
+    of a function that makes one, or among the attributes of the objects found there, however far
+    down. For a function it is also a random generator, for nobody could put it back. Nothing is
+    read or called to find out.
 
     Args:
         loader: as `lehr.data.loading.feed.Feed` takes it.
@@ -32,22 +38,16 @@ def read_once(loader: Any) -> str | None:
     """
     if is_seekable(loader) or is_sequence(loader):
         return None
-    if isinstance(loader, partial):
-        return _used_up(dict(enumerate([*loader.args, *loader.keywords.values()])), generators=True)
-    if inspect.isfunction(loader) or inspect.ismethod(loader):
-        return _used_up(_variables(loader), generators=True)
-    if not hasattr(cast(Any, type(loader)), "__iter__"):
-        return _used_up(_attributes(loader), generators=True)
-    dataset = getattr(loader, "dataset", None)
-    own: Mapping[Any, Any] = {} if isinstance(loader, DataLoader) else _attributes(loader)
-    return _used_up(own) or _used_up(_attributes(dataset))
+    called = not hasattr(cast(Any, type(loader)), "__iter__")
+    return _used_up(_held(loader), generators=called, seen=set())
 
 
 def apart(loader: Any) -> Any:
     """A loader whose reading leaves the attributes of this one as they are.
 
-    A shallow copy; or the loader itself, where it has nothing to lose or cannot be copied: what is
-    done when an object is deleted would be done when the copy is.
+    A shallow copy, with copies of the loaders that it holds in its attributes; or the loader
+    itself, where it has nothing to lose or cannot be copied: what is done when an object is deleted
+    would be done when the copy is.
 
     Example:
         >>> apart([1, 2]) == [1, 2]
@@ -59,26 +59,54 @@ def apart(loader: Any) -> Any:
     if hasattr(kind, "__del__"):
         return loader
     try:
-        return copy.copy(loader)
+        double = copy.copy(loader)
     except Exception:
         return loader
+    if not isinstance(loader, DataLoader):
+        for name, value in dict(_attributes(double)).items():
+            if _may_hold(value) and (inner := apart(value)) is not value:
+                vars(double)[name] = inner
+    return double
 
 
 def _attributes(thing: Any) -> Mapping[str, Any]:
     return getattr(thing, "__dict__", {})
 
 
-def _variables(function: Any) -> Mapping[str, Any]:
-    bound = _attributes(getattr(function, "__self__", None))
-    known = inspect.getclosurevars(function)
-    return {**known.globals, **known.nonlocals, **bound}
+def _held(thing: Any) -> Mapping[Any, Any]:
+    """What a loader, a function or an object keeps, by name, as far as it can matter."""
+    if isinstance(thing, partial) or inspect.isfunction(thing) or inspect.ismethod(thing):
+        return variables_of(thing)
+    if is_mapping(thing):
+        return dict(islice(thing.items(), _MANY))
+    if is_sequence(thing):
+        return dict(enumerate(thing[:_MANY]))
+    dataset = _attributes(getattr(thing, "dataset", None))
+    return dataset if isinstance(thing, DataLoader) else {**dataset, **_attributes(thing)}
 
 
-def _used_up(held: Mapping[Any, Any], *, generators: bool = False) -> str | None:
+def _used_up(held: Mapping[Any, Any], *, generators: bool, seen: set[int]) -> str | None:
+    """The name of the first thing that reading uses up: the nearest to the loader."""
     for name, value in held.items():
         if isinstance(value, Iterator) or (generators and _draws(value)):
             return str(name)
+    for name, value in held.items():
+        if _may_hold(value) and id(value) not in seen and len(seen) < _MANY:
+            seen.add(id(value))
+            if inner := _used_up(_held(value), generators=False, seen=seen):
+                return f"{name}.{inner}"
     return None
+
+
+def _may_hold(value: Any) -> bool:
+    """Whether it may be a part of a loader: a container, a function, or an object of a class."""
+    if isinstance(value, (type, nn.Module, Tensor)) or inspect.ismodule(value):
+        return False
+    if is_seekable(value):
+        return False
+    if is_mapping(value) or is_sequence(value) or isinstance(value, partial):
+        return True
+    return inspect.isfunction(value) or inspect.ismethod(value) or bool(_attributes(value))
 
 
 def _draws(value: Any) -> bool:
