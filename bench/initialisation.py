@@ -160,12 +160,14 @@ def figure_lsuv() -> Any:
         ("orthogonal", ORANGE, 1.0),
         ("default, √5", RED, papers.SQRT5_GAIN),
     ]
-    measure = partial(lsuv, tol=1e9, orthogonal=False)  # content with anything: only reports
+    measure = partial(
+        lsuv, tol=1e9, orthogonal=False, behind=False
+    )  # content with anything: only reports
     for name, color, gain in starts:
         model = papers.stack(20, 128, nn.ReLU)
         initialise(model, "orthogonal" if name == "orthogonal" else "kaiming", gain=gain)
         left.plot(range(1, 21), [layer.std for layer in measure(model, x)], color=color, label=name)
-    after = lsuv(model, x, mean=False)
+    after = lsuv(model, x, mean=False, behind=False)
     left.plot(range(1, 21), [layer.std for layer in after], color=GREEN, label="LSUV")
     left.set(yscale="log", xlabel="layer", ylabel="std before the ReLU", xticks=[1, 5, 10, 15, 20])
     left.set_title("20 layers of 128", fontsize=10)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
 import lehr
-from lehr import DataBunch, Learner, data, models
+from lehr import DataBunch, Learner, data, foundations, models
 from lehr.callbacks import ParamScheduler
-from lehr.foundations import data as rung_data
-from lehr.foundations import fit as rung_fit
-from lehr.foundations import module as rung_module
-from lehr.foundations.optimizer import Optimizer
 from lehr.init import kaiming_normal_, kaiming_uniform_, lsuv
+from lehr.models import GeneralReLU, RunningBatchNorm
 from lehr.record.metrics import accuracy
 from lehr.schedules import (
     combine_scheds,
@@ -38,6 +36,7 @@ from lehr.schedules import (
     one_cycle,
     one_cycle_momentum,
     sched_lin,
+    sched_no,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -65,15 +64,51 @@ def deep_convnet() -> nn.Module:
     return _drawn(models.cnn(widths=(8, 16, 32, 64, 64)), kaiming_normal_)
 
 
-def normalised_convnet() -> nn.Module:
-    """Five convolutions, each followed by its activation and only then by BatchNorm."""
+def general_convnet() -> nn.Module:
+    """Four convolutions with the lesson's rectifier."""
+    return _with_rectifier(convnet(), partial(GeneralReLU, leak=0.1, sub=0.4, ceiling=6.0))
+
+
+def shiftable_convnet() -> nn.Module:
+    """`deep_convnet` with rectifiers that lsuv can shift; they do not yet."""
+    return _with_rectifier(deep_convnet(), GeneralReLU)
+
+
+def _with_rectifier(model: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
+    return nn.Sequential(*(make() if isinstance(m, nn.ReLU) else m for m in model.children()))
+
+
+class ScalarLayerNorm(nn.Module):
+    """The lesson's LayerNorm: over all numbers of an item, with one scale and one shift."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        over = tuple(range(1, x.ndim))
+        var, mean = torch.var_mean(x, over, keepdim=True)
+        return (x - mean) * (var + 1e-5).rsqrt() * self.scale + self.shift
+
+
+def normalised_convnet(norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Module:
+    """Five convolutions, each followed by its activation and only then by a normalisation."""
     layers: list[nn.Module] = []
     for layer in models.cnn(widths=(8, 16, 32, 64, 64), norm=True):
         if isinstance(layer, nn.ReLU):
             layers.insert(len(layers) - 1, layer)
         else:
-            layers.append(layer)
+            channels = isinstance(layer, nn.BatchNorm2d) and layer.num_features
+            layers.append(norm(channels) if channels else layer)
     return _drawn(nn.Sequential(*layers), kaiming_normal_)
+
+
+def strided_convnet() -> nn.Module:
+    """Of the newer course: 1, 4, 8, 16, 16, 10 channels, five convolutions of stride 2."""
+    widths, layers = (1, 4, 8, 16, 16, 10), list[nn.Module]()
+    for n_in, n_out in pairwise(widths):
+        layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers[:-1], nn.Flatten())
 
 
 class ShiftedConv(nn.Module):
@@ -188,7 +223,10 @@ def cosines(share: float, *values: float) -> Any:
 
 
 def scaled_to_unit_variance(learn: Learner) -> None:
-    """LSUV on the first training batch, from the Kaiming weights that are there."""
+    """LSUV on the first training batch, from the Kaiming weights that are there.
+
+    The last layer is left as it is: the lesson scales the convolutions alone.
+    """
     xb, _ = learn.data.train_ds[:512]
     lsuv(learn.model, xb, orthogonal=False, kinds=nn.Conv2d)
 
@@ -216,12 +254,12 @@ def _rows(pairs: Iterable[tuple[float, float]]) -> Scores:
 # -- with the foundations: plain loops
 
 
-def vectors(bunch: DataBunch) -> tuple[rung_data.Dataset, rung_data.Dataset]:
+def vectors(bunch: DataBunch) -> tuple[foundations.Dataset, foundations.Dataset]:
     """Training and validation items with flat inputs."""
     train, valid = bunch.train_ds, bunch.valid_ds
     return (
-        rung_data.Dataset(train.x.flatten(1), train.y),
-        rung_data.Dataset(valid.x.flatten(1), valid.y),
+        foundations.Dataset(train.x.flatten(1), train.y),
+        foundations.Dataset(valid.x.flatten(1), valid.y),
     )
 
 
@@ -229,9 +267,9 @@ def plain_fit(epochs: int, seed: int, bunch: DataBunch | None = None) -> Scores:
     """Rung 5's `fit`, batches of 64, learning rate 0.5."""
     train, valid = vectors(bunch or mnist(64, False))
     torch.manual_seed(seed)
-    both = rung_fit.DataBunch(*rung_data.get_dls(train, valid, 64), c=10)
-    learn = rung_fit.Learner(*rung_fit.get_model(both), F.cross_entropy, both)
-    lines = (rung_fit.fit(1, learn, report=lambda line: None) for _ in range(epochs))
+    both = foundations.DataBunch(*foundations.get_dls(train, valid, 64), c=10)
+    learn = foundations.Learner(*foundations.get_model(both), F.cross_entropy, both)
+    lines = (foundations.fit(1, learn, report=lambda line: None) for _ in range(epochs))
     return _rows(line for line in lines if line)
 
 
@@ -249,9 +287,9 @@ def first_epochs(seed: int, bunch: DataBunch | None = None) -> dict[str, Scores]
 
     def trained(batches: Iterable[Any], by_hand: bool = False) -> Any:
         torch.manual_seed(seed)
-        layers = rung_module.Linear(train.x.shape[1], 50), rung_module.Linear(50, 10)
-        model = rung_module.Sequential(layers[0], rung_module.ReLU(), layers[1])
-        opt = Optimizer(model.parameters(), lr=0.5)
+        layers = foundations.Linear(train.x.shape[1], 50), foundations.Linear(50, 10)
+        model = foundations.Sequential(layers[0], foundations.ReLU(), layers[1])
+        opt = foundations.Optimizer(model.parameters(), lr=0.5)
         for xb, yb in batches:
             if by_hand:
                 F.cross_entropy(model(xb), yb).backward()
@@ -260,12 +298,12 @@ def first_epochs(seed: int, bunch: DataBunch | None = None) -> dict[str, Scores]
                         p -= 0.5 * p.grad
                         p.grad.zero_()
             else:
-                rung_fit.train_batch(xb, yb, model, F.cross_entropy, opt)
+                foundations.train_batch(xb, yb, model, F.cross_entropy, opt)
         return model
 
     slices = ((train.x[i : i + 64], train.y[i : i + 64]) for i in range(0, len(train), 64))
-    shuffled = rung_data.DataLoader(train, rung_data.Sampler(train, 64, shuffle=True))
-    untrained, in_order = trained([]), trained(rung_data.SliceLoader(train, 64))
+    shuffled = foundations.DataLoader(train, foundations.Sampler(train, 64, shuffle=True))
+    untrained, in_order = trained([]), trained(foundations.SliceLoader(train, 64))
     return {
         "untrained, all": scores(untrained, train[:]),
         "untrained": scores(untrained, first),
@@ -295,6 +333,14 @@ LESSON_07 = Training(
 )
 LESSON_07A = Training(sgd(0.6), 2, normalize=True, model=deep_convnet)
 COSINES = cosines(0.3, 0.3, 0.6, 0.2)
+NEWER = Training(
+    sgd(0.4),
+    10,
+    driven(combine_scheds([0.5, 0.5], [sched_no(0.4, 0.4), sched_no(0.1, 0.1)])),
+    batch_size=256,
+    model=strided_convnet,
+)
+ONE_EPOCH = replace(LESSON_07, epochs=1, schedules=constant_rates)
 
 
 def ours(table: str, lesson: Training) -> dict[str, Training]:
@@ -336,11 +382,23 @@ OFTEN: dict[str, Callable[[int], Any]] = {
     **ours("T7", LESSON_05),
     "T9 default": Training(sgd(0.4), normalize=True, model=partial(convnet, None)),
     "T9 kaiming": Training(sgd(0.9), 2, normalize=True, model=partial(convnet, a=0.0)),
+    "T9 GeneralReLU": Training(sgd(0.9), 1, normalize=True, model=general_convnet),
     "T10 no norm": replace(LESSON_07A, opt=sgd(0.4)),
     "T10 constant": replace(LESSON_07, opt=sgd(1.0), epochs=3, schedules=constant_rates),
+    "T10 LayerNorm": replace(
+        ONE_EPOCH, opt=sgd(0.8), epochs=3, model=partial(normalised_convnet, ScalarLayerNorm)
+    ),
+    "T10 running 32": replace(
+        ONE_EPOCH,
+        opt=sgd(1.0),
+        schedules=driven(sched_lin(1.0, 0.2)),
+        batch_size=32,
+        model=partial(normalised_convnet, RunningBatchNorm),
+    ),
     "T11 baseline": LESSON_07A,
     "T11 lesson": replace(LESSON_07A, model=shifted_convnet, prepare=scaled_behind_activations),
-    "T11 LSUV": replace(LESSON_07A, prepare=scaled_to_unit_variance),
+    "T11 LSUV": replace(LESSON_07A, model=shiftable_convnet, prepare=scaled_to_unit_variance),
+    "T11 LSUV plain": replace(LESSON_07A, prepare=scaled_to_unit_variance),
 }
 """Trainings of at most five epochs, which are quick: with twice as many seeds."""
 
@@ -349,9 +407,17 @@ SELDOM: dict[str, Callable[[int], Any]] = {
     "T9 uniform": replace(LESSON_06, model=partial(convnet, kaiming_uniform_)),
     **ours("T9", LESSON_06),
     "T10 lesson": LESSON_07,
+    "T10 batch of 2": replace(ONE_EPOCH, opt=sgd(0.4), batch_size=2),
+    "T10 running 2": replace(
+        ONE_EPOCH,
+        opt=sgd(0.4),
+        batch_size=2,
+        model=partial(normalised_convnet, RunningBatchNorm),
+    ),
+    "T13 newer": NEWER,
     **ours("T10", LESSON_07),
 }
-"""Convolutional nets over eight epochs."""
+"""Convolutional nets over eight epochs or more, or with batches of two."""
 
 TRIED = {
     **attempts("T5", LESSON_03),

@@ -19,11 +19,16 @@ class Line:
     epoch: int
     a: Sequence[Run] = ()
     b: Sequence[Run] = ()
+    text_ab: str = ""
+    """what both printed, where it is no number"""
+    accuracy: float | None = None
+    """where one run was published, without its loss"""
 
     @property
     def span(self) -> tuple[float, float] | None:
         """The lowest and the highest accuracy published, if any was."""
         accuracies = [run[1] for run in (*self.a, *self.b)]
+        accuracies += [self.accuracy] if self.accuracy is not None else []
         return (min(accuracies), max(accuracies)) if accuracies else None
 
 
@@ -106,6 +111,13 @@ T9 = [
         [(0.2174, 0.9362), (0.1460, 0.9572)],
         [(0.3930, 0.8805), (0.1258, 0.9648)],
     ),
+    Line(
+        "GeneralReLU, Kaiming, lr 0.9, epoch 1",
+        "T9 GeneralReLU",
+        0,
+        [(0.1512, 0.9572)],
+        [(0.1547, 0.9561)],
+    ),
     *by_epoch(
         "Kaiming normal, schedule",
         "T9 normal",
@@ -152,6 +164,27 @@ T10 = [
         [(0.0997, 0.9707), (0.0673, 0.9813)],
         [(0.1767, 0.9466), (0.0634, 0.9817)],
     ),
+    Line("LayerNorm of one scale, lr 0.8, epoch 3", "T10 LayerNorm", 2, text_ab="nan / 0.0991"),
+    Line(
+        "BatchNorm, batches of 2, lr 0.4, epoch 1",
+        "T10 batch of 2",
+        0,
+        [(2867.7, 0.2604)],
+        [(3050.7, 0.2348)],
+    ),
+    Line(
+        "RunningBatchNorm, batches of 2, lr 0.4, epoch 1",
+        "T10 running 2",
+        0,
+        b=[(0.1338, 0.9723)],
+    ),
+    Line(
+        "RunningBatchNorm, batches of 32, lr 1.0 → 0.2, epoch 1",
+        "T10 running 32",
+        0,
+        [(0.0924, 0.9818)],
+        [(0.1043, 0.9705), (0.0709, 0.9787)],
+    ),
     *by_epoch(
         "BatchNorm, schedule",
         "T10 lesson",
@@ -190,11 +223,20 @@ T11 = [
         [(0.1460, 0.9548), (0.0917, 0.9733)],
         [(0.1743, 0.9456), (0.0907, 0.9737)],
     ),
-    Line("`lehr.init.lsuv`, epoch 1", "T11 LSUV", 0),
-    Line("`lehr.init.lsuv`, epoch 2", "T11 LSUV", 1),
+    Line("`lehr.init.lsuv`, rectifiers that shift, epoch 1", "T11 LSUV", 0),
+    Line("`lehr.init.lsuv`, rectifiers that shift, epoch 2", "T11 LSUV", 1),
+    Line("`lehr.init.lsuv`, plain rectifiers, epoch 1", "T11 LSUV plain", 0),
+    Line("`lehr.init.lsuv`, plain rectifiers, epoch 2", "T11 LSUV plain", 1),
 ]
 
-TRAININGS = {"T5": T5, "T6": T6, "T7": T7, "T9": T9, "T10": T10, "T11": T11}
+T13 = [
+    Line(f"lr {0.4 if i < 5 else 0.1}, epoch {i + 1}", "T13 newer", i, accuracy=accuracy)
+    for i, accuracy in enumerate(
+        (0.8876, 0.9496, 0.9316, 0.9336, 0.9618, 0.9757, 0.9778, 0.9779, 0.9774, 0.9762)
+    )
+]
+
+TRAININGS = {"T5": T5, "T6": T6, "T7": T7, "T9": T9, "T10": T10, "T11": T11, "T13": T13}
 """The tables of trainings, line by line."""
 
 

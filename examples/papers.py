@@ -333,6 +333,7 @@ def unit_variance(
         torch.randn(512, 128),
         tol=tol,
         mean=False,
+        behind=False,
         orthogonal=std is None,
         forward=another if fresh else None,
     )

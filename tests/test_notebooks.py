@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 
 DOCS = Path(__file__).parents[1] / "docs"
 LESSONS = sorted((DOCS / "lessons").glob("*.ipynb"))
+FURTHER = sorted((DOCS / "notebooks").glob("[0-9]*.ipynb"))
 STAGES = ["losses", "module", "optimizer", "data", "fit", "handler", "runner", "anneal", "product"]
 
 
@@ -135,13 +136,13 @@ def test_refactoring_shortens_the_loop_step_by_step():
     assert all(a > b for a, b in pairwise(counts))
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*LESSONS, *FURTHER], ids=lambda path: path.stem)
 def test_lessons_begin_with_autoreload(path):
     """The first code cell of every lesson switches on that edited modules are read again."""
     assert code_cells(path)[0].source == "%load_ext autoreload\n%autoreload 2"
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*LESSONS, *FURTHER], ids=lambda path: path.stem)
 def test_what_is_stored_is_fit_to_be_shown(path):
     cells, text = code_cells(path), path.read_text(encoding="utf-8")
     assert all(cell.execution_count == i for i, cell in enumerate(cells, 1))
@@ -159,3 +160,39 @@ def test_a_lesson_runs_from_scratch(path):
     accuracy, lines = result(cells)
     assert 0.93 < accuracy <= 1
     assert lines == training_lines(cells)
+
+
+@pytest.mark.parametrize("path", [*LESSONS, *FURTHER], ids=lambda path: path.stem)
+def test_what_a_lesson_expects_is_asserted_where_it_is_read(path):
+    """The last code cell of every lesson asserts how much it gets right, in the open."""
+    (last,) = tagged(code_cells(path), "result")
+    assert re.search(r"^assert .+ > 0\.\d+", last.source, re.M)
+
+
+def test_the_debugger_is_shown_at_work():
+    """Two notebooks let a batch fail, open `%debug` and show what it answers."""
+    for name in ("lessons/9_product", "notebooks/10_hooks"):
+        cells = code_cells(DOCS / f"{name}.ipynb")
+        failed = next(
+            i for i, c in enumerate(cells) if "raises-exception" in c.metadata.get("tags", [])
+        )
+        assert cells[failed].outputs[-1].output_type == "error"
+        (shown,) = [c for c in cells[failed:] if "%debug" in c.source]
+        text = "".join(output.get("text", "") for output in shown.outputs)
+        assert "p tuple(self.weight.shape)\n(" in text
+
+
+def test_the_further_notebooks_are_those_of_the_site():
+    assert [path.stem for path in FURTHER] == ["0_initialisation", "10_hooks", "11_mixed_precision"]
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert all(f"notebooks/{path.stem}" in index for path in FURTHER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FURTHER, ids=lambda path: path.stem)
+def test_a_further_notebook_runs_from_scratch(path):
+    """Its own assertions hold: they stop the run where they do not."""
+    cells = executed(path, path.parent, LEHR_DATA="")
+    assert not errors_printed(cells)
+    raised = [c for c in cells for o in c.outputs if o.output_type == "error"]
+    assert all("raises-exception" in c.metadata.get("tags", []) for c in raised)

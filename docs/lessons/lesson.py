@@ -1,6 +1,9 @@
 """What the lessons share: the data, a look at images, and the count of lines."""
 
+import builtins
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -37,6 +40,23 @@ def show_images(images: Tensor, titles: list[str]) -> None:
         ax.imshow(image.view(side, side), cmap="gray_r")
         ax.set_title(title, fontsize=9)
         ax.axis("off")
+
+
+@contextmanager
+def typed(*commands: str) -> Generator[None]:
+    """Gives these answers to whatever asks for input, such as a debugger, and prints them."""
+    asked, waiting = builtins.input, iter(commands)
+
+    def answer(prompt: str = "") -> str:
+        command = next(waiting)
+        print(f"ipdb> {command}")
+        return command
+
+    builtins.input = answer
+    try:
+        yield
+    finally:
+        builtins.input = asked
 
 
 def training_code(number: int) -> list[str]:

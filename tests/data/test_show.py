@@ -116,3 +116,13 @@ def test_words():
     assert clipped("a\nb" * 9, 4) == "a b…"
     assert first_items(None, 3) == []
     assert [int(i) for i in first_items(torch.arange(9), 2)] == [0, 1]
+
+
+def test_what_has_no_values_is_refused_in_our_own_words():
+    x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
+    with torch.device("meta"), pytest.raises(ValueError, match="nothing could be drawn"):
+        show_batch([(x, y)])
+    for batch in ((x.to("meta"), y), (x, y.to("meta"))):
+        with pytest.raises(ValueError, match="batch must hold values; its tensors are on the dev"):
+            show_batch([batch])
+    show_batch([(x, y)])

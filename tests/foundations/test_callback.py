@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lehr.foundations import fit
+from lehr.foundations import validate
 from lehr.foundations.callback import (
     AvgStats,
     AvgStatsCallback,
@@ -158,9 +158,9 @@ def test_one_line_reports_the_figures_of_both_passes(make_learner):
     lines, learn = [], make_learner(40, 3, bs=3)
     run = Runner(cb_funcs=partial(AvgStatsCallback, accuracy, report=lines.append))
     run.fit(1, learn)
-    assert run.avg_stats.valid_stats.avg_stats == pytest.approx(fit.validate(learn), abs=1e-6)
+    assert run.avg_stats.valid_stats.avg_stats == pytest.approx(validate(learn), abs=1e-6)
     learn.data.valid_dl = learn.data.train_dl
-    assert run.avg_stats.train_stats.avg_stats[0] > fit.validate(learn)[0] + 0.01
+    assert run.avg_stats.train_stats.avg_stats[0] > validate(learn)[0] + 0.01
     assert len(lines) == 1
     assert lines[0].startswith("train: [0.")
     assert ", valid: [0." in lines[0]

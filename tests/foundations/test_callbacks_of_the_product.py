@@ -10,7 +10,7 @@ from torch import nn
 
 import lehr
 from lehr import Callback, CancelBatch, DataBunch, Layer, Learner
-from lehr.callbacks import GAN
+from lehr.callbacks import GAN, ActivationStats, GradientStats, MixedPrecision
 from lehr.foundations import handler, runner
 from lehr.testing import tiny_learner
 
@@ -193,47 +193,34 @@ def test_a_gan_of_callbacks_learns_where_its_target_lies():
     assert abs(far.history["sample_mean"][-1] - 4) > 1
 
 
-class Hooks(Callback):
-    """Hooks the layers for the time of a fit, and keeps what forward and backward pass by."""
-
-    def begin_fit(self, run):
-        self.outputs, self.gradients = [], []
-        for layer in run.model:
-            run.defer(layer.register_forward_hook(self.keep_output).remove)
-        for layer in run.model[1:]:  # the first layer's input needs no gradient
-            run.defer(layer.register_full_backward_hook(self.keep_gradient).remove)
-
-    def keep_output(self, layer, inputs, output):
-        self.outputs.append((layer, inputs[0].shape, output.detach()))
-
-    def keep_gradient(self, layer, of_inputs, of_outputs):
-        self.gradients.append((layer, of_outputs[0].detach()))
-
-
 def hooks_left(model):
     return sum(len(layer._forward_hooks) + len(layer._backward_hooks) for layer in model)
 
 
 def test_hooks_see_forward_and_backward_and_are_gone_after_the_fit():
-    """A forward hook gets module, input and output once a batch, in both passes; a backward hook
-    the gradients, once a training batch: summed over the items they are the bias's gradient."""
+    """What a layer puts out is recorded once a batch, in both passes apart; the gradients of its
+    parameters once a training batch: the last record of each is the last batch's by hand."""
     model, batches = problem()
-    hooks = Hooks()
-    learn = learner(model, DataBunch(batches, batches[:2]), hooks, lr=0.0)
+    outputs, gradients = ActivationStats(), GradientStats()
+    learn = learner(model, DataBunch(batches, batches[:2]), outputs, gradients, lr=0.0)
     learn.fit(1)
-    of_last = [shape for layer, shape, _ in hooks.outputs if layer is model[2]]
-    assert of_last == [(10, 4)] * 6
-    gradients = [gradient for layer, gradient in hooks.gradients if layer is model[2]]
-    assert len(gradients) == 4
+    assert (outputs.train.batches, len(outputs.valid.batches)) == ([0, 1, 2, 3], 2)
     xb, yb = batches[-1]
-    F.cross_entropy(model(xb), yb).backward()
-    torch.testing.assert_close(gradients[-1].sum(0), model[2].bias.grad)
-    assert not torch.allclose(gradients[0].sum(0), model[2].bias.grad)
+    by_hand = model(xb)
+    seen = outputs.train.values()[:, outputs.train.layers.index("2")]
+    torch.testing.assert_close(seen[-1, 0], by_hand.detach().mean())
+    torch.testing.assert_close(seen[-1, 1], by_hand.detach().std(correction=0))
+    assert not torch.allclose(seen[0, :2], seen[-1, :2])
+    F.cross_entropy(by_hand, yb).backward()
+    norms = gradients.steps.values()[:, gradients.steps.layers.index("2.bias"), 0]
+    assert len(norms) == 4
+    torch.testing.assert_close(norms[-1], model[2].bias.grad.norm())
+    assert not torch.allclose(norms[0], norms[-1])
     assert hooks_left(model) == 0
 
 
 def test_hooks_are_gone_after_an_error_too():
-    """What is deferred is undone however the fit ends; what is removed in `after_fit` stays."""
+    """The library's are undone however the fit ends; what is removed in `after_fit` stays."""
 
     class Careless(Callback):
         def begin_fit(self, run):
@@ -246,7 +233,7 @@ def test_hooks_are_gone_after_an_error_too():
         def after_loss(self, run):
             raise ArithmeticError
 
-    for hooking, left in ((Hooks(), 0), (Careless(), 1)):
+    for hooking, left in ((ActivationStats(), 0), (Careless(), 1)):
         model, batches = problem()
         with pytest.raises(ArithmeticError):
             learner(model, batches, hooking, Faulty()).fit(1)
@@ -254,19 +241,21 @@ def test_hooks_are_gone_after_an_error_too():
 
 
 def test_hooks_follow_the_statistics_of_every_layer_through_training():
-    """Hooks under a callback give mean and spread of each layer's outputs for each batch, whatever
-    the loop; a dead layer shows as one whose outputs do not spread."""
-    spreads = {}
+    """Mean and spread of each layer's outputs are recorded for each batch; a dead layer shows as
+    one whose outputs do not spread, and are all near zero."""
+    spreads, near_zero = {}, {}
     for bias in (0.0, -100.0):
         model, batches = problem()
         with torch.no_grad():
             model[0].bias.fill_(bias)
-        hooks = Hooks()
-        learner(model, batches, hooks).fit(1)
-        spreads[bias] = [out.std().item() for layer, _, out in hooks.outputs if layer is model[1]]
+        stats = ActivationStats()
+        learner(model, batches, stats).fit(1)
+        _, spreads[bias], near_zero[bias], *_ = stats.train.values()[:, 1].T
     assert len(spreads[0.0]) == 4
-    assert min(spreads[0.0]) > 0.05
-    assert max(spreads[-100.0]) == 0
+    assert spreads[0.0].min() > 0.05
+    assert near_zero[0.0].max() < 1
+    assert spreads[-100.0].max() == 0
+    assert near_zero[-100.0].min() == 1
 
 
 # Everything can be changed -----------------------------------------------------------------------
@@ -390,52 +379,22 @@ def test_what_half_precision_can_hold():
     assert torch.tensor(1e-8) > 0
 
 
-class MasterWeights(Callback):
-    """Weights and gradients in half precision; the optimizer moves copies in single precision.
-
-    The loss is multiplied by ``scale`` before backward and the gradient divided again after it, so
-    that small gradients do not vanish on the way (Micikevicius et al. 2018, arXiv:1710.03740).
-    """
-
-    layer = Layer.PRECISION
-
-    def __init__(self, scale=512.0):
-        self.scale = scale
-
-    def begin_fit(self, run):
-        self.masters = [p.detach().float() for p in run.trained_parameters()]
-
-    def backward(self, run, proceed):
-        loss, run.loss = run.loss, run.loss * self.scale
-        proceed()
-        run.loss = loss
-
-    def step(self, run, proceed):
-        held = list(zip(run.trained_parameters(), self.masters, strict=True))
-        for p, master in held:
-            gradient, p.grad = p.grad.float() / self.scale, None
-            p.data, p.grad = master, gradient
-        proceed()
-        for p, master in held:
-            p.data = master.half()
-
-
 class Weight(nn.Module):
     """A single number, 1 at first."""
 
-    def __init__(self, dtype=torch.float16):
+    def __init__(self, dtype=torch.float32):
         super().__init__()
-        self.w = nn.Parameter(torch.ones(1, dtype=dtype))
+        self.w = nn.Parameter(torch.ones(1, 1, dtype=dtype))
 
     def forward(self, xb):
-        return self.w * xb
+        return F.linear(xb, self.w)
 
 
-def descended(gradient, lr, *callbacks, dtype=torch.float16):
+def descended(gradient, lr, *callbacks, dtype=torch.float32):
     """The weight after 100 steps along a constant gradient."""
     model = Weight(dtype)
     opt = torch.optim.SGD(model.parameters(), lr=lr)
-    data = DataBunch([(torch.ones(1, dtype=dtype),)] * 100)
+    data = DataBunch([(torch.ones(1, 1, dtype=dtype),)] * 100)
     Learner(
         model, opt, lambda pred: pred.float().mean() * gradient, data, callbacks, progress=False
     ).fit(1)
@@ -445,13 +404,14 @@ def descended(gradient, lr, *callbacks, dtype=torch.float16):
 
 @pytest.mark.parametrize(("gradient", "lr"), [(0.01, 0.01), (1e-8, 1e4)])
 def test_master_weights_and_loss_scaling_are_one_callback(gradient, lr):
-    """A hundred updates of 0.0001 move a half-precision weight by nothing; with a master copy and a
-    scaled loss it ends at 0.99 as in single precision, for a common gradient and for one of 1e-8.
-    Without the scale the latter is lost again."""
-    assert descended(gradient, lr) == 1
-    assert descended(gradient, lr, dtype=torch.float32) == pytest.approx(0.99, abs=1e-5)
-    assert descended(gradient, lr, MasterWeights()) == pytest.approx(0.99, abs=5e-4)
-    unscaled = descended(gradient, lr, MasterWeights(scale=1.0))
+    """A hundred updates of 0.0001 move a half-precision weight by nothing; with `MixedPrecision`
+    the weight is single, the model computes in half, and it ends at 0.99, for a common gradient and
+    for one of 1e-8. Without the scale the latter is lost again."""
+    assert descended(gradient, lr, dtype=torch.float16) == 1
+    assert descended(gradient, lr) == pytest.approx(0.99, abs=1e-5)
+    mixed = MixedPrecision("fp16", init_scale=2.0**16)
+    assert descended(gradient, lr, mixed) == pytest.approx(0.99, abs=5e-4)
+    unscaled = descended(gradient, lr, MixedPrecision("fp16", init_scale=1.0))
     assert (unscaled == 1) is (gradient < 1e-6)
 
 

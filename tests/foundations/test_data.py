@@ -168,23 +168,6 @@ def test_without_a_generator_torchs_default_one_decides():
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_collate_stacks_items():
-    """64 items of shape (784,) and their labels become tensors of shapes (64, 784) and (64,)."""
-    xb, yb = collate([(torch.full((784,), float(i)), i) for i in range(64)])
-    assert (xb.shape, yb.shape, yb.dtype) == ((64, 784), (64,), torch.int64)
-    assert torch.equal(xb[:, 0].long(), yb)
-
-
-def test_ragged_items_raise_an_error_that_names_their_shapes():
-    """Items of several shapes raise an error that names the shapes and a way out."""
-    items = [(torch.zeros(784), 0), (torch.zeros(783), 1)]
-    with pytest.raises(ValueError, match=r"inputs .* one shape; got \[\(783,\), \(784,\)\]") as e:
-        collate(items)
-    assert "collate_fn" in str(e.value)
-    with pytest.raises(ValueError, match="targets of a batch"):
-        collate([(torch.zeros(1), [1]), (torch.zeros(1), [1, 2])])
-
-
 def test_the_second_loader_follows_its_sampler():
     """The order of batches is the sampler's; in plain order they equal the slices."""
     ds = numbered(10)
@@ -232,3 +215,32 @@ def test_a_batch_size_below_one_is_refused(bs):
     for make in (SliceLoader, Sampler):
         with pytest.raises(ValueError, match=f"bs must be at least 1; got {bs}"):
             make(numbered(4), bs)
+
+
+class Tensors:
+    """A sampler that yields tensors of indices, as one that cuts a permutation does."""
+
+    def __init__(self, *batches):
+        self.batches = [torch.tensor(batch) for batch in batches]
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def test_a_sampler_may_yield_tensors():
+    """Indices in tensors choose the same items as those in lists, from any kind of dataset."""
+    ds = numbered(10)
+    chosen = [[9, 0], [5]]
+    assert equal(DataLoader(ds, Tensors(*chosen)), DataLoader(ds, chosen))
+    assert not equal(DataLoader(ds, Tensors([0, 9], [5])), DataLoader(ds, chosen))
+    by_key = {i: ds[i] for i in range(10)}  # a tensor is no key
+    assert equal(DataLoader(by_key, Tensors(*chosen)), DataLoader(ds, chosen))
+
+
+def test_a_batch_size_in_the_place_of_a_sampler_is_refused():
+    """A number where the sampler belongs is an error that names both loaders for a batch size."""
+    with pytest.raises(
+        TypeError, match="sampler must yield the indices of each batch; got 64"
+    ) as e:
+        DataLoader(numbered(4), 64)
+    assert "DataLoader(ds, Sampler(ds, 64)), or SliceLoader(ds, 64)" in str(e.value)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lehr.foundations import fit, handler
+from lehr.foundations import fit as plain_fit
+from lehr.foundations import handler
 from lehr.foundations.handler import Callback, CallbackHandler
 
 EVENTS = ("begin_fit", "begin_epoch", "begin_batch", "after_loss", "after_backward", "after_step")
@@ -116,25 +117,13 @@ def equal(first, second):
 def test_a_callback_that_does_nothing_changes_nothing(make_learner):
     """With a do-nothing callback the weights are, bit for bit, those of the loop without events."""
     plain, watched, untrained = make_learner(), make_learner(), make_learner()
-    fit.fit(2, plain, report=lambda line: None)
+    plain_fit(2, plain, report=lambda line: None)
     handler.fit(2, watched, CallbackHandler([Callback()]))
     assert equal(weights(plain), weights(watched))
     assert not equal(weights(plain), weights(untrained))
     hindered = make_learner()
     handler.fit(2, hindered, CallbackHandler([Trace([], "after_backward")]))
     assert not equal(weights(plain), weights(hindered))
-
-
-def test_a_callback_keeps_what_it_is_told(make_learner):
-    """A callback keeps the Learner, the epoch's number, the batch and the loss."""
-    learn, cb = make_learner(), Callback()
-    handler.fit(2, learn, CallbackHandler([cb]))
-    assert cb.learn is learn
-    assert cb.epoch == 1
-    xb, yb = list(learn.data.valid_dl)[-1]
-    assert torch.equal(cb.xb, xb)
-    assert torch.equal(cb.yb, yb)
-    assert torch.equal(cb.loss, learn.loss_func(learn.model(xb), yb))
 
 
 WITHOUT = {  # what is left of an epoch of one batch in each pass, if somebody objects at an event
@@ -351,20 +340,6 @@ def test_no_epochs_is_no_training(make_learner):
     assert logged(make_learner(), epochs=0) == ["begin_fit", "after_fit"]
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_the_test_callback_stops_after_exactly_ten_steps(make_learner, capsys, epochs):
-    """It prints 1 to 10, and the weights are those of ten steps, however many epochs are asked."""
-    stopped, ten = make_learner(98), make_learner(98)
-    handler.fit(epochs, stopped, CallbackHandler([handler.TestCallback()]))
-    assert capsys.readouterr().out.split() == [str(i) for i in range(1, 11)]
-    learns = {10: ten, 11: make_learner(98)}
-    for steps, learn in learns.items():
-        for _, (xb, yb) in zip(range(steps), learn.data.train_dl, strict=False):
-            fit.train_batch(xb, yb, learn.model, learn.loss_func, learn.opt)
-    assert equal(weights(stopped), weights(ten))
-    assert not equal(weights(stopped), weights(learns[11]))
-
-
 def test_after_fit_is_called_after_an_error_and_the_batch_can_be_looked_at(make_learner):
     """An error in a batch goes on to the caller with its own traceback; `after_fit` is called, and
     the callback still holds the batch. The naive loop skips `after_fit`."""
@@ -386,3 +361,92 @@ def test_after_fit_is_called_after_an_error_and_the_batch_can_be_looked_at(make_
         assert caught.traceback[-1].name == "fails"
         assert torch.equal(trace.xb, list(learn.data.train_dl)[2][0])
         assert (log[-1] == "after_fit") is not naive
+
+
+# The loop as it is usually written, with the nine methods -----------------------------------------
+
+
+def usual_batch(xb, yb, cb):
+    if not cb.begin_batch(xb, yb):
+        return
+    loss = cb.learn.loss_func(cb.learn.model(xb), yb)
+    if not cb.after_loss(loss):
+        return
+    loss.backward()
+    if cb.after_backward():
+        cb.learn.opt.step()
+    if cb.after_step():
+        cb.learn.opt.zero_grad()
+
+
+def usual_pass(dl, cb):
+    for xb, yb in dl:
+        usual_batch(xb, yb, cb)
+        if cb.do_stop():
+            return
+
+
+def usual_fit(epochs, learn, cb):
+    if not cb.begin_fit(learn):
+        return
+    for epoch in range(epochs):
+        if not cb.begin_epoch(epoch):
+            continue
+        usual_pass(learn.data.train_dl, cb)
+        if cb.begin_validate():
+            with torch.no_grad():
+                usual_pass(learn.data.valid_dl, cb)
+        if cb.do_stop() or not cb.after_epoch():
+            break
+    cb.after_fit()
+
+
+@pytest.mark.parametrize("cbs", [None, [], [Callback()]])
+def test_the_nine_methods_drive_a_loop_that_is_written_with_them(make_learner, cbs):
+    """A loop that calls the handler's methods, and does nothing else between them, ends with the
+    weights of ours, bit for bit, whether there are callbacks or none."""
+    ours, usual = make_learner(5, 2), make_learner(5, 2)
+    handler.fit(2, ours, CallbackHandler(cbs))
+    usual_fit(2, usual, CallbackHandler(cbs))
+    assert equal(weights(ours), weights(usual))
+    assert not equal(weights(ours), weights(make_learner()))
+
+
+@pytest.mark.parametrize("loop", [handler.fit, usual_fit])
+def test_both_loops_fire_the_same_events(make_learner, loop):
+    log = []
+    loop(1, make_learner(), CallbackHandler([Trace(log)]))
+    assert log == [name for name in logged(make_learner()) if name in EVENTS]
+
+
+def test_there_is_a_method_for_each_event_that_asks_every_callback(make_learner):
+    """Each of the nine asks all callbacks, the second also after the first's objection, and
+    answers whether all agreed."""
+    arguments = {"begin_fit": 1, "begin_epoch": 1, "begin_batch": 2, "after_loss": 1}
+    for event in EVENTS:
+        log, learn = [], make_learner()
+        for objecting, agreed in (([event], False), ([], True)):
+            cb = CallbackHandler([Trace([], *objecting), Trace(log)])
+            cb.begin_fit(learn)
+            args = [learn] * arguments.get(event, 0)
+            assert getattr(cb, event)(*args) is agreed
+            assert log[-1] == event
+
+
+def test_a_stop_ends_the_usual_loop_too(make_learner):
+    """Where asking for the flag does not clear it, a stop in the usual loop ends the fit: no epoch
+    begins after it, and the next fit trains again. Clearing it as it is read ends the pass only."""
+
+    class Clearing(CallbackHandler):
+        def do_stop(self):
+            stop, self.learn.stop = self.learn.stop, False
+            return stop
+
+    for kind, numbers in ((CallbackHandler, range(1, 11)), (Clearing, range(1, 13))):
+        heard, learn = [], make_learner(98)
+        usual_fit(3, learn, kind([handler.TestCallback(report=heard.append)]))
+        assert heard == [*numbers]
+    learn, heard = make_learner(12), []
+    for _ in range(2):
+        usual_fit(3, learn, CallbackHandler([handler.TestCallback(report=heard.append)]))
+    assert heard == [*range(1, 11)] * 2

@@ -10,9 +10,9 @@ from torch import nn
 
 import lehr
 from lehr import data
+from lehr import foundations as own
 from lehr.data import DataLoader, Dataset
 from lehr.foundations import data as own_data
-from lehr.foundations import fit as own
 from lehr.foundations import losses, module, optimizer
 
 SEED, BS, EPOCHS, LR = 3, 50, 2, 0.1  # 1,438 items in batches of 50: the last has 38

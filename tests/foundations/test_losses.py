@@ -155,10 +155,10 @@ def test_no_tensor_of_the_size_of_the_scores_is_made():
             return out
 
     x, y = torch.rand(200, 30), torch.zeros(200, dtype=torch.long)
-    for loss in (nll, nll_of_probs):
+    for loss, values in ((nll, x.log()), (nll_of_probs, x)):
         Largest.size = 0
         with Largest():
-            loss(x, y)
+            loss(values, y)
         assert Largest.size == 200
     with Largest():
         (F.one_hot(y, 30) * x).sum()
@@ -169,8 +169,25 @@ def test_the_two_conventions_of_nll_are_kept_apart():
     """`nll` takes log-probabilities as torch's does; `nll_of_probs` takes the log itself."""
     torch.testing.assert_close(nll(PROBS.log(), TARGETS), nll_of_probs(PROBS, TARGETS))
     torch.testing.assert_close(nll(PROBS.log(), TARGETS), F.nll_loss(PROBS.log(), TARGETS))
-    assert nll(PROBS, TARGETS) < 0  # what raw scores or probabilities do
-    assert "negative" in nll.__doc__
+    assert F.nll_loss(PROBS, TARGETS) < 0  # torch's takes whatever it is given
+
+
+@pytest.mark.parametrize(("values", "largest"), [(PROBS, "0.998"), (PROBS.logit(), "6.213")])
+def test_probabilities_and_scores_are_refused_where_their_logs_belong(values, largest):
+    """Any value above 0 is no log of a probability; the message names what takes it."""
+    with pytest.raises(ValueError, match=f"log_probs must be at most 0; got {largest}") as e:
+        nll(values, TARGETS)
+    assert "nll_of_probs of probabilities, cross_entropy of scores" in str(e.value)
+    certain = torch.tensor([[-math.inf, 0.0]])
+    assert nll(certain, torch.tensor([1])) == 0
+
+
+@given(seeds, st.integers(1, 6), st.sampled_from([1.0, 30.0, 3e38]))
+@settings(max_examples=40, deadline=None)
+def test_no_log_softmax_is_refused(seed, classes, magnitude):
+    """Rounding never lifts a `log_softmax` above 0, of any scores in single precision."""
+    x = scores(seed, [8, classes], 1.0).clamp(-1, 1).float() * magnitude
+    assert log_softmax(x, 1).max() <= 0
 
 
 def test_the_worked_example_has_a_positive_mean():

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from lehr.foundations.module import Linear, ReLU, Sequential
 from lehr.foundations.optimizer import Optimizer
@@ -248,32 +247,6 @@ def test_unequal_parts_are_weighted_by_their_size():
         for part, weight in zip((slice(0, 48), slice(48, 64)), weights, strict=True):
             (weight * F.cross_entropy(model(X[part]), Y[part])).backward()
         assert close(grads(model), whole) is right
-
-
-@pytest.mark.parametrize("flush", [True, False])
-def test_the_leftover_of_an_odd_number_of_batches_is_flushed(flush):
-    """Stepping every second of 781 batches, and at the last, makes 391 steps with nothing left;
-    without the last the epoch ends after 390 with a gradient that leaks into the next.
-    """
-    p = torch.zeros(1, requires_grad=True)
-    opt, steps = Optimizer([p], 0.1), 0
-    for i in range(781):
-        p.sum().backward()
-        if i % 2 == 1 or (flush and i == 780):
-            opt.step()
-            opt.zero_grad()
-            steps += 1
-    assert steps == (391 if flush else 390)
-    assert (p.grad is None) is flush
-
-
-def test_batchnorm_statistics_are_those_of_the_parts():
-    """Accumulation is not one large batch to BatchNorm, which normalises each part by itself."""
-    norm = nn.BatchNorm1d(6)
-    whole = norm(X)
-    parts = torch.cat([norm(X[:32]), norm(X[32:])])
-    assert not torch.allclose(whole, parts, atol=1e-3)
-    torch.testing.assert_close(norm(X[:32]), parts[:32])
 
 
 def test_auto_zero_has_the_path_of_clearing_by_hand():

@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from lehr.foundations import fit, runner
+from lehr.foundations import fit as plain_fit
+from lehr.foundations import runner, train_batch
 from lehr.foundations.losses import accuracy
 from lehr.foundations.runner import (
     AvgStatsCallback,
@@ -90,7 +91,7 @@ def test_a_new_event_needs_no_change_of_the_dispatcher(make_learner):
 def test_the_loop_with_events_ends_where_the_plain_loop_does(make_learner):
     """Without other callbacks the runner's weights are, bit for bit, those of the plain loop."""
     plain, watched = make_learner(5), make_learner(5)
-    fit.fit(2, plain, report=quiet)
+    plain_fit(2, plain, report=quiet)
     Runner(AvgStatsCallback(accuracy, report=quiet)).fit(2, watched)
     assert equal(weights(plain), weights(watched))
     skipping = make_learner(5)
@@ -255,7 +256,7 @@ def test_the_test_callback_ends_the_fit_after_exactly_ten_steps(make_learner, ca
     Runner(runner.TestCallback()).fit(epochs, learn)
     assert capsys.readouterr().out.split() == [str(i) for i in range(1, 11)]
     for _, (xb, yb) in zip(range(10), ten.data.train_dl, strict=False):
-        fit.train_batch(xb, yb, ten.model, ten.loss_func, ten.opt)
+        train_batch(xb, yb, ten.model, ten.loss_func, ten.opt)
     assert equal(weights(learn), weights(ten))
     log = logged(make_learner(98), "after_step")
     assert log.count("after_step") == 98

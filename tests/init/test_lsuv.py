@@ -5,10 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 
 from lehr.data import digits
 from lehr.init import LSUVLayer, lsuv
 from lehr.init.layer_calls import in_training_mode
+from lehr.models import GeneralReLU
 
 
 def seeded(seed=0):
@@ -35,16 +37,18 @@ def outputs(model, batch):
     return found
 
 
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
-def test_every_layer_gets_unit_variance(activation):
+@pytest.mark.parametrize(("activation", "behind"), [(nn.ReLU, False), (nn.Tanh, True)])
+def test_every_layer_gets_unit_variance(activation, behind):
     """After lsuv(model, batch) the output of every one of 20 layers, before its activation, has
-    mean 0 and deviation 1 on that batch, whatever the weights were; before, it had not."""
+    mean 0 and deviation 1 on that batch, whatever the weights were; before, it had not. That is so
+    where the activation saturates, or nothing is to be measured behind it."""
     model, batch = mlp(activation), torch.randn(512, 128, generator=seeded())
     before = [std.item() for std, _ in outputs(model, batch).values()]
     assert min(before) < 0.3
-    report = lsuv(model, batch, generator=seeded())
+    report = lsuv(model, batch, behind=behind, generator=seeded())
     for std, mean in outputs(model, batch).values():
         assert (std.item(), mean.item()) == pytest.approx((1, 0), abs=0.01)
+    assert not any(layer.behind for layer in report)
     assert [layer.name for layer in report] == [str(i) for i in range(0, 39, 2)]
     assert all(layer.converged for layer in report)
 
@@ -54,7 +58,7 @@ def test_one_rescaling_per_layer_is_enough(activation):
     """With orthonormal weights to start from and the paper's tolerance of 0.1, the first layer of a
     network 20 layers deep needs no rescaling and every other exactly one."""
     batch = torch.randn(512, 128, generator=seeded())
-    report = lsuv(mlp(activation), batch, tol=0.1, mean=False, generator=seeded())
+    report = lsuv(mlp(activation), batch, tol=0.1, mean=False, behind=False, generator=seeded())
     assert [layer.passes for layer in report] == [0] + [1] * 19
     assert all(layer.std == pytest.approx(1, abs=1e-3) for layer in report[1:])
 
@@ -72,7 +76,7 @@ def test_the_start_does_not_matter():
                 parameter.mul_(factor if parameter.ndim > 1 else 0)
         starts = [p.clone() for p in model.parameters()]
         report = lsuv(model, batch, orthogonal=False)
-        assert all(layer.converged and layer.passes == 1 for layer in report)
+        assert all(layer.converged and layer.passes <= 3 for layer in report)
         ends.append([p.detach() for p in model.parameters()])
         assert not torch.allclose(starts[0], ends[-1][0])
     for other in ends[1:]:
@@ -80,9 +84,9 @@ def test_the_start_does_not_matter():
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-def test_lsuv_measures_before_the_activation():
-    """Variance is measured on the linear response. A layer whose answer has been through tanh can
-    never reach variance 1: lsuv stops after its limit of passes and says so."""
+def test_variance_behind_a_saturating_activation_is_out_of_reach():
+    """Behind a tanh the layer's own output is measured. A layer whose answer has been through tanh
+    can never reach variance 1: lsuv stops after its limit of passes and says so."""
 
     class LinearTanh(nn.Linear):
         def forward(self, x):
@@ -95,13 +99,16 @@ def test_lsuv_measures_before_the_activation():
     assert after.problem == "not within 0.01 of 1 (mean: of 0)"
     (before,) = lsuv(nn.Linear(64, 64), batch, mean=False)
     assert before.converged
+    last = lsuv(nn.Sequential(nn.Linear(64, 64), nn.Tanh()), batch, mean=False)[0]
+    assert (last.converged, last.behind) == (True, False)
 
 
 def test_another_batch_differs_by_its_own_noise():
     """The deviation on data that lsuv has not seen is 1 only to within the sampling noise of both
     batches: a few percent here, so no tolerance below that means anything beyond the batch."""
     model = mlp(depth=10)
-    lsuv(model, torch.randn(512, 128, generator=seeded(1)), tol=1e-3, generator=seeded())
+    batch = torch.randn(512, 128, generator=seeded(1))
+    lsuv(model, batch, tol=1e-3, behind=False, generator=seeded())
     other = outputs(model, torch.randn(512, 128, generator=seeded(2))).values()
     errors = [abs(std.item() - 1) for std, _ in other]
     assert 1e-3 < max(errors) < 0.1
@@ -138,7 +145,7 @@ def test_convolutions_transposed_and_grouped():
     )
     batch = torch.randn(64, 3, 17, 17, generator=seeded())
     model(batch)
-    report = lsuv(model, batch, generator=seeded())
+    report = lsuv(model, batch, behind=False, generator=seeded())
     assert [layer.name for layer in report] == ["0", "2", "4", "6"]
     assert all(layer.converged for layer in report)
     assert all(abs(std.item() - 1) < 0.01 for std, _ in outputs(model, batch).values())
@@ -333,3 +340,172 @@ def test_lsuv_trains_where_the_default_start_does_not():
         losses.append(loss.item())
     assert losses[0] < 0.1, losses
     assert losses[1] == pytest.approx(math.log(10), abs=0.02), losses
+
+
+# ---- behind activations
+
+
+class Functional(nn.Module):
+    """The same net as with modules, its rectifier called as a function."""
+
+    def __init__(self, act=F.relu):
+        super().__init__()
+        self.act = act
+        self.first, self.last = nn.Linear(8, 64), nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x)))
+
+
+def of_modules(act):
+    net = nn.Sequential(nn.Linear(8, 64), act, nn.Linear(64, 64))
+    return nn.Sequential(*net)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: of_modules(nn.ReLU()),
+        lambda: of_modules(nn.ReLU(inplace=True)),
+        lambda: of_modules(nn.GELU()),
+        lambda: of_modules(nn.PReLU()),
+        Functional,
+        lambda: Functional(torch.Tensor.relu_),
+        lambda: Functional(lambda x: x.clamp(-5).relu() if x.shape[1] == 0 else F.leaky_relu(x)),
+    ],
+)
+def test_behind_a_rectifier_is_where_the_next_layer_reads(make):
+    """Modules and functions, in place or not: what comes out of the rectifier has unit variance,
+    the layer's own output mean 0; the last layer, which has none, has both itself."""
+    torch.manual_seed(0)
+    model, x = make(), torch.randn(512, 8) * 3 + 1
+    first, last = lsuv(model, x, tol=1e-3, max_passes=30, generator=seeded())
+    assert first.converged, first
+    assert (first.behind, last.behind, last.converged) == (True, False, True)
+    read = []
+    hook = [m for m in model.modules() if isinstance(m, nn.Linear)][1].register_forward_pre_hook(
+        lambda module, args: read.append(args[0])
+    )
+    with torch.no_grad():
+        model(x)
+    hook.remove()
+    assert read[0].std(correction=0).item() == pytest.approx(1, abs=2e-3)
+    assert read[0].mean().item() == pytest.approx(first.mean, abs=2e-3)
+    own = next(m for m in model.modules() if isinstance(m, nn.Linear))(x)
+    assert own.mean().abs() < 2e-3
+    paper = lsuv(make(), x, behind=False, generator=seeded())
+    assert not paper[0].behind
+
+
+def test_what_stands_between_keeps_the_rectifier_from_counting():
+    """With a normalisation or a sum between them, the layer's own output is measured."""
+    x = torch.randn(64, 8)
+    report = lsuv(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU()), x)
+    assert (report[0].behind, report[0].converged) == (False, True)
+    assert lsuv(Functional(lambda h: F.relu(h + 1)), x)[0].behind is False
+    assert lsuv(Functional(F.relu), x)[0].behind is True
+
+
+def test_a_shift_takes_the_mean_away_behind_the_rectifier():
+    """The lesson's rectifier: behind it mean 0 and deviation 1, the bias where it was; the shift is
+    kept. With mean=False it is not touched."""
+    torch.manual_seed(0)
+    model = of_modules(GeneralReLU(leak=0.1))
+    x = torch.randn(512, 8)
+    first, _ = lsuv(model, x, tol=1e-4, generator=seeded())
+    assert first.converged
+    out = model[:2](x)
+    assert (out.mean().item(), out.std(correction=0).item()) == pytest.approx((0, 1), abs=1e-3)
+    assert model[1].sub > 0.3
+    assert model[0].bias.abs().max() == 0
+    still = of_modules(GeneralReLU(leak=0.1))
+    lsuv(still, x, mean=False, generator=seeded())
+    assert still[1].sub == 0
+
+
+# ---- weights that are made of others
+
+
+@pytest.mark.parametrize("orthogonal", [True, False])
+def test_a_parametrized_weight_is_set_through_its_property(orthogonal):
+    """With weight normalisation the layer is scaled like any, and the parametrization stays."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        parametrizations.weight_norm(nn.Linear(8, 16)), nn.ReLU(), nn.Linear(16, 4)
+    )
+    x = torch.randn(256, 8) * 5
+    report = lsuv(model, x, orthogonal=orthogonal, generator=seeded())
+    assert [layer.name for layer in report] == ["0", "2"]
+    assert all(layer.converged for layer in report)
+    assert parametrize.is_parametrized(model[0], "weight")
+    assert model[:2](x).std(correction=0).item() == pytest.approx(1, abs=0.01)
+    assert {name for name, _ in model[0].named_parameters()} == {
+        "bias",
+        "parametrizations.weight.original0",
+        "parametrizations.weight.original1",
+    }
+
+
+class Doubled(nn.Module):
+    """Its weight is a property: twice what it stores."""
+
+    def __init__(self):
+        super().__init__()
+        self.stored = nn.Parameter(torch.randn(4, 8))
+
+    @property
+    def weight(self):
+        return 2 * self.stored
+
+    @weight.setter
+    def weight(self, value):
+        self.stored.copy_(value / 2)
+
+    def forward(self, x):
+        return F.linear(x, self.weight)
+
+
+class Stubborn(Doubled):
+    """Its weight cannot be set."""
+
+    @property
+    def weight(self):
+        return 2 * self.stored
+
+    @weight.setter
+    def weight(self, value):
+        raise PermissionError("never")
+
+
+def test_a_weight_that_is_a_property_is_set():
+    torch.manual_seed(0)
+    x = torch.randn(256, 8) * 5
+    (layer,) = lsuv(Doubled(), x, orthogonal=False)
+    assert (layer.converged, layer.passes) == (True, 1)
+    (layer,) = lsuv(Stubborn(), x, orthogonal=False)
+    assert layer.problem == "its weight cannot be set: PermissionError('never')"
+
+
+def test_a_parametrization_that_undoes_every_scale_is_said_to():
+    """Spectral normalisation divides by the largest singular value: no scaling gets through."""
+    torch.manual_seed(0)
+    model = parametrizations.spectral_norm(nn.Linear(8, 16))
+    (layer,) = lsuv(model, torch.randn(256, 8) * 5, generator=seeded())
+    assert layer.problem == "not within 0.01 of 1 (mean: of 0)"
+
+
+# ---- no values
+
+
+def test_what_has_no_values_is_refused_in_our_own_words():
+    x = torch.randn(64, 8)
+    with torch.device("meta"):
+        empty = Functional()
+    with pytest.raises(ValueError, match=r"'first.weight' of the model is on the device meta"):
+        lsuv(empty, x)
+    with pytest.raises(ValueError, match="batch must hold values; its tensors are on the device"):
+        lsuv(Functional(), x.to("meta"))
+    model = Functional()
+    with torch.device("meta"), pytest.raises(ValueError, match="nothing could be scaled"):
+        lsuv(model, x)
+    assert lsuv(model, x)[0].converged

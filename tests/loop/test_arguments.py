@@ -10,7 +10,6 @@ from lehr.loop.arguments import (
     as_optimizers,
     check_interval,
     check_length,
-    check_values,
     listed,
     refuse_one_batch,
     refuse_twice,
@@ -144,7 +143,6 @@ def test_a_model_without_values_is_refused():
     for ask in (lambda: learn.fit(1), learn.validate, lambda: learn.predict(torch.zeros(1, 3))):
         with pytest.raises(ValueError, match=EMPTY):
             ask()
-    check_values(nn.Linear(2, 2))
 
 
 def test_nothing_is_trained_where_new_tensors_have_no_values():

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lehr.base.drawing import axes
 from lehr.base.nested import split_pair
+from lehr.base.values import check_batch, check_default_device
 from lehr.data.loading.feed import Feed
 from lehr.data.loading.untouched import untouched
 from lehr.data.preparation import Preparation
@@ -32,7 +33,8 @@ def show_batch(
 
     Raises:
         TypeError: ``items`` is no int, or batches are neither pairs nor tensors.
-        ValueError: ``items`` is below 1, or the loader has no batches.
+        ValueError: ``items`` is below 1, the loader has no batches, or tensors have no values: they
+            are on the device ``meta``.
 
     Example:
         >>> import torch
@@ -41,11 +43,13 @@ def show_batch(
         4
     """
     items = positive_int("items", items, example=16)
+    check_default_device("drawn")
     with untouched(loader):
         feed = Feed(loader, "train_dl")
         batches = feed.epoch(peek_seed(), epoch=0)
         batch, _ = next(batches)
         batches.close()
+    check_batch(batch)
     xb, yb = split_pair(batch)
     inputs = first_items(xb, items)
     names = None if preparation is None else preparation.classes

@@ -1,89 +1,22 @@
-"""Adds hyper-parameters that move: schedules, and the callbacks that follow and record them."""
+"""Adds hyper-parameters that move: the callbacks that follow schedules and record what was used."""
 
-import inspect
-import math
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial, wraps
 from typing import Any
 
 from lehr.foundations.runner import Callback
+from lehr.foundations.schedules import (
+    Curve,
+    Schedule,
+    annealer,
+    combine_scheds,
+    cos_1cycle_anneal,
+    sched_cos,
+    sched_exp,
+    sched_lin,
+    sched_no,
+)
 
-Curve = Callable[[float], float]  # a value for every position in [0, 1]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What an annealer's factory makes: an object, since a closure cannot be pickled."""
-
-    factory: Any  # pickled by its name; it knows the function that it wraps
-    start: float
-    end: float
-
-    def __call__(self, pos: float) -> float:
-        """The value at ``pos``."""
-        return float(self.factory.__wrapped__(self.start, self.end, pos))
-
-
-def annealer(f: Callable[[float, float, float], float]) -> Callable[[float, float], Schedule]:
-    """Turns ``f(start, end, pos)`` into a factory ``(start, end)`` of schedules; a decorator."""
-
-    def make(start: float, end: float) -> Schedule:
-        schedule = Schedule(factory, start, end)
-        schedule(0.0)  # bad ends are refused here, not in the middle of a fit
-        return schedule
-
-    factory = wraps(f)(make)  # keeps name and docstring, but would show (start, end, pos)
-    vars(factory)["__signature__"] = inspect.signature(make, follow_wrapped=False)
-    return factory
-
-
-@annealer
-def sched_lin(start: float, end: float, pos: float) -> float:
-    """A straight line, start + pos·(end − start)."""
-    return end if pos == 1 else start + pos * (end - start)  # start + (end - start) may miss end
-
-
-@annealer
-def sched_cos(start: float, end: float, pos: float) -> float:
-    """Half a cosine, flat at both ends."""
-    return end if pos == 1 else start + (1 + math.cos(math.pi * (1 - pos))) / 2 * (end - start)
-
-
-@annealer
-def sched_no(start: float, end: float, pos: float) -> float:
-    """``start`` throughout."""
-    return start
-
-
-@annealer
-def sched_exp(start: float, end: float, pos: float) -> float:
-    """The same factor at every step, start·(end/start)^pos; both ends need one sign, and no 0."""
-    if start == 0 or end == 0 or (start > 0) != (end > 0):
-        raise ValueError(f"start and end must have one sign; got {start}, {end}. Try sched_cos.")
-    return math.copysign(abs(start) ** (1 - pos) * abs(end) ** pos, start)
-
-
-def cos_1cycle_anneal(start: float, high: float, end: float) -> list[Schedule]:
-    """Two cosines for `combine_scheds`: up from ``start`` to ``high``, then down to ``end``."""
-    return [sched_cos(start, high), sched_cos(high, end)]
-
-
-def combine_scheds(pcts: Sequence[float], scheds: Sequence[Curve]) -> Curve:
-    """Each schedule over its own share of the whole; at a join, the start of the later one."""
-    if len(pcts) != len(scheds) or min(pcts, default=0) <= 0 or abs(math.fsum(pcts) - 1) > 1e-9:
-        raise ValueError(
-            f"pcts must be above 0, sum to 1 and be as many as scheds; got {pcts} for {len(scheds)}"
-            " scheds. Give each its share, e.g. [0.3, 0.7]."
-        )
-    joins = [math.fsum(pcts[:i]) for i in range(len(pcts))]
-    return partial(_combined, [*joins, 1.0], tuple(scheds))
-
-
-def _combined(joins: Sequence[float], scheds: Sequence[Curve], pos: float) -> float:
-    i = bisect_right(joins, pos + 1e-12, hi=len(scheds)) - 1  # joins are rounded sums
-    return float(scheds[i](max(0.0, (pos - joins[i]) / (joins[i + 1] - joins[i]))))
+__all__ = ["Curve", "ParamScheduler", "Recorder", "Schedule", "annealer", "combine_scheds"]
+__all__ += ["cos_1cycle_anneal", "sched_cos", "sched_exp", "sched_lin", "sched_no"]
 
 
 class Recorder(Callback):
@@ -98,6 +31,23 @@ class Recorder(Callback):
         if self.in_train:
             self.lrs.append(float(self.opt.param_groups[-1]["lr"]))
             self.losses.append(self.loss.item())
+
+    def plot_lr(self, ax: Any = None) -> Any:
+        """Draw the learning rate of every training batch; gives matplotlib's axes."""
+        return _plot(self.lrs, "learning rate", ax)
+
+    def plot_loss(self, ax: Any = None) -> Any:
+        """Draw the loss of every training batch; gives matplotlib's axes."""
+        return _plot(self.losses, "training loss", ax)
+
+
+def _plot(values: list[float], name: str, ax: Any) -> Any:
+    import matplotlib.pyplot as plt  # where it is used: nothing else needs it
+
+    ax = plt.subplots()[1] if ax is None else ax
+    ax.plot(values)
+    ax.set(xlabel="training batch", ylabel=name)
+    return ax
 
 
 class ParamScheduler(Callback):

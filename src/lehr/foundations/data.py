@@ -1,10 +1,13 @@
 """Adds batches to learning: which items, in which order, and how they become two tensors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+
+from lehr.foundations.collation import collate
+
+__all__ = ["DataLoader", "Dataset", "Sampler", "SliceLoader", "collate", "get_dls"]
 
 
 class Dataset:
@@ -75,33 +78,29 @@ class Sampler:
             yield order[i * self.bs : (i + 1) * self.bs].tolist()
 
 
-def collate(items: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
-    """Stacks (x, y) pairs into a batch of inputs and a batch of targets."""
-    return _stack("inputs", [x for x, _ in items]), _stack("targets", [y for _, y in items])
-
-
-def _stack(name: str, values: Sequence[Any]) -> Tensor:
-    tensors = [torch.as_tensor(value) for value in values]
-    shapes = {tuple(t.shape) for t in tensors}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"{name} of a batch must have one shape; got {sorted(shapes)}. "
-            "Pad or crop them, or pass a collate_fn that does."
-        )
-    return torch.stack(tensors)
-
-
 class DataLoader:
-    """A loader, version 2: the sampler chooses items, which are fetched singly and collated."""
+    """A loader, version 2: the sampler chooses items, which are fetched singly and collated.
+
+    Args:
+        ds: anything that gives an item for an index.
+        sampler: yields the indices of each batch, in a list or a tensor.
+        collate_fn: makes a batch of a list of items.
+    """
 
     def __init__(self, ds: Any, sampler: Any, collate_fn: Callable[[Any], Any] = collate) -> None:
+        if not hasattr(sampler, "__iter__"):
+            raise TypeError(
+                f"sampler must yield the indices of each batch; got {sampler!r}. For a batch size, "
+                "write DataLoader(ds, Sampler(ds, 64)), or SliceLoader(ds, 64)."
+            )
         self.dataset, self.sampler, self.collate_fn = ds, sampler, collate_fn
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        for indices in self.sampler:
+        for chosen in self.sampler:
+            indices: Any = chosen.tolist() if hasattr(chosen, "tolist") else chosen
             yield self.collate_fn([self.dataset[i] for i in indices])
 
 

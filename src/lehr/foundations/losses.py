@@ -54,11 +54,13 @@ def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
 def nll(log_probs: Tensor, target: Tensor) -> Tensor:
     """Minus the mean log-probability of the targets (negative log likelihood).
 
-    Args:
-        log_probs: shape ``(batch, classes)``, as `log_softmax` gives them. Raw scores would go
-            unnoticed, and can make the loss negative.
-        target: class indices from 0 on, shape ``(batch,)``.
+    ``log_probs`` as of `log_softmax`, ``(batch, classes)``; ``target`` class indices, ``(batch,)``.
     """
+    if log_probs.numel() and (largest := log_probs.max().item()) > 0:
+        raise ValueError(
+            f"log_probs must be at most 0; got {largest:.4g}. Take nll_of_probs of probabilities, "
+            "cross_entropy of scores."
+        )
     return -_at_target(log_probs, target).mean()
 
 
@@ -81,14 +83,13 @@ def cross_entropy(x: Tensor, target: Tensor) -> Tensor:
 def binary_cross_entropy(p: Tensor, y: Tensor) -> Tensor:
     """The mean of −y log p − (1 − y) log(1 − p); a ``y`` of 0 or 1 picks one of the two terms.
 
-    A probability of 0 counts as the smallest normal float, so that loss and gradient stay finite
-    (the log ends at −87.3 in single precision; torch's ends at −100).
+    A probability of 0 counts as the smallest normal float, so that loss and gradient stay finite.
 
     Example:
         >>> binary_cross_entropy(torch.tensor([0.9]), torch.tensor([1.0]))
         tensor(0.1054)
     """
-    tiny = torch.finfo(p.dtype).tiny
+    tiny = torch.finfo(p.dtype).tiny  # its log is −87.3 in single precision; torch's ends at −100
     return -(y * p.clamp(min=tiny).log() + (1 - y) * (1 - p).clamp(min=tiny).log()).mean()
 
 

@@ -48,7 +48,7 @@ def in_training_mode(model: nn.Module) -> Generator[None]:
                     setattr(module, name, buffer.copy_(before))
 
 
-def _first(module: nn.Module, hook: Callable[..., None]) -> Callable[[], RemovableHandle]:
+def first(module: nn.Module, hook: Callable[..., None]) -> Callable[[], RemovableHandle]:
     """Registers a forward hook before all others of its module."""
     return partial(module.register_forward_hook, hook, prepend=True)
 
@@ -68,13 +68,13 @@ def in_call_order(layers: Mapping[str, nn.Module], run: Callable[[], object]) ->
         if isinstance(output, Tensor):
             order.setdefault(name)
 
-    with hooked(_first(module, partial(note, name)) for name, module in layers.items()):
+    with hooked(first(module, partial(note, name)) for name, module in layers.items()):
         run()
     return list(order)
 
 
-class _Answered(BaseException):
-    """Ends a run at the layer that was asked for; no ``except Exception`` on the way stops it."""
+class Answered(BaseException):
+    """Ends a run that has given what it was for; no ``except Exception`` on the way stops it."""
 
     def __init__(self, output: Tensor) -> None:
         self.output = output
@@ -93,12 +93,12 @@ def first_output(layer: nn.Module, run: Callable[[], object]) -> Tensor:
     """
 
     def stop(module: nn.Module, args: object, output: Tensor) -> NoReturn:
-        raise _Answered(output)
+        raise Answered(output)
 
     try:
-        with hooked([_first(layer, stop)]):
+        with hooked([first(layer, stop)]):
             run()
-    except _Answered as answer:
+    except Answered as answer:
         return answer.output
     todo = "Give a forward pass that calls the same layers every time."
     raise ValueError(f"run must call the layer; got no call of {type(layer).__name__}. {todo}")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from lehr.base.values import check_values
 from lehr.data.loading.feed import Feed
 from lehr.learner import Learner
-from lehr.loop.arguments import check_values
 from lehr.loop.underway import refuse_open
 
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from lehr.base.call import call
 from lehr.base.interrupts import interrupts_wait_at_both_ends
-from lehr.base.nested import floats_in, item_count, map_tensors, split_pair, tensors_in
+from lehr.base.nested import floats_in, item_count, map_tensors, split_pair
+from lehr.base.values import check_batch, check_values
 from lehr.errors import one_line
 from lehr.inspect.moments import real
 from lehr.inspect.sites import Site, SiteRecorder
-from lehr.loop.arguments import check_values
 from lehr.loop.losses import loss_of
 from lehr.state.copies import deep_copy
 from lehr.state.streams import forked
@@ -103,11 +103,7 @@ def measure(
         )
     check_values(model)
     xb, yb = (batch, None) if is_mapping(batch) else split_pair(batch)
-    if any(tensor.is_meta for tensor in tensors_in(xb)):
-        raise ValueError(
-            "batch must hold values; its tensors are on the device meta, where they have none. "
-            "Make it on the device of the model."
-        )
+    check_batch(xb)
     xb = map_tensors(torch.clone, xb)  # some models write into what they are given
     items = item_count(xb)
     if items < 2:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lehr.base.arrays import is_numpy
 from lehr.base.intervals import EVERY_EPOCH, Every, every
+from lehr.base.values import check_values
 from lehr.errors import positive_int
 from lehr.loop.untrained import require_trained
 from lehr.optim import optimizers
@@ -118,26 +118,6 @@ def refuse_twice(callbacks: Iterable[Any]) -> None:
                 "make another one."
             )
         seen.add(id(callback))
-
-
-def check_values(model: Any) -> None:
-    """See that numbers can be computed here.
-
-    Raises:
-        ValueError: a tensor of the model, or any new tensor, would be on the device ``meta``.
-    """
-    tensors = (*model.named_parameters(), *model.named_buffers())
-    if empty := [name for name, tensor in tensors if tensor.is_meta]:
-        raise ValueError(
-            f"{empty[0]!r} of the model is on the device meta, where tensors have no values. "
-            'Call model.to_empty(device="cpu") and initialise it, before the optimizer is made.'
-        )
-    if torch.empty(0).is_meta:
-        raise ValueError(
-            "torch's default device is meta, where tensors have no values: nothing could be "
-            'trained or predicted. Leave the with torch.device("meta") block, or call '
-            "torch.set_default_device(None)."
-        )
 
 
 def check_length(epochs: Any, steps: Any, steps_per_epoch: Any) -> dict[str, int | None]:

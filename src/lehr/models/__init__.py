@@ -1,9 +1,23 @@
-"""Small models to start with."""
+"""Small models to start with, and parts of them."""
 
 from lehr.models.catalog import MODELS, build
 from lehr.models.convnet import cnn
+from lehr.models.fixup_block import FixupBlock
+from lehr.models.general_relu import GeneralReLU
 from lehr.models.imported import is_import_path, load
 from lehr.models.perceptron import mlp
 from lehr.models.resnet import resnet
+from lehr.models.running_batch_norm import RunningBatchNorm
 
-__all__ = ["MODELS", "build", "cnn", "is_import_path", "load", "mlp", "resnet"]
+__all__ = [
+    "MODELS",
+    "FixupBlock",
+    "GeneralReLU",
+    "RunningBatchNorm",
+    "build",
+    "cnn",
+    "is_import_path",
+    "load",
+    "mlp",
+    "resnet",
+]

@@ -6,6 +6,8 @@ from typing import final
 from torch import Tensor, nn
 
 from lehr.errors import positive_int
+from lehr.init.fixup import ScalarBias, fixup_
+from lehr.models.fixup_block import FixupBlock
 
 
 @final
@@ -57,6 +59,7 @@ def resnet(
     widths: Sequence[int] = (32, 64, 128),
     blocks: int = 1,
     stem_stride: int = 1,
+    norm: bool = True,
 ) -> nn.Sequential:
     """Residual blocks of growing width, averaged over the image, then one linear layer.
 
@@ -72,6 +75,8 @@ def resnet(
         widths: channels of each stage.
         blocks: residual blocks in a stage.
         stem_stride: 2 halves the image before the first block.
+        norm: normalise batches. Without, each block is a `FixupBlock`, and `lehr.init.fixup_` draws
+            the weights: the net trains alike at any depth, and its last layer starts at zero.
 
     Returns:
         A model from ``(batch, channels_in, height, width)`` to ``(batch, classes)``.
@@ -88,7 +93,8 @@ def resnet(
         He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2015, with the
         average-pooling shortcut of He et al., "Bag of tricks for image classification with
         convolutional neural networks", 2018 (ResNet-D), and the zero start of a block's last
-        normalisation of Goyal et al., "Accurate, large minibatch SGD", 2017.
+        normalisation of Goyal et al., "Accurate, large minibatch SGD", 2017. Without normalisation,
+        Zhang, Dauphin and Ma, "Fixup initialization", 2019.
     """
     if not widths:
         raise ValueError(
@@ -102,15 +108,19 @@ def resnet(
     stem_stride = positive_int("stem_stride", stem_stride, example=1)
     widths = [positive_int("widths", width, example=32) for width in widths]
     stem = nn.Conv2d(channels_in, widths[0], 3, stride=stem_stride, padding=1, bias=False)
-    layers: list[nn.Module] = [stem, nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
+    after = nn.BatchNorm2d(widths[0]) if norm else ScalarBias()
+    layers: list[nn.Module] = [stem, after, nn.ReLU(inplace=True)]
+    kind = ResidualBlock if norm else FixupBlock
     n_in = widths[0]
     for stage, width in enumerate(widths):
         for block in range(blocks):
-            layers.append(ResidualBlock(n_in, width, halve=stage > 0 and block == 0))
+            layers.append(kind(n_in, width, halve=stage > 0 and block == 0))
             n_in = width
     for layer in nn.Sequential(*layers).modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)
-    )
+    classifier = nn.Linear(widths[-1], classes)
+    if norm:
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier)
+    fixup_([list(layer.body) for layer in layers if isinstance(layer, FixupBlock)], classifier)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), ScalarBias(), classifier)

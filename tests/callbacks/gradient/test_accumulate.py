@@ -1,5 +1,7 @@
 """Batches that share a step."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -91,6 +93,51 @@ def test_four_batches_of_sixteen_train_as_one_of_sixty_four():
     assert one.n_steps == four.n_steps == 4
     for a, b in zip(one.model.parameters(), four.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("batches", "steps"), [(781, 391), (780, 390), (1, 1)])
+def test_the_leftover_of_an_odd_number_of_batches_is_flushed(batches, steps):
+    """Stepping every second of 781 batches makes 391 steps an epoch, the last with the one batch
+    that is left; nothing of it reaches the next epoch, whose gradients are the same."""
+    spy, weight = Gradient(), nn.Linear(1, 1, bias=False)
+    data = [(torch.full((1, 1), float(i + 1)),) for i in range(batches)]
+    learn = Learner(
+        weight,
+        torch.optim.SGD(weight.parameters(), lr=0.0),
+        lambda pred: pred.mean() / weight.weight.detach(),
+        DataBunch(data),
+        [Accumulate(2), spy],
+        progress=False,
+    )
+    weight.weight.data.fill_(1.0)
+    run = learn.fit(2)
+    assert run.n_steps == 2 * steps
+    seen = [gradient.item() for (gradient,) in spy.seen]
+    pairs = [(i + min(i + 1, batches)) / 2 for i in range(1, batches + 1, 2)]
+    assert seen == pytest.approx(pairs * 2)
+    leaking = pairs[:-1] + [pairs[-1] + 1]
+    assert seen != pytest.approx(leaking * 2)
+
+
+def test_batchnorm_statistics_are_those_of_the_parts():
+    """Two batches that share a step are not one to BatchNorm, which normalises and counts each by
+    itself; without it they are one."""
+
+    def stepped(norm, size):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 4), norm, nn.Linear(4, 2))
+        x = torch.randn(16, 3)
+        parts = list(zip(x.split(size), (x.sum(1) > 0).long().split(size), strict=True))
+        opt = torch.optim.SGD(net.parameters(), lr=1.0)
+        accumulate = Accumulate(16 // size)
+        Learner(net, opt, F.cross_entropy, DataBunch(parts), [accumulate], progress=False).fit(1)
+        return net
+
+    for norm, same in ((nn.Identity(), True), (nn.BatchNorm1d(4), False)):
+        whole, parted = (stepped(deepcopy(norm), size)[0].weight for size in (16, 8))
+        assert torch.allclose(whole, parted, atol=1e-6) is same
+    counted = stepped(nn.BatchNorm1d(4), 8)[1]
+    assert counted.num_batches_tracked == 2
 
 
 def test_the_number_of_steps_is_known_to_schedules():
