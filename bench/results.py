@@ -9,19 +9,33 @@ from typing import Any
 
 import torch
 
+FOLDER = Path(__file__).parent / "results"
+
+
+def hardware() -> str:
+    return f"{platform.machine()}-{torch.get_num_threads()}threads"
+
+
+def newest_rows(what: str) -> dict[str, Any]:
+    """The rows of the newest file of this name from this hardware, each with its date."""
+    paths = sorted(FOLDER.glob(f"{what}_{hardware()}_????-??-??.json"))
+    if not paths:
+        return {}
+    found = json.loads(paths[-1].read_text())
+    return {name: {"date": found["date"], **row} for name, row in found["rows"].items()}
+
 
 def write(what: str, rows: dict[str, Any], options: dict[str, Any]) -> None:
-    hardware = f"{platform.machine()}-{torch.get_num_threads()}threads"
     result = {
         "what": what,
         "date": str(date.today()),
-        "hardware": hardware,
+        "hardware": hardware(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "options": options,
         "rows": rows,
     }
-    path = Path(__file__).parent / "results" / f"{what}_{hardware}_{date.today()}.json"
-    path.parent.mkdir(exist_ok=True)
+    path = FOLDER / f"{what}_{hardware()}_{date.today()}.json"
+    FOLDER.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     sys.stderr.write(f"written to {path.name}\n")

@@ -44,11 +44,31 @@ def figure(what: str, counted: str) -> str | None:
 
 
 def figures(promise: dict[str, Any]) -> str:
-    """The last figures of a promise, with their date; empty if there are none."""
+    """The last figures of a promise, with their dates; empty if there are none."""
     pairs = promise.get("figures", [])
     told = [text for pair in pairs if (text := figure(*pair))]
-    found = newest(pairs[0][0]) if pairs else None
-    return f"{', '.join(told)}; {found['date']}" if found is not None else ""
+    days = sorted({day for what, _ in pairs for day in dates(what)})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else ""
+    return f"{', '.join(told)}; {when}" if told else ""
+
+
+def dates(what: str) -> list[str]:
+    """The date of each row of a file of results."""
+    found = newest(what) or {"rows": {}}
+    rows = [row if isinstance(row, dict) else {} for row in found["rows"].values()]
+    return [row.get("date", found["date"]) for row in rows]
+
+
+def missing(promise: dict[str, Any]) -> list[str]:
+    """The rows that files of results should have, and have not: what was not tried."""
+    names = dict.fromkeys(what for what, _ in promise.get("figures", []))
+    found = [result for what in names if (result := newest(what)) is not None]
+    return [
+        name
+        for result in found
+        for name in result.get("options", {}).get("rows", [])
+        if name not in result["rows"]
+    ]
 
 
 def told(promise: dict[str, Any]) -> str:
@@ -60,6 +80,8 @@ def told(promise: dict[str, Any]) -> str:
         lines.append(f"  - **Open: no test holds it{f' ({reason})' if reason else ''}.**")
     elif "open" in promise:
         lines.append(f"  - Still open: {promise['open']}.")
+    if untried := missing(promise):
+        lines.append(f"  - Still open: not tried in the large tier: {'; '.join(untried)}.")
     if text := figures(promise):
         lines.append(f"  - Last figure: {text}.")
     elif "figures" in promise:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from lehr.base import files
+from lehr.callbacks import CSVLog
+from lehr.testing import tiny_learner
 
 
 @pytest.fixture
@@ -237,3 +239,13 @@ def test_a_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "fcntl", None)
     for lock in [files.lock_file(tmp_path / "lock") for _ in range(2)]:
         lock.close()
+
+
+def test_links_that_lead_in_a_circle_are_an_error_of_the_disk(tmp_path):
+    link = tmp_path / "log.csv"
+    link.symlink_to(link)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        files.save_file(link, b"one")
+    with pytest.raises(OSError, match=r"CSVLog cannot write .*: too many levels"):
+        tiny_learner([CSVLog(link)]).fit(1)
+    assert link.is_symlink()

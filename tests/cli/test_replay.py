@@ -9,6 +9,7 @@ import torch
 
 from lehr import Callback
 from lehr.cli import job
+from lehr.data import Dataset
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
 QUICK = ("train", "digits", "--model", "mlp", "--epochs", "3", "--batch-size", "256", "--seed", 3)
@@ -118,6 +119,52 @@ def test_a_step_that_raised_an_error_raises_it_again_in_words(also, call, succee
     assert lines[-1] == "it raises ZeroDivisionError: nine"
     named = ["the training ended here: ZeroDivisionError: nine", *lines]
     assert succeed("replay", "a").splitlines() == named
+
+
+class InValidation(Callback):
+    """Raises as a batch of the second validation is begun."""
+
+    state = ()
+
+    def begin_batch(self, run):
+        if not run.training and run.epoch == 1:
+            raise ZeroDivisionError("not today")
+
+
+def test_a_validation_that_raised_raises_again(also, call, succeed):
+    also(failing := InValidation())
+    result = call(*QUICK, *SAVED, "--out", "a")
+    assert result.exit_code == 1
+    assert result.stdout.endswith("to see that step again: lehr replay a\n")
+    assert succeed("replay", "a").splitlines() == [
+        "the training ended here: ZeroDivisionError: not today",
+        "validation batch 0 of epoch 1, with 12 steps done, made again from the checkpoint of step "
+        "12",
+        "This is bit for bit as in the history.",
+        "it raises ZeroDivisionError: not today",
+    ]
+    del type(failing).begin_batch
+    *_, last = succeed("replay", "a").splitlines()
+    assert last == "Nothing is raised this time."
+
+
+def test_a_batch_that_could_not_be_read_is_told(call, succeed, monkeypatch):
+    read = Dataset.gather
+
+    def torn(self, indices):
+        if len(indices) < 256:  # the last batch of an epoch
+            raise OSError("torn")
+        return read(self, indices)
+
+    monkeypatch.setattr(Dataset, "gather", torn)
+    result = call(*QUICK, *SAVED, "--out", "a")
+    assert result.exit_code == 1, result.output
+    lines = succeed("replay", "a").splitlines()
+    assert lines[0] == "the training ended here: OSError: torn"
+    assert lines[1].startswith(
+        "reading batch 5 of epoch 0, with 5 steps done, made again from the checkpoint of step 4"
+    )
+    assert lines[-1] == "it raises OSError: torn"
 
 
 def test_a_run_that_was_made_longer_is_replayed_with_the_length_that_it_had(succeed):

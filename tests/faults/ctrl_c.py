@@ -58,6 +58,8 @@ class Survey:
 
     def __init__(self) -> None:
         self.reached: Counter[tuple[CodeType, int]] = Counter()
+        self.last: dict[tuple[CodeType, int], int] = {}
+        self.seen = 0
 
     def __enter__(self) -> "Survey":
         sys.settrace(self._call)
@@ -74,7 +76,9 @@ class Survey:
 
     def _instruction(self, frame: FrameType, event: str, arg: Any) -> Any:
         if event == "opcode" and frame.f_lasti in heeding(frame.f_code):
+            self.seen += 1
             self.reached[frame.f_code, frame.f_lasti] += 1
+            self.last[frame.f_code, frame.f_lasti] = self.seen
         return self._instruction
 
     def places(self) -> list[Place]:
@@ -83,6 +87,17 @@ class Survey:
         for (code, offset), times in self.reached.items():
             found += [Place(code, offset, nth) for nth in sorted({1, times})]
         return found
+
+    def first_and_last(self) -> list[Place]:
+        """Of each line, the place where it is reached first, and the one where it is left last."""
+        first: dict[str, Place] = {}
+        last: dict[str, tuple[int, Place]] = {}
+        for (code, offset), times in self.reached.items():
+            place, when = Place(code, offset), self.last[code, offset]
+            first.setdefault(place.line, place)
+            if when > last.get(place.line, (0, place))[0]:
+                last[place.line] = when, Place(code, offset, times)
+        return list(dict.fromkeys([*first.values(), *(place for _, place in last.values())]))
 
 
 class Press:

@@ -2,10 +2,12 @@
 
 A line of JSON ``{"job", "folder", "die", "how"}`` runs a job in a folder. Its child dies at the
 operation on the disk with the number ``die``, counted from 1: before it, or, where ``how`` is
-``half``, in the middle of it. The answer is ``{"ended", "operations"}``: ``died``, ``done`` or
-``failed``, and what was done on the disk until then.
+``half``, in the middle of it; where it is the name of an error, such as ``ENOSPC``, the disk
+refuses that operation, and the child lives. The answer is ``{"ended", "operations", "errors"}``:
+``died``, ``done`` or ``failed``, what was done on the disk until then, and what came out.
 """
 
+import errno
 import json
 import os
 import random
@@ -63,6 +65,9 @@ class Disk:
     def _count(self, what: str) -> bool:
         self.operations.append(what)
         here = len(self.operations) == self.die
+        if here and self.how.startswith("E"):
+            number = getattr(errno, self.how)
+            raise OSError(number, os.strerror(number))
         if here and self.how != "half":
             os._exit(DIED)
         return here
@@ -128,6 +133,13 @@ def whole_run(folder: Path) -> None:
         learn.fit(2, resume="auto")
 
 
+def background(folder: Path) -> None:
+    """A fit whose checkpoints are written by a thread."""
+    learn = learner()
+    learn.callbacks = [Checkpoint(folder / "saved", every="2 steps", background=True)]
+    learn.fit(3, resume="auto")
+
+
 def weights(folder: Path) -> None:
     """Weights that take the place of others."""
     for value in (1.0, 2.0, 3.0, 4.0, 5.0):
@@ -141,6 +153,7 @@ def weights(folder: Path) -> None:
 JOBS: dict[str, Callable[[Path], None]] = {
     "checkpoints": checkpoints,
     "logs": logs,
+    "background": background,
     "whole_run": whole_run,
     "weights": weights,
 }
@@ -151,7 +164,7 @@ def run(disk: Disk, job: str, folder: str, die: int, how: str) -> dict[str, Any]
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        code = 1
+        code, errors = 1, list[str]()
         try:
             os.close(reading)
             output = os.open(f"{folder}.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -159,12 +172,14 @@ def run(disk: Disk, job: str, folder: str, die: int, how: str) -> dict[str, Any]
             os.dup2(output, 2)
             disk.begin(Path(folder), die, how)
             JOBS[job](Path(folder))
-            disk.folder = ""
-            disk._write(writing, json.dumps(disk.operations).encode())
             code = 0
-        except BaseException:
+        except BaseException as error:
             traceback.print_exc()
+            errors = [type(error).__name__, str(error)]
         finally:
+            disk.folder = ""
+            said = {"operations": disk.operations, "errors": errors}
+            disk._write(writing, json.dumps(said).encode())
             os._exit(code)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
@@ -172,7 +187,7 @@ def run(disk: Disk, job: str, folder: str, die: int, how: str) -> dict[str, Any]
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     ended = {0: "done", DIED: "died"}.get(code, "failed")
-    return {"ended": ended, "operations": json.loads(said or b"[]")}
+    return {"operations": [], "errors": [], **json.loads(said or b"{}"), "ended": ended}
 
 
 def main() -> None:

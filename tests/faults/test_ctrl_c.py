@@ -43,6 +43,8 @@ class Operation:
         trains: whether it may move what a training moves.
         saves: whether checkpoints are attached.
         every: at commit, so many places apart; in the large tier, each.
+        long: whether, in the large tier, only each line is tried, where it is reached first and
+            where last; with each place it would take a night.
         one, two: of the places tried at commit, so many lines may be broken by one press, and by
             two. They may only go down.
     """
@@ -51,6 +53,7 @@ class Operation:
     trains: bool = False
     saves: bool = False
     every: int = 7
+    long: bool = False
     one: int = 0
     two: int = 0
 
@@ -105,7 +108,7 @@ def resume(it):
 
 OPERATIONS = {
     "fit": Operation(lambda it: it.learn.fit(2), trains=True, every=173),
-    "fit with checkpoints": Operation(resume, trains=True, saves=True, every=1499),
+    "fit with checkpoints": Operation(resume, trains=True, saves=True, every=1499, long=True),
     "validate": Operation(lambda it: it.learn.validate(), every=67),
     "predict": Operation(lambda it: it.learn.predict(torch.zeros(5, 3)), every=67),
     "find_lr": Operation(lambda it: it.learn.find_lr(steps=10), every=197),
@@ -113,23 +116,16 @@ OPERATIONS = {
     "summary": Operation(lambda it: it.learn.summary(), every=149),
     "audit": Operation(lambda it: it.learn.audit(), every=113),
     "probe": Operation(change_all_in_a_probe, every=41),
-    "check_resume": Operation(check_resume, every=4999),
+    "check_resume": Operation(check_resume, every=4999, long=True),
     "save": Operation(save, trains=True, every=13),
     "load": Operation(load, trains=True, every=37),
     "checkpoint": Operation(save_a_checkpoint, trains=True, every=149),
     "lsuv": Operation(lsuv, trains=True, every=37),
     "initialise": Operation(initialise, trains=True, every=13),
-    "run folder": Operation(keep_a_run_folder, trains=True, every=7919),
+    "run folder": Operation(keep_a_run_folder, trains=True, every=7919, long=True),
 }
-FIGURES = {}
+ROWS = [f"{name}, {presses}" for name in OPERATIONS for presses in (1, 2)]
 LATER = (0, 1, 2, 4, 8, 16, 32)  # places from the first press to the second
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _figures():
-    FIGURES.clear()
-    yield
-    figures.write("faults_ctrl_c", FIGURES)
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +145,8 @@ class Stage:
         survey, it = Survey(), self.scene()
         with survey:
             operation.call(it)
-        self.places = survey.places()
+        long = operation.long and figures.NIGHTLY
+        self.places = survey.first_and_last() if long else survey.places()
 
     def scene(self) -> Scene:
         self.number += 1
@@ -240,11 +237,13 @@ def test_ctrl_c_anywhere_leaves_nothing_in_between(tmp_path, name, presses):
     operation = OPERATIONS[name]
     stage = Stage(operation, tmp_path)
     trials, broken = tried(stage, twice=presses == 2)
-    FIGURES[f"{name}, {presses}"] = {
+    row = {
         "presses": trials,
+        "lines": len({place.line for place in stage.places}),
         "broken lines": len(broken),
-        "lines": {line: sorted(what) for line, what in sorted(broken.items())},
+        "broken": {line: sorted(what) for line, what in sorted(broken.items())},
     }
+    figures.keep("faults_ctrl_c", f"{name}, {presses}", row, ROWS)
     assert trials or presses == 2  # where nothing is put back there is no place for a second
     bound = operation.one if presses == 1 else operation.two
     assert len(broken) <= bound * (operation.every if figures.NIGHTLY else 1), broken

@@ -1,9 +1,12 @@
 """A death at any operation on the disk: the folder reads as before it or as after it.
 
-And whoever goes on from there ends where a process that never died ends.
+So it does where the disk refuses an operation. And whoever goes on from there ends where a process
+that never died ends.
 """
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,9 +24,10 @@ from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from . import figures
 
 NURSERY = Path(__file__).with_name("nursery.py")
-AT_COMMIT = {"checkpoints": 40, "logs": 25, "whole_run": 10, "weights": 20}
-AT_NIGHT = {"checkpoints": 250, "logs": 250, "whole_run": 250, "weights": 100}
-FIGURES = {}
+AT_COMMIT = {"checkpoints": 40, "logs": 25, "background": 5, "whole_run": 10, "weights": 20}
+AT_NIGHT = {"checkpoints": 250, "logs": 250, "background": 250, "whole_run": 250, "weights": 100}
+ERRORS = ("ENOSPC", "EIO", "EACCES", "EDQUOT", "EROFS")
+EVERY = {"checkpoints": 7, "logs": 13, "background": 17, "whole_run": 31, "weights": 3}
 
 
 class Nursery:
@@ -47,13 +51,6 @@ def nursery(tmp_path_factory):
         found.ask("load everything", tmp_path_factory.mktemp("everything"))
         yield found
         process.stdin.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _figures():
-    FIGURES.clear()
-    yield
-    figures.write("faults_deaths", FIGURES)
 
 
 def whole(path: Path) -> bool:
@@ -150,13 +147,68 @@ def test_a_death_leaves_the_folder_as_before_or_as_after(tmp_path, nursery, job)
         if found:
             wrong[f"{how} {die}: {operations[die - 1]}"] = found
         shutil.rmtree(folder)
-    FIGURES[job] = {
+    row = {
         "operations": len(operations),
         "deaths": deaths,
         "damaged folders": len(wrong),
         "left over": sorted(left),
     }
+    figures.keep("faults_deaths", job, row, AT_COMMIT)
     assert not wrong, "\n".join(f"{place}: {what}" for place, what in wrong.items())
+
+
+def without_logs(made):
+    """An end, but for what logs hold."""
+    logs = ("log.csv", "log.jsonl", "history.csv", "history.jsonl")
+    kept = {name: value for name, value in made.items() if name not in logs}
+    return {
+        name: {k: v for k, v in value.items() if not k.endswith("_log")}
+        if isinstance(value, dict)
+        else value
+        for name, value in kept.items()
+    }
+
+
+def refusals(job, operations):
+    """At which operations the disk refuses, and how: in the large tier, all five at each."""
+    numbers = range(1, len(operations) + 1)
+    if figures.NIGHTLY:
+        return [(number, error) for number in numbers for error in ERRORS]
+    return [(number, ERRORS[i % 5]) for i, number in enumerate(numbers[:: EVERY[job]])]
+
+
+@pytest.mark.parametrize("job", EVERY)
+def test_where_the_disk_refuses_the_folder_is_as_before_and_one_clear_error_comes_out(
+    tmp_path, nursery, job
+):
+    straight = nursery.ask(job, tmp_path / "straight")
+    expected, operations = end(tmp_path / "straight"), straight["operations"]
+    wrong, trials, ended = {}, 0, set()
+    for number, error in refusals(job, operations):
+        folder = tmp_path / f"{number}{error}"
+        answer = nursery.ask(job, folder, number, error)
+        trials += 1
+        ended.add(answer["ended"])
+        found = damage(folder)
+        reason = os.strerror(getattr(errno, error))
+        if answer["ended"] == "failed" and reason not in answer["errors"][1]:
+            found.append(f"another error: {answer['errors']}")
+        if nursery.ask(job, folder)["ended"] != "done":
+            found.append((tmp_path / f"{number}{error}.txt").read_text()[-600:])
+        else:
+            lost = answer["ended"] == "done"  # then a log may lack what the disk did not take
+            difference = first_difference(
+                *(without_logs(e) if lost else e for e in (expected, end(folder)))
+            )
+            found += [f"another end: {difference}"] * (difference is not None)
+            found += [f"{name} is left" for name in leftovers(folder)]
+        if found:
+            wrong[f"{error} at {number}: {operations[number - 1]}"] = found
+        shutil.rmtree(folder)
+    row = {"refusals": trials, "damaged folders": len(wrong)}
+    figures.keep("faults_refusals", job, row, EVERY)
+    assert not wrong, "\n".join(f"{place}: {what}" for place, what in wrong.items())
+    assert "failed" in ended
 
 
 def test_a_half_written_file_would_be_seen(tmp_path, nursery):

@@ -19,7 +19,6 @@ from . import figures
 from .strange import CANCELS, KINDS
 from .world import Scene, begin_anew, changed, model_with_all_sorts, seed_all, trained
 
-FIGURES = {}
 LOOP = {  # what a cancel means where it is raised: nothing but its own, or an error
     "around_fit enter": (),
     "around_fit exit": (),
@@ -222,13 +221,6 @@ def make(folder, place):
     return Scene(folder, learn, callbacks), bomb
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _figures():
-    FIGURES.clear()
-    yield
-    figures.write("faults_exceptions", FIGURES)
-
-
 def meant(kind, place):
     """Whether this cancel has a meaning at this place, and so is no error."""
     return kind in LOOP.get(place, CANCELS)
@@ -284,7 +276,8 @@ def test_what_is_raised_anywhere_comes_out_and_leaves_nothing(tmp_path, place):
     for kind in KINDS:
         if found := wrong_after(tmp_path, place, kind, straight):
             wrong[kind] = found
-    FIGURES[place] = {"exceptions": len(KINDS), "wrong": len(wrong)}
+    row = {"exceptions": len(KINDS), "wrong": len(wrong)}
+    figures.keep("faults_exceptions", place, row, PLACES)
     assert not wrong, "\n".join(f"{kind}: {what}" for kind, what in wrong.items())
 
 

@@ -18,8 +18,6 @@ from ..reliability.tier import count
 from . import figures
 from .world import changed, data_of, numbers_of, seed_all, settings_of, shape_of, surroundings
 
-FIGURES = {}
-
 
 class Planted(Exception):
     """The user's own."""
@@ -147,13 +145,6 @@ OPERATIONS = {
 MOVES = ("fit", "lsuv")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _figures():
-    FIGURES.clear()
-    yield
-    figures.write("faults_trees", FIGURES)
-
-
 def passes(seed, name):
     """How often the fuses are passed where nothing raises, and what the library itself says."""
     model, fuse = model_of(seed)
@@ -195,7 +186,8 @@ def test_what_raises_in_a_model_comes_out_and_leaves_it_whole(name):
         trials += found is not None
         if found:
             wrong[seed] = found
-    FIGURES[name] = {"models": trials, "broken": len(wrong)}
+    row = {"models": trials, "broken": len(wrong)}
+    figures.keep("faults_trees", name, row, OPERATIONS)
     assert not wrong, "\n".join(f"{seed}: {what}" for seed, what in wrong.items())
     assert trials >= 3
 

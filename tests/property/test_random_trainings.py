@@ -19,6 +19,7 @@ from lehr.callbacks import ParamScheduler
 from lehr.data import DataLoader, Dataset
 from lehr.schedules import sched_cos, sched_exp, sched_lin
 from lehr.state.streams import Streams, forked, rekeying
+from tests.faults.figures import Tally
 from tests.reliability.tier import count
 
 OPTIMIZERS = {
@@ -36,6 +37,7 @@ OPTIMIZERS = {
 }
 SCHEDULES = {"none": None, "lin": sched_lin, "cos": sched_cos, "exp": sched_exp}
 FEATURES, CLASSES = 5, 3
+TALLY = Tally("random_trainings", "trainings", "wrong numbers", of=count(100))
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,9 @@ def test_any_training_is_that_of_the_plain_loop(part):
         case = drawn(number)
         ours, rows, losses = by_library(case, loader_of(case))
         plain, plain_rows, plain_losses = by_hand(case, loader_of(case))
-        assert difference(case, ours, plain) is None, f"case {number}: {case}"
+        found = difference(case, ours, plain)
+        TALLY.add(good=found is None)
+        assert found is None, f"case {number}: {case}"
         near = {"rel": 1e-5, "abs": 1e-6, "nan_ok": True}
         assert losses == pytest.approx(plain_losses, **near), f"case {number}: {case}"
         for row, expected in zip(rows, plain_rows, strict=True):

@@ -10,10 +10,12 @@ import lehr.callbacks.measure.recorder
 from lehr.record.log_file import LogFile
 from lehr.state.differences import first_difference
 
+from ..faults.figures import Tally
 from .jobs import BATCHES, OPTIMIZERS, VALIDATIONS, Job, Stop
 from .tier import count
 
 LAST = 3 * BATCHES
+TALLY = Tally("resume_chains", "chains", "other ends", of=count(12))
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +61,9 @@ def test_stopped_five_to_ten_times_it_is_the_run_that_never_stopped(tmp_path, nu
     straight = job.straight(tmp_path / "straight")
     resumed = job.resumed(tmp_path / "resumed", *(at(place) for place in places))
     each_once(resumed, tmp_path / "resumed")
-    assert first_difference(straight, resumed) is None
+    difference = first_difference(straight, resumed)
+    TALLY.add(good=difference is None, stops=len(places))
+    assert difference is None
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,9 @@ def test_killed_at_any_moment_the_folder_loads_as_of_the_last_save_or_the_one_be
         else:
             bad += loaded not in (told, told + 1)  # it may have died before it could tell
             saves = loaded
-    rows = {"kills": KILLS, "in the middle of a save": under_way, "saves": saves, "bad loads": bad}
-    figures.write("killed_saves", {"one process after the other": rows})
+    row = {"kills": KILLS, "in the middle of a save": under_way, "saves": saves, "bad loads": bad}
+    name = "one process after the other"
+    figures.keep("killed_saves", name, row, [name])
     assert bad == 0
     assert under_way >= KILLS // 5  # else this would prove little
 

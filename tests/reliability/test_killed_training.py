@@ -11,10 +11,12 @@ import pytest
 from lehr.state.differences import first_difference
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
+from ..faults.figures import Tally
 from .tier import count
 
 NURSERY = Path(__file__).with_name("nursery.py")
 AT_MOST = 12  # kills of one run
+TALLY = Tally("killed_trainings", "trainings", "other ends", of=count(20))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,9 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(
     while "done" not in answers:
         wait = draw.uniform(0, seconds) if len(answers) < AT_MOST else -1.0
         answers.append(attempt(nursery, folder, wait, background, workers))
-    assert first_difference(expected, end(folder)) is None
+    difference = first_difference(expected, end(folder))
+    TALLY.add(good=difference is None, kills=answers.count("killed"))
+    assert difference is None
     leftovers = [path.name for path in (folder / "saved").iterdir() if path.name[0] == "."]
     assert leftovers == [".lock"]
 

@@ -16,6 +16,7 @@ from lehr import Callback
 from lehr.callbacks import Rewind
 from lehr.state.differences import first_difference
 
+from ..faults.figures import Tally
 from .jobs import (
     BATCHES,
     LENGTHS,
@@ -72,6 +73,7 @@ def sample(n):
 
 
 JOBS, SEEN = sample(count(120))
+TALLY = Tally("resume_matrix", "cells", "other ends", of=len(JOBS))
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +88,9 @@ def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path, job):
     stop = Stop(*STOPS[job.stop])
     resumed = job.resumed(tmp_path / "resumed", stop)
     assert stop.stopped_at is not None
-    assert first_difference(straight, resumed) is None
+    difference = first_difference(straight, resumed)
+    TALLY.add(good=difference is None)
+    assert difference is None
 
 
 class Spike(Callback):

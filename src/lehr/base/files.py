@@ -145,7 +145,7 @@ def save_file(path: Path, data: bytes) -> None:
         ...     real.read_bytes(), link.is_symlink()
         (b'one', True)
     """
-    target = path.resolve()
+    target = resolved(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"{path} cannot be written: there is no folder {path.parent}. Make it first."
@@ -154,6 +154,22 @@ def save_file(path: Path, data: bytes) -> None:
         target.write_bytes(data)
     else:
         replace_file(target, data)
+
+
+def resolved(path: Path) -> Path:
+    """Where a path leads, links followed.
+
+    Raises:
+        OSError: its links lead in a circle.
+
+    Example:
+        >>> resolved(Path("a")) == Path.cwd() / "a"
+        True
+    """
+    try:
+        return path.resolve()
+    except RuntimeError:  # so says Python 3.11 and 3.12
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
 
 
 def sweep(folder: Path) -> None:

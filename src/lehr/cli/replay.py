@@ -1,4 +1,4 @@
-"""``lehr replay``: a past step of a run, made again and looked at."""
+"""``lehr replay``: a past step of a run, or what ended it, made again and looked at."""
 
 import math
 import warnings
@@ -33,8 +33,9 @@ def replay(
     step: Annotated[
         int | None,
         Option(
-            help="The number of the optimizer step; the first is 0. If left out, the step that "
-            "ended the training with an error or a loss that is not finite.",
+            help="The number of the optimizer step; the first is 0. If left out, what ended the "
+            "training: the step with an error or a loss that is not finite, the batch that could "
+            "not be read, or the validation that raised.",
             min=0,
         ),
     ] = None,
@@ -51,31 +52,34 @@ def replay(
     with errors(debug, code=FAILURE):
         record = RunRecord.read(run)
         require_checkpoints(run, record.config)
-        if step is None:
-            step = _failed(run)
+        failed = _failed(run) if step is None else {}
+        wanted: int = failed["step"] if step is None else step
         past = lineage(CheckpointFolder(checkpoints_of(run)).all())
         known = _losses_in(record)
-        _require_made(record, step, known, past)
-        begin = _nearest(run, past, step)
+        _require_made(record, wanted, known, past)
+        begin = _nearest(run, past, wanted)
         job = reopen(run, record.config, model=model, device=device)
         learn, callbacks = job.learn, job.learn.everybody(job.callbacks)
-        length = {"epochs": _epochs_planned(past, step) or job.settings["epochs"]}
+        length = {"epochs": _epochs_planned(past, wanted) or job.settings["epochs"]}
         plan = learn.planned(learn.data, callbacks, seed=learn.seed, **length)
         about = begin.manifest
         kept = Kept(
             about["step"], about["stage"], about["at_epoch"], begin.snapshot, about["onlookers"]
         )
-        made = replay_from(learn, again := Run(learn, plan, callbacks), kept, step, [])
+        again = Run(learn, plan, callbacks)
+        made = replay_from(learn, again, kept, wanted, [], failed=step is None)
         for line in told(made, known, why=differences(about, again)):
             say(line)
+        if failed.get("doing", "training") != "training" and made.error is None:
+            say("Nothing is raised this time.")
 
 
-def _failed(run: Path) -> int:
-    """The step that the capsule of a run folder names."""
+def _failed(run: Path) -> dict[str, Any]:
+    """What the capsule of a run folder says."""
     if (said := capsule.read(checkpoints_of(run))) is None:
         raise ValueError(f"no step of {run} has failed. Say which one is meant: --step 0.")
     say(f"the training ended here: {said['error']}")
-    return said["step"]
+    return said
 
 
 def lineage(saved: Sequence[Saved]) -> list[Saved]:
@@ -103,11 +107,9 @@ def told(made: Replay, known: Mapping[int, float], *, why: Iterable[str] = ()) -
         known: the losses of the history by number of the batch; nan for one that is not finite.
         why: what is not as it was; said only if the step is not, either.
     """
-    many = "es" * (len(made.batches) > 1)
-    where = f"epoch {made.epoch}, batch{many} {', '.join(map(str, made.batches))}"
     steps = made.step - made.began_at
     lines = [
-        f"step {made.step} ({where}), made again from the checkpoint of step {made.began_at}"
+        f"{_place(made)}, made again from the checkpoint of step {made.began_at}"
         + f", {steps} step{'s' * (steps > 1)} before" * (steps > 0)
     ]
     if made.losses:
@@ -125,6 +127,17 @@ def told(made: Replay, known: Mapping[int, float], *, why: Iterable[str] = ()) -
     if made.error is not None:
         lines.append(f"it raises {type(made.error).__name__}: {made.error}")
     return lines
+
+
+def _place(made: Replay) -> str:
+    failed = made.failed
+    if failed is None or failed.doing == "training":
+        many = "es" * (len(made.batches) > 1)
+        batches = f", batch{many} {', '.join(map(str, made.batches))}" * bool(made.batches)
+        return f"step {made.step} (epoch {made.epoch}{batches})"
+    kind = "reading" if failed.doing == "reading" else "validation"
+    what = "the validation" if failed.batch is None else f"{kind} batch {failed.batch}"
+    return f"{what} of epoch {failed.epoch}, with {failed.step} steps done"
 
 
 def _compared(made: Mapping[int, Any], known: Mapping[int, float], why: Iterable[str]) -> str:

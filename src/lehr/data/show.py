@@ -43,7 +43,7 @@ def show_batch(
         4
     """
     items = positive_int("items", items, example=16)
-    check_default_device("drawn")
+    check_default_device("shown")
     with untouched(loader):
         feed = Feed(loader, "train_dl")
         batches = feed.epoch(peek_seed(), epoch=0)

@@ -1,6 +1,7 @@
 """A past step, made again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from lehr.events import CancelFit, Layer, Phase
 from lehr.inspect.twin import twin
 from lehr.learner import Learner
 from lehr.loop.loop import Loop
-from lehr.loop.past import bring, nearest
+from lehr.loop.past import Failure, bring, failed_step, nearest, raised_at
 from lehr.loop.plan import feeds
 from lehr.loop.rests import Entry, Kept
 from lehr.loop.run import Run
@@ -26,7 +27,7 @@ from lehr.state.differences import first_difference
 
 @dataclass
 class Replay:
-    """One optimizer step, with all that led to it.
+    """One optimizer step, with all that led to it; or what a run did instead when it failed.
 
     Attributes:
         step: its number.
@@ -34,12 +35,13 @@ class Replay:
         learn: a Learner with the weights after the step, or before it where it was not made; its
             ``run`` is the one that led there.
         epoch: number of the epoch.
-        batches: the number of each batch of its update window.
+        batches: the number of each batch of its update window, or of the validation that raised.
         xb, yb, pred: inputs, targets and predictions, one for each of these batches; of one that
             raised an error, as far as it came.
         losses: their losses, as plain numbers.
         grads: the gradient that the optimizer was given, by parameter name; copies.
         error: what was raised before the step was made, if anything.
+        failed: where it was raised.
         origin: where a loss that is nan or infinite ceased to be finite, in a sentence: the first
             layer, and for which items; empty if the losses are finite, or if that is not known.
         exact: whether every loss from that state on is bit for bit what the history of the run
@@ -57,27 +59,34 @@ class Replay:
     losses: list[float] = field(default_factory=list[float])
     grads: dict[str, Tensor] = field(default_factory=dict[str, Tensor], repr=False)
     error: Exception | None = None
+    failed: Failure | None = None
     origin: str = ""
     exact: bool | None = None
 
     def __repr__(self) -> str:
-        at = ", ".join(map(str, self.batches))
-        losses = ", ".join(f"{loss:.6g}" for loss in self.losses)
+        at = ", batch " * bool(self.batches) + ", ".join(map(str, self.batches))
+        losses = ", loss " * bool(self.losses) + ", ".join(f"{loss:.6g}" for loss in self.losses)
         same = {True: "as in the history", False: "NOT as in the history", None: ""}[self.exact]
         raised = f", raised {self.error!r}" if self.error else ""
-        text = f"step {self.step} from {self.began_at}, batch {at}, loss {losses}"
+        text = f"step {self.step} from {self.began_at}{at}{losses}"
         return f"Replay({text}{f' ({same})' if same else ''}{raised})"
 
 
-def replay_of(run: Run, step: int, callbacks: list[Callback]) -> Replay:
+def replay_of(run: Run, step: int | None, callbacks: list[Callback]) -> Replay:
     """Make a past optimizer step again. See `lehr.Run.replay`."""
-    positive_int("step", step, least=0, example=100)
-    kept = nearest(run, step)
-    return replay_from(run.learn, run, kept, step, callbacks)
+    wanted = positive_int("step", failed_step(run) if step is None else step, least=0, example=100)
+    kept = nearest(run, wanted)
+    return replay_from(run.learn, run, kept, wanted, callbacks, failed=step is None)
 
 
 def replay_from(
-    learn: Learner, run: Run, kept: Kept, step: int, callbacks: list[Callback]
+    learn: Learner,
+    run: Run,
+    kept: Kept,
+    step: int,
+    callbacks: list[Callback],
+    *,
+    failed: bool = False,
 ) -> Replay:
     """Make a step again with copies, from a state that was kept.
 
@@ -87,6 +96,7 @@ def replay_from(
         kept: the state.
         step: number of the step.
         callbacks: attached besides.
+        failed: whether the run failed there, so that no such step may have come.
     """
     parts = [callback for callback in run.callbacks if callback.replays]
     train, valid = feeds(run.plan.data, tells=True)  # a run that is under way reads with its own
@@ -103,12 +113,11 @@ def replay_from(
         try:
             Loop(again).fit()
         except Exception as error:
-            if again.n_steps != step or len(again.rewinds) != until.rewinds:
+            if replay.failed is None:
                 raise
             replay.error = error
-            until.keep(again)
     other.run = again
-    if not replay.batches:
+    if not (replay.batches or replay.failed or failed):
         raise ValueError(
             f"step must be below {again.n_steps}, the number of steps of the run; got {step}. The "
             "first is step 0."
@@ -154,6 +163,18 @@ class _Until(Callback):
 
     def _is_here(self, run: Run) -> bool:
         return run.n_steps == self.replay.step and len(run.rewinds) == self.rewinds
+
+    @contextmanager
+    def around_fit(self, run: Run) -> Generator[None]:
+        """Note where an error was raised, if the run came to the wanted step."""
+        try:
+            yield
+        except Exception as error:
+            if self._is_here(run) and (found := raised_at(run, error)) is not None:
+                self.replay.failed, self.replay.epoch = found, run.epoch
+                if run.in_batch:
+                    self.keep(run)
+            raise
 
     def after_loss(self, run: Run) -> None:
         """Keep the batch and its loss."""

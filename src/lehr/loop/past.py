@@ -2,15 +2,33 @@
 
 from collections.abc import Container, Mapping
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from lehr.errors import positive_int
+from lehr.loop.blame import where
 from lehr.loop.rests import Entry, Kept, Rest
-from lehr.record.unread import Place
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import Snapshot, restore
 
 _TRAINED = "trained"  # the entry with the model's weights, where `model` has the measured ones
+
+
+class Failure(NamedTuple):
+    """Where an error, or a loss that is not finite, ended a run.
+
+    Example:
+        >>> Failure(8, 1, 3).doing
+        'training'
+    """
+
+    step: int
+    """optimizer steps done before"""
+    epoch: int
+    """number of the epoch"""
+    batch: int | None
+    """number of the batch in its pass; None in a validation between its batches"""
+    doing: Literal["training", "reading", "validating"] = "training"
+    """training on that batch, reading it to train on it, or validating"""
 
 
 @runtime_checkable
@@ -42,30 +60,47 @@ def nearest(run: Any, step: int) -> Kept:
     return max(states, key=lambda state: state.step)
 
 
-def failure(run: Any, *, under_way: bool) -> Place | None:
-    """The training batch that ended a run, by an error or by a loss that is not finite.
+def failure(run: Any, error: Exception | None) -> Failure | None:
+    """Where a run was ended by an error or by a loss that is not finite.
 
     It is noted in ``run.history.meta["failed"]``, where `StopOnNonFinite` has noted it already if
     the loss was bad.
 
     Args:
         run: the run, which is ending.
-        under_way: whether an error is, so that it is the batch that the run is at, if it is in one.
+        error: what it is ending with, if anything.
     """
     noted = run.history.meta.get("failed")
-    if noted is None and under_way and run.training and run.in_batch:
-        noted = note_failure(run, Place.of(run))
-    return None if noted is None else Place(**noted)
+    if noted is not None:
+        return Failure(**noted)
+    found = None if error is None else raised_at(run, error)
+    if found is not None:
+        note_failure(run, found)
+    return found
 
 
-def note_failure(run: Any, place: Place) -> dict[str, int]:
-    """Note in the history which training batch ends the run."""
-    noted = run.history.meta["failed"] = place._asdict()
-    return noted
+def raised_at(run: Any, error: Exception) -> Failure | None:
+    """Where an error was raised that passes through a run; None if not by a batch or a validation.
+
+    Args:
+        run: one whose scopes are still open.
+        error: with its traceback.
+    """
+    reading = where(error.__traceback__, run).at == "reading"
+    if not (run.in_batch or reading or not run.training):
+        return None
+    batch = run.batch_index + reading if run.in_batch or reading else None
+    doing = "validating" if not run.training else "reading" if reading else "training"
+    return Failure(run.n_steps, run.epoch, batch, doing)
+
+
+def note_failure(run: Any, found: Failure) -> None:
+    """Note in the history what ends the run."""
+    run.history.meta["failed"] = found._asdict()
 
 
 def failed_step(run: Any) -> int:
-    """The optimizer step that ended a run.
+    """The optimizer step that ended a run, or that was to come when it ended.
 
     Raises:
         ValueError: none did, as far as the history says.

@@ -279,7 +279,8 @@ class Run(Position):
 
         Args:
             step: its number, from 0: the step that was made when ``run.n_steps`` was ``step``. None
-                for the step whose error, or loss, has ended this run.
+                for what has ended this run: the step with that error, or loss, or as far as the
+                batch that could not be read, or the validation that raised.
             callbacks: attached to the copy, to look at what happens from that state on.
 
         Returns:
@@ -300,8 +301,7 @@ class Run(Position):
         """
         from lehr.inspect.replay import replay_of
 
-        wanted = past.failed_step(self) if step is None else step
-        return replay_of(self, wanted, list(callbacks))
+        return replay_of(self, step, list(callbacks))
 
     def __repr__(self) -> str:
         row = self.history.rows[-1] if len(self.history) else {}

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
-from lehr.base.files import replace_file
+from lehr.base.files import replace_file, resolved
 
 
 class LogFile:
@@ -52,8 +52,9 @@ class LogFile:
             FileExistsError: there is something in the file, and ``append`` is false.
             OSError: it cannot be written to.
         """
-        self._target = self.path.resolve()  # also if the working folder changes during the fit
+        self._target = self.path
         try:
+            self._target = resolved(self.path)  # also if the working folder changes during the fit
             with self._target.open("a+b") as file:
                 file.seek(0)
                 content = file.read()

@@ -462,8 +462,8 @@ class FailAt(Callback):
                 raise self.error
             run.loss = run.loss * torch.nan
 
-    def begin_validate(self, run):
-        if self.event == "begin_validate":
+    def after_epoch(self, run):
+        if self.event == "after_epoch":
             raise self.error
 
 
@@ -494,13 +494,14 @@ def test_a_loss_that_is_not_finite_is_noted_where_it_was_and_not_where_it_was_re
     said = capsule.read(tmp_path)
     assert (said["step"], said["epoch"], said["batch"]) == (5, 1, 1)
     assert "loss" in said["error"]
-    assert learn.run.history.meta["failed"] == {"step": 5, "epoch": 1, "batch": 1}
+    noted = {"step": 5, "epoch": 1, "batch": 1, "doing": "training"}
+    assert learn.run.history.meta["failed"] == noted
     assert learn.run.replay().step == 5
 
 
-def test_no_capsule_is_written_where_no_training_batch_failed_or_none_is_wanted(tmp_path):
+def test_no_capsule_is_written_where_nothing_failed_or_none_is_wanted(tmp_path):
     tiny_learner([Checkpoint(tmp_path / "a")]).fit(2)
-    fails = FailAt(-1, error=ZeroDivisionError(), event="begin_validate")
+    fails = FailAt(-1, error=ZeroDivisionError(), event="after_epoch")
     learn = tiny_learner([Checkpoint(tmp_path / "b"), fails])
     with pytest.raises(ZeroDivisionError):
         learn.fit(2)

@@ -8,6 +8,7 @@ import pytest
 
 from lehr import Callback, accuracy
 from lehr.callbacks import Checkpoint, CSVLog, JSONLLog
+from lehr.record.log_file import LogFile
 from lehr.state.disk.checkpoint import read
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.testing import tiny_learner
@@ -283,3 +284,37 @@ def test_a_run_that_is_killed_before_it_has_saved_anything_can_be_begun_again(tm
     assert path.read_bytes() == b""
     tiny_learner([kind(path), Checkpoint(folder)]).fit(1, resume="auto")
     assert path.read_text()
+
+
+def test_a_run_that_fails_before_its_first_batch_leaves_nothing_in_the_file(tmp_path):
+    class Fails(Callback):
+        state = ()
+        events = 0
+
+        def begin_train(self, run):
+            self.events += 1
+            if self.events == 1:
+                raise OSError("no")
+
+    path, fails = tmp_path / "log.jsonl", Fails()
+    with pytest.raises(OSError, match="no"):
+        tiny_learner([JSONLLog(path), fails]).fit(1)
+    assert path.read_text() == ""
+    tiny_learner([JSONLLog(path), fails]).fit(1)  # so it can be begun again
+    assert path.read_text().startswith('{"kind": "meta"')
+
+
+def test_an_interrupt_as_the_file_is_opened_leaves_a_log_that_knows_what_it_has(
+    tmp_path, monkeypatch
+):
+    opens = LogFile.open
+
+    def interrupted(self, **how):
+        opens(self, **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LogFile, "open", interrupted)
+    log = JSONLLog(tmp_path / "log.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        tiny_learner([log]).fit(1)
+    assert log.written["rows"] == 0

@@ -59,9 +59,10 @@ class Checkpoint(Callback):
         mode: whether ``"min"`` or ``"max"`` is better; None decides by the name.
         background: write in a thread, so that the step waits only for a copy in memory. There is
             one write at a time; its error is raised at the next save or at the end of the fit.
-        capsule: where a training batch ends the fit, by an error or by a loss that is nan or
-            infinite, write a small file, ``failed.json``, with the step, the batch, and the error's
-            text. `run.replay() <lehr.Run.replay>` and ``lehr replay RUN`` make that step again.
+        capsule: where an error ends the fit, raised in a training batch, in reading one, or in a
+            validation, or where the loss is nan or infinite, write a small file, ``failed.json``,
+            with the step, the batch, and the error's text. `run.replay() <lehr.Run.replay>` and
+            ``lehr replay RUN`` make again what led to it.
 
     Attributes:
         newest: path of the last checkpoint that this object saved; None before the first.
@@ -182,8 +183,8 @@ class Checkpoint(Callback):
         )
 
     def _note_failure(self, run: "Run", error: Exception | None) -> None:
-        """Write a capsule, if a training batch has ended the fit; no error is hidden by that."""
-        place = failure(run, under_way=error is not None)
+        """Write a capsule, if it is known what has ended the fit; no error is hidden by that."""
+        place = failure(run, error)
         if place is None or not self.capsule:
             return
         try:
@@ -191,13 +192,12 @@ class Checkpoint(Callback):
             from lehr.state.disk.environment import environment
 
             saved = [one for one in self._store.all() if one.step <= place.step]
-            at_work = where(error.__traceback__, run).text if error else ""
             capsule.write(
                 self.folder,
                 run=self.run_id,
                 **place._asdict(),
                 error=f"{type(error).__name__}: {error}" if error else str(run.stop_reason),
-                where=f"{at_work}; xb: {describe(run.xb)}; yb: {describe(run.yb)}",
+                where=_at_work(run, error),
                 checkpoint=saved[-1].path.name if saved else None,
                 settings=settings(run),
                 environment=environment(),
@@ -304,6 +304,13 @@ class Checkpoint(Callback):
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.folder)!r}, every={str(self.every)!r}, keep={self.keep})"
+
+
+def _at_work(run: "Run", error: Exception | None) -> str:
+    """Who was at work, and the shapes of the batch, if one was under way."""
+    place = where(error.__traceback__, run) if error else None
+    who = "" if place is None else place.text or place.at.replace("reading", "reading a batch")
+    return f"{who}; xb: {describe(run.xb)}; yb: {describe(run.yb)}" if run.in_batch else who
 
 
 def _validates_next(run: "Run", rest: Rest) -> bool:

@@ -6,7 +6,7 @@ from lehr.callback import Callback
 from lehr.callbacks.decide.non_finite import origin, origin_of_past
 from lehr.errors import positive_int
 from lehr.events import CancelFit, Phase
-from lehr.loop.past import note_failure
+from lehr.loop.past import Failure, note_failure
 from lehr.record.unread import Place, UnreadLosses, first_non_finite
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class StopOnNonFinite(Callback):
         place, value = losses[bad]
         later = len(losses) - 1 - bad
         came_from = origin(run) if run.in_batch and not later else origin_of_past(run, place)
-        note_failure(run, place)
+        note_failure(run, Failure(*place))
         reason = _message(place, value, came_from, later=later)
         if self.action == "raise":
             raise FloatingPointError(reason)

@@ -59,8 +59,8 @@ class JSONLLog(RowLog, Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """Open the file, and collect everything that is logged by batch."""
+        self._tap, self._meta_due = Tap(), True
         super().begin_fit(run)
-        self._tap = Tap()
         run.history.taps.append(self._tap)
         run.defer(partial(run.history.taps.remove, self._tap))
         self._wait(run)
@@ -70,8 +70,8 @@ class JSONLLog(RowLog, Callback):
     def begin(self, run: "Run") -> None:
         """See that the file can be gone on with; the meta data come with the first other line.
 
-        By then a `Checkpoint` has saved the beginning. A run that is killed earlier leaves a file
-        with nothing in it, so that it can be begun again.
+        By then a `Checkpoint` has saved the beginning. A run that ends earlier, by an error or
+        because it is killed, leaves a file with nothing in it, so that it can be begun again.
         """
         self._check()
         self._meta_due = True
@@ -112,7 +112,7 @@ class JSONLLog(RowLog, Callback):
         run.history.gather()
         steps = self._tap.take(before)
         text = "".join(json_line("step", step) for step in steps) + more
-        begins = self._meta_due and bool(text or last)
+        begins = self._meta_due and bool(text or (last and run.n_iter))
         if begins:
             text = json_line("meta", run.history.meta) + text
         if text:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lehr.base.values import check_default_device
 from lehr.data.array_sets.files import read_npz
 from lehr.data.array_sets.preparation import ArrayPreparation, work_out_arrays
 from lehr.data.array_sets.values import as_inputs, as_targets, class_names
@@ -64,6 +65,7 @@ def arrays(
         >>> bunch.c, bunch.train_ds.x.shape
         (3, torch.Size([80, 1, 8, 8]))
     """
+    check_default_device("loaded")
     train_x, train_y = _pair(x, y)
     valid_x, valid_y = (train_x, train_y) if valid is None else _valid_pair(valid, train_y)
     if preparation is None:

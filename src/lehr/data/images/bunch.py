@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lehr.base.values import check_default_device
 from lehr.data.bunch import DataBunch, get_dls
 from lehr.data.images.decode import fit, to_image, to_tensor
 from lehr.data.images.fields import image_size
@@ -110,6 +111,7 @@ def pixel_bunch(
         >>> pixel_bunch(part, part, ["a", "b"], 2, size=3, flat=True).train_ds.x.shape
         torch.Size([6, 9])
     """
+    check_default_device("loaded")
     (x, y), (valid_x, valid_y) = train, valid
     if preparation is None:
         mode = "L" if x.shape[1] == 1 else "RGB"

@@ -9,6 +9,7 @@ from typing import cast
 
 from torch import Tensor
 
+from lehr.base.values import check_default_device
 from lehr.data.bunch import DataBunch
 from lehr.data.images.augment import parse_augment
 from lehr.data.images.bunch import given_preparation, image_bunch, relabel, scaled
@@ -109,6 +110,7 @@ def image_folder(
         >>> bunch, bunch.classes, bunch.preparation.item_shape
         (DataBunch(train: 4 batches, valid: 1 batches, c=2), ('dark', 'light'), (1, 8, 8))
     """
+    check_default_device("loaded")
     positive_int("batch_size", batch_size)
     positive_int("num_workers", num_workers, least=0, example=0)
     if in_memory not in (None, True, False):

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
+from lehr.base.values import check_default_device
 from lehr.data.loading.fetch import Fetch, Request, gather_in_memory
 from lehr.data.loading.order import decide_order
 from lehr.data.loading.workers import Workers
@@ -82,6 +83,7 @@ class DataLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
+        check_default_device("read")
         if self._pass_seed is None:
             self._pass_seed = draw_seed() if self._needs_seed else 0
         self._passes += 1

@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 
+from lehr.base.values import check_default_device
 from lehr.data.array_sets.scale import mean_and_std
 from lehr.data.bunch import DataBunch, get_dls
 from lehr.data.loading.dataset import Dataset
@@ -81,6 +82,7 @@ def table(
         >>> bunch.classes, bunch.train_ds.x.shape
         (('iris', 'rose'), torch.Size([80, 3]))
     """
+    check_default_device("loaded")
     check_split(split, preparation, ("valid", "all"))
     text = read_text_table(path)
     check_names([target], text)

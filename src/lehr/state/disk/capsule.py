@@ -1,4 +1,4 @@
-"""What is needed to make a step again that ended a run, in one small file beside its checkpoints.
+"""What is needed to make again what ended a run, in one small file beside its checkpoints.
 
 It holds no batch and no weights: it names the step, and the nearest checkpoint before it leads
 there, bit for bit.
@@ -32,8 +32,8 @@ class Capsule(Form):
     """optimizer steps done before"""
     epoch: Index
     """number of the epoch"""
-    batch: Index
-    """number of the batch in it"""
+    batch: Index | None
+    """number of the batch in its pass; null in a validation between its batches"""
     error: str
     """class and text of the error, or why the run was stopped"""
     where: str
@@ -44,6 +44,8 @@ class Capsule(Form):
     """what the course of the run depends on"""
     environment: dict[str, Any]
     """the versions and hardware"""
+    doing: Literal["training", "reading", "validating"] = "training"
+    """what was done with that batch"""
 
 
 def write(folder: Path, **said: Any) -> Path:

@@ -1,0 +1,55 @@
+"""Nothing grows with the number of steps or of fits; a Learner dies with its last name."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..faults import figures
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+PROGRAM = Path(__file__).with_name("long_run.py")
+EPOCHS, FITS = (2000, 500) if figures.NIGHTLY else (100, 20)
+MOST = 2**20  # bytes, from the middle of a run to its end
+AN_EPOCH = {"memory": 2**10, "tensors": 1}  # its row and its losses in the history
+
+
+def ran(epochs, fits, *more):
+    command = [sys.executable, str(PROGRAM), str(epochs), str(fits), *more]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def grown(told):
+    """How much more there is of anything at the end of the long run than in its middle."""
+    middle, last = told["long"][len(told["long"]) // 2], told["long"][-1]
+    return {what: last[what] - middle[what] for what in last}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600 if figures.NIGHTLY else 300)
+def test_a_long_run_and_many_short_ones_leave_nothing():
+    told = ran(EPOCHS, FITS)
+    more = grown(told)
+    row = {"epochs": EPOCHS, "fits": FITS, "more bytes": more["memory"]}
+    row["more tensors"] = more["tensors"]
+    row["Learners left"] = FITS - told["dead"]
+    figures.keep("memory", "one process", row, ["one process"])
+    assert len(told["long"]) == 10
+    assert more["memory"] < MOST + EPOCHS // 2 * AN_EPOCH["memory"]
+    assert more["tensors"] <= EPOCHS // 2 * AN_EPOCH["tensors"]
+    assert (more["files"], more["threads"], more["children"]) == (0, 0, 0)
+    assert told["dead"] == FITS
+    for what in ("tensors", "files", "threads", "children"):
+        assert told["after"][what] == told["before"][what], what
+
+
+@pytest.mark.slow
+def test_what_grows_would_be_seen():
+    told = ran(40, 4, "keep")
+    assert grown(told)["tensors"] > 40 // 2 * AN_EPOCH["tensors"]
+    assert grown(told)["memory"] > MOST + 40 // 2 * AN_EPOCH["memory"]
+    assert told["dead"] == 0
