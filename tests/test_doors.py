@@ -48,7 +48,7 @@ def fault(path, method, function):
 
 
 def test_the_doors_are_found():
-    names = "validate predict rehearse save load explain summary audit find_lr check_resume"
+    names = "validate predict rehearse save load explain plan summary audit find_lr check_resume"
     assert set(DOORS) == {*(f"lehr.Learner.{name}" for name in names.split()), "lehr.Run.replay"}
 
 

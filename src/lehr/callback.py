@@ -52,6 +52,9 @@ class Callback:
         modules: modules of its own, such as a teacher, that go to the device of the model; or other
             objects with a method ``to`` that moves them in place.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
+        plans: whether this callback takes part in `Learner.plan`: True for one whose doings depend
+            on the position of the run alone. There is no batch, prediction or loss then. What it
+            drives, and which parameters it freezes, is what the plan shows. See `saves_at`, too.
         checkpoint_folder: the folder of the checkpoints that this callback saves, from which
             ``fit(…, resume="auto")`` goes on; None if it saves none.
 
@@ -80,11 +83,23 @@ class Callback:
     modules: Sequence[Any] = ()
     monitors: Sequence[str] = ()
     batches_per_step: int | None = 1
+    plans: bool = False
 
     @property
     def checkpoint_folder(self) -> str | os.PathLike[str] | None:
         """See the class."""
         return None
+
+    def saves_at(self, run: Any, rest: Any) -> bool:
+        """Whether it saves a checkpoint where a run rests, as far as the position alone tells.
+
+        `Learner.plan` shows it; by default never.
+
+        Args:
+            run: the `lehr.Run`.
+            rest: the `lehr.loop.rests.Rest`.
+        """
+        return False
 
     @property
     def name(self) -> str:

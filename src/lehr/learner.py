@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lehr.inspect.audit import Audit
     from lehr.inspect.check_resume import ResumeCheck
     from lehr.inspect.find_lr import LRCurve
+    from lehr.inspect.fit_plan import FitPlan
     from lehr.inspect.summary import Summary
     from lehr.state.disk.weights import Differences
 
@@ -485,6 +486,64 @@ class Learner:
         from lehr.inspect.explain import explain
 
         return explain(self.everybody(callbacks))
+
+    def plan(
+        self,
+        epochs: int | None = None,
+        callbacks: Iterable[Callback] = (),
+        *,
+        steps: int | None = None,
+        validate_every: str | None = None,
+        steps_per_epoch: int | None = None,
+    ) -> "FitPlan":
+        """Say what a fit is going to do at every step, before it runs.
+
+        The loop goes through all steps, but reads no batch and computes nothing. The callbacks that
+        take part are those that declare ``plans``, such as `lehr.callbacks.ParamScheduler` and
+        `lehr.callbacks.Accumulate`: what they do depends on the position alone. Afterwards
+        everything is as before. What goes by the clock or by what is measured is not in a plan: an
+        early stop, a checkpoint every ten minutes.
+
+        Args:
+            epochs: as in `fit`.
+            callbacks: those that you would give to `fit`.
+            steps: as in `fit`.
+            validate_every: as in `fit`.
+            steps_per_epoch: as in `fit`.
+
+        Returns:
+            The plan. It prints as a table; its ``plot()`` draws every scheduled number, freezes,
+            validations and saves.
+
+        Raises:
+            TypeError, ValueError: an argument cannot be used, as in `fit`; or it is not known
+                beforehand how many batches an epoch has, or how many of them make a step.
+
+        Example:
+            >>> from lehr.callbacks import ParamScheduler
+            >>> from lehr.schedules import linear
+            >>> from lehr.testing import tiny_learner
+            >>> plan = tiny_learner().plan(2, [ParamScheduler("lr", linear(0.8, 0.0))])
+            >>> print(plan)
+            step  epoch   lr  before
+               0      0  0.8
+               4      1  0.4  validate
+               7      1  0.1
+               8           –  validate
+            8 steps in 2 epochs, 1 batch a step; 2 validations, 0 checkpoints
+            >>> plan.at(3)
+            {'lr': 0.5}
+        """
+        from lehr.inspect.plan import plan
+
+        return plan(
+            self,
+            epochs,
+            callbacks,
+            steps=steps,
+            validate_every=validate_every,
+            steps_per_epoch=steps_per_epoch,
+        )
 
     def summary(self) -> "Summary":
         """List layers, output shapes, parameters, their groups and rates, and what is frozen.

@@ -37,6 +37,12 @@ def test_schedule_draws(succeed):
     assert succeed("schedule", "one_cycle").splitlines()[0] == "one_cycle(1)"
 
 
+def test_schedule_draws_what_is_put_together(succeed):
+    text = "warmup(0.25) >> 2 * cosine(1, 0)"
+    assert succeed("schedule", text).splitlines()[0] == "warmup(0.25) >> 2 * sched_cos(1, 0)"
+    assert succeed("schedule", text, "--steps", 4).split()[1::2] == ["0", "2", "1.5", "0.5"]
+
+
 def test_schedule_prints_values(succeed):
     assert (
         succeed("schedule", "sched_lin(1, 0)", "--steps", 4) == "0\t1\n1\t0.75\n2\t0.5\n3\t0.25\n"
@@ -48,6 +54,7 @@ def test_schedule_prints_values(succeed):
     [
         ("one_cycl(1)", r"there is no schedule 'one_cycl'\. Did you mean one_cycle\?"),
         ("open('x')", r"there is no schedule 'open'\..*"),
+        ("warmup(0.05)", r"this is only a phase that takes 0\.05 of a schedule.*"),
         ("sched_lin(1)", r"sched_lin: missing .*"),
     ],
 )

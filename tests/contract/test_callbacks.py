@@ -1,6 +1,7 @@
 """Every callback that comes with lehr, found by discovery, keeps the same promises."""
 
 import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -48,12 +49,14 @@ ARGUMENTS = {
     "GradientCheckpointing": lambda: (["0", "1", "2"],),
     "JSONLLog": new_log,
     "LossWeights": lambda: ({"fit": 1.0, "size": 0.5},),
+    "MLflowLog": lambda: ("lehr",),
     "Metrics": lambda: ([accuracy],),
     "MicroBatches": lambda: (5,),
     "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),
     "Progress": lambda: ("plain",),
     "SWA": lambda: (0.3,),
     "StochasticDepth": lambda: (0.5, "0"),
+    "TensorBoardLog": new_log,
     "TorchScheduler": lambda: (lambda opt: torch.optim.lr_scheduler.StepLR(opt, 3, 0.5), "step"),
 }
 
@@ -67,7 +70,12 @@ def discovered() -> list[type[Callback]]:
     return list(found.values())
 
 
-ALL = discovered()
+FOUND = discovered()
+ALL = [
+    kind
+    for kind in FOUND
+    if getattr(kind, "package", None) is None or importlib.util.find_spec(kind.package) is not None
+]  # the logs of services need packages of their own: make test-clients
 
 
 def make(kind: type[Callback]) -> Callback:
@@ -120,14 +128,22 @@ def test_something_is_discovered():
     assert names >= {"Recorder", "Metrics", "Progress", "ParamScheduler", "Predictions"}
 
 
+@pytest.mark.parametrize("kind", [kind for kind in FOUND if kind not in ALL])
+def test_what_is_left_out_here_says_what_it_needs(kind):
+    with pytest.raises(ImportError, match=f"needs the package {kind.package}, which is not inst"):
+        kind(*ARGUMENTS.get(kind.__name__, tuple)())
+    pytest.skip(f"{kind.package} is not installed: make test-clients")
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_it_can_be_attached_and_explains_itself(kind):
     check(make(kind))
     assert "Example:" in kind.__doc__
-    defined = [name for name in METHODS if name in vars(kind)]
+    own = [part for part in kind.__mro__ if part is not Callback]  # a log shares a half with others
+    defined = [(part, name) for part in own for name in METHODS if name in vars(part)]
     assert defined, "it would never be called"
-    for name in defined:
-        assert vars(kind)[name].__doc__, f"{kind.__name__}.{name} has no docstring"
+    for part, name in defined:
+        assert vars(part)[name].__doc__, f"{part.__name__}.{name} has no docstring"
 
 
 def maker(kind: type[Callback]):
@@ -247,6 +263,7 @@ CHANGE_IN_A_FIT = {
     "EarlyStopping",
     "JSONLLog",
     "Lookahead",
+    "MLflowLog",
     "MixedPrecision",
     "OptimizerModes",
     "Progress",
@@ -254,7 +271,9 @@ CHANGE_IN_A_FIT = {
     "ReduceOnPlateau",
     "Rewind",
     "SWA",
+    "TensorBoardLog",
     "TorchScheduler",
+    "WandbLog",
 }
 
 

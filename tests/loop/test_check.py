@@ -235,6 +235,7 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
         ({"modules": nn.Linear(1, 1)}, TypeError, r"Mine\.modules must be a list of modules; got"),
         ({"modules": [3]}, TypeError, r"Mine\.modules must be a list of modules; got \[3\]"),
         ({"replays": "no"}, TypeError, r"Mine\.replays must be True or False; got 'no'"),
+        ({"plans": "no"}, TypeError, r"Mine\.plans must be True or False; got 'no'"),
         (
             {"checkpoint_folder": 3},
             TypeError,

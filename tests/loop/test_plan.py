@@ -10,7 +10,7 @@ from lehr import Callback
 from lehr.base.intervals import every
 from lehr.base.nested import split_pair
 from lehr.data.loading.feed import Feed
-from lehr.loop.plan import Plan
+from lehr.loop.plan import Plan, steps_in
 from lehr.testing import tiny_learner
 
 
@@ -161,3 +161,13 @@ def test_data_that_grow_after_the_last_epoch_or_between_two_fits_are_nothing_to_
     assert learn.fit(1).n_iter == 4
     assert learn.fit(2).n_iter == 16
     assert tiny_learner([Grows(0, 60)]).fit(steps=12).n_iter == 12
+
+
+def test_how_many_steps_an_epoch_has_is_not_known_where_the_sizes_are_driven():
+    size = SimpleNamespace(batches_per_step=1, drives=("data.train_dl.batch_size",), name="size")
+    rate = SimpleNamespace(batches_per_step=1, drives=("lr", "data.valid_dl.batch_size"), name="lr")
+    four = SimpleNamespace(batches_per_step=4, drives=(), name="four")
+    of_four = SimpleNamespace(batches_per_step=1, drives=("callbacks.four.n",), name="driver")
+    assert steps_in(10, [rate, four]) == 3
+    assert steps_in(10, [rate, size]) is steps_in(10, [four, of_four]) is None
+    assert steps_in(10, [of_four]) == 10  # it says nothing of a step

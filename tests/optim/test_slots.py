@@ -141,3 +141,21 @@ def test_callbacks_of_one_name_are_ambiguous():
 
     with pytest.raises(ValueError, match="ambiguous: 2 callbacks are named 'callback'"):
         list(Slots("callbacks.callback.n").find(run(callbacks=[Callback(), Callback()])))
+
+
+def test_a_whole_number_at_the_end_of_a_path_stays_whole_where_the_value_is():
+    holder = SimpleNamespace(size=64, share=0.5)
+    for key, value, kind in (("size", 96.0, int), ("size", 2.5, float), ("share", 1.0, float)):
+        Slot(holder, key).setter()(value)
+        assert getattr(holder, key) == value
+        assert type(getattr(holder, key)) is kind
+        holder.size = 64
+
+
+def test_a_path_of_the_data_leads_to_what_is_read():
+    run = tiny_learner().fit(0)
+    slots = Slots("data.train_dl.batch_size")
+    assert slots.in_data
+    assert [slot.get() for slot in slots.find(run)] == [8]
+    with pytest.raises(ValueError, match=r"leads nowhere: DataLoader has no 'batch_sise'"):
+        list(Slots("data.train_dl.batch_sise").find(run))

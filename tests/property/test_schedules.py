@@ -3,7 +3,7 @@
 import math
 import pickle
 from functools import reduce
-from operator import add
+from operator import add, rshift
 
 import pytest
 from hypothesis import assume, given, settings
@@ -20,6 +20,7 @@ from lehr.schedules import (
     sched_lin,
     sched_no,
     sched_poly,
+    schedule,
     warm_restarts,
     warmup,
     warmup_cosine,
@@ -76,7 +77,94 @@ def anything(draw):
     combined = st.builds(
         combine_scheds, st.just(pcts), st.lists(simple, min_size=len(pcts), max_size=len(pcts))
     )
-    return draw(st.one_of(simple, combined, st.builds(warmup, simple, shares, numbers)))
+    warmed = st.builds(lambda s, share, start: warmup(share, start) >> s, simple, shares, numbers)
+    return draw(st.one_of(simple, combined, warmed))
+
+
+def small_shares():
+    return st.floats(0.001, 0.04)
+
+
+@st.composite
+def phase(draw, depth=2):
+    """A phase of a chain: a whole schedule, one with a share, or a warm-up."""
+    whole = draw(expressions(depth))
+    kind = draw(st.sampled_from(["whole", "share", "warmup"]))
+    if kind == "warmup":
+        return warmup(draw(small_shares()), draw(numbers))
+    return whole if kind == "whole" else whole.over(draw(small_shares()))
+
+
+@st.composite
+def expressions(draw, depth=2):
+    """A schedule of any operations."""
+    kinds = ["simple", "chain", "sum", "product", "scaled", "plus number", "rounded"]
+    kind = draw(st.sampled_from(kinds)) if depth else "simple"
+    small = st.floats(-100, 100)
+    if kind == "simple":
+        factory = draw(st.sampled_from([sched_lin, sched_cos, warmup_cosine, constant]))
+        ends = [draw(small)] if factory in (warmup_cosine, constant) else [draw(small), draw(small)]
+        return factory(*ends)
+    a = draw(expressions(depth - 1))
+    if kind == "chain":
+        phases = draw(st.lists(phase(depth=depth - 1), max_size=3))
+        return reduce(rshift, [*phases, a])
+    if kind == "sum":
+        return a + draw(expressions(depth - 1))
+    if kind == "product":
+        return a * draw(expressions(depth - 1))
+    if kind == "rounded":
+        return a.rounded(draw(st.floats(0.1, 32)))
+    return draw(small) * a if kind == "scaled" else draw(small) + a
+
+
+@few
+@given(expressions(depth=3), positions)
+def test_what_a_schedule_of_any_operations_prints_comes_back(s, pos):
+    assume(len(repr(s)) <= 1000)
+    again = schedule(repr(s))
+    assert again == s
+    assert repr(again) == repr(s)
+    assert pickle.loads(pickle.dumps(s)) == s
+    for at in (0, pos, 1):
+        assert again(at) == s(at)
+
+
+@few
+@given(phase(), phase(), expressions(), positions)
+def test_brackets_in_a_chain_make_no_difference(a, b, c, pos):
+    left, right = (a >> b) >> c, a >> (b >> c)
+    assert left == right == a >> b >> c
+    assert [left(at) for at in (0, pos, 1)] == [right(at) for at in (0, pos, 1)]
+    assert (a >> b).factory is left.factory
+
+
+def test_order_and_shares_in_a_chain_do_make_a_difference():
+    """Negative control of the brackets above."""
+    a, b, c = constant(1), constant(2), constant(3)
+    assert a >> b >> c != a >> c >> b
+    nested = (a >> b).over(0.5) >> c
+    assert nested != a >> b >> c
+    assert (nested(0.3), (a >> b >> c)(0.3)) == (2, 1)
+
+
+@few
+@given(st.lists(phase(), max_size=4), expressions(), expressions())
+def test_the_ends_and_joins_of_a_chain_are_met_exactly(phases, first, last):
+    chain = reduce(rshift, [first, *phases, last])
+    assert (chain(0), chain(1)) == (first(0), last(1))
+    assert (first.over(0.5) >> last.over(0.5))(0.5) == last(0)
+
+
+@few
+@given(expressions(), expressions(), st.floats(-100, 100), positions)
+def test_sums_and_products_are_those_of_the_values(a, b, factor, pos):
+    for at in (0, pos, 1):
+        assert (a + b)(at) == a(at) + b(at)
+        assert (a * b)(at) == a(at) * b(at)
+        assert (factor * a)(at) == (a * factor)(at) == factor * a(at)
+        assert (a + factor)(at) == a(at) + factor
+    assert factor * a == a * factor
 
 
 @few
@@ -168,7 +256,8 @@ def test_one_cycle_rises_then_falls(lr_max, pct_start, a, b):
 @few
 @given(anything(), shares, numbers)
 def test_warmup_runs_all_of_the_schedule(s, share, start):
-    f = warmup(s, share, start)
+    assume(">>" not in repr(s))  # it would be taken apart
+    f = warmup(share, start) >> s
     assert (f(0), f(share), f(1)) == (start, s(0), s(1))
 
 

@@ -94,11 +94,15 @@ class Stop(Callback):
 
 
 def shipped() -> dict[str, type[Callback]]:
-    """Every callback that comes with lehr, by its class."""
+    """Every callback that comes with lehr, by its class.
+
+    The logs of services need packages of their own, and are killed in tests/callbacks/log.
+    """
     found = {}
     for module in pkgutil.walk_packages(lehr.callbacks.__path__, "lehr.callbacks."):
         for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if issubclass(kind, Callback) and kind.__module__ == module.name:
+            ours = issubclass(kind, Callback) and kind.__module__ == module.name
+            if ours and not getattr(kind, "package", None):
                 found[name] = kind
     return found
 

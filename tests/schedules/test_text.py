@@ -1,5 +1,6 @@
 import inspect
 import os
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ ALL = [
     one_cycle(0.5),
     one_cycle(0.5, pct_start=0.3, div=10, div_final=1e4),
     schedules.one_cycle_momentum(),
-    warmup(combine_scheds([0.5, 0.5], [sched_lin(1, 2), sched_cos(2, 0)]), 0.2),
+    warmup(0.2) >> combine_scheds([0.5, 0.5], [sched_lin(1, 2), sched_cos(2, 0)]),
     schedules.warmup_cosine(0.4, warmup=0.2),
     schedules.warmup_linear(0.4, end=0.1),
     schedules.warm_restarts(1, 0, cycles=2, mult=3),
@@ -36,11 +37,12 @@ def test_a_repr_comes_back_as_its_equal(schedule):
 
 
 def test_the_list_above_has_every_factory():
-    made = {schedule.factory.__name__ for schedule in ALL}
+    made = {factory for schedule in ALL for factory in re.findall(r"(\w+)\(", repr(schedule))}
     public = {
         name
         for name, found in vars(shapes).items()
-        if inspect.isfunction(found)
+        if name == getattr(found, "__name__", "")  # the short names are others of the same
+        and inspect.isfunction(found)
         and found.__module__ == shapes.__name__
         and not name.startswith("_")
     }
@@ -66,6 +68,36 @@ def test_keywords_tuples_spaces_and_lines():
     with pytest.raises(ValueError, match="no other code"):  # a plus is no number
         parse_schedule(text)
     assert parse_schedule(text.replace("+", ""))(0.25) == 1.0
+
+
+def test_the_public_function_reads_text_and_decorates_functions():
+    assert schedules.schedule("warmup(0.05) >> cosine(1e-3, 0)") == warmup(0.05) >> sched_cos(
+        0.001, 0
+    )
+
+    @schedules.schedule
+    def half(high: float):
+        return lambda pos: high / 2
+
+    assert (repr(half(3)), half(3)(0.1)) == ("half(3)", 1.5)
+    with pytest.raises(ValueError, match="there is no schedule 'half'"):
+        schedules.schedule("half(3)")
+    with pytest.raises(TypeError, match=r"schedule must be text; got 3"):
+        schedules.schedule(3)
+
+
+def test_short_names_are_the_same_schedules():
+    assert parse_schedule("cosine(1, 0)") == parse_schedule("sched_cos(1, 0)")
+    assert parse_schedule("polynomial(1, 0, 2) + exponential(1, 2)") == parse_schedule(
+        "sched_poly(1, 0, 2) + sched_exp(1, 2)"
+    )
+    assert parse_schedule("linear(1, 0)") != parse_schedule("cosine(1, 0)")
+
+
+def test_a_schedule_per_group_comes_back():
+    text = "(0.5 * sched_lin(1, 0)).per_group([0.1, 1])"
+    assert repr(parse_schedule(text)) == text
+    assert parse_schedule(text) == (0.5 * sched_lin(1, 0)).per_group([0.1, 1.0])
 
 
 def test_a_list_of_phases_goes_into_combine_scheds():
@@ -99,6 +131,15 @@ def test_a_name_alone_takes_the_peak():
         "one_cycle(1j)",
         "one_cycle(...)",
         "constant(--1)",
+        "1 + 2",
+        "constant(1) - constant(2)",
+        "constant(1) @ constant(2)",
+        "constant(1).plot()",
+        "constant(1).function",
+        "constant(1).over.__self__",
+        "constant(1).over(share=0.5) >> constant(2)",
+        "constant(1)(0.5)",
+        "[1] >> [2]",
         "-" * 999 + "1",
         "a" + ".a" * 400,
         "1" + "+1" * 400,
@@ -106,7 +147,9 @@ def test_a_name_alone_takes_the_peak():
     ids=lambda text: text[:40],
 )
 def test_no_other_code(text):
-    with pytest.raises(ValueError, match=r"calls of lehr.schedules, numbers and lists, no other"):
+    with pytest.raises(
+        ValueError, match=r"calls of lehr.schedules, numbers and lists, no other code than >>"
+    ):
         parse_schedule(text)
 
 
@@ -148,6 +191,10 @@ def test_nothing_is_run(tmp_path):
         ("(" * 900, r"too many nested parentheses"),
         ("constant(" + "1" * 1000 + ")", r"at most 1000 characters; got 1010"),
         ("one_cycle(1, pct_start=2)", r"pct_start must be between 0 and 1"),
+        ("warmup(0.1)", r"only a phase that takes 0\.1 of a schedule.* Chain it with another"),
+        ("constant(1) >> warmup(0.1)", r"not a whole schedule yet"),
+        ("constant(1).over(0.5) >> constant(2).over(0.4)", r"not a whole schedule yet"),
+        ("2 * warmup(0.1) >> constant(1)", r"only a phase"),
     ],
     ids=lambda value: value[:30],
 )

@@ -29,8 +29,8 @@ def axes(ax: Any = None, *, size: tuple[float, float] = (6, 3.5)) -> Any:
     return panels(1, size=size)[0] if ax is None else ax
 
 
-def panels(count: int, *, size: tuple[float, float]) -> list[Any]:
-    """Axes side by side in a new figure of pyplot's.
+def panels(count: int, *, size: tuple[float, float], stacked: bool = False) -> list[Any]:
+    """Axes side by side, or one above the other, in a new figure of pyplot's.
 
     In a notebook the figure is taken off pyplot's list at once, so that a cell that ends in it
     shows it once and not twice; elsewhere it waits for ``plt.show()``.
@@ -38,6 +38,7 @@ def panels(count: int, *, size: tuple[float, float]) -> list[Any]:
     Args:
         count: how many.
         size: width and height of the figure, in inches.
+        stacked: one above the other; the last is half as high as the others.
 
     Example:
         >>> len(panels(2, size=(8, 3)))
@@ -45,10 +46,18 @@ def panels(count: int, *, size: tuple[float, float]) -> list[Any]:
     """
     import matplotlib.pyplot as plt
 
-    figure, grid = plt.subplots(1, count, figsize=size, layout="constrained", squeeze=False)
+    rows, heights = (count, [*[2] * (count - 1), 1]) if stacked else (1, None)
+    figure, grid = plt.subplots(
+        rows,
+        count // rows,
+        figsize=size,
+        layout="constrained",
+        squeeze=False,
+        height_ratios=heights,
+    )
     if in_notebook():
         plt.close(figure)
-    return list(grid[0])
+    return list(grid.flat)
 
 
 def drawable(values: Iterable[float]) -> list[float]:

@@ -21,7 +21,10 @@ from lehr.callbacks.gradient.clip_gradients import ClipGradients
 from lehr.callbacks.gradient.closure import Closure
 from lehr.callbacks.log.csv_log import CSVLog
 from lehr.callbacks.log.jsonl_log import JSONLLog
+from lehr.callbacks.log.mlflow_log import MLflowLog
 from lehr.callbacks.log.progress import Progress
+from lehr.callbacks.log.tensorboard_log import TensorBoardLog
+from lehr.callbacks.log.wandb_log import WandbLog
 from lehr.callbacks.loops.distillation import Distillation
 from lehr.callbacks.loops.ema_teacher import EMATeacher
 from lehr.callbacks.loops.gan import GAN
@@ -67,6 +70,7 @@ __all__ = [
     "LabelSmoothing",
     "Lookahead",
     "LossWeights",
+    "MLflowLog",
     "Metrics",
     "MicroBatches",
     "MixUp",
@@ -82,6 +86,8 @@ __all__ = [
     "Rewind",
     "StochasticDepth",
     "StopOnNonFinite",
+    "TensorBoardLog",
     "TorchScheduler",
     "TruncatedBPTT",
+    "WandbLog",
 ]

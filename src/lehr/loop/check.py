@@ -25,6 +25,7 @@ _EXAMPLES = {
 _QUESTIONS = {
     "regrads": "whether the callback calls run.regrad()",
     "replays": "whether the course of a run may depend on the callback",
+    "plans": "whether what the callback does depends on the position alone",
 }
 
 

@@ -52,7 +52,15 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
         "EarlyStopping",
         "Checkpoint",
     ),
-    Phase.REPORT: ("CSVLog", "JSONLLog", "Predictions", "Progress"),
+    Phase.REPORT: (
+        "CSVLog",
+        "JSONLLog",
+        "TensorBoardLog",
+        "WandbLog",
+        "MLflowLog",
+        "Predictions",
+        "Progress",
+    ),
 }
 """Which callbacks watch an event, the first one first."""
 

@@ -156,6 +156,10 @@ def feeds(data: Any, *, tells: bool = False, ends: bool = False) -> tuple[Feed, 
 def steps_in(batches: int | None, callbacks: Iterable[Any]) -> int | None:
     """Optimizer steps in an epoch of so many batches, as far as that can be known.
 
+    It is not known where it changes in the course of the fit: where a callback drives a number of
+    the training data, such as their batch size, or of the callback that says how many batches make
+    a step.
+
     Raises:
         ValueError: two callbacks say how many batches make a step.
 
@@ -163,9 +167,32 @@ def steps_in(batches: int | None, callbacks: Iterable[Any]) -> int | None:
         >>> steps_in(10, []), steps_in(None, [])
         (10, None)
     """
+    callbacks = list(callbacks)
     said = [callback for callback in callbacks if callback.batches_per_step != 1]
     if len(said) > 1:
         names = " and ".join(type(callback).__name__ for callback in said)
         raise ValueError(f"{names} all say how many batches make a step. Attach one of them.")
     each = said[0].batches_per_step if said else 1
+    if any(
+        is_driven(path, callbacks) for path in (DATA, *(f"callbacks.{cb.name}." for cb in said))
+    ):
+        return None
     return None if batches is None or each is None else -(-batches // each)
+
+
+DATA = "data.train_dl."
+"""How the paths to the numbers of the training data begin."""
+
+
+def is_driven(beginning: str, callbacks: Iterable[Any]) -> bool:
+    """Whether a callback drives a number whose path begins like this.
+
+    Example:
+        >>> from lehr.callbacks import ParamScheduler
+        >>> from lehr.schedules import linear
+        >>> driver = ParamScheduler("data.train_dl.batch_size", linear(32, 64).rounded())
+        >>> is_driven(DATA, [driver]), is_driven("callbacks.", [driver])
+        (True, False)
+    """
+    paths = (getattr(what, "param", what) for callback in callbacks for what in callback.drives)
+    return any(str(path).startswith(beginning) for path in paths)

@@ -101,8 +101,8 @@ class Position:
         if not (planned := self.planned_steps):
             raise ValueError(
                 "run.pos needs the length of the run, but the training loader has no len(), or a "
-                "callback cannot say how many batches make a step. Give fit(…, steps_per_epoch=…) "
-                "or fit(steps=…)."
+                "callback cannot say how many batches make a step, or changes that number or the "
+                "batch size. Give fit(…, steps_per_epoch=…) or fit(steps=…)."
             )
         done = self.window_start if self.in_batch else self.n_steps
         if done >= planned and self.in_batch and self.training:

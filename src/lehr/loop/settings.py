@@ -5,6 +5,7 @@ from typing import Any
 
 from lehr.loop import inventory
 from lehr.loop.order import in_phases
+from lehr.loop.plan import DATA, is_driven
 from lehr.loop.rests import Rest
 
 
@@ -49,7 +50,7 @@ def settings(run: Any, epoch: int | None = None, *, within: bool = False) -> dic
         "seed": run.seed,
         "epochs": run.epochs,
         "steps": run.steps,
-        "batches": batches,
+        "batches": None if is_driven(DATA, run.callbacks) else batches,
         "items": items,
         "data": run.sources.said(epoch),
         "optimizer": type(run.opt).__name__,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, cast
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from lehr.errors import did_you_mean, nearest
 from lehr.optim import optimizers
 from lehr.types import is_mapping
 
-_ROOTS = ("model", "opt", "loss_func", "callbacks")
+_ROOTS = ("model", "opt", "loss_func", "callbacks", "data")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +60,8 @@ class Slot:
             return lambda value: holder.update(betas=(value, *holder["betas"][1:]))
         if is_mapping(holder):
             return partial(cast("dict[str, Any]", holder).__setitem__, key)
+        if isinstance(old, Integral):  # a size or a count, or a share that was written 0 or 1
+            return lambda value: setattr(holder, key, int(value) if value % 1 == 0 else value)
         return partial(setattr, holder, key)
 
     def restorer(self) -> Callable[[], Any]:
@@ -110,6 +112,16 @@ class Slots:
             (True, True, False)
         """
         return "." not in self.param or self.param.startswith("opt.")
+
+    @property
+    def in_data(self) -> bool:
+        """Whether it is a number of the data, which are read anew in every epoch.
+
+        Example:
+            >>> Slots("data.train_dl.batch_size").in_data, Slots("lr").in_data
+            (True, False)
+        """
+        return self.param.startswith("data.")
 
     def check(self, argument: str) -> None:
         """See that name and group can be meant; ``argument`` is what the message calls the name.

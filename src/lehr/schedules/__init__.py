@@ -6,16 +6,23 @@ plot.
 
 Every function here takes finite real numbers and returns a `Schedule`, whose values at 0 and 1 are
 exact. An argument of another kind is a TypeError. nan, infinity, or a number out of its range is a
-ValueError.
+ValueError. Schedules are put together with ``>>``, ``+`` and ``*``: see `Schedule`. ``linear``,
+``cosine``, ``exponential`` and ``polynomial`` are ``sched_lin``, ``sched_cos``, ``sched_exp`` and
+``sched_poly``, the names that schedules print with.
 """
 
-from lehr.schedules.annealing import Schedule, annealer, schedule
+from lehr.schedules.algebra import Schedule
+from lehr.schedules.annealing import annealer
 from lehr.schedules.shapes import (
     combine_scheds,
     constant,
     cos_1cycle_anneal,
+    cosine,
+    exponential,
+    linear,
     one_cycle,
     one_cycle_momentum,
+    polynomial,
     sched_cos,
     sched_exp,
     sched_lin,
@@ -26,6 +33,7 @@ from lehr.schedules.shapes import (
     warmup_cosine,
     warmup_linear,
 )
+from lehr.schedules.text import schedule
 
 __all__ = [
     "Schedule",
@@ -33,8 +41,12 @@ __all__ = [
     "combine_scheds",
     "constant",
     "cos_1cycle_anneal",
+    "cosine",
+    "exponential",
+    "linear",
     "one_cycle",
     "one_cycle_momentum",
+    "polynomial",
     "sched_cos",
     "sched_exp",
     "sched_lin",

@@ -1,71 +1,15 @@
-"""What a schedule is, and the two decorators that make one of a function."""
+"""The two decorators that make a schedule of a function."""
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import Any, ParamSpec, cast, final
+from collections.abc import Callable
+from typing import ParamSpec
 
-from lehr.base import drawing
 from lehr.errors import real_number
+from lehr.schedules.algebra import Schedule, frozen
+from lehr.schedules.chain import Curve
 
 P = ParamSpec("P")
-Curve = Callable[[float], float]  # what a phase may be: a Schedule, or any function of the position
-
-
-@final
-@dataclass(frozen=True, repr=False)
-class Schedule:
-    """A function from position to value; its repr is the expression that made it.
-
-    Schedules with equal expressions are equal. Pickle and copy evaluate the expression again.
-
-    Example:
-        >>> from lehr.schedules import sched_lin
-        >>> s = sched_lin(start=1.0, end=2)
-        >>> s, s(0.3), s == sched_lin(1, 2)
-        (sched_lin(1, 2), 1.3, True)
-    """
-
-    factory: Callable[..., "Schedule"]
-    arguments: tuple[Any, ...]  # one for each parameter of the factory, lists as tuples
-    function: Curve = field(compare=False)
-
-    def __call__(self, pos: float) -> float:
-        """The value at ``pos``, a number in [0, 1] (TypeError or ValueError if it is none)."""
-        if not hasattr(pos, "__float__"):
-            raise TypeError(f"pos must be a number; got {pos!r}. Give the share that is done.")
-        pos = float(pos)  # it may be a 0-d tensor, as in `for pos in torch.linspace(0, 1, 9)`
-        if not 0.0 <= pos <= 1.0:
-            todo = "Give the share of the fit that is done, e.g. n_steps / planned_steps."
-            raise ValueError(f"pos must be within [0, 1]; got {pos}. {todo}")
-        return float(self.function(pos))
-
-    def __repr__(self) -> str:
-        parts: list[str] = []
-        by_name = False
-        parameters = inspect.signature(self.factory).parameters.values()
-        for parameter, value in zip(parameters, self.arguments, strict=True):
-            if parameter.default is not parameter.empty and value == _frozen(parameter.default):
-                by_name = True  # this one is left out, so the next needs its name
-                continue
-            by_name |= parameter.kind is parameter.KEYWORD_ONLY
-            parts.append(f"{parameter.name}={expression(value)}" if by_name else expression(value))
-        return f"{self.factory.__name__}({', '.join(parts)})"
-
-    def __reduce__(self) -> tuple[Callable[[], "Schedule"], tuple[()]]:
-        names = inspect.signature(self.factory).parameters
-        return functools.partial(self.factory, **dict(zip(names, self.arguments, strict=True))), ()
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draws the value over the position on ``ax`` (None: new axes); returns the figure."""
-        title = {"title": repr(self)} if ax is None else {}
-        ax = drawing.axes(ax)
-        at = [i / 1000 for i in range(1001)]
-        ax.plot(at, [self(pos) for pos in at], label=repr(self))
-        ax.set(xlabel="share of the fit", ylabel="value", **title)
-        return ax.figure
 
 
 def schedule(factory: Callable[P, Curve]) -> Callable[P, Schedule]:
@@ -97,7 +41,7 @@ def schedule(factory: Callable[P, Curve]) -> Callable[P, Schedule]:
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             is_float = signature.parameters[name].annotation in (float, "float")
-            bound.arguments[name] = real_number(name, value) if is_float else _frozen(value)
+            bound.arguments[name] = real_number(name, value) if is_float else frozen(value)
         function = factory(*bound.args, **bound.kwargs)
         return Schedule(make, tuple(bound.arguments.values()), function)
 
@@ -125,23 +69,3 @@ def annealer(f: Callable[[float, float, float], float]) -> Callable[[float, floa
     functools.update_wrapper(factory, f, ("__module__", "__name__", "__qualname__", "__doc__"))
     vars(factory)["__signature__"] = visible
     return schedule(factory)
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_frozen(item) for item in cast(Sequence[Any], value))
-    return float(value) if isinstance(value, Real) and not isinstance(value, Integral) else value
-
-
-def expression(value: Any) -> str:
-    """The shortest expression that makes ``value`` again.
-
-    Example:
-        >>> expression((0.3, 0.70, 1.0))
-        '[0.3, 0.7, 1]'
-    """
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(expression, cast(tuple[Any, ...], value)))}]"
-    if isinstance(value, Real):
-        return str(value).removesuffix(".0")
-    return getattr(value, "__qualname__", None) or repr(value)

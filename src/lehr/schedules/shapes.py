@@ -1,19 +1,17 @@
 """The shapes of schedules; what holds for all of them is said in `lehr.schedules`."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from lehr.errors import positive_int, real_number
-from lehr.schedules.annealing import Curve, Schedule, annealer, expression, schedule
+from lehr.schedules.algebra import Part, Schedule, between_0_and_1, expression, whole
+from lehr.schedules.annealing import annealer, schedule
+from lehr.schedules.chain import Curve, in_turn
 
 
-def _above_0(name: str, value: float, below: float = math.inf) -> float:
-    if not 0.0 < value < below:
-        allowed = "above 0" if below == math.inf else f"between 0 and {below}, exclusive"
-        raise ValueError(
-            f"{name} must be {allowed}; got {expression(value)}. Give e.g. {name}=0.25."
-        )
+def _above_0(name: str, value: float) -> float:
+    if not value > 0.0:
+        raise ValueError(f"{name} must be above 0; got {expression(value)}. Give e.g. {name}=0.25.")
     return value
 
 
@@ -122,22 +120,11 @@ def combine_scheds(pcts: Sequence[float], scheds: Sequence[Curve]) -> Curve:
         raise ValueError(f"pcts and scheds must be of one length, not 0; {got}")
     for i, (pct, phase) in enumerate(zip(pcts, scheds, strict=True)):
         _above_0(f"pcts[{i}]", real_number(f"pcts[{i}]", pct))
-        if not callable(phase):
-            raise TypeError(f"scheds[{i}] must be a schedule; got {phase!r}. Use constant(...).")
+        whole(f"scheds[{i}]", phase)
     if not math.isclose(total := math.fsum(pcts), 1.0, rel_tol=1e-9):
         got = f"pcts must sum to 1; got {expression(pcts)}, which sums to {total:.12g}"
         raise ValueError(f"{got}. Give each phase as a share of the whole fit, e.g. [0.3, 0.7].")
-    starts = [math.fsum(pcts[:i]) for i in range(len(pcts))]
-    near = min(1e-12, min(pcts) / 4)
-
-    def at(pos: float) -> float:
-        if pos == 1.0:
-            return scheds[-1](1.0)
-        i = bisect_right(starts, pos + near) - 1
-        done = pos - starts[i]
-        return scheds[i](0.0 if done < near else min(done / pcts[i], 1.0))
-
-    return at
+    return in_turn(pcts, scheds)
 
 
 def cos_1cycle_anneal(start: float, high: float, end: float) -> list[Schedule]:
@@ -151,7 +138,7 @@ def cos_1cycle_anneal(start: float, high: float, end: float) -> list[Schedule]:
 
 
 def _two(name: str, share: float, scheds: list[Curve] | list[Schedule]) -> Schedule:
-    return combine_scheds([_above_0(name, share, below=1), 1 - share], scheds)
+    return combine_scheds([between_0_and_1(name, share), 1 - share], scheds)
 
 
 @schedule
@@ -191,19 +178,17 @@ def one_cycle_momentum(high: float = 0.95, low: float = 0.85, *, pct_start: floa
 
 
 @schedule
-def warmup(schedule: Curve, share: float, start: float = 0.0) -> Curve:
-    """A straight line from ``start`` to the start of ``schedule``, then all of ``schedule``.
+def warmup(share: float, start: float = 0.0) -> Curve:
+    """A straight line from ``start`` to the beginning of the next phase of a chain.
 
-    The line takes ``share`` of the fit (between 0 and 1), ``schedule`` what remains.
+    It is no schedule by itself. It takes ``share`` of the chain, between 0 and 1.
 
     Example:
-        >>> f = warmup(sched_cos(0.4, 0), 0.2)
+        >>> f = warmup(0.2) >> cosine(0.4, 0)
         >>> [round(f(pos), 6) for pos in (0, 0.1, 0.2, 0.6, 1)]
         [0.0, 0.2, 0.4, 0.2, 0.0]
     """
-    if not callable(schedule):
-        raise TypeError(f"schedule must be a schedule; got {schedule!r}. Use constant(...).")
-    return _two("share", share, [sched_lin(start, float(schedule(0.0))), schedule])
+    return Part(between_0_and_1("share", share), lambda following: sched_lin(start, following))
 
 
 @schedule
@@ -249,3 +234,7 @@ def warm_restarts(high: float, low: float, *, cycles: int = 3, mult: float = 1.0
     lengths = [mult ** (i + 1 - cycles) for i in range(cycles)]  # the last is 1: no overflow
     total = math.fsum(lengths)
     return combine_scheds([one / total for one in lengths], [sched_cos(high, low)] * cycles)
+
+
+# Short names for the four between two ends, to write chains with.
+linear, cosine, exponential, polynomial = sched_lin, sched_cos, sched_exp, sched_poly

@@ -2,22 +2,65 @@
 
 import ast
 import inspect
+import operator
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, cast, overload
 
 from lehr.errors import did_you_mean
-from lehr.schedules import Schedule, shapes
+from lehr.schedules import annealing, shapes
+from lehr.schedules.algebra import Part, Schedule
+from lehr.schedules.chain import Curve
 
+P = ParamSpec("P")
+
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.RShift: operator.rshift,
+    ast.Add: operator.add,
+    ast.Mult: operator.mul,
+}
 _MOST_CHARACTERS = 1000  # keeps the nesting far below what Python's parser and stack can take
 _LARGEST = sys.float_info.max
 
 
-def parse_schedule(text: str, peak: float | None = None) -> Schedule:
-    """The schedule that an expression describes; a schedule's repr comes back as its equal.
+@overload
+def schedule(made_from: str) -> Schedule: ...
+@overload
+def schedule(made_from: Callable[P, Curve]) -> Callable[P, Schedule]: ...
+def schedule(made_from: Any) -> Any:
+    """The schedule that a text describes; or, as a decorator, a factory of schedules.
 
-    The text is read, not run: it may hold calls of the factories of `lehr.schedules`, with numbers,
-    lists and further calls as arguments, and nothing else.
+    The text is read, not run: it may hold calls of the factories of `lehr.schedules`, with numbers
+    and lists, put together with ``>>``, ``+``, ``*``, ``over``, ``rounded`` and ``per_group``, and
+    nothing else. What a schedule prints comes back as its equal, if all factories in it are lehr's.
+
+    As a decorator it makes a function that returns a function of the position return a `Schedule`.
+    Name, docstring and signature stay. Arguments annotated ``float`` are checked to be finite
+    numbers and arrive as floats; lists arrive as tuples. Each parameter must have a name.
+
+    Args:
+        made_from: the text, of at most 1000 characters; or the function to decorate.
+
+    Raises:
+        TypeError: it is neither, or an argument in the text has the wrong kind.
+        ValueError: the text is no such expression, or a number in it is out of its range.
+
+    Example:
+        >>> schedule("warmup(0.05) >> cosine(1e-3, 0)")
+        warmup(0.05) >> sched_cos(0.001, 0)
+        >>> @schedule
+        ... def triangle(high: float):
+        ...     return lambda pos: high * (1 - abs(2 * pos - 1))
+        >>> triangle(4), triangle(4)(0.25)
+        (triangle(4), 2.0)
+    """
+    if callable(made_from):
+        return annealing.schedule(cast("Callable[..., Curve]", made_from))
+    return parse_schedule(made_from)
+
+
+def parse_schedule(text: str, peak: float | None = None) -> Schedule:
+    """The schedule that an expression describes; see `schedule`.
 
     Args:
         text: such as ``"one_cycle(0.5, pct_start=0.3)"``; or, if ``peak`` is given, the bare name
@@ -66,6 +109,8 @@ def parse_schedule(text: str, peak: float | None = None) -> Schedule:
         several = isinstance(tree, ast.Call)
         todo = "Give them to combine_scheds." if several else "Write e.g. constant(0.1)."
         raise ValueError(f"schedule must be one schedule; got {text!r}. {todo}")
+    for one in result.groups or (result,):
+        one(0.0)  # an error if it is only a phase
     return result
 
 
@@ -76,7 +121,11 @@ def schedule_names() -> list[str]:
         >>> schedule_names()
         ['constant', 'one_cycle', 'warmup_cosine', 'warmup_linear']
     """
-    return [name for name, factory in _factories().items() if _needs(factory) == ["float"]]
+    return [
+        name
+        for name, factory in _factories().items()
+        if _needs(factory) == ["float"] and not isinstance(factory(0.5).function, Part)
+    ]
 
 
 def _needs(factory: Callable[..., Any]) -> list[str]:
@@ -110,6 +159,18 @@ def _value(node: ast.expr, text: str) -> Any:
             named = {k.arg: _value(k.value, text) for k in keywords if k.arg is not None}
             if len(named) == len(keywords):  # else there is a **
                 return factory(*(_value(arg, text) for arg in args), **named)
+        case ast.Call(
+            func=ast.Attribute(value=inner, attr="over" | "rounded" | "per_group" as method),
+            args=args,
+            keywords=[],
+        ):
+            owner = _value(inner, text)
+            if isinstance(owner, Schedule):
+                return getattr(owner, method)(*(_value(arg, text) for arg in args))
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
+            a, b = _value(left, text), _value(right, text)
+            if isinstance(a, Schedule) or isinstance(b, Schedule):
+                return _OPERATORS[type(sign)](a, b)
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return [_value(item, text) for item in items]
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as number):
@@ -121,6 +182,7 @@ def _value(node: ast.expr, text: str) -> Any:
         case _:
             pass
     raise ValueError(
-        "schedule may hold calls of lehr.schedules, numbers and lists, no other code; got "
+        "schedule may hold calls of lehr.schedules, numbers and lists, no other code than >>, +, "
+        "*, over, rounded and per_group; got "
         f"{ast.get_source_segment(text, node)!r}. Write e.g. one_cycle(0.5, pct_start=0.3)."
     )

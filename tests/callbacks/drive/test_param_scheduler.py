@@ -5,8 +5,15 @@ import torch
 from torch import nn
 
 from lehr import Callback, DataBunch
-from lehr.callbacks import Checkpoint, ParamScheduler, ReduceOnPlateau
-from lehr.schedules import combine_scheds, one_cycle, one_cycle_momentum, sched_cos, sched_lin
+from lehr.callbacks import Accumulate, Checkpoint, ParamScheduler, ReduceOnPlateau
+from lehr.schedules import (
+    combine_scheds,
+    one_cycle,
+    one_cycle_momentum,
+    sched_cos,
+    sched_lin,
+    warmup,
+)
 from lehr.testing import tiny_learner
 
 FALL = sched_lin(0.4, 0.0)
@@ -502,3 +509,157 @@ def test_a_hyper_parameter_that_only_one_of_the_groups_lacks_is_refused_with_its
 
     with pytest.raises(ValueError, match=r"'lr' in parameter group 1, which has momentum, "):
         learner(mixed).fit(1, [ParamScheduler("lr", FALL, relative=False)])
+
+
+# ---- factors for each group
+
+
+def grouped():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    groups = [
+        {"params": layer.parameters(), "lr": lr}
+        for layer, lr in zip(model, (0.1, 1.0), strict=True)
+    ]
+    return tiny_learner(model=model, opt=torch.optim.SGD(groups, lr=0.1))
+
+
+def rates(run):
+    return tuple(group["lr"] for group in run.opt.param_groups)
+
+
+@pytest.mark.parametrize(("relative", "own"), [(None, (1, 1)), (False, (1, 1)), (True, (0.1, 1))])
+def test_each_group_has_its_own_factor(relative, own):
+    learn, watch = grouped(), Watch(rates)
+    driver = ParamScheduler("lr", FALL.per_group([0.5, 2]), relative=relative)
+    run = learn.fit(1, callbacks=[driver, watch])
+    assert watch.seen == [
+        pytest.approx((0.5 * lr * own[0], 2 * lr * own[1])) for lr in (0.4, 0.3, 0.2, 0.1)
+    ]
+    assert run.history["lr"] == [last for _, last in watch.seen]
+    assert rates(learn) == (0.1, 1.0)
+
+
+def test_factors_for_more_or_fewer_groups_are_refused():
+    driver = ParamScheduler("lr", FALL.per_group([0.5, 2, 3]))
+    with pytest.raises(ValueError, match=r"factors for 3 parameter groups, .*, but there are 2"):
+        grouped().fit(1, callbacks=[driver])
+
+
+def test_factors_for_one_number_are_refused():
+    for name, group in (("lr", 0), ("model.1.p", None)):
+        with pytest.raises(ValueError, match=r"has 2 factors for parameter groups, but .* is one"):
+            ParamScheduler(name, FALL.per_group([0.5, 2]), group=group)
+
+
+def test_a_phase_is_no_schedule():
+    with pytest.raises(ValueError, match="only a phase"):
+        ParamScheduler("lr", warmup(0.1))
+    with pytest.raises(ValueError, match="not a whole schedule yet"):
+        ParamScheduler("lr", warmup(0.1) >> warmup(0.2))
+
+
+# ---- sizes and counts
+
+
+class Resize(Callback):
+    """Notes how large it would make the images."""
+
+    state = ()
+
+    def __init__(self):
+        self.size, self.seen = 64, []
+
+    def begin_batch(self, run):
+        self.seen.append(self.size)
+
+
+def test_a_whole_number_stays_one_where_the_value_is_whole():
+    resize = Resize()
+    driver = ParamScheduler("callbacks.resize.size", sched_lin(64, 128).rounded(32))
+    tiny_learner([driver, resize]).fit(1)
+    seen = resize.seen[:4]
+    assert seen == [64, 96, 96, 128]
+    assert {type(size) for size in seen} == {int}
+    assert resize.size == 64
+
+
+def test_a_share_that_was_written_as_0_may_become_a_fraction():
+    learn = learner()
+    learn.model[1].p = 0
+    seen, _ = scheduled(learn, "model.1.p", lambda run: run.model[1].p)
+    assert seen == EXPECTED
+    assert learn.model[1].p == 0
+
+
+def windows(callbacks, **length):
+    watch = Watch(lambda run: (run.n_steps, run.closes))
+    run = tiny_learner([*callbacks, watch], items=32 * 8).fit(**length)
+    return watch.seen, run
+
+
+def test_accumulation_can_follow_a_schedule():
+    driver = ParamScheduler("callbacks.accumulate.batches", sched_lin(1, 5).rounded())
+    accumulate = Accumulate(2)
+    _, run = windows([accumulate, driver], steps=4)
+    assert run.n_steps == 4
+    assert run.n_iter == 1 + 2 + 3 + 4
+    assert accumulate.batches == 2
+
+
+def test_the_length_in_steps_is_unknown_where_accumulation_follows_a_schedule():
+    driver = ParamScheduler("callbacks.accumulate.batches", sched_lin(1, 5).rounded())
+    with pytest.raises(ValueError, match=r"changes that number or the batch size. Give fit\("):
+        windows([Accumulate(2), driver], epochs=2)
+    other = ParamScheduler("callbacks.resize.size", sched_lin(64, 128).rounded(32))
+    assert windows([Accumulate(2), Resize(), other], epochs=2)[1].planned_steps == 32
+
+
+def batch_sizes(callbacks=(), resume=None, **length):
+    watch = Watch(lambda run: len(run.xb))
+    learn = learner(items=64)
+    learn.data.train_dl.batch_size = 4
+    driver = ParamScheduler("data.train_dl.batch_size", sched_lin(4, 24).rounded(4))
+    run = learn.fit(callbacks=[driver, watch, *callbacks], resume=resume, **length)
+    assert learn.data.train_dl.batch_size == 4
+    return watch.seen, run
+
+
+def test_the_batch_size_can_follow_a_schedule_epoch_by_epoch():
+    seen, run = batch_sizes(steps=40)
+    assert (
+        seen
+        == [4] * 16
+        + [12] * 5
+        + [4]
+        + [16] * 4
+        + [16] * 4
+        + [20] * 3
+        + [4]
+        + [20] * 3
+        + [4]
+        + [24] * 2
+    )
+    assert run.history["data.train_dl.batch_size"][:17] == [4] * 16 + [12]
+
+
+def test_a_fit_of_epochs_does_not_know_its_steps_where_the_batch_size_changes():
+    with pytest.raises(ValueError, match="changes that number or the batch size"):
+        batch_sizes(epochs=2)
+
+
+@pytest.mark.parametrize("stop", [3, 16, 19, 28, 33])
+def test_a_schedule_of_the_batch_size_is_resumed_bit_for_bit(stop, tmp_path):
+    class Stop(Callback):
+        state = ()
+        replays = False
+
+        def after_step(self, run):
+            if run.n_steps == stop:
+                run.interrupt("test")
+
+    straight, whole = batch_sizes(steps=40)
+    first, _ = batch_sizes([Checkpoint(tmp_path), Stop()], steps=40)
+    then, resumed = batch_sizes([Checkpoint(tmp_path)], resume="auto", steps=40)
+    assert first + then == straight
+    assert resumed.history["loss"] == whole.history["loss"]
+    assert 0 < len(then) < len(straight)

@@ -10,7 +10,7 @@ import pytest
 
 from lehr import Callback
 from lehr.callbacks import CSVLog, JSONLLog
-from lehr.callbacks.log import jsonl_log
+from lehr.callbacks.log import step_log
 from lehr.callbacks.log.row_log import RowLog
 from lehr.events import Phase
 from lehr.record import log_file
@@ -225,7 +225,7 @@ def test_an_error_of_another_kind_is_still_one(tmp_path):
 
 
 def test_steps_that_could_not_be_written_come_with_the_next_row(tmp_path, full_disk, monkeypatch):
-    monkeypatch.setattr(jsonl_log, "_SECONDS", -1.0)  # at every batch
+    monkeypatch.setattr(step_log, "_SECONDS", -1.0)  # at every batch
     tries = []
     monkeypatch.setattr(
         JSONLLog, "_write_steps", counted(JSONLLog._write_steps, tries), raising=True

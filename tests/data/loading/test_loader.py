@@ -354,3 +354,14 @@ def test_an_epoch_that_has_begun_keeps_its_order_when_the_dataset_grows():
     first = next(batches)
     grow_items(dataset, 20)
     assert torch.cat([first, *batches]).tolist() == whole
+
+
+def test_a_new_batch_size_holds_from_the_next_epoch_on():
+    loader = DataLoader(Dataset(torch.arange(10.0), torch.arange(10)), 4)
+    under_way = loader.batches(seed=0, epoch=0)
+    loader.batch_size = 5
+    assert [len(yb) for _, yb in under_way] == [4, 4, 2]
+    assert [len(yb) for _, yb in loader] == [5, 5]
+    assert (len(loader), loader.batch_size, loader.sampler.batch_size) == (2, 5, 5)
+    with pytest.raises(TypeError, match=r"batch_size must be an int of at least 1; got 2.5"):
+        loader.batch_size = 2.5

@@ -133,7 +133,7 @@ class Checkpoint(Callback):
         self._store.open(self.run_id)
         self._pending = None
         self._held: tuple[Snapshot, dict[str, Any]] | None = None
-        self._last_step, self._last_time = -1, time.monotonic()
+        self._last_time = time.monotonic()
         self._seen: dict[int, dict[str, Any]] | None = None
         self._pool = ThreadPoolExecutor(1) if self.background else None
         try:
@@ -224,23 +224,27 @@ class Checkpoint(Callback):
             if improved and measured is not None:
                 snapshot = with_measured(snapshot, measured)
             self._write(snapshot, self._about(run, rest))
-            self._last_step, self._last_time = run.n_steps, time.monotonic()
+            self._last_time = time.monotonic()
         elif rest.stage in ("epoch", "trained") or _validates_next(run, rest):
             self._held = capture(run.state_entries()), self._about(run, rest)
         else:
             self._held = None
 
-    def _due(self, run: "Run", rest: Rest) -> bool:
+    def saves_at(self, run: "Run", rest: Rest) -> bool:
+        """Whether the position alone says that it saves here."""
         number, unit = self.every
         if rest.stage == "epoch":
+            first = not run.n_iter and rest.epoch == 0
             at_the_end = rest.epoch == run.epochs or run.n_steps == run.steps
-            by_epochs = unit == "epochs" and rest.epoch % number == 0
-            if (self._last_step < 0 and not run.n_iter) or at_the_end or by_epochs:
-                return True
-        if unit == "steps":
-            return rest.stage == "batch" and run.stepped and run.n_steps % number == 0
+            return first or at_the_end or (unit == "epochs" and rest.epoch % number == 0)
+        by_steps = unit == "steps" and rest.stage == "batch" and run.stepped
+        return by_steps and run.n_steps % number == 0
+
+    def _due(self, run: "Run", rest: Rest) -> bool:
+        number, unit = self.every
         seconds = {"seconds": 1, "minutes": 60}.get(unit)
-        return seconds is not None and time.monotonic() - self._last_time >= number * seconds
+        waited = time.monotonic() - self._last_time
+        return self.saves_at(run, rest) or (seconds is not None and waited >= number * seconds)
 
     def _improved(self, run: "Run") -> bool:
         if self.monitor is None:

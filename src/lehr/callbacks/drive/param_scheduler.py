@@ -10,7 +10,7 @@ from lehr.events import Phase
 from lehr.optim import optimizers
 from lehr.optim.driven import Driven
 from lehr.optim.slots import Slot, Slots, refuse_rivals
-from lehr.schedules.annealing import Schedule
+from lehr.schedules.algebra import PerGroup, Schedule
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -27,9 +27,13 @@ class ParamScheduler(Callback):
         name: a hyper-parameter of the optimizer's groups (``"lr"``, ``"weight_decay"``,
             ``"momentum"``, which is the first beta where there are betas), or the path of any
             number: ``"model.2.p"``, ``"callbacks.mix_up.alpha"``; with several optimizers
-            ``"opt.generator.lr"``.
+            ``"opt.generator.lr"``. Where a whole number is at the end of a path, such as
+            ``"callbacks.accumulate.batches"``, whole values stay whole: see `Schedule.rounded`. A
+            number of the data, such as ``"data.train_dl.batch_size"``, is set at the beginning of
+            each epoch only.
         schedule: a function from position in [0, 1] to a value. A schedule of `lehr.schedules` is
-            computed up to 256 steps ahead; any other function is called before each step.
+            computed up to 256 steps ahead; any other function is called before each step. One that
+            is made by ``per_group`` has a factor for each group.
         group: number of the only parameter group to set; None sets all. A group that is added
             during the fit is taken along.
         relative: with True, the schedule is a factor: each group gets its own value, the one that
@@ -39,9 +43,10 @@ class ParamScheduler(Callback):
 
     Raises:
         TypeError: ``schedule`` cannot be called, or ``relative`` is neither True, False nor None.
-        ValueError: at the start of a fit, if nothing has that name, it is no number, or another
-            callback drives it, under this or another name; at the first batch, if the length of the
-            fit is unknown.
+        ValueError: ``schedule`` is only a phase of one, or has factors for groups that ``name`` or
+            ``group`` leave out; at the start of a fit, if nothing has that name, it is no number,
+            another callback drives it, under this or another name, or the groups are more or fewer
+            than the factors; at the first batch, if the length of the fit is unknown.
 
     Example:
         >>> from lehr.schedules import sched_lin
@@ -57,6 +62,7 @@ class ParamScheduler(Callback):
     phase = Phase.PREPARE
     evaluates = True  # a rehearsal trains as the fit would
     state = ("driven",)  # what is set is a function of the position
+    plans = True
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class ParamScheduler(Callback):
                 f"relative must be True or False; got {relative!r}. With relative=True the "
                 "schedule is a factor of each group's own value."
             )
+        self._curve, self._factors = self._taken_apart(schedule)
         self.param = name
         self.schedule = schedule
         self.group = group
@@ -86,13 +93,30 @@ class ParamScheduler(Callback):
         label = self.slots.label
         self._label = None if label == "lr" else label  # the recorder writes the column lr
 
+    def _taken_apart(
+        self, schedule: Callable[[float], float]
+    ) -> tuple[Callable[[float], float], tuple[float, ...] | None]:
+        """What all groups share, and the factor of each, if there are any."""
+        parts = schedule.function if isinstance(schedule, Schedule) else None
+        if not isinstance(parts, PerGroup):
+            if isinstance(schedule, Schedule):
+                schedule(0.0)  # an error if it is only a phase
+            return schedule, None
+        if self.slots.group is not None or not self.slots.in_groups:
+            raise ValueError(
+                f"the schedule has {len(parts.factors)} factors for parameter groups, but "
+                f"{self.slots.label} is one number. Leave per_group out, or group=."
+            )
+        return parts.schedule, parts.factors
+
     def begin_fit(self, run: "Run") -> None:
         """Find what to drive, and see that it is a number and nobody else's."""
         slots = self.slots.numbers(run, "follow a schedule")
         refuse_rivals(run, self)
         self.driven = Driven(slots, kept=self.slots.in_groups)
         run.defer(self.driven.put_back)
-        if self.relative is None and run.plan.trains:
+        self._of_each(slots)
+        if self.relative is None and self._factors is None and run.plan.trains:
             self._warn_of_levelling(slots)
 
     def _warn_of_levelling(self, slots: list[Slot]) -> None:
@@ -106,22 +130,41 @@ class ParamScheduler(Callback):
                 stacklevel=2,
             )
 
+    def _of_each(self, slots: list[Slot]) -> list[float]:
+        """The factor of each place."""
+        own = [float(self.driven.before(slot)) if self.relative else 1.0 for slot in slots]
+        if self._factors is None:
+            return own
+        if len(self._factors) != len(slots):
+            raise ValueError(
+                f"the schedule of {self.param} has factors for {len(self._factors)} parameter "
+                f"groups, {list(self._factors)}, but there are {len(slots)}. Give one for each."
+            )
+        return [a * b for a, b in zip(own, self._factors, strict=True)]
+
+    def begin_epoch(self, run: "Run") -> None:
+        """Set a number of the data, which are read from here on."""
+        self._setters: list[Callable[[float], Any]] = []
+        self._sizes: list[int] | None = None
+        self._values: list[float] = []
+        self._first = run.n_steps
+        self._opts = optimizers.each(run.opt) if self.slots.in_groups else []
+        if self.slots.in_data:
+            self._look_up(run)
+            self._set(run)
+
     def begin_train(self, run: "Run") -> None:
         """Take along what was added; a state may still be loaded before the first batch."""
         self.driven.follow(self.slots.find(run))
-        self._opts = optimizers.each(run.opt) if self.slots.in_groups else []
-        self._sizes: list[int] | None = None
-        self._setters: list[Callable[[float], Any]] = []
-        self._values: list[float] = []
-        self._first = run.n_steps
         run.defer(self._setters.clear)
 
     def _look_up(self, run: "Run") -> None:
         slots = list(self.slots.find(run))
         self.driven.follow(slots)
-        factors = [float(self.driven.before(slot)) if self.relative else 1.0 for slot in slots]
+        factors = self._of_each(slots)
+        scaled = self.relative or self._factors is not None
         self._setters[:] = [
-            _times(slot.setter(), factor) if self.relative else slot.setter()
+            _times(slot.setter(), factor) if scaled else slot.setter()
             for slot, factor in zip(slots, factors, strict=True)
         ]
         self._own = factors[-1]
@@ -131,8 +174,16 @@ class ParamScheduler(Callback):
         """Set the value, at the first batch of an update window."""
         if not run.training or run.window.batches:
             return
+        if self.slots.in_data:
+            run.log(self.param, float(next(self.slots.find(run)).get()))
+            return
         if [len(opt.param_groups) for opt in self._opts] != self._sizes:
             self._look_up(run)
+        value = self._set(run)
+        if self._label is not None:
+            run.log(self._label, value * self._own)
+
+    def _set(self, run: "Run") -> float:
         ahead = run.n_steps - self._first
         if not 0 <= ahead < len(self._values):  # a run may go back to an earlier step
             self._evaluate(run)
@@ -140,17 +191,16 @@ class ParamScheduler(Callback):
         value = self._values[ahead]
         for set_to in self._setters:
             set_to(value)
-        if self._label is not None:
-            run.log(self._label, value * self._own)
+        return value
 
     def _evaluate(self, run: "Run") -> None:
         # A Schedule is pure, so many values can be had at once, where one by one would cost a step
         # four times as much. Any other function may look at the clock.
-        many = 256 if isinstance(self.schedule, Schedule) else 1
+        many = 256 if isinstance(self._curve, Schedule) else 1
         self._first, now, planned = run.n_steps, run.pos, run.planned_steps or 1
         later = range(self._first + 1, min(self._first + many, planned))
         positions = [now, *(step / planned for step in later)]
-        self._values = [real_number("schedule(pos)", self.schedule(pos)) for pos in positions]
+        self._values = [real_number("schedule(pos)", self._curve(pos)) for pos in positions]
 
     def __repr__(self) -> str:
         group = "" if self.group is None else f", group={self.group}"

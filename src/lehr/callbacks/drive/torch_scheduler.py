@@ -81,6 +81,7 @@ class TorchScheduler(Callback):
         self.monitor = None if monitor is None else Monitor(monitor, "min")
         self.monitors = () if monitor is None else (monitor,)
         self.opt = opt
+        self.plans = monitor is None
         self.drives = (Slots(self._path(opt or "", "lr")),)
 
     @staticmethod

@@ -37,6 +37,7 @@ class Accumulate(Callback):
     phase = Phase.PREPARE
     layer = Layer.WINDOW
     state = ()
+    plans = True
 
     def __init__(self, batches: int | None = None, *, items: int | None = None) -> None:
         if (batches is None) == (items is None):

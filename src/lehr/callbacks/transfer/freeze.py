@@ -71,6 +71,7 @@ class Freeze(Callback):
     phase = Phase.PREPARE
     evaluates = True  # a rehearsal trains as the fit would
     state = ()  # what is frozen is a function of the position
+    plans = True
 
     def __init__(
         self,

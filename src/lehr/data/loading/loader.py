@@ -9,6 +9,7 @@ from lehr.base.values import check_default_device
 from lehr.data.loading.fetch import Fetch, Request, gather_in_memory
 from lehr.data.loading.order import decide_order
 from lehr.data.loading.workers import Workers
+from lehr.errors import positive_int
 from lehr.state.streams import draw_seed
 
 
@@ -68,7 +69,6 @@ class DataLoader:
             _check_workers(num_workers)
         self.dataset = dataset
         self.sampler = decide_order(dataset, batch_size, shuffle, drop_last, sampler)
-        self.batch_size: int | None = getattr(self.sampler, "batch_size", None)
         self.seed = seed
         self.num_workers = num_workers
         self._fetch = Fetch(dataset, collate_fn, item_seeds=item_seeds)
@@ -78,6 +78,15 @@ class DataLoader:
         self._needs_seed = shuffle or sampler is not None or not gathers
         self._pass_seed = seed
         self._passes = 0
+
+    @property
+    def batch_size(self) -> int | None:
+        """Items in a batch, as the sampler has it; a new size holds from the next epoch on."""
+        return getattr(self.sampler, "batch_size", None)
+
+    @batch_size.setter
+    def batch_size(self, batch_size: int) -> None:
+        self.sampler.batch_size = positive_int("batch_size", batch_size)
 
     def __len__(self) -> int:
         return len(self.sampler)
