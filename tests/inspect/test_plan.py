@@ -207,7 +207,7 @@ CONFIGURATIONS = {
     "a layer that is frozen at first": (
         learner,
         dict(epochs=3),
-        lambda: [Freeze(until=2), ParamScheduler("lr", COSINE)],
+        lambda: [Freeze("0", 2), ParamScheduler("lr", COSINE)],
         {"lr": lr(0)},
     ),
     "with techniques, one of which is scheduled": (
@@ -275,7 +275,7 @@ def test_another_length_is_another_plan():
 
 
 def test_a_freeze_is_seen_where_it_changes():
-    plan = learner().plan(3, [Freeze(until=2)])
+    plan = learner().plan(3, [Freeze("0", 2)])
     assert plan.freezes == {0: "frozen: 0.weight, 0.bias", 20: "frozen: nothing"}
     assert set(plan.trained) == {10, 26}
     assert learner().plan(3).freezes == {}
@@ -302,7 +302,7 @@ def test_it_leaves_no_trace_also_when_it_breaks(error):
                 raise error
 
     torch.manual_seed(3)
-    freeze, driver = Freeze(until=2), ParamScheduler("lr", one_cycle(1.0))
+    freeze, driver = Freeze("0", 2), ParamScheduler("lr", one_cycle(1.0))
     learn = learner(seed=None, callbacks=[driver, freeze, Raise()])
     loss = learn.model(torch.ones(2, 3)).sum()
     loss.backward()

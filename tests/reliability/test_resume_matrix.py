@@ -82,11 +82,21 @@ def clock_that_stands_still(monkeypatch):
     monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
 
 
+def ended(train):
+    """What a training ends in, which may be the error of one that goes back from every step."""
+    try:
+        return train()
+    except RuntimeError as error:
+        if "passed without one optimizer step" not in str(error):
+            raise
+        return {"raised": str(error)}
+
+
 @pytest.mark.parametrize("job", JOBS, ids=str)
 def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path, job):
-    straight = job.straight(tmp_path / "straight")
     stop = Stop(*STOPS[job.stop])
-    resumed = job.resumed(tmp_path / "resumed", stop)
+    straight = ended(lambda: job.straight(tmp_path / "straight"))
+    resumed = ended(lambda: job.resumed(tmp_path / "resumed", stop))
     assert stop.stopped_at is not None
     difference = first_difference(straight, resumed)
     TALLY.add(good=difference is None)
