@@ -49,6 +49,9 @@ class Callback:
         replays: whether the course of a run may depend on this callback. False for one that only
             watches, such as a log: it is left out when past steps are made again, and when a
             resumed run is compared with the one that was stopped.
+        everywhere: whether this callback takes part in every process, if several train together;
+            False for one that writes or shows something in the first alone. None: unless it
+            watches in the phase *report*.
         modules: modules of its own, such as a teacher, that go to the device of the model; or other
             objects with a method ``to`` that moves them in place.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
@@ -74,6 +77,7 @@ class Callback:
     before: ClassVar[tuple[str, ...]] = ()
     after: ClassVar[tuple[str, ...]] = ()
     evaluates: ClassVar[bool | None] = None
+    everywhere: ClassVar[bool | None] = None
     moves: ClassVar[tuple[str, ...]] = ()
     state: ClassVar[tuple[str, ...]] = ()
     regrads: ClassVar[bool] = False

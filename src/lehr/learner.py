@@ -12,8 +12,10 @@ from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import count_items
 from lehr.base.signals import interruptible, patient
 from lehr.callback import Callback
+from lehr.engine import Engine
 from lehr.loop import arguments, inventory, underway
 from lehr.loop.check import check
+from lehr.loop.inventory import everywhere
 from lehr.loop.loop import Loop
 from lehr.loop.losses import as_loss_func
 from lehr.loop.order import check_names
@@ -71,6 +73,8 @@ class Learner:
         rehearsal: try one validation batch, with its metrics, before a fit trains, unless the last
             fit has validated with the same model, loss function, data and metrics. See
             `lehr.callbacks.Rehearsal`.
+        engine: the processes that train together, a `lehr.distributed.Distributed`; None for one
+            process.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; the message names it and what is allowed.
@@ -101,8 +105,11 @@ class Learner:
         seed: int | None = None,
         progress: bool = True,
         rehearsal: bool = True,
+        engine: Engine | None = None,
     ) -> None:
         arguments.check_learner(model, data, split_batch, weight, reduction, valid_grad)
+        self.engine = arguments.as_engine(engine)
+        self.engine.prepare(model)
         self.model = model
         self.opt = arguments.as_optimizers(opt, model)
         self.loss_func = as_loss_func(loss_func)
@@ -145,7 +152,7 @@ class Learner:
     def seed(self) -> int:
         """The seed of all streams; drawn when it is first needed."""
         if self._seed is None:
-            self._seed = streams.draw_seed()
+            self._seed = self.engine.same(streams.draw_seed())
         return self._seed
 
     def fit(
@@ -201,7 +208,11 @@ class Learner:
             if resume is not None:
                 from lehr.resume import start_of
 
-                if start := start_of(resume, everybody, self.steps_done, length, exact=exact):
+                with self.engine.telling():
+                    start = start_of(
+                        resume, everybody, self.steps_done, length, self.engine, exact=exact
+                    )
+                if start is not None:
                     self._seed, entry = start
             length |= {"seed": self.seed, "validate_every": interval}
             run = Run(self, self.planned(self.data, everybody, **length), everybody)
@@ -396,6 +407,7 @@ class Learner:
         The names are those of the model without its wrappers, such as DDP or ``torch.compile``.
         Weights that are tied are written under each of their names. What the model keeps out of its
         own ``state_dict`` is not written. To be able to go on training, use a `Checkpoint` instead.
+        Of several processes, the first writes; if they keep shards, all of them must call this.
 
         Args:
             path: of the file; it must end in ``.safetensors``. An existing file is replaced in one
@@ -417,7 +429,7 @@ class Learner:
         """
         from lehr.state.disk.weights import save_weights
 
-        save_weights(self.model, path)
+        save_weights(self.model, path, self.engine)
 
     def load(self, path: str | os.PathLike[str], *, strict: bool = True) -> "Differences":
         """Copy weights from a file into the model: all of them, or none.
@@ -459,7 +471,7 @@ class Learner:
         """
         from lehr.state.disk.weights import load_weights
 
-        return load_weights(self.model, path, strict=strict)
+        return load_weights(self.model, path, self.engine, strict=strict)
 
     def explain(self, callbacks: Iterable[Callback] = ()) -> str:
         """Show the loop as it will run: who watches each event, and who wraps each action.
@@ -485,7 +497,7 @@ class Learner:
         """
         from lehr.inspect.explain import explain
 
-        return explain(self.everybody(callbacks))
+        return explain(self.everybody(callbacks), self.engine)
 
     def plan(
         self,
@@ -683,7 +695,10 @@ class Learner:
         if self.rehearsal and Rehearsal.is_due(self, [*defaults, *attached]):
             defaults.append(Rehearsal())
         check_names([*defaults, *attached])
-        return [*defaults, *attached]
+        return [cb for cb in [*defaults, *attached] if self.engine.rank == 0 or everywhere(cb)]
+
+    def _peeked_seed(self) -> int:
+        return self.engine.same(streams.peek_seed()) if self._seed is None else self._seed
 
     def checked(self, callbacks: Iterable[Callback]) -> list[Callback]:
         """The callbacks as a list, after a look at each.
@@ -708,14 +723,14 @@ class Learner:
         """
         arguments.check_values(self.model)
         tells, ends = length.pop("tells", bool(length)), length.get("epochs") is not None
-        train, valid = feeds(data, tells=tells, ends=ends)
+        train, valid = feeds(data, tells=tells, ends=ends, engine=self.engine)
         if length.get("steps_per_epoch") is None:
             length["steps_per_epoch"] = steps_in(train.len_or_none, callbacks)
         return Plan(
             data=data,
             train=train,
             valid=valid,
-            seed=length.pop("seed", streams.peek_seed() if self._seed is None else self._seed),
+            seed=length.pop("seed") if "seed" in length else self._peeked_seed(),
             first_epoch=self.epochs_done,
             split_batch=self.split_batch,
             weight=self.weight,

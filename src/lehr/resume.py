@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from lehr.base.intervals import EVERY_EPOCH
 from lehr.base.nested import count_items
 from lehr.callback import Callback
+from lehr.engine import ALONE, Engine
 from lehr.errors import ResumeWarning, sentence
 from lehr.loop.inventory import of_callbacks
 from lehr.loop.past import bring
@@ -39,6 +40,7 @@ def start_of(
     callbacks: Iterable[Callback],
     began_at: int,
     length: Mapping[str, int | None],
+    engine: Engine = ALONE,
     *,
     exact: bool,
 ) -> Start | None:
@@ -49,12 +51,21 @@ def start_of(
         callbacks: those of the fit.
         began_at: as in `find`.
         length: of the fit, in ``epochs`` or ``steps``.
+        engine: the processes that go on together.
         exact: refuse what may change a bit, instead of a warning.
 
     Raises:
         TypeError, ValueError, FileNotFoundError: as `find` and `check_length` do.
+        ValueError: another process would go on from another checkpoint.
     """
     saved = find(where, callbacks, began_at)
+    paths = engine.gather(None if saved is None else str(saved.path))
+    if any(path != paths[0] for path in paths):
+        found = ", ".join(f"rank {rank} {path}" for rank, path in enumerate(paths))
+        raise ValueError(
+            f"the processes would go on from different checkpoints: {found}. Give a folder that "
+            "all of them see."
+        )
     if saved is None:
         return None
     check_length(saved, epochs=length["epochs"], steps=length["steps"])

@@ -53,6 +53,17 @@ def is_seekable(loader: Any) -> TypeGuard[SeekableLoader]:
     return {"seed", "epoch", "start"} <= inspect.signature(batches).parameters.keys()
 
 
+def is_sharing(loader: Any) -> bool:
+    """Whether ``loader`` is seekable, and can read a share of every batch: ours can.
+
+    Example:
+        >>> is_sharing([1, 2])
+        False
+    """
+    batches: Any = getattr(loader, "batches", None)
+    return is_seekable(loader) and "share" in inspect.signature(batches).parameters
+
+
 @runtime_checkable
 class Stateful(Protocol):
     """Anything that can hand out its state and take it back."""

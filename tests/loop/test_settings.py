@@ -29,6 +29,7 @@ def test_they_tell_all_that_the_course_depends_on():
     run = tiny_learner([EarlyStopping(patience=3)], seed=7).fit(2)
     assert settings(run) == {
         "seed": 7,
+        "processes": 1,
         "epochs": 2,
         "steps": None,
         "batches": 4,

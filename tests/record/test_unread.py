@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lehr.engine import ALONE, Engine
 from lehr.record.unread import Place, UnreadLosses, first_non_finite
 from lehr.state.disk.plain import flatten, unflatten
 
@@ -33,7 +34,7 @@ def test_a_loss_whose_tensor_is_used_again_keeps_its_value():
 def at(**fields):
     """A run between `after_loss` and the end of its batch."""
     run = {"training": True, "weight": 4, "loss": torch.tensor(8.0), "mean_loss": torch.tensor(2.0)}
-    return SimpleNamespace(**{**run, **fields}, n_steps=3, epoch=1, batch_index=2)
+    return SimpleNamespace(**{**run, "engine": ALONE, **fields}, n_steps=3, epoch=1, batch_index=2)
 
 
 @pytest.mark.parametrize(("mean", "loss"), [(False, 8.0), (True, 2.0)])
@@ -62,3 +63,19 @@ def test_the_first_bad_one_is_found():
     for bad in (math.nan, math.inf, -math.inf):
         assert first_non_finite(list(zip(places, [0.0, bad, bad], strict=True))) == 1
     assert first_non_finite(list(zip(places, [0.0, -1.0, 1e300], strict=True))) is None
+
+
+class Two(Engine):
+    """Two processes; in the other one, each loss is 4, of 3 items."""
+
+    world = 2
+
+    def sum(self, values):
+        return values + torch.tensor([[12.0] * values.shape[1], [3.0] * values.shape[1]])
+
+
+@pytest.mark.parametrize(("weight", "read"), [(1, (2.0 + 12.0) / 4), (0, 4.0)])
+def test_what_is_read_is_the_mean_over_all_processes(weight, read):
+    losses = UnreadLosses()
+    assert losses.add_of(at(engine=Two(), weight=weight))
+    assert [value for _, value in losses.read()] == [read]

@@ -177,3 +177,15 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
         signal.raise_signal(signal.SIGTERM)
     elif received and not is_interactive():
         raise KeyboardInterrupt(_REASONS[signal.SIGINT])
+
+
+def interruption(reason: str) -> BaseException | None:
+    """What is raised when work that ended for this reason tells its caller; see `interruptible`.
+
+    Example:
+        >>> interruption("asked to end by SIGTERM")
+        SystemExit(143)
+    """
+    if reason == _REASONS[signal.SIGTERM]:
+        return SystemExit(128 + signal.SIGTERM)
+    return None if is_interactive() else KeyboardInterrupt(reason)

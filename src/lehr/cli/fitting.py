@@ -10,6 +10,7 @@ from lehr import Callback
 from lehr.callbacks import Checkpoint, EarlyStopping
 from lehr.cli.app import say
 from lehr.cli.job import Job
+from lehr.engine import ALONE
 from lehr.models import is_import_path
 from lehr.report import RunFolder
 
@@ -57,6 +58,11 @@ def carry_out(job: Job, folder: RunFolder, *, resumed: bool = False) -> None:
         raise
 
 
+def take_part(job: Job, folder: Path) -> None:
+    """Train with another process, which keeps everything in a run folder."""
+    _fit(job, folder, resumed=False)
+
+
 def resume_command(run: Path, settings: Mapping[str, Any]) -> str:
     """What to type to go on with a run.
 
@@ -84,6 +90,7 @@ def _fit(job: Job, run: Path, *, resumed: bool) -> None:
         [*job.callbacks, *saving],
         resume=checkpoints if resumed else None,
     )
+    job.learn.engine = ALONE  # what is still to be looked at, the first process looks at alone
     if done.interrupted is not None:  # by a callback: signals raise by themselves
         raise KeyboardInterrupt(done.interrupted)
 

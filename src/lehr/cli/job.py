@@ -23,6 +23,7 @@ from lehr.callbacks import (
 )
 from lehr.cli.recipes import OPTIMIZERS, recipe_for
 from lehr.data.published.catalog import SOURCES, reader_for
+from lehr.engine import ALONE, Engine
 from lehr.errors import did_you_mean, real_number
 from lehr.models import MODELS, build, is_import_path
 from lehr.schedules import Schedule
@@ -111,10 +112,14 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def open_job(settings: dict[str, Any]) -> Job:
+def open_job(settings: dict[str, Any], engine: Engine = ALONE) -> Job:
     """Read the data, build the model and everything around it.
 
     What was left open in the settings (model, lr) is decided and written into them.
+
+    Args:
+        settings: as `prepare` returns them.
+        engine: the processes that train together.
     """
     recipe = recipe_for(settings["data"])
     torch.set_num_threads(min(torch.get_num_threads(), recipe.threads or torch.get_num_threads()))
@@ -133,7 +138,7 @@ def open_job(settings: dict[str, Any]) -> Job:
         settings["label_smoothing"] = None
     with streams.forked(streams.mix(settings["seed"])):  # the weights that lehr.seed would give
         model = build(settings["model"], shape, settings["outputs"])
-    learn = learner(settings, model, bunch)
+    learn = learner(settings, model, bunch, engine)
     if settings["lr"] == "auto":
         curve = learn.find_lr()
         if curve.suggestion is None:
@@ -146,7 +151,9 @@ def open_job(settings: dict[str, Any]) -> Job:
     return Job(settings, learn, _callbacks(settings))
 
 
-def learner(settings: Mapping[str, Any], model: nn.Module, bunch: DataBunch) -> Learner:
+def learner(
+    settings: Mapping[str, Any], model: nn.Module, bunch: DataBunch, engine: Engine = ALONE
+) -> Learner:
     """A Learner with the optimizer, loss and metrics that the settings name."""
     cast(Any, model).to(memory_format=torch.channels_last)  # convolutions are a third faster so
     choice = OPTIMIZERS[settings["opt"]]
@@ -159,7 +166,8 @@ def learner(settings: Mapping[str, Any], model: nn.Module, bunch: DataBunch) -> 
     metrics = [] if numbers else [accuracy]
     accelerated = settings["device"] or torch.accelerator.is_available()
     device = [Device(settings["device"])] if accelerated else []
-    return Learner(model, opt, loss, bunch, device, metrics, seed=settings["seed"])
+    seed = settings["seed"]
+    return Learner(model, opt, loss, bunch, device, metrics, seed=seed, engine=engine)
 
 
 def check_schedule(text: Any, lr: float | None) -> Schedule:

@@ -137,4 +137,7 @@ Missing = Annotated[
 SkipBroken = Annotated[
     bool | None, Option("--skip-broken", help="Leave out images that cannot be read.")
 ]
+Processes = Annotated[
+    int | None, Option("--processes", help="Train in so many processes, on one machine.", min=1)
+]
 Workers = Annotated[int | None, Option("--workers", help="Processes that read images.", min=0)]

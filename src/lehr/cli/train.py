@@ -1,7 +1,8 @@
 """``lehr train``: from the data's name to a report."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Option
@@ -10,8 +11,10 @@ from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.data_sum import data_sum
-from lehr.cli.fitting import carry_out
+from lehr.cli.fitting import carry_out, take_part
 from lehr.cli.job import open_job, prepare
+from lehr.cli.processes import is_one_of_several, launch, silent
+from lehr.engine import ALONE, Engine
 from lehr.report import RunFolder
 
 
@@ -41,19 +44,39 @@ def train(
     num_workers: options.Workers = None,
     checkpoint_every: options.CheckpointEvery = None,
     layer_stats: options.LayerStats = None,
+    processes: options.Processes = None,
     out: Annotated[Path | None, Option(help="A new folder; else runs/DATA-DATE-TIME.")] = None,
     debug: Debug = False,
 ) -> None:
     """Train a model on DATA, with settings that suit it, and keep the results in a run folder."""
     with errors(debug, code=USAGE):
         settings = prepare(context.params)
+    if processes is not None and processes > 1 and not is_one_of_several():
+        words = [*shlex.split(settings["command"])[1:], *(["--debug"] if debug else [])]
+        raise typer.Exit(launch(processes, [*words, *(["--out", str(out)] if out else [])]))
     with errors(debug, code=FAILURE), forgiving_output("The training"):
-        if out is not None:
-            RunFolder.refuse_existing(out)
-        if (checksum := data_sum(settings["data"])) is not None:
-            settings["data_sum"] = checksum
-        job = open_job(settings)
-        folder = (
-            RunFolder.create(out) if out else RunFolder.create_unique(Path(settings["data"]).stem)
-        )
+        engine = _engine()
+        with silent(engine.rank):
+            _train(settings, engine, out)
+
+
+def _engine() -> Engine:
+    if not is_one_of_several():
+        return ALONE
+    from lehr.distributed import Distributed  # half a second that others need not wait
+
+    return Distributed()
+
+
+def _train(settings: dict[str, Any], engine: Engine, out: Path | None) -> None:
+    if out is not None and engine.rank == 0:
+        RunFolder.refuse_existing(out)
+    if (checksum := data_sum(settings["data"])) is not None:
+        settings["data_sum"] = checksum
+    job, name = open_job(settings, engine), Path(settings["data"]).stem
+    if engine.rank == 0:
+        folder = RunFolder.create(out) if out else RunFolder.create_unique(name)
+        engine.same(folder.path)
         carry_out(job, folder)
+    else:
+        take_part(job, engine.same(None))

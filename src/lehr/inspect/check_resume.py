@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lehr.callback import Callback
 from lehr.callbacks.decide.checkpoint import Checkpoint
 from lehr.callbacks.measure.rehearsal import Rehearsal
+from lehr.engine import refuse_several
 from lehr.errors import ResumeWarning, positive_int
 from lehr.events import Phase
 from lehr.inspect.twin import twin
@@ -73,6 +74,7 @@ def check_resume(
     learn: Learner, callbacks: Iterable[Callback] = (), *, epochs: int = 2, batches: int = 6
 ) -> ResumeCheck:
     """Compare resumed fits with one that was not stopped. See `lehr.Learner.check_resume`."""
+    refuse_several(learn.engine, "check_resume")
     everybody = learn.everybody(callbacks)
     positive_int("epochs", epochs, example=2)
     positive_int("batches", batches, example=6)

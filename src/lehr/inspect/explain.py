@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from lehr.callback import Callback
+from lehr.engine import ALONE, Engine
 from lehr.events import ACTIONS
 from lehr.loop.order import in_layers, watching
 
@@ -42,11 +43,17 @@ fit
 """
 
 
-def explain(callbacks: Iterable[Callback]) -> str:
+def explain(callbacks: Iterable[Callback], engine: Engine = ALONE) -> str:
     """Show the loop with these callbacks, as text. See `lehr.Learner.explain`."""
     callbacks = list(callbacks)
     lines = [_line(line, callbacks) for line in _LOOP.strip().splitlines()]
+    if together := engine.describe():
+        lines[0] += f", in {together}: batches are shared out, gradients averaged"
+        lines = [line + _SHARED.get(line.split("  ")[-1].strip("- "), "") for line in lines]
     return "\n".join(line.rstrip() for line in lines)
+
+
+_SHARED = {"rest": "; all processes agree whether the run ends"}
 
 
 def _line(line: str, callbacks: Sequence[Callback]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lehr.callback import Callback
 from lehr.callbacks.decide.non_finite import origin
+from lehr.engine import refuse_several
 from lehr.errors import positive_int
 from lehr.events import CancelFit, Layer, Phase
 from lehr.inspect.twin import twin
@@ -74,6 +75,7 @@ class Replay:
 
 def replay_of(run: Run, step: int | None, callbacks: list[Callback]) -> Replay:
     """Make a past optimizer step again. See `lehr.Run.replay`."""
+    refuse_several(run.engine, "replay")
     wanted = positive_int("step", failed_step(run) if step is None else step, least=0, example=100)
     kept = nearest(run, wanted)
     return replay_from(run.learn, run, kept, wanted, callbacks, failed=step is None)

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from lehr.base.arrays import is_numpy
 from lehr.base.intervals import EVERY_EPOCH, Every, every
 from lehr.base.values import check_values
+from lehr.engine import ALONE, Engine
 from lehr.errors import positive_int
 from lehr.loop.untrained import require_trained
 from lehr.optim import optimizers
@@ -90,6 +91,24 @@ def as_optimizers(
             )
     require_trained(model, made)
     return made
+
+
+def as_engine(engine: Any) -> Engine:
+    """The engine of a Learner; that of one process if none is given.
+
+    Raises:
+        TypeError: it is none.
+
+    Example:
+        >>> as_engine(None).world
+        1
+    """
+    if engine is not None and not isinstance(engine, Engine):
+        raise TypeError(
+            f"engine must be a lehr.distributed.Distributed; got {engine!r}. Write "
+            "engine=Distributed(), or leave it out to train in one process."
+        )
+    return ALONE if engine is None else engine
 
 
 def listed(callbacks: Iterable[T]) -> list[T]:

@@ -90,7 +90,7 @@ class Loop:
 
     def _validate(self) -> None:
         run, on = self.run, self.on
-        key = run.streams.key("valid", self.plan.first_epoch + run.epoch)
+        key = run.streams.key("valid", self.plan.first_epoch + run.epoch, *run.engine.key)
         for name, feed in run.sources.at(run.epoch).valid.items():
             run.valid_name = name
             with evaluating(run, key):
@@ -100,7 +100,7 @@ class Loop:
     def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
         run, on, do, window = self.run, self.on, self.do, self.run.window
         training, epoch = run.training, self.plan.first_epoch + run.epoch
-        rekey = streams.rekeying(run.streams.key("batch", epoch))
+        rekey = streams.rekeying(run.streams.key("batch", epoch, *run.engine.key))
         run.num_batches = feed.len_or_none
         fire(begin, run)
         arrived = run.rests.arrive(run, "batch", "validated") if training else None
@@ -164,7 +164,7 @@ class Loop:
         else:
             weight = item_weight(self.plan.weight(run) if run.weight is None else run.weight)
         run.weight = weight
-        if window.keeps and run.training:
+        if window.marks and run.training:
             window.mark(run)
         do.predict()
         if on.after_pred:
@@ -180,7 +180,7 @@ class Loop:
         if not run.n_iter:
             warn_of_broadcast(run.pred, run.yb)
         window.add(run)
-        if run.weight:  # without weight nothing is contributed, never nan * 0
+        if run.weight or window.shared:  # without weight it contributes nothing, never nan * 0
             do.backward()
         if on.after_backward:
             fire(on.after_backward, run)
@@ -191,7 +191,7 @@ class Loop:
 
     def _close_window(self) -> None:
         run, do, window = self.run, self.do, self.run.window
-        if window.weight:
+        if run.engine.settle(run):
             window.finish(run)
             do.finish_grad()
             do.step()

@@ -187,7 +187,7 @@ def bring(
         callback: Any = entries[name]
         if name in onlookers or not callback.replays or not callback.state_dict():
             del entries[name]
-    restore(entries, saved)
+    restore(entries, run.engine.parts(entries, saved))
 
 
 def go_back_at_rest(run: Any, entry: Entry) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lehr.base.intervals import EVERY_EPOCH, Every
 from lehr.data.loading.feed import Feed
+from lehr.engine import ALONE, Engine
 from lehr.types import SplitBatch, is_mapping
 
 _SKIPS = ": weights that are all 0, or a callback that cancels every batch or step"
@@ -129,13 +130,16 @@ class OnePass:
         self.train_dl = self.valid_dl = loader
 
 
-def feeds(data: Any, *, tells: bool = False, ends: bool = False) -> tuple[Feed, dict[str, Feed]]:
+def feeds(
+    data: Any, *, tells: bool = False, ends: bool = False, engine: Engine = ALONE
+) -> tuple[Feed, dict[str, Feed]]:
     """The training feed and the validation feeds by name; a single one's name is empty.
 
     Args:
         data: the DataBunch.
         tells: whether what has ``set_epoch`` is told the number of each epoch, as a fit does.
         ends: whether the training loader is to be read to its end; those of validation are.
+        engine: the processes that share the batches.
 
     Raises:
         TypeError: a loader cannot be read.
@@ -147,8 +151,8 @@ def feeds(data: Any, *, tells: bool = False, ends: bool = False) -> tuple[Feed, 
     train, valid = ("data", "data") if isinstance(data, OnePass) else ("train_dl", "valid_dl")
     single: dict[str, Any] = {} if data.valid_dl is None else {"": data.valid_dl}
     loaders = data.valid_dl if is_mapping(data.valid_dl) else single
-    return Feed(data.train_dl, train, tells=tells, ends=ends), {
-        name: Feed(loader, f"{valid} {name}".rstrip(), tells=tells, ends=True)
+    return Feed(data.train_dl, train, tells=tells, ends=ends, engine=engine), {
+        name: Feed(loader, f"{valid} {name}".rstrip(), tells=tells, ends=True, engine=engine)
         for name, loader in loaders.items()
     }
 

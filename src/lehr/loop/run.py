@@ -47,6 +47,8 @@ class Run(Position):
         plan, sources, streams, scopes, rests: what the run shall do, what its epochs are read from,
             its random streams, its clean-ups, and the places where it can be entered.
         loop: the `lehr.loop.loop.Loop` that trains, while it does.
+        engine: the `lehr.engine.Engine`: which process this is, and of how many.
+        wishes: why this process wants the run to end, until all processes have heard of it.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class Run(Position):
         "batch",
         "callbacks",
         "closes",
+        "engine",
         "history",
         "loop",
         "loss",
@@ -72,6 +75,7 @@ class Run(Position):
         "streams",
         "weight",
         "window",
+        "wishes",
         "xb",
         "yb",
     )
@@ -93,11 +97,16 @@ class Run(Position):
             train_batches=plan.train.len_or_none,
         )
         self.model, self.opt, self.loss_func = learn.model, learn.opt, learn.loss_func
+        self.engine = learn.engine
+        self.wishes: dict[str, str] = {}
         self.plan, self.seed, self.sources = plan, plan.seed, Sources(plan)
         self.batch = self.xb = self.yb = self.pred = self.loss = self.weight = None
         self.loss_parts = None
         keeps = any(callback.regrads for callback in callbacks)
-        self.window, self.closes = Window(keeps=keeps, loss_is_mean=plan.loss_is_mean), True
+        self.window = Window(
+            keeps=keeps, loss_is_mean=plan.loss_is_mean, shared=self.engine.world > 1
+        )
+        self.closes = True
         self.history, self.recorder, self.callbacks = History(), None, tuple(callbacks)
         self.streams, self.scopes, self.rests = streams.Streams(plan.seed), Scopes(), Rests()
         self.loop = None
@@ -176,12 +185,16 @@ class Run(Position):
         publish(self, name, value)
 
     def stop(self, reason: str) -> None:
-        """End the run when the update window closes, or between validation batches."""
-        self.stop_reason = self.stop_reason or reason
+        """End the run when the update window closes, or between validation batches.
+
+        Several processes end it together, even if only one of them asks: when the next step is
+        made, or the validation is over.
+        """
+        self.engine.ask(self, "stop_reason", reason)
 
     def interrupt(self, reason: str) -> None:
         """End the run as `stop` does, but so that it can be resumed and then goes on."""
-        self.interrupted = self.interrupted or reason
+        self.engine.ask(self, "interrupted", reason)
 
     def defer(self, undo: Callable[[], Any]) -> None:
         """Call ``undo`` when the innermost scope (fit, epoch, pass, batch) ends, in any way."""

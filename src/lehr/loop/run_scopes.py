@@ -47,7 +47,7 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
         own = EagerStep(run).actions() | {"one_batch": loop.one_batch}
         if run.plan.valid_grad:
             own["compute_loss"] = releasing(run, own["compute_loss"])
-        loop.do = Actions(run.callbacks, run, own)
+        loop.do = Actions(run.callbacks, run, run.engine.actions(run, own))
         run.loop = loop
         return loop.on
 
@@ -83,7 +83,7 @@ def scoped(run: Any) -> Generator[None]:
     ):
         for module in _with_modes(run):
             run.defer(keep_modes(module))
-        with around(run.callbacks, run):
+        with run.engine.opened(run), around(run.callbacks, run):
             yield
             fire(run.loop.on.after_fit, run)
 
@@ -112,7 +112,7 @@ class until_cancelled(AbstractContextManager[None]):  # noqa: N801 - read as `un
         run.rests.require_loaded()
         run.training, run.in_batch = True, False
         if isinstance(error, CancelFit):
-            run.stop(error.reason or "cancelled")
+            run.stop_reason = run.stop_reason or error.reason or "cancelled"
         return True
 
 
@@ -156,6 +156,7 @@ def evaluating(run: Any, key: int) -> Generator[None]:
             run.defer(keep_modes(module))
             module.eval()
         run.training = False
+        run.engine.exchange(run)
         try:
             yield
         except Cancel:

@@ -48,6 +48,7 @@ def settings(run: Any, epoch: int | None = None, *, within: bool = False) -> dic
     batches, items = feed.opened if within else feed.size
     return {
         "seed": run.seed,
+        "processes": run.engine.world,
         "epochs": run.epochs,
         "steps": run.steps,
         "batches": None if is_driven(DATA, run.callbacks) else batches,

@@ -71,7 +71,7 @@ class Sources:
             ValueError: the names of the validation loaders are others.
         """
         arguments.check_data(data, "run.data")
-        train, valid = feeds(data, tells=True, ends=self._ends)
+        train, valid = feeds(data, tells=True, ends=self._ends, engine=self._read.engine)
         names, found = list(self._all[0].valid), list(valid)
         if names != found:
             raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from lehr.base.nested import floats_in
 from lehr.record.means import exact
 
 _FIELDS = ("batch_index", "batch", "xb", "yb", "weight", "pred", "loss", "loss_parts")
@@ -21,25 +22,35 @@ class Window:
     Args:
         keeps: whether batches are kept for `replay`.
         loss_is_mean: whether the loss function returns a mean over the batch's items or their sum.
+        shared: whether other processes have a part in it. Then shares are always sums, and a batch
+            without weight has one: of 0.
     """
 
-    __slots__ = ("_kept", "_random", "batches", "keeps", "loss_is_mean", "sums", "weight")
+    __slots__ = (
+        *("_kept", "_random", "batches", "keeps", "loss_is_mean"),
+        *("marks", "shared", "sums", "weight"),
+    )
 
-    def __init__(self, *, keeps: bool, loss_is_mean: bool) -> None:
-        self.keeps, self.loss_is_mean = keeps, loss_is_mean
-        self.batches, self.weight, self.sums = 0, 0.0, False
+    def __init__(self, *, keeps: bool, loss_is_mean: bool, shared: bool = False) -> None:
+        self.keeps, self.loss_is_mean, self.shared = keeps, loss_is_mean, shared
+        self.marks = keeps or shared
+        """Whether there is anything to do before a batch is predicted."""
+        self.batches, self.weight, self.sums = 0, 0.0, shared
         self._kept: list[tuple[list[Any], Any]] = []
         self._random: Any = None
 
     def clear(self) -> None:
         """Forget everything gathered."""
-        self.batches, self.weight, self.sums = 0, 0.0, False
+        self.batches, self.weight, self.sums = 0, 0.0, self.shared
         if self.keeps:
             self._kept.clear()
 
     def mark(self, run: Any) -> None:
-        """Remember the random state that the batch's prediction is about to draw from."""
-        self._random = run.random_state()
+        """Before a prediction: remember the random state that it draws from; tell the others."""
+        if self.shared:
+            run.engine.exchange(run)
+        if self.keeps:
+            self._random = run.random_state()
 
     def add(self, run: Any) -> None:
         """Count a batch whose gradient is about to be taken."""
@@ -54,6 +65,8 @@ class Window:
 
     def share(self, run: Any) -> Tensor:
         """What this batch adds to the loss of the window."""
+        if not run.weight:
+            return _nothing(run)
         if self.sums:
             return run.loss * run.weight if self.loss_is_mean else run.loss
         return run.loss if self.loss_is_mean else run.mean_loss
@@ -94,14 +107,21 @@ class Window:
                 run.set_random_state(at_prediction)
                 run.loop.do.predict()
                 run.loop.do.compute_loss()
-                if run.weight:
+                if run.weight or self.shared:
                     run.loop.do.backward()
+                if run.weight:
                     mean = exact(run.mean_loss.detach())
                     total = total.to(mean) + mean * run.weight
         run.set_random_state(random_state)
         for name, value in zip(_FIELDS, before, strict=True):
             setattr(run, name, value)
-        return total / self.weight
+        return run.engine.sum(total) / run.engine.world / self.weight
+
+
+def _nothing(run: Any) -> Tensor:
+    """A loss of 0 that depends on every tensor predicted, though on none of its values."""
+    tensors = [t for t in floats_in(run.pred) if t.requires_grad] or run.trained_parameters()
+    return torch.stack([tensor.flatten()[:0].sum() for tensor in tensors]).sum()
 
 
 def _undeclared(run: Any) -> RuntimeError:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from lehr.base.files import save_file
 from lehr.base.rows import html_rows
+from lehr.engine import Engine
 from lehr.errors import did_you_mean
 from lehr.record.means import Mean, kept
+from lehr.record.merging import merged
 from lehr.record.series import Number, Series, Tap, by_batch
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ class History:
         """Facts about the whole run, such as its seed."""
         self.before_read: list[Callable[[], None]] = []
         """Functions that log what was only gathered so far; called before anything is read."""
+        self.before_kept: list[Callable[[], None]] = []
+        """Functions that make what one process has gathered that of all: they are called in every
+        process before the first one's state is saved"""
         self.taps: list[Tap] = []
         """Each is handed every number logged by batch, before the series are thinned."""
         self._series: dict[str, Series] = {}
@@ -83,6 +88,17 @@ class History:
         elif not isinstance(mean, Mean):
             _check_name(name, [name])
         mean.add(value, weight)
+
+    def merge(self) -> None:
+        """Call every function in `before_kept`; all processes must do so together."""
+        for merge in self.before_kept:
+            merge()
+
+    def merge_means(self, engine: Engine) -> None:
+        """Make the means in the current row those over all processes."""
+        if engine.world > 1:
+            row = self._rows[-1] if self._row_open else {}
+            row |= merged({n: mean for n, mean in row.items() if isinstance(mean, Mean)}, engine)
 
     def log_step(self, name: str, value: Number, *, batch: int) -> None:
         """Add ``value`` to the series ``name`` at training batch number ``batch``."""

@@ -8,8 +8,10 @@ from torch import Tensor
 from lehr.base.names import name_of
 from lehr.base.nested import describe
 from lehr.base.signatures import signature_of
+from lehr.engine import Engine
 from lehr.errors import add_note
 from lehr.record.means import Mean
+from lehr.record.merging import merge_object, merged
 from lehr.record.metric_state import metric_entry
 from lehr.record.results import check_columns, columns_of
 from lehr.record.selected import On
@@ -148,6 +150,20 @@ class Meter:
             )
         for column, value in columns.items():
             self._means[column].add(value, weight)
+
+    def merge(self, engine: Engine) -> None:
+        """Make what was added that of all processes. All of them must call it.
+
+        Raises:
+            TypeError: the metric is an object that cannot be merged with others.
+        """
+        if engine.world == 1:
+            return
+        self._added = any(engine.gather(self._added))
+        if self._object is None:
+            self._means = merged(self._means, engine)
+        elif self._added:
+            merge_object(self.metric, self.name, engine)
 
     def values(self) -> dict[str, float | None]:
         """The metric's value over everything added, by column; None if there was nothing."""

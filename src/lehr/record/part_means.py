@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from lehr.engine import Engine
 from lehr.record.means import Mean
+from lehr.record.merging import merged
 
 
 class PartMeans:
@@ -40,6 +42,11 @@ class PartMeans:
     @names.setter
     def names(self, names: Iterable[str]) -> None:
         self._means = {name: Mean() for name in names}
+
+    def merge(self, engine: Engine) -> None:
+        """Make the means those over all processes, of the names that any of them has."""
+        if engine.world > 1:
+            self._means = merged(self._means, engine)
 
     def restart(self) -> None:
         """Count from nothing; the names stay known."""

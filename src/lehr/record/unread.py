@@ -6,7 +6,9 @@ from typing import Any, NamedTuple, Self, cast
 
 from torch import Tensor
 
+from lehr.engine import ALONE
 from lehr.record.means import as_tensor, kept, packed, unpacked
+from lehr.record.merging import over_all
 
 
 class Place(NamedTuple):
@@ -42,19 +44,23 @@ class UnreadLosses:
     def __init__(self) -> None:
         self._losses: list[float | Tensor] = []
         self._places: list[Place] = []
+        self._weights: list[float] = []
+        self._engine = ALONE
 
     def __len__(self) -> int:
         return len(self._losses)
 
-    def add(self, loss: Tensor, place: Place) -> None:
+    def add(self, loss: Tensor, place: Place, weight: float = 1.0) -> None:
         """Keep the loss of a batch; a copy, since its tensor may be used again."""
         self._losses.append(kept(loss))
         self._places.append(place)
+        self._weights.append(weight)
 
     def add_of(self, run: Any, *, mean: bool = False) -> bool:
         """Keep the loss of the batch that a run is at, if that is a training batch with weight.
 
-        A loss that is not one number is not kept: backward refuses it, in better words.
+        A loss that is not one number is not kept: backward refuses it, in better words. Of several
+        processes, each keeps that of its share; what is read is the mean over all.
 
         Args:
             run: between `after_loss` and the end of the batch.
@@ -63,26 +69,37 @@ class UnreadLosses:
         Returns:
             Whether it was kept.
         """
-        counts = run.training and run.weight and run.loss.numel() == 1
-        if counts:
+        counts = run.training and run.loss.numel() == 1 and (run.weight or run.engine.world > 1)
+        if counts and run.engine.world > 1:
+            self._engine = run.engine
+            self.add(run.mean_loss if run.weight else run.loss, Place.of(run), run.weight)
+        elif counts:
             self.add(run.mean_loss if mean else run.loss, Place.of(run))
         return bool(counts)
 
     def read(self) -> list[tuple[Place, float]]:
         """The losses with their places, in order, and forget them; the device is awaited once."""
-        losses, places = self._losses, self._places
+        losses, places, weights, engine = self._losses, self._places, self._weights, self._engine
         self.__init__()
-        values = cast("list[float]", as_tensor(losses).tolist()) if losses else []
-        return list(zip(places, values, strict=True))
+        if not losses:
+            return []
+        read, weights = over_all(engine, as_tensor(losses), weights)
+        values = zip(places, cast("list[float]", read.tolist()), weights, strict=True)
+        return [(place, value) for place, value, weight in values if weight]
 
     def state_dict(self) -> dict[str, Any]:
         """What was kept, as plain containers of numbers and tensors."""
-        return {"losses": packed(self._losses), "where": [list(place) for place in self._places]}
+        return {
+            "losses": packed(self._losses),
+            "weights": list(self._weights),
+            "where": [list(place) for place in self._places],
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Keep what the one that `state_dict` was taken of did."""
         self._losses = unpacked(state_dict["losses"])
         self._places = [Place(*place) for place in state_dict["where"]]
+        self._weights = list(state_dict["weights"])
 
 
 def first_non_finite(losses: list[tuple[Place, float]]) -> int | None:

@@ -1,6 +1,7 @@
 """Metrics that are a function of a whole set, and not a mean over its batches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import zip_longest
 from typing import Any, final
 
 import torch
@@ -93,6 +94,12 @@ class Whole:
             return self.function(map_tensors(_as_array, target), map_tensors(_as_array, pred))
         return self.function(pred, target)
 
+    def merge_state(self, others: Iterable["Whole"]) -> None:
+        """Keep what others have kept as well, batch by batch in their order, this one's first."""
+        all_of_them = [self, *others]
+        self._preds = _in_turn([one._preds for one in all_of_them])
+        self._targets = _in_turn([one._targets for one in all_of_them])
+
     def reset(self) -> None:
         """Forget what was kept."""
         self._preds, self._targets = [], []
@@ -107,6 +114,10 @@ class Whole:
 
     def __repr__(self) -> str:
         return f"whole({self.__name__})"
+
+
+def _in_turn(lists: list[list[Any]]) -> list[Any]:
+    return [item for items in zip_longest(*lists) for item in items if item is not None]
 
 
 def _joined(targets: list[Any]) -> Any:

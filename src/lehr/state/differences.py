@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from lehr.base.sharing import own_part
 from lehr.types import is_array, is_mapping, is_sequence
 
 
@@ -63,7 +64,10 @@ def _tensor_difference(a: Tensor, b: Tensor, path: str) -> str | None:
         return f"{path}: {_shape(a)} against {_shape(b)}"
     if a.layout is not torch.strided or a.is_quantized:
         return first_difference(_dense_parts(a), _dense_parts(b), path)
-    x, y = (t.detach().cpu().contiguous().reshape(-1, 1) for t in (a, b))
+    a, b = own_part(a.detach()), own_part(b.detach())
+    if a.shape != b.shape:
+        return f"{path}: {_shape(a)} of it in this process against {_shape(b)}"
+    x, y = (t.cpu().contiguous().reshape(-1, 1) for t in (a, b))
     apart = (x.view(torch.uint8) != y.view(torch.uint8)).any(1)
     if not apart.any():
         return None

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from lehr import Callback, CancelEpoch
 from lehr.callbacks import StopOnNonFinite
+from lehr.engine import ALONE
 from lehr.state.differences import first_difference
 from lehr.state.disk.plain import flatten, unflatten
 from lehr.state.snapshot import capture, restore
@@ -191,7 +192,7 @@ def test_what_was_not_read_yet_is_read_by_the_run_that_goes_on(stop):
             run.loss = torch.tensor(float("nan") if batch == 1 else 0.5)
             callback.after_loss(run)
 
-    run = SimpleNamespace(training=True, weight=8, epoch=0, in_batch=True)
+    run = SimpleNamespace(training=True, weight=8, epoch=0, in_batch=True, engine=ALONE)
     run.replay = lambda step: SimpleNamespace(origin="")
     run.history = SimpleNamespace(meta={})
     first, second = StopOnNonFinite(every=8), StopOnNonFinite(every=8)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from lehr import Callback, CancelBatch
 from lehr.callbacks import ParamScheduler, Recorder
+from lehr.engine import ALONE
 from lehr.events import Phase
 from lehr.record.history import History
 from lehr.schedules import sched_lin
@@ -329,6 +330,7 @@ class Stand:
             training=True,
             loss=None,
             loss_parts=None,
+            engine=ALONE,
             weight=8,
             window=types.SimpleNamespace(loss_is_mean=True),
             defer=self.undos.append,

@@ -44,6 +44,9 @@ class Checkpoint(Callback):
     before, and the resumed run repeats that validation. For this, a copy of the state is kept in
     memory during a validation.
 
+    Of several processes, the first one writes. Its callbacks' state is everybody's when the run is
+    resumed, which may be with another number of processes.
+
     A warning names each callback that changes its attributes but declares no ``state``, unless it
     declares ``replays = False``: its attributes are not saved.
 
@@ -123,14 +126,19 @@ class Checkpoint(Callback):
         """Keep the folder to ourselves as long as the fit lasts."""
         from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
-        self._store = CheckpointFolder(self.folder)
-        if not run.resuming and (others := {s.run for s in self._store.all()} - self._own):
+        self._store, self._writes = CheckpointFolder(self.folder), run.engine.rank == 0
+        if (
+            self._writes
+            and not run.resuming
+            and (others := {s.run for s in self._store.all()} - self._own)
+        ):
             raise FileExistsError(
                 f"{self.folder} holds checkpoints of another run ({len(others)} in all). Go on "
                 'from them with fit(…, resume="auto"), or give another folder.'
             )
-        self.run_id = uuid.uuid4().hex
-        self._store.open(self.run_id)
+        self.run_id = run.engine.same(uuid.uuid4().hex)
+        if self._writes:
+            self._store.open(self.run_id)
         self._pending = None
         self._held: tuple[Snapshot, dict[str, Any]] | None = None
         self._last_time = time.monotonic()
@@ -185,7 +193,7 @@ class Checkpoint(Callback):
     def _note_failure(self, run: "Run", error: Exception | None) -> None:
         """Write a capsule, if it is known what has ended the fit; no error is hidden by that."""
         place = failure(run, error)
-        if place is None or not self.capsule:
+        if place is None or not self.capsule or not self._writes:
             return
         try:
             from lehr.state.disk import capsule
@@ -215,18 +223,21 @@ class Checkpoint(Callback):
             self._seen = {id(cb): _undeclared(cb) for cb in run.callbacks if cb.replays}
         ending = run.stop_reason is not None or run.interrupted is not None
         improved = self._improved(run)
-        if improved or ending or self._due(run, rest):
+        due = improved or ending or self._due(run, rest)
+        if run.engine.world > 1 and (due or _is_before_validation(run, rest)):
+            run.history.merge()
+        if due:
             self._held = None
             self._warn_of_undeclared(run.callbacks)
             states = capture if self.background else look  # nothing changes while the step waits
-            snapshot = states(run.state_entries())
+            snapshot = run.engine.whole(states(run.state_entries()))
             measured = self._measured.take() if self._measured is not None else None
             if improved and measured is not None:
                 snapshot = with_measured(snapshot, measured)
             self._write(snapshot, self._about(run, rest))
             self._last_time = time.monotonic()
-        elif rest.stage in ("epoch", "trained") or _validates_next(run, rest):
-            self._held = capture(run.state_entries()), self._about(run, rest)
+        elif _is_before_validation(run, rest):
+            self._held = run.engine.whole(capture(run.state_entries())), self._about(run, rest)
         else:
             self._held = None
 
@@ -243,8 +254,9 @@ class Checkpoint(Callback):
     def _due(self, run: "Run", rest: Rest) -> bool:
         number, unit = self.every
         seconds = {"seconds": 1, "minutes": 60}.get(unit)
-        waited = time.monotonic() - self._last_time
-        return self.saves_at(run, rest) or (seconds is not None and waited >= number * seconds)
+        if seconds is None or self.saves_at(run, rest):
+            return self.saves_at(run, rest)
+        return run.engine.same(time.monotonic() - self._last_time >= number * seconds)
 
     def _improved(self, run: "Run") -> bool:
         if self.monitor is None:
@@ -283,6 +295,8 @@ class Checkpoint(Callback):
                 )
 
     def _write(self, snapshot: Snapshot, about: dict[str, Any]) -> None:
+        if not self._writes:
+            return
         self._settle()
         if self._pool is not None:
             self._pending = self._pool.submit(self._save, snapshot, about)
@@ -317,8 +331,10 @@ def _at_work(run: "Run", error: Exception | None) -> str:
     return f"{who}; xb: {describe(run.xb)}; yb: {describe(run.yb)}" if run.in_batch else who
 
 
-def _validates_next(run: "Run", rest: Rest) -> bool:
-    """Whether a validation in the middle of an epoch follows this rest."""
+def _is_before_validation(run: "Run", rest: Rest) -> bool:
+    """Whether an epoch, or a validation in the middle of one, follows this rest, or may do so."""
+    if rest.stage in ("epoch", "trained"):
+        return True
     return rest.stage == "batch" and run.stepped and run.plan.validates_at(run.n_steps)
 
 

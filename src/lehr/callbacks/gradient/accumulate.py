@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from lehr.callback import Callback
 from lehr.errors import positive_int
 from lehr.events import Layer, Phase
@@ -49,14 +51,18 @@ class Accumulate(Callback):
         self.items = None if items is None else positive_int("items", items, example=256)
         self.batches_per_step = self.batches
 
-    def after_loss(self, run: "Run") -> None:
-        """Say whether this batch is the last of its window."""
-        if not run.training:
-            return
-        if self.batches is not None:
+    def begin_batch(self, run: "Run") -> None:
+        """Say whether this batch is the last of its window, if batches are counted."""
+        if run.training and self.batches is not None:
             run.closes = run.window.batches + 1 >= self.batches
-        elif self.items is not None:
-            run.closes = run.window.weight + run.weight >= self.items
+
+    def after_loss(self, run: "Run") -> None:
+        """Say whether this batch is the last of its window, if items are counted."""
+        if run.training and self.items is not None:
+            items = run.window.weight + run.weight
+            if run.engine.world > 1:
+                items = run.engine.sum(torch.tensor(items)).item()
+            run.closes = items >= self.items
 
     def __repr__(self) -> str:
         inner = self.batches if self.items is None else f"items={self.items}"

@@ -141,9 +141,11 @@ class Progress(Callback):
 
 def _plan(run: "Run") -> str:
     batches = "" if run.num_batches is None else f" of {run.num_batches} batches"
+    together = run.engine.describe(getattr(run.plan.train.loader, "batch_size", None))
+    end = f", seed {run.seed}" + (f"; {together}" if together else "")
     if run.epochs is None:
-        return f"{run.steps} steps, epochs{batches or ' of unknown length'}, seed {run.seed}"
-    return f"{run.epochs} epoch{'s' * (run.epochs > 1)}{batches}, seed {run.seed}"
+        return f"{run.steps} steps, epochs{batches or ' of unknown length'}{end}"
+    return f"{run.epochs} epoch{'s' * (run.epochs > 1)}{batches}{end}"
 
 
 def _total(run: "Run") -> int | None:

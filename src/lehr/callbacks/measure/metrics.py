@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from lehr.callback import Callback
+from lehr.engine import ALONE
 from lehr.events import Phase
 from lehr.record.history import column
 from lehr.record.metrics import Meter, meters
@@ -46,7 +48,7 @@ class Metrics(Callback):
     def __init__(self, metrics: Iterable[Any] | Mapping[str, Any], *, train: bool = False) -> None:
         self.meters = meters(metrics)
         self.modules = [m.metric for m in self.meters if _moves(m)]
-        self.train = train
+        self.train, self._engine = train, ALONE
         self._awaited: list[str] = []  # columns of the row under way that are None as yet
         self._batches = 0  # that the meters hold of a training pass
         self._validated = self._skipped = 0  # batches of this validation: measured, and not
@@ -69,6 +71,25 @@ class Metrics(Callback):
             meter.load_state_dict(gathered["metrics"][str(i)])
         self._batches = gathered.get("batches", 0)
         self._awaited = list(gathered.get("awaited", self._awaited))
+        self._leave_to_first()
+
+    def begin_fit(self, run: "Run") -> None:
+        """Know which processes measure."""
+        self._engine = run.engine
+        if self.train:
+            run.history.before_kept.append(self._merge)
+            run.defer(partial(run.history.before_kept.remove, self._merge))
+
+    def _merge(self) -> None:
+        """Let the first process have gathered everything, and the others nothing."""
+        if self._batches:
+            for meter in self.meters:
+                meter.merge(self._engine)
+            self._leave_to_first()
+
+    def _leave_to_first(self) -> None:
+        if self._engine.rank:
+            self._reset()
 
     def begin_train(self, run: "Run") -> None:
         """Have nothing yet."""
@@ -106,7 +127,7 @@ class Metrics(Callback):
 
     def after_validate(self, run: "Run") -> None:
         """Write the values, or say why there are none."""
-        if not self._validated:
+        if not self._validated and self._engine.world == 1:
             self._warn(run)
         self._write(run, train=False)
 
@@ -130,6 +151,8 @@ class Metrics(Callback):
             self._batches = 0
 
     def _write(self, run: "Run", *, train: bool) -> None:
+        for meter in self.meters:
+            meter.merge(self._engine)
         values = {name: value for meter in self.meters for name, value in meter.values().items()}
         self.check_columns(run.loss_parts or ())  # those of a vector or a dict are known only now
         columns = {_column(name, run, train=train): value for name, value in values.items()}

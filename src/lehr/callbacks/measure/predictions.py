@@ -34,6 +34,7 @@ class Predictions(Callback):
 
     phase = Phase.REPORT
     replays = False
+    everywhere = True
     layer = Layer.CAPTURE
     state = ()
 
@@ -72,14 +73,19 @@ class Predictions(Callback):
             )
         chosen = run.pred if self.select is None else self.select(run.pred)
         try:
-            self._batches.append(copied_to_cpu(chosen))
+            kept = copied_to_cpu(chosen)
         except TypeError as error:
             raise TypeError(
                 f"no copy can be kept of what the model returns: {error}. Pick what can be kept "
                 "with select=, e.g. lambda out: out['logits']."
             ) from error
-        self._targets.append(copied_to_cpu(run.yb) if self.targets else None)
-        self._sizes.append(sizes_of(run.xb, run.yb))
+        target = copied_to_cpu(run.yb) if self.targets else None
+        parts = run.engine.gather((kept, target, sizes_of(run.xb, run.yb), run.weight))
+        for kept, target, sizes, items in parts:
+            if items or len(parts) == 1:  # else it is a share without items
+                self._batches.append(kept)
+                self._targets.append(target)
+                self._sizes.append(sizes)
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss only where it is wanted."""

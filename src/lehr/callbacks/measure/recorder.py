@@ -10,11 +10,13 @@ from torch.optim import Optimizer
 
 from lehr.base import drawing
 from lehr.callback import Callback
+from lehr.engine import ALONE, Engine
 from lehr.errors import did_you_mean
 from lehr.events import Phase
 from lehr.optim import optimizers
 from lehr.record.history import column
 from lehr.record.means import Mean, as_tensor, kept, packed, unpacked
+from lehr.record.merging import merged, over_all
 from lehr.record.part_means import PartMeans
 
 if TYPE_CHECKING:
@@ -42,11 +44,12 @@ class Recorder(Callback):
 
     phase = Phase.MEASURE
     state = ("unfinished",)
+    _engine: Engine = ALONE
 
     def begin_fit(self, run: "Run") -> None:
         """Take the run's history as the place to write to."""
         run.recorder = self
-        self.history = run.history
+        self.history, self._engine = run.history, run.engine
         self.history.meta.update(seed=run.seed)
         self._train, self._valid, self._in_train = Mean(), Mean(), False
         self._train_parts, self._valid_parts = PartMeans(), PartMeans()
@@ -56,12 +59,25 @@ class Recorder(Callback):
         self._written = 0  # how many of them are in the history
         self._validated: list[tuple[int, float | None]] = []
         self.history.before_read.append(self._write_gathered)
+        self.history.before_kept.append(self._merge)
         run.defer(self._end)
 
     def _end(self) -> None:
-        self._fold()
+        self._fold(ALONE)  # of several processes, another may have failed
         self._start = nan  # between fits, no time is counted
         self.history.before_read.remove(self._write_gathered)
+        self.history.before_kept.remove(self._merge)
+
+    def _merge(self) -> None:
+        """Let the first process have gathered everything, and the others nothing."""
+        self._fold()
+        self._train_parts.merge(self._engine)
+        self._leave_to_first()
+
+    def _leave_to_first(self) -> None:
+        if self._engine.rank:
+            self._train_parts.restart()
+            self._gathered = [(batch, loss, 0.0, lr) for batch, loss, _, lr in self._gathered]
 
     def begin_epoch(self, run: "Run") -> None:
         """Start a row."""
@@ -115,6 +131,8 @@ class Recorder(Callback):
                 self.history.log_step(name, part, batch=run.n_iter - 1)
 
     def _write_gathered(self) -> None:
+        if self._engine.world > 1:
+            return  # one process alone may be reading
         if self._written < len(self._gathered):
             batches, losses, _, lrs = zip(*self._gathered[self._written :], strict=True)
             self._write(batches, as_tensor(losses), lrs)
@@ -127,13 +145,14 @@ class Recorder(Callback):
         if known:
             self.history.log_steps("lr", *zip(*known, strict=True))
 
-    def _fold(self) -> None:
+    def _fold(self, engine: Engine | None = None) -> None:
         # Many at a time: the device is asked for less, and the step keeps its place in the cache.
         # The mean's bits hang on what is summed together, so no reader may choose the moment.
         if not self._gathered:
             return
         batches, losses, weights, lrs = zip(*self._gathered, strict=True)
         values, new = as_tensor(losses), self._written
+        values, weights = over_all(engine or self._engine, values, weights)
         self._write(batches[new:], values[new:], lrs[new:])
         self._train.add_all(values, weights)
         self._gathered, self._written = [], 0
@@ -172,6 +191,7 @@ class Recorder(Callback):
         self._validated = [tuple(point) for point in unfinished["validated"]]
         columns = [unpacked(unfinished[name]) for name in ("losses", "weights", "lrs")]
         self._gathered = list(zip(unfinished["batches"], *columns, strict=True))
+        self._leave_to_first()
 
     def after_train(self, run: "Run") -> None:
         """Write the training loss."""
@@ -184,6 +204,7 @@ class Recorder(Callback):
             self.history.log_row("epoch", run.epoch)
             self.history.log_row("step", run.n_steps)
             self.history.log_row("train_loss", self._train.value)
+            self._train_parts.merge(self._engine)
             for name, value in self._train_parts.values().items():
                 self.history.log_row(f"train_{name}", value)
 
@@ -198,6 +219,9 @@ class Recorder(Callback):
 
     def after_validate(self, run: "Run") -> None:
         """Write the validation loss; in the middle of an epoch, the row ends with it."""
+        self._valid = merged({"": self._valid}, self._engine).get("", self._valid)
+        self._valid_parts.merge(self._engine)
+        self.history.merge_means(self._engine)
         self.history.log_row(column("valid_loss", run.valid_name), self._valid.value)
         for name, value in self._valid_parts.values().items():
             self.history.log_row(column(f"valid_{name}", run.valid_name), value)
@@ -214,6 +238,7 @@ class Recorder(Callback):
 
     def after_fit(self, run: "Run") -> None:
         """Complete the row of an epoch that was cut short."""
+        self._fold()
         self._write_time(run)
 
     def _write_time(self, run: "Run") -> None:

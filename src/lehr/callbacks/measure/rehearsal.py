@@ -76,7 +76,7 @@ class Rehearsal(Callback):
         valid: dict[str, Feed] = {}
         for name, feed in run.plan.valid.items():
             if (once := read_once(feed.loader)) is None:
-                valid[name] = Feed(apart(feed.loader), feed.name)
+                valid[name] = Feed(apart(feed.loader), feed.name, engine=run.engine)
             else:
                 _tell(
                     f"{feed.name} is not tried before training: it reads {once!r}, which can be "

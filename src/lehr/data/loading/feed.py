@@ -7,15 +7,17 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, cast
 
+from lehr.base.sharing import part_of
 from lehr.data.loading.endless import is_endless
 from lehr.data.loading.readable import check_readable
 from lehr.data.loading.reopened import draw_as_at_first
 from lehr.data.loading.sampler import check_start
 from lehr.data.loading.single import about_items
+from lehr.engine import ALONE, Engine
 from lehr.state.entries import loader_entries, tells_state
 from lehr.state.epochs import tell_epoch
 from lehr.state.streams import Streams, forked
-from lehr.types import Batch, Stateful, is_seekable
+from lehr.types import Batch, Stateful, is_seekable, is_sharing
 
 Size = tuple[int | None, int | None]
 
@@ -39,6 +41,7 @@ class Feed:
         tells: whether the loader, its samplers and its dataset are told the number of each epoch
             before it is opened, if they have ``set_epoch``.
         ends: whether an epoch is to be read to its end.
+        engine: the processes that train together; of every batch, each reads its share.
 
     Raises:
         TypeError: it cannot be iterated, or only once.
@@ -50,11 +53,17 @@ class Feed:
     """
 
     def __init__(
-        self, loader: Any, name: str = "loader", *, tells: bool = False, ends: bool = False
+        self,
+        loader: Any,
+        name: str = "loader",
+        *,
+        tells: bool = False,
+        ends: bool = False,
+        engine: Engine = ALONE,
     ) -> None:
         check_readable(loader, name)
         self.loader: Any = loader
-        self.name, self.tells, self.ends = name, tells, ends
+        self.name, self.tells, self.ends, self.engine = name, tells, ends, engine
         self._calls = not hasattr(cast(Any, type(loader)), "__iter__")
         self.seekable = is_seekable(loader) or isinstance(loader, (list, tuple))
         """Whether entering an epoch at any batch is exact and costs nothing."""
@@ -165,11 +174,17 @@ class Feed:
         return n, self._batches(seed, epoch, start, held), held
 
     def _batches(self, seed: int, epoch: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
+        share = self.engine.share
+        if is_sharing(self.loader) and share.world > 1:
+            return self.loader.batches(seed, epoch, start, share=share)
         if is_seekable(self.loader):
-            return self.loader.batches(seed, epoch, start)
-        if isinstance(self.loader, (list, tuple)):
-            return islice(cast(Iterable[Batch], self.loader), start, None)
-        return self._read(Streams(seed).key("loader", epoch), start, held)
+            batches = self.loader.batches(seed, epoch, start)
+        elif isinstance(self.loader, (list, tuple)):
+            batches = islice(cast(Iterable[Batch], self.loader), start, None)
+        else:
+            batches = self._read(Streams(seed).key("loader", epoch), start, held)
+            return self.engine.shares(batches, self.name)
+        return (part_of(batch, share) for batch in batches) if share.world > 1 else batches
 
     def _read(self, key: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
         """A foreign loader from batch ``start`` on, its opening kept from the global generators."""

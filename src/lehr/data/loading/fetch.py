@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
+from lehr.base.sharing import WHOLE, Share, without_items
 from lehr.data.loading.collation import collate
 from lehr.data.loading.dataset import Dataset
 from lehr.state.streams import Streams, forked, seed_globals
@@ -22,6 +23,8 @@ class Request(NamedTuple):
     seed: int
     epoch: int
     number: int
+    share: Share = WHOLE
+    """the part of the batch that is wanted"""
 
 
 def defined_in(dataset: Any, name: str) -> int:
@@ -59,7 +62,8 @@ class Fetch:
     """Reads batches; the same code here and in a worker process, so the same bits.
 
     Reading that may be random (a dataset that augments) happens with the global generators keyed by
-    (seed, epoch, batch) and put back afterwards: a batch does not depend on the batches before it,
+    (seed, epoch, batch) and put back afterwards, or by (seed, epoch, batch, rank) for the share of
+    a process other than the first: a batch does not depend on the batches before it,
     on the number of workers, nor on what the training drew. With ``item_seeds`` they are keyed by
     (seed, epoch, index) before each item, so that an item does not depend on its batch either.
 
@@ -87,11 +91,15 @@ class Fetch:
 
     def __call__(self, request: Request) -> Any:
         """The batch asked for."""
-        streams = Streams(request.seed)
-        with forked(streams.key("items", request.epoch, request.number)):
+        streams, (rank, _) = Streams(request.seed), request.share
+        own = request.indices[request.share.of(len(request.indices))]
+        apart = (rank,) if rank else ()  # another process draws other random numbers
+        with forked(streams.key("items", request.epoch, request.number, *apart)):
             if self.gathers:
-                return self.dataset.gather(torch.tensor(request.indices))
-            return self.collate_fn(self._items(request, streams))
+                return self.dataset.gather(torch.tensor(own, dtype=torch.int64))
+            read = own or request.indices[:1]  # an empty share is a batch like others, emptied
+            batch = self.collate_fn(self._items(request._replace(indices=read), streams))
+            return batch if own else without_items(batch)
 
     def _items(self, request: Request, streams: Streams) -> list[Any]:
         dataset = self.dataset

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
+from lehr.base.sharing import WHOLE, Share
 from lehr.base.values import check_default_device
 from lehr.data.loading.fetch import Fetch, Request, gather_in_memory
 from lehr.data.loading.order import decide_order
@@ -107,13 +108,16 @@ class DataLoader:
         self._passes = state_dict["passes"] or 0
         self._pass_seed = state_dict["pass_seed"]
 
-    def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
+    def batches(
+        self, seed: int, epoch: int, start: int = 0, *, share: Share = WHOLE
+    ) -> Iterator[Any]:
         """The batches of an epoch from number ``start`` on; those before are never read.
 
         Args:
             seed: the training's seed; a ``seed`` given to the loader itself wins.
             epoch: lifetime number of the epoch, from 0.
             start: number of the first batch wanted.
+            share: of every batch; nothing else of it is read. A share may be empty.
 
         Raises:
             ValueError: ``start`` is beyond the end.
@@ -123,9 +127,10 @@ class DataLoader:
         if self._together and self._workers is None:
             gather = gather_in_memory(self.dataset)
             if gather is not None:
-                return map(gather, chosen)
+                whole = share.world == 1
+                return map(gather, chosen if whole else (i[share.of(len(i))] for i in chosen))
         requests = (
-            Request(indices.tolist(), seed, epoch, number)
+            Request(indices.tolist(), seed, epoch, number, share)
             for number, indices in enumerate(chosen, start)
         )
         if self._workers is not None:

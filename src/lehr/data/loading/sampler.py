@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sized
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
+from lehr.data.loading.permuted import Order, order_of
 from lehr.errors import positive_int
-from lehr.state.streams import Streams, draw_seed, shuffled
+from lehr.state.streams import Streams, draw_seed
 
 _SLICES = 1024
 
@@ -35,7 +35,7 @@ def check_start(start: int, n_batches: int) -> None:
         )
 
 
-def cut(order: Tensor, batch_size: int, numbers: range) -> Iterator[Tensor]:
+def cut(order: Order, batch_size: int, numbers: range) -> Iterator[Tensor]:
     """The index batches with these numbers, each a slice of ``order``.
 
     Slices are made a thousand at a time, which is cheaper than one by one.
@@ -47,6 +47,8 @@ def cut(order: Tensor, batch_size: int, numbers: range) -> Iterator[Tensor]:
 
 class Sampler:
     """Yields the indices of each batch; shuffled anew in every pass if asked to.
+
+    Of 2^22 items or more, the order is never held in memory: see `lehr.data.loading.permuted`.
 
     Args:
         source: the data set, or its number of items. A data set is asked for its length at the
@@ -62,6 +64,7 @@ class Sampler:
         TypeError: ``batch_size`` is no int.
 
     Example:
+        >>> import torch
         >>> [batch.tolist() for batch in Sampler(10, 3)]
         [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
         >>> sampler = Sampler(10, 3, shuffle=True, seed=1)
@@ -124,9 +127,6 @@ class Sampler:
             [[6, 7, 8], [9]]
         """
         check_start(start, len(self))
-        if self.shuffle:
-            streams = Streams(seed if self.seed is None else self.seed)
-            order = shuffled(self.n, streams.key("order", epoch))
-        else:
-            order = torch.arange(self.n)
+        streams = Streams(seed if self.seed is None else self.seed)
+        order = order_of(self.n, streams.key("order", epoch) if self.shuffle else None)
         return cut(order, self.batch_size, range(start, len(self)))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lehr.base import files
+from lehr.base.sharing import own_part
+from lehr.engine import ALONE, Engine
 from lehr.errors import nearest
 from lehr.state.differences import first_difference
 from lehr.state.disk import tensor_file
@@ -76,7 +78,7 @@ def _short(items: Iterable[str]) -> str:
     return ", ".join(items[:_SHOWN] + more)
 
 
-def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+def save_weights(model: nn.Module, path: str | os.PathLike[str], engine: Engine = ALONE) -> None:
     """Write the weights of any module to a safetensors file. See `lehr.Learner.save`."""
     path = _checked_path(path)
     if path.suffix != SUFFIX:
@@ -91,8 +93,10 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(
             f"{path} cannot be written: there is no folder {path.parent}. Make it first."
         )
-    own = ModelState(model).state_dict().items()
-    tensors = {name: _writable(name, x) for name, x in own if not name.startswith("#")}
+    own = engine.whole(ModelState(model).state_dict())
+    if engine.rank:
+        return
+    tensors = {name: _writable(name, x) for name, x in own.items() if not name.startswith("#")}
     files.replace_file(path, b"".join(tensor_file.encode(tensors)))
 
 
@@ -123,7 +127,7 @@ def _writable(name: str, value: Any) -> Tensor:
 
 
 def load_weights(
-    model: nn.Module, path: str | os.PathLike[str], *, strict: bool = True
+    model: nn.Module, path: str | os.PathLike[str], engine: Engine = ALONE, *, strict: bool = True
 ) -> Differences:
     """Copy weights from a file into any module, in place. See `lehr.Learner.load`."""
     path = _checked_path(path)
@@ -139,7 +143,8 @@ def load_weights(
         )
     apart = {*differences.unexpected, *(name for name, _, _ in differences.unlike)}
     fitting = {name: value for name, value in weights.items() if name not in apart}
-    restore({"model": state}, {"model": {**own, **fitting, **_by_ties(fitting, own)}})
+    entry, loaded = {"model": state}, {"model": {**own, **fitting, **_by_ties(fitting, own)}}
+    restore(entry, engine.parts(entry, loaded))
     return differences
 
 
@@ -174,7 +179,8 @@ def _place(value: Any) -> Any:
     """Where in memory a tensor is; of a value that has no place, what it is."""
     if not isinstance(value, Tensor) or not value.numel():
         return id(value)
-    return value.device, value.data_ptr(), value.shape, value.stride(), value.dtype
+    own = own_part(value)
+    return value.device, own.data_ptr(), value.shape, value.stride(), value.dtype
 
 
 def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> Differences:

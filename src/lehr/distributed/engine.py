@@ -1,0 +1,255 @@
+"""The engine of several processes, started by torchrun or by whoever makes a process group."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import Any, Literal, final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from lehr.base.sharing import Share, part_of, without_items
+from lehr.distributed import sharded
+from lehr.distributed.control import Control, Said
+from lehr.distributed.data_parallel import DataParallel
+from lehr.distributed.failures import Failures
+from lehr.distributed.group import join
+from lehr.distributed.together import Together
+from lehr.engine import Engine, Wish
+from lehr.state.wrappers import bare
+
+
+@final
+class Distributed(Engine):
+    """Lets several processes train as one would on the same batches.
+
+    A process group that exists is used, and left as it is. Otherwise the one that torchrun
+    describes is made. Without either, there is one process, and nothing changes. Make one in every
+    process, and give it to the Learner.
+
+    ``batch_size`` is that of the global batch: each process reads its share of every batch, and the
+    gradient is that of the whole. Numbers that lehr records are those of all processes. Progress,
+    logs and checkpoints are written by the first process alone.
+
+    Args:
+        shard: ``model -> its large modules``, such as ``lambda model: model.layers``: each process
+            keeps a shard of every parameter, and these modules are gathered while they are at work
+            (FSDP2). The optimizer must be made by the Learner: give a function, such as
+            ``partial(AdamW, lr=1e-3)``. None keeps all of the model in every process. A model that
+            is sharded already is left as it is.
+        data: how loaders that are not lehr's are read: ``"whole"``, if in every process they yield
+            the same global batches, which are shared out; ``"own"``, if they yield batches of each
+            process's own. None refuses such a loader.
+        find_unused_parameters: as in DistributedDataParallel: whether some parameters may have no
+            part in the loss of some batches. It costs a walk through every graph.
+        timeout: seconds after which a process that says nothing counts as lost.
+
+    Raises:
+        TypeError, ValueError: an argument cannot be used.
+
+    Example:
+        >>> engine = Distributed()     # torchrun --nproc-per-node=2 train.py makes it two
+        >>> engine.rank, engine.world
+        (0, 1)
+    """
+
+    def __init__(
+        self,
+        shard: Callable[[Any], Iterable[nn.Module]] | None = None,
+        *,
+        data: Literal["whole", "own"] | None = None,
+        find_unused_parameters: bool = False,
+        timeout: float = 600.0,
+    ) -> None:
+        if shard is not None and not callable(shard):
+            raise TypeError(
+                f"shard must be a function from the model to its large modules; got {shard!r}. "
+                "Write e.g. lambda model: model.layers."
+            )
+        if data not in (None, "whole", "own"):
+            raise ValueError(
+                f'data must be "whole", "own" or None; got {data!r}. Say what a loader that is not '
+                "lehr's yields in each process: the global batches, or batches of its own."
+            )
+        if not timeout > 0:
+            raise ValueError(f"timeout must be above 0 seconds; got {timeout!r}. Give e.g. 600.")
+        self.shard, self.data = shard, data
+        self.options = {"find_unused_parameters": find_unused_parameters}
+        self.runs: list[Together] = []
+        """Those that are under way, the innermost last"""
+        if not join(timeout, self._may_end):
+            return
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        if self.world > 1:
+            # Small things go over the CPU and apart from the gradients.
+            self.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
+            self.control = Control(self.group)
+            self.failures = Failures(self.rank, self.world, [self.group, dist.group.WORLD])
+
+    def _may_end(self) -> bool:
+        if self.world > 1:
+            self.failures.leave()
+            return not self.failures.over
+        return True
+
+    @property
+    def share(self) -> Share:
+        """Which part of every batch this process reads."""
+        return Share(self.rank, self.world)
+
+    # A run ---------------------------------------------------------------------------------------
+
+    def prepare(self, model: nn.Module) -> None:
+        """Give every process the parameters and buffers of the first."""
+        if self.world > 1:
+            with self.telling():
+                if sharded.is_sharded(model):
+                    return
+                self._broadcast([*model.parameters(), *model.buffers()])
+                if self.shard is not None:
+                    sharded.shard(model, self.shard(model))
+
+    def actions(self, run: Any, own: dict[str, Any]) -> dict[str, Any]:
+        """The actions of a run in which others have a part."""
+        return own if self.world == 1 else Together(self, run).actions(own)
+
+    def opened(self, run: Any) -> AbstractContextManager[Any]:
+        """A scope around a whole run, which all processes enter and leave together."""
+        return nullcontext() if self.world == 1 else Together.of(run)
+
+    def exchange(self, run: Any) -> None:
+        """A training batch, or a validation, is about to be predicted."""
+        if self.world == 1:
+            return
+        together = Together.of(run)
+        if run.training:
+            together.exchange()
+        else:  # of buffers, the processes have their own
+            self._broadcast(list(bare(run.model).buffers()))
+            together.gradients.expect(closes=False)
+
+    def strategy(self, run: Any) -> DataParallel | sharded.Sharded:
+        """What averages the gradients of a run."""
+        if sharded.is_sharded(run.model):
+            return sharded.Sharded(run, self.sum)
+        return DataParallel(run, self.options, self.sum)
+
+    def settle(self, run: Any) -> float:
+        """The weight of the window that closes, over all processes."""
+        return run.window.weight if self.world == 1 else Together.of(run).settle()
+
+    def ask(self, run: Any, wish: Wish, reason: str) -> None:
+        """Let the run end, when all processes have heard of it."""
+        if self.world == 1:
+            super().ask(run, wish, reason)
+        else:
+            run.wishes.setdefault(wish, reason)
+
+    # States --------------------------------------------------------------------------------------
+
+    def whole(self, snapshot: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot to be saved: without shards, in the first process."""
+        return snapshot if self.world == 1 else sharded.whole(snapshot, kept=self.rank == 0)
+
+    def parts(self, entries: Mapping[str, Any], snapshot: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot that was saved, as it can be loaded into these entries."""
+        if self.world == 1:
+            return snapshot
+        return {
+            name: sharded.parted(entries[name], state) if name in entries else state
+            for name, state in snapshot.items()
+        }
+
+    # Data and numbers ----------------------------------------------------------------------------
+
+    def shares(self, batches: Iterator[Any], name: str) -> Iterator[Any]:
+        """Share out each batch of a loader that does not do it itself: the part of this process."""
+        if self.world == 1:
+            return batches
+        if self.data is None:
+            raise ValueError(
+                f"{name} is not one of lehr's loaders, so it must be said what it yields in each "
+                f'of the {self.world} processes. Write Distributed(data="whole") if all yield the '
+                'same global batches, which are then shared out, or Distributed(data="own") if '
+                "each yields batches of its own; or use lehr.data.DataLoader."
+            )
+        if self.data == "whole":
+            return (part_of(batch, self.share) for batch in batches)
+        return self._own(batches, name)
+
+    def _own(self, batches: Iterator[Any], name: str) -> Iterator[Any]:
+        """The batches that this process has; then empty ones, until all others are at their end."""
+        empty: Any = None
+        while True:
+            batch = next(batches, None)
+            if not self.control.send("batch", Said(float(batch is not None))).wait().weight:
+                return
+            if batch is not None:
+                empty = without_items(batch)
+            elif empty is None:
+                raise ValueError(
+                    f"{name} has no batch at all on rank {self.rank}. Give every process some data."
+                )
+            yield empty if batch is None else batch
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, of float64 on the CPU."""
+        if self.world == 1:
+            return values
+        total = values.detach().to("cpu", torch.float64, copy=True)
+        self.control.send("sum", size=total.numel()).wait()
+        dist.all_reduce(total, group=self.group)
+        return total
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value that each process gives, by rank."""
+        gathered = [value] * self.world
+        if self.world > 1:
+            self.control.send("gather").wait()
+            dist.all_gather_object(gathered, value, group=self.group)
+        return gathered
+
+    def same(self, value: Any) -> Any:
+        """The value that the first process gives."""
+        return self.gather(value)[0] if self.world > 1 else value
+
+    def _broadcast(self, tensors: list[Tensor]) -> None:
+        """Make these tensors those of the first process."""
+        there = [tensor for tensor in tensors if not is_lazy(tensor)]
+        if not there:
+            return
+        self.control.send("broadcast", size=sum(tensor.numel() for tensor in there)).wait()
+        for tensor in there:
+            numbers = torch.view_as_real(tensor.data) if tensor.is_complex() else tensor.data
+            group: Any = self.group if tensor.is_cpu else None
+            dist.broadcast(numbers, 0, group=group)
+
+    def telling(self) -> AbstractContextManager[None]:
+        """A scope outside of a run: an error in it is told to the other processes."""
+        return nullcontext() if self.world == 1 or self.runs else _Telling(self.failures)
+
+    def describe(self, batch_size: int | None = None) -> str:
+        """In words, who trains together."""
+        if self.world == 1:
+            return ""
+        own = {None: "", "own": "; other loaders: each its own", "whole": "; other loaders: shared"}
+        if batch_size is None:
+            return f"{self.world} processes{own[self.data]}"
+        each = [Share(rank, self.world).of(batch_size) for rank in range(self.world)]
+        sizes = [part.stop - part.start for part in each]
+        parts = f"{self.world} × {sizes[0]}" if len({*sizes}) == 1 else " + ".join(map(str, sizes))
+        return f"{self.world} processes, batches of {batch_size} = {parts}{own[self.data]}"
+
+
+class _Telling(AbstractContextManager[None]):
+    def __init__(self, failures: Failures) -> None:
+        self.failures = failures
+
+    def __enter__(self) -> None:
+        self.failures.require_working()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None and (remote := self.failures.tell(error, None)) is not None:
+            raise remote from error

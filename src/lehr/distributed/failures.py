@@ -1,0 +1,140 @@
+"""Who failed, where and why: found out by every process, within seconds."""
+
+import time
+from typing import Any
+
+import torch.distributed as dist
+
+from lehr.distributed.control import PartedError
+from lehr.errors import one_line
+from lehr.loop.blame import where
+
+_SECONDS = 6.0  # that a process waits for the word of another that it has lost
+_MOMENT = 1.0  # the same, for one that may be waiting itself and cannot be woken
+
+
+class RemoteRankError(RuntimeError):
+    """Another process failed, is lost, or has gone another way."""
+
+
+class Failures:
+    """Tells the other processes of an error, and finds out about theirs.
+
+    What is said goes through the store of the group, which needs no other process to listen. The
+    groups are aborted, so that this process does not wait for the others when it ends. When it has
+    ended, whoever waits for it is woken by an error, and reads what it said.
+
+    Args:
+        rank, world: which process this is, and of how many.
+        groups: those that are aborted when one fails.
+    """
+
+    def __init__(self, rank: int, world: int, groups: list[Any]) -> None:
+        self.rank, self.world, self.groups = rank, world, groups
+        self.store = groups[0].get_group_store()
+        self.over = False
+        """Whether these processes can no longer train together"""
+
+    def require_working(self) -> None:
+        """See that these processes can still hear each other.
+
+        Raises:
+            RemoteRankError: one of them has failed before.
+        """
+        if self.over:
+            raise RemoteRankError(
+                "these processes no longer work together, because one of them failed before. Start "
+                'the program anew; fit(…, resume="auto") goes on from the newest checkpoint.'
+            )
+
+    def tell(self, error: BaseException, run: Any) -> "RemoteRankError | None":
+        """Let every process know of an error; or find out which one failed.
+
+        Args:
+            error: that was raised in this process.
+            run: the run in which it was; None outside of one.
+
+        Returns:
+            The error to be raised in its place, if it is another process that failed.
+        """
+        if self.over:
+            return None
+        self.over = True
+        lost = _is_lost_peer(error)
+        place = self._place(error, run)
+        if not lost and not isinstance(error, PartedError):
+            self._say("failed", f"rank {self.rank} failed in {place}: {one_line(error)}")
+            self._let_go()
+            return None
+        self._say(f"place {self.rank}", f"rank {self.rank} is in {place}")
+        self._let_go()
+        return RemoteRankError(self._found_out(place, parted=not lost))
+
+    def leave(self) -> None:
+        """Say that this process has come to the end of its program."""
+        self._say(f"left {self.rank}", "")
+
+    def _found_out(self, place: str, *, parted: bool) -> str:
+        told: dict[int, str] = {}
+        until = time.monotonic() + (_MOMENT if parted else _SECONDS)
+        while time.monotonic() < until:
+            if (failed := self._heard("failed")) is not None:
+                return f"{failed} (rank {self.rank} was in {place})"
+            for rank in range(self.world):
+                if (said := self._heard(f"place {rank}")) is not None:
+                    told[rank] = said
+                elif self._heard(f"left {rank}") is not None:
+                    told[rank] = f"rank {rank} has ended its program"
+            if len(told) == self.world:
+                break
+            time.sleep(0.02)
+        silent = [str(rank) for rank in range(self.world) if rank not in told]
+        if parted or not silent:
+            places = [told.get(rank, f"rank {rank} elsewhere") for rank in range(self.world)]
+            return (
+                f"the processes have parted: {'; '.join(places)}. fit, validate and predict must "
+                "be called in every process, and a callback must cancel in all of them or in none; "
+                "run.stop(reason) may be called in one."
+            )
+        return (
+            f"rank {', '.join(silent)} is lost, and left no word: it was probably killed. Look for "
+            f"memory that ran out. Rank {self.rank} was in {place}."
+        )
+
+    def _place(self, error: BaseException, run: Any) -> str:
+        if run is None:
+            return "the making of a Learner"
+        place = where(error.__traceback__, run)
+        half = "training" if run.training else f"validation {run.valid_name}".rstrip()
+        text = place.text or ("a fit" if run.plan.trains else "a validation or prediction")
+        if place.at == "fit":
+            return f"{text}, {'after' if run.n_steps else 'before'} step {run.n_steps or 1}"
+        at = f", {half} batch {run.batch_index}" if place.at in ("batch", "reading") else ""
+        return f"{text}, epoch {run.epoch}{at}"
+
+    def _say(self, key: str, text: str) -> None:
+        try:
+            if key != "failed" or self._heard(key) is None:  # the first one counts
+                self.store.set(key, text)
+        except (RuntimeError, ValueError):  # whoever keeps the store is gone
+            pass
+
+    def _heard(self, key: str) -> str | None:
+        try:
+            return self.store.get(key).decode() if self.store.check([key]) else None
+        except (RuntimeError, ValueError):
+            return None
+
+    def _let_go(self) -> None:
+        # Not destroy_process_group, which can wait for the others. One of NCCL's is left as it is:
+        # it must not be aborted in the middle of a transfer.
+        for group in self.groups:
+            if dist.get_backend(group) == "gloo":
+                group.abort()
+
+
+def _is_lost_peer(error: BaseException) -> bool:
+    if isinstance(error, dist.DistError):
+        return True
+    words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+    return type(error) is RuntimeError and any(word in str(error) for word in words)

@@ -1,0 +1,57 @@
+"""Which processes there are: the group that exists, or the one that torchrun describes."""
+
+import atexit
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous  # type: ignore[reportUnknownVariableType]
+
+
+def join(timeout: float, may_end: Callable[[], bool]) -> bool:
+    """Be in a process group: in the one that exists, or in one that is made now.
+
+    Whoever started this program says with the variables RANK, WORLD_SIZE, MASTER_ADDR and
+    MASTER_PORT who takes part, as torchrun does. A group that is made here is left when the program
+    ends; one that exists belongs to whoever made it.
+
+    Args:
+        timeout: seconds after which a silent process counts as lost.
+        may_end: whether the group can be left in peace: after a failure, that could wait for ever.
+
+    Returns:
+        Whether there is a group. Without one, this process is alone.
+    """
+    if not dist.is_initialized():
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return False
+        _make(timedelta(seconds=timeout))
+        atexit.register(_leave, may_end)
+    return True
+
+
+def _make(timeout: timedelta) -> None:
+    accelerated = torch.accelerator.is_available()
+    if accelerated:
+        torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", "0")))
+    # After a failure, torchrun starts all anew, with a store that remembers the addresses of those
+    # that are gone.
+    found: Any = rendezvous("env://", timeout=timeout)
+    store, rank, world = next(found)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(
+        "cuda:nccl,cpu:gloo" if accelerated else "gloo",
+        store=PrefixStore(f"attempt {attempt}", store),
+        rank=rank,
+        world_size=world,
+        timeout=timeout,
+    )
+
+
+def _leave(may_end: Callable[[], bool]) -> None:
+    if dist.is_initialized() and may_end():
+        dist.destroy_process_group()  # without this, some programs are aborted at their end

@@ -1,0 +1,136 @@
+"""The gradients of one run whose model is sharded by FSDP2; and its states, whole and in parts."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from lehr.base.nested import map_tensors
+from lehr.distributed.data_parallel import average
+from lehr.state.optimizer import is_optimizer
+from lehr.types import is_mapping, is_sequence
+
+
+def shard(model: nn.Module, parts: Iterable[nn.Module]) -> None:
+    """Let every process keep a shard of each parameter, and gather a part while it is at work.
+
+    Args:
+        model: whose parameters become DTensors.
+        parts: modules of it that are gathered one at a time; what is left is one part more.
+    """
+    for module in (*parts, model):
+        fully_shard(module)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a model's parameters are distributed already.
+
+    Example:
+        >>> is_sharded(nn.Linear(1, 1))
+        False
+    """
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+class Sharded:
+    """Averages the gradients of what is not sharded; FSDP2 has averaged the others.
+
+    It does so in every batch: gradients that it held back until a window closes could not be
+    dropped with the window.
+
+    Args:
+        run: the run.
+        count: ``tensor -> its sum over all processes``.
+    """
+
+    def __init__(self, run: Any, count: Callable[[Tensor], Tensor]) -> None:
+        self.run, self.count, self.world = run, count, dist.get_world_size()
+        self._parts = [m for m in run.model.modules() if isinstance(m, FSDPModule)]
+
+    def expect(self, *, closes: bool) -> None:
+        """A batch is about to be predicted. One that was cancelled may have left parts gathered."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for part in self._parts:  # else weights that were gathered before a step would be used
+            part.reshard()
+
+    def predicting(self, predict: Callable[[], None]) -> Callable[[], None]:
+        """What predicts: as in one process. In training, the backward pass lets go of the parts."""
+
+        def predict_and_let_go() -> None:
+            predict()
+            if not self.run.training:
+                self._let_go()
+
+        return predict_and_let_go
+
+    def finish(self, *, expected: bool) -> None:
+        """Average what is not sharded."""
+        if not expected:
+            self._let_go()
+        trained = self.run.trained_parameters()
+        average([p for p in trained if not isinstance(p, DTensor)], self.count, self.world)
+
+
+def whole(state: Any, *, kept: bool) -> Any:
+    """A state with every shard gathered, on the CPU: all processes must ask, one tensor at a time.
+
+    Args:
+        state: containers of tensors.
+        kept: whether this process keeps it; others get the state without these tensors.
+    """
+
+    def gathered(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, DTensor):
+            return tensor
+        full = tensor.full_tensor()
+        return full.cpu() if kept else torch.empty(0)
+
+    return map_tensors(gathered, state)
+
+
+def parted(entry: Any, state: Any) -> Any:
+    """A whole state, as this process's shards of it, where the entry has shards.
+
+    Args:
+        entry: what the state is to be loaded into.
+        state: as `whole` returns it; what is sharded already stays as it is.
+    """
+    if is_optimizer(entry) and is_mapping(state):
+        state = {**state, "state": _of_parameters(entry, state["state"])}
+    return _like(state, entry.state_dict())
+
+
+def _of_parameters(opt: Any, state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What an optimizer keeps of its parameters: it may have none of that yet."""
+    parameters = [p for group in opt.param_groups for p in group["params"]]
+    return {
+        number: {name: _as_parameter(value, parameters[number]) for name, value in values.items()}
+        for number, values in state.items()
+    }
+
+
+def _as_parameter(value: Any, parameter: Tensor) -> Any:
+    if isinstance(value, Tensor) and value.shape == parameter.shape:
+        return _like(value, parameter)
+    return value
+
+
+def _like(saved: Any, now: Any) -> Any:
+    if isinstance(saved, Tensor):
+        if not isinstance(now, DTensor) or isinstance(saved, DTensor):
+            return saved
+        there = saved.to(now.device)
+        return distribute_tensor(there, now.device_mesh, now.placements, src_data_rank=None)
+    if is_mapping(saved) and is_mapping(now):
+        known = cast("Mapping[Any, Any]", now)
+        return {name: _like(value, known.get(name)) for name, value in saved.items()}
+    if is_sequence(saved) and is_sequence(now) and len(saved) == len(now):
+        values = [_like(a, b) for a, b in zip(saved, now, strict=True)]
+        return tuple(values) if isinstance(saved, tuple) else values
+    return saved

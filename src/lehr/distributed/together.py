@@ -1,0 +1,181 @@
+"""One run of which every process has its part."""
+
+from contextlib import AbstractContextManager
+from time import perf_counter
+from typing import Any, final
+from weakref import WeakKeyDictionary
+
+from lehr.base.signals import interruption
+from lehr.distributed.control import Said, Sent
+from lehr.errors import add_note
+from lehr.events import Cancel
+from lehr.loop.inventory import everywhere
+
+_EARLY = ("after_pred", "after_loss", "predict", "compute_loss")
+
+
+@final
+class Together(AbstractContextManager[None]):
+    """What this process does so that a run is one run: it averages gradients, and says where it is.
+
+    There is one message a step: the weight of the window, whether the run is to end, and the
+    position. It is sent before the batch that closes the window is predicted, and read when the
+    window closes; it is sent only then where a callback might change the weight of the batch in
+    between, as one of the user's may that watches or wraps what is computed of it.
+
+    Args:
+        engine: the processes.
+        run: which is about to begin.
+    """
+
+    def __init__(self, engine: Any, run: Any) -> None:
+        engine.failures.require_working()
+        self.engine, self.run = engine, run
+        self.gradients = engine.strategy(run)
+        self._sent: tuple[Sent, float] | None = None
+        self._due = 0  # batches that the window has when the one that closes it has its gradient
+        self._settled = True
+        self._slowest = self._began = 0.0  # seconds, from a batch's prediction to its gradients
+        self._early = not any(
+            hasattr(callback, name)
+            for callback in run.callbacks
+            if everywhere(callback) and not type(callback).__module__.startswith("lehr.")
+            for name in _EARLY
+        )
+        _parts[run] = self
+
+    @staticmethod
+    def of(run: Any) -> "Together":
+        """The part of this process in a run that is under way."""
+        return _parts[run]
+
+    def actions(self, own: dict[str, Any]) -> dict[str, Any]:
+        """What the actions do: prediction goes through the parallel model."""
+        return own | {"predict": self.gradients.predicting(own["predict"])}
+
+    # The whole run -------------------------------------------------------------------------------
+
+    def __enter__(self) -> None:
+        run, control = self.run, self.engine.control
+        self.engine.runs.append(self)
+        control.runs += 1
+        if run.plan.trains:
+            run.rests.visitors.insert(0, self._rest)
+        try:
+            control.send("fit" if run.plan.trains else "validation").wait()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        engine = self.engine
+        engine.runs.remove(self)
+        try:
+            if error is None or isinstance(error, Cancel):
+                self._heed(self._say("end").wait())
+        except RuntimeError as parted:
+            self._tell(parted)
+            raise
+        if error is None:
+            self._end_as_others()
+        elif not isinstance(error, Cancel):
+            self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        """Let the other processes know of an error; raise the one of another, if it is theirs."""
+        engine = self.engine
+        if engine.runs:
+            return  # the outermost run does
+        if (remote := engine.failures.tell(error, self.run)) is not None:
+            raise remote from error
+        add_note(error, f"This was rank {engine.rank} of {engine.world}.")
+
+    def _end_as_others(self) -> None:
+        """End this process as one ends that was interrupted, if another one was."""
+        run = self.run
+        if run.interrupted is not None and "interrupted" not in run.wishes:
+            ending = interruption(run.interrupted)
+            if ending is not None:
+                raise ending
+
+    def _rest(self, run: Any, rest: Any) -> None:
+        if rest.stage != "batch":  # there, the message of the step has just been read
+            self._heed(self._say("rest").wait())
+        elif run.stepped and not self._settled:
+            raise RuntimeError(
+                "a callback made an optimizer step without the loop (it replaces one_batch, "
+                "perhaps), so the gradients were not exchanged between the processes, and each "
+                "would train a model of its own. Wrap the actions predict, compute_loss, backward "
+                "and step instead; they are exchanged for."
+            )
+        self._settled = False
+
+    # The window ----------------------------------------------------------------------------------
+
+    def exchange(self) -> None:
+        """A training batch is about to be predicted."""
+        run = self.run
+        closes = run.closes or run.last_batch
+        self.gradients.expect(closes=closes)
+        self._due = run.window.batches + 1 if closes else 0
+        # If this batch is cancelled here, but not in the others, they wait for its gradients, and
+        # this process for their next message. That comes in about the time of a step, or never.
+        self.engine.control.patience = 5 + 10 * self._slowest if closes else None
+        self._began = perf_counter()
+        if closes and self._early:
+            self._drop()
+            weight = run.window.weight + run.weight
+            self._sent = self._say("step", weight), weight
+
+    def settle(self) -> float:
+        """The weight of the window that closes, over all processes; gradients are averaged."""
+        window, sent = self.run.window, self._sent
+        self.engine.control.patience = None
+        self._slowest = max(self._slowest, perf_counter() - self._began)
+        expected = self._due == window.batches  # else the batch that was to close it was cancelled
+        if sent is None or not expected:
+            self._drop()
+            said = self._say("step", window.weight).wait()
+        elif sent[1] != window.weight:
+            raise RuntimeError(
+                f"the weight of this window is {window.weight}, but the other processes were told "
+                f"{sent[1]}: run.weight was changed after begin_batch. Give the Learner weight=, "
+                "or set run.weight in begin_batch."
+            )
+        else:
+            self._sent = None
+            said = sent[0].wait()
+        self.gradients.finish(expected=expected)
+        self._settled = True
+        self._heed(said)
+        window.weight = said.weight / self.engine.world  # as the gradients are averaged
+        return said.weight
+
+    def _drop(self) -> None:
+        """Read a message that counts for nothing: the batch that it was about was cancelled."""
+        if self._sent is not None:
+            (sent, _), self._sent = self._sent, None
+            sent.wait()
+
+    def _say(self, kind: str, weight: float = 0.0) -> Sent:
+        run, wishes = self.run, self.run.wishes
+        stop = "stop_reason" in wishes and run.stop_reason is None
+        interrupt = "interrupted" in wishes and run.interrupted is None
+        said = Said(weight, float(stop), float(interrupt))
+        return self.engine.control.send(kind, said, position=(run.n_iter, run.n_steps))
+
+    def _heed(self, said: Said) -> None:
+        """Let the run end, if one process wants it."""
+        if not (said.stops or said.interrupts):
+            return
+        run = self.run
+        all_wishes = self.engine.gather(dict(run.wishes))
+        for wish, count in (("stop_reason", said.stops), ("interrupted", said.interrupts)):
+            asked = {rank: said[wish] for rank, said in enumerate(all_wishes) if wish in said}
+            if count and asked and getattr(run, wish) is None:
+                rank, reason = next(iter(asked.items()))
+                alone = len(asked) < self.engine.world and wish == "stop_reason"
+                setattr(run, wish, f"{reason} (rank {rank})" if alone else reason)
+
+
+_parts: WeakKeyDictionary[Any, Together] = WeakKeyDictionary()

@@ -1,0 +1,117 @@
+"""What the loop asks of the processes that train together. Here there is one, and it is alone."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from lehr.base.sharing import WHOLE, Share
+
+Wish = Literal["stop_reason", "interrupted"]
+"""The field of the run that is to say why it ends."""
+
+
+class Engine:
+    """One process that trains alone; nothing here costs anything.
+
+    `lehr.distributed.Distributed` is the engine of several processes: each of them has a Learner
+    made by the same script, and calls the same methods in the same order.
+
+    Attributes:
+        rank: the number of this process, from 0.
+        world: how many processes there are.
+
+    Example:
+        >>> ALONE.rank, ALONE.world, ALONE.gather("here")
+        (0, 1, ['here'])
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def __deepcopy__(self, memo: Any) -> "Engine":
+        return self  # copies of what holds it are in the same process
+
+    @property
+    def share(self) -> Share:
+        """Which part of every batch this process reads."""
+        return WHOLE
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What sets the default generators of this process apart: nothing, for the first."""
+        return (self.rank,) if self.rank else ()
+
+    def prepare(self, model: nn.Module) -> None:
+        """Give every process the same model, before its optimizer is made."""
+
+    def opened(self, run: Any) -> AbstractContextManager[Any]:
+        """A scope around a whole run. Its end waits for the other processes; an error is told."""
+        return nullcontext()
+
+    def actions(self, run: Any, own: dict[str, Any]) -> dict[str, Any]:
+        """What the actions do where no callback wraps them, given what they do in one process."""
+        return own
+
+    def exchange(self, run: Any) -> None:
+        """A training batch, or a validation, is about to be predicted."""
+
+    def settle(self, run: Any) -> float:
+        """The weight of the window that closes, over all processes."""
+        return run.window.weight
+
+    def ask(self, run: Any, wish: Wish, reason: str) -> None:
+        """Let the run end. Several processes end it together, when they next hear of each other."""
+        setattr(run, wish, getattr(run, wish) or reason)
+
+    def shares(self, batches: Iterator[Any], name: str) -> Iterator[Any]:
+        """Share out each batch of a loader that does not do it itself: the part of this process."""
+        return batches
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes: of float64 on the CPU, if there are several."""
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value that each process gives, by rank."""
+        return [value]
+
+    def same(self, value: Any) -> Any:
+        """The value that the first process gives."""
+        return value
+
+    def whole(self, snapshot: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot to be saved: without shards, in the process that saves."""
+        return snapshot
+
+    def parts(self, entries: Mapping[str, Any], snapshot: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot that was saved, as it can be loaded into these entries."""
+        return snapshot
+
+    def telling(self) -> AbstractContextManager[Any]:
+        """A scope outside of a run: an error in it is told to the other processes."""
+        return nullcontext()
+
+    def describe(self, batch_size: int | None = None) -> str:
+        """In words, who trains together; nothing, if it is one process."""
+        return ""
+
+
+def refuse_several(engine: Engine, what: str) -> None:
+    """See that one process is alone, for what cannot be done by several.
+
+    Raises:
+        RuntimeError: it is not.
+
+    Example:
+        >>> refuse_several(ALONE, "check_resume")
+    """
+    if engine.world > 1:
+        raise RuntimeError(
+            f"{what} works in one process; this is one of {engine.world}. Call it without torchrun."
+        )
+
+
+ALONE = Engine()
+"""The engine of a Learner that was given none"""

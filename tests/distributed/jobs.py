@@ -1,0 +1,717 @@
+"""What the processes of the tests do. Every function is called in each of them."""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import StepLR
+
+from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, DataBunch, accuracy
+from lehr.callbacks import (
+    EMA,
+    SAM,
+    Accumulate,
+    Checkpoint,
+    ClipGradients,
+    Closure,
+    CSVLog,
+    EarlyStopping,
+    GradientStats,
+    JSONLLog,
+    LabelSmoothing,
+    Lookahead,
+    Metrics,
+    ParamScheduler,
+    ReduceOnPlateau,
+    Rewind,
+    StopOnNonFinite,
+    TorchScheduler,
+)
+from lehr.data import DataLoader, Dataset, get_dls
+from lehr.data.loading.feed import Feed
+from lehr.distributed import Distributed
+from lehr.events import ACTIONS
+from lehr.schedules import one_cycle
+from lehr.state.streams import forked
+from lehr.testing import tiny_learner
+
+
+class Masked(nn.Module):
+    """A mean over the items whose target is not -1, and a weight for each of the others."""
+
+    def forward(self, pred, yb):
+        return cross_entropy(pred, yb, ignore_index=-1)
+
+
+def unmasked(run) -> float:
+    return float((run.yb != -1).sum())
+
+
+class WithHead(nn.Module):
+    """A loss with parameters of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([1.0, 0.5]))
+
+    def forward(self, pred, yb):
+        return cross_entropy(pred * self.scale, yb)
+
+
+class CancelThird(Callback):
+    """Cancels every third training batch, before or after its prediction."""
+
+    def __init__(self, event: str):
+        setattr(self, event, self.cancel)
+
+    def cancel(self, run):
+        if run.training and run.batch_index % 3 == 2:
+            raise CancelBatch("every third")
+
+
+class CallsModel(Callback):
+    """Predicts by itself, so that nobody else sees the model called."""
+
+    def predict(self, run, proceed):
+        run.pred = run.model(run.xb) * 1.5
+
+
+class Twice(Callback):
+    """Publishes a number in validation, to be averaged over the set."""
+
+    def after_loss(self, run):
+        if not run.training:
+            run.log("top", run.pred.max(1).values.mean())
+
+
+def data(items: int = 45, *, mask: bool = False, batch_size: int = 8) -> DataBunch:
+    """Two classes in three dimensions, shuffled; with ``mask``, a few targets in a row are -1."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(items + 23, 3, generator=generator)
+    y = (x.sum(1) > 0).long()
+    if mask:
+        y[: items // 2] = -1
+    train, valid = Dataset(x[:items], y[:items]), Dataset(x[items:], y[items:])
+    return DataBunch(*get_dls(train, valid, batch_size), c=2)
+
+
+CASES: dict[str, Any] = {
+    "plain": {},
+    "adam": {"opt": partial(torch.optim.AdamW, lr=0.01)},
+    "momentum and one cycle": {
+        "opt": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+        "callbacks": lambda: [ParamScheduler("lr", one_cycle(0.3))],
+    },
+    "accumulate": {"callbacks": lambda: [Accumulate(2)]},
+    "accumulate by items": {"callbacks": lambda: [Accumulate(items=12)]},
+    "clip": {"callbacks": lambda: [ClipGradients(0.1), GradientStats()]},
+    "masked items": {"weighted": True},
+    "masked, accumulated and clipped": {
+        "weighted": True,
+        "callbacks": lambda: [Accumulate(2), ClipGradients(0.1)],
+    },
+    "last batch of one item": {"items": 41},
+    "last batch of one item, accumulated": {"items": 41, "callbacks": lambda: [Accumulate(2)]},
+    "a sum": {"loss_func": partial(cross_entropy, reduction="sum"), "reduction": "sum"},
+    "sam": {"callbacks": lambda: [SAM()], "items": 41},
+    "sam, accumulated": {"callbacks": lambda: [SAM(), Accumulate(2)]},
+    "closure": {
+        "opt": partial(torch.optim.LBFGS, lr=0.05, max_iter=3),
+        "callbacks": lambda: [Closure()],
+        "double": True,  # the differences of gradients that it divides by are tiny
+    },
+    "averaged weights": {"callbacks": lambda: [EMA(0.9)]},
+    "cancelled before the prediction": {
+        "callbacks": lambda: [CancelThird("begin_batch"), Accumulate(2)]
+    },
+    "cancelled after the loss": {"callbacks": lambda: [CancelThird("after_loss"), Accumulate(2)]},
+    "a loss with parameters": {"head": True},
+    "a callback calls the model": {"callbacks": lambda: [CallsModel()], "items": 41},
+    "smooth labels and slow weights": {"callbacks": lambda: [LabelSmoothing(), Lookahead(3)]},
+    "the best weights": {
+        "callbacks": lambda: [EarlyStopping(patience=1, restore_best=True), ReduceOnPlateau()],
+        "opt": partial(torch.optim.SGD, lr=1.0),
+    },
+    "a scheduler of torch": {
+        "callbacks": lambda: [TorchScheduler(lambda opt: StepLR(opt, 2), "step")]
+    },
+    "a loss that grows too much": {
+        "callbacks": lambda: [Rewind(every="2 steps", back=2, spike=None), StopOnNonFinite()],
+        "opt": partial(torch.optim.SGD, lr=0.5),
+    },
+    "a number of a callback's": {"callbacks": lambda: [Twice()]},
+}
+
+
+def one(run) -> float:
+    return 1.0
+
+
+def mean_of_means() -> torch.Tensor:
+    """The masked case, if every process counted alike."""
+    learn = learner(Distributed(timeout=30), weighted=True, weight=one)
+    return outcome(learn, learn.fit(2))["weights"]
+
+
+def learner(
+    engine: Any,
+    *,
+    items: int = 45,
+    weighted: bool = False,
+    head: bool = False,
+    double: bool = False,
+    callbacks: Any = list,
+    **options: Any,
+):
+    """The Learner of a case."""
+    if weighted:
+        options = {"loss_func": Masked(), "weight": unmasked, "metrics": [], **options}
+    if head:
+        loss = WithHead()
+        model = nn.Sequential(nn.Linear(3, 2))
+        with torch.no_grad():
+            model[0].weight.copy_(torch.arange(6.0).reshape(2, 3) / 10)
+            model[0].bias.zero_()
+        options |= {
+            "model": model,
+            "loss_func": loss,
+            "opt": lambda own: torch.optim.SGD([*own, *loss.parameters()], lr=0.1),
+        }
+    bunch = data(items, mask=weighted)
+    if double:
+        options["model"] = nn.Sequential(nn.Linear(3, 2)).double()
+        for parameter in options["model"].parameters():
+            nn.init.constant_(parameter, 0.1)
+        for loader in (bunch.train_dl, bunch.valid_dl):
+            loader.dataset.x = loader.dataset.x.double()
+    options = {"metrics": [accuracy], "data": bunch, **options}
+    return tiny_learner(callbacks(), engine=engine, **options)
+
+
+def full(parameter: torch.Tensor) -> torch.Tensor:
+    """All of a parameter, of which this process may have a shard."""
+    there = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+    return there.detach()
+
+
+def outcome(learn, run) -> dict[str, Any]:
+    """What a fit came to: the weights, and every number that it recorded."""
+    parameters = {id(p): p for group in learn.opt.param_groups for p in group["params"]}
+    everything = [*parameters.values(), *learn.model.parameters()]
+    history = run.history
+    return {
+        "weights": torch.cat([full(p).flatten() for p in everything]),
+        "rows": [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows],
+        "loss": list(history["loss"]),
+        "steps": run.n_steps,
+        "stop": run.stop_reason,
+    }
+
+
+def trajectory(case: str, engine: Any = None) -> dict[str, Any]:
+    """Two epochs of a case."""
+    learn = learner(engine, **CASES[case])
+    return outcome(learn, learn.fit(2))
+
+
+def layers(model: nn.Module) -> list[nn.Module]:
+    """What is sharded by itself: the first layer."""
+    return [module for module in model if isinstance(module, nn.Linear)][:1]
+
+
+def trajectories(cases: list[str], *, shard: bool = False) -> dict[str, Any]:
+    """Those of many cases, by processes that stay."""
+    engine = Distributed(layers if shard else None, timeout=100)
+    return {case: trajectory(case, engine) for case in cases}
+
+
+# Failures --------------------------------------------------------------------------------------
+
+
+class Fails(Callback):
+    """Raises in one event or action, in one process, in the second epoch or at the ends."""
+
+    evaluates = False
+    always = False
+
+    def __init__(self, rank: int, name: str, error: BaseException):
+        self.error = error
+        if name in ACTIONS:
+            setattr(self, name, partial(self._act, rank))
+        else:
+            setattr(self, name, partial(self._watch, rank))
+
+    def _watch(self, rank, run):
+        late = run.epoch == 1 and run.n_iter >= 8
+        if run.engine.rank == rank and (late or self.always):
+            raise self.error
+
+    def _act(self, rank, run, proceed):
+        self._watch(rank, run)
+        proceed()
+
+
+def fails(rank: int, name: str) -> None:
+    """A fit in which one process raises."""
+    callback = Fails(rank, name, ValueError("the disk is full"))
+    callback.always = name == "begin_fit"
+    learner(Distributed(timeout=100), callbacks=lambda: [callback]).fit(3)
+
+
+def goes_on() -> None:
+    """A fit in which one process raises, and another one."""
+    engine = Distributed(timeout=100)
+    try:
+        learner(engine, callbacks=lambda: [Fails(1, "after_loss", ValueError("full"))]).fit(3)
+    except (ValueError, RuntimeError):
+        learner(engine).fit(1)
+
+
+# Ends --------------------------------------------------------------------------------------------
+
+
+class Asks(Callback):
+    """Asks the run to stop, in one process and one event of the second epoch."""
+
+    def __init__(self, rank: int, name: str):
+        self.rank = rank
+        setattr(self, name, self._ask)
+
+    def _ask(self, run):
+        if run.engine.rank == self.rank and run.epoch == 1:
+            run.stop("enough")
+
+
+def stops(names: list[str]) -> dict[str, Any]:
+    """Fits that rank 1 stops, each in another event."""
+    engine, ends = Distributed(timeout=30), {}
+    for name in names:
+        run = learner(engine, callbacks=lambda name=name: [Asks(1, name)]).fit(4)
+        ends[name] = run.n_steps, run.stop_reason
+    return ends
+
+
+def own_batches(lengths: list[int]) -> tuple[int, torch.Tensor]:
+    """A fit of a loader that has another length in each process."""
+    engine = Distributed(timeout=30, data="own")
+    generator = torch.Generator().manual_seed(engine.rank)
+    batches = [
+        (torch.randn(3, 3, generator=generator), torch.zeros(3, dtype=torch.long))
+        for _ in range(lengths[engine.rank])
+    ]
+    learn = tiny_learner(data=DataBunch(lambda: iter(batches)), engine=engine)
+    run = learn.fit(2)
+    return run.n_steps, weights_of(learn)
+
+
+def weights_of(learn) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+
+
+def undeclared() -> None:
+    """A loader that is not lehr's, and nothing said about it."""
+    batches = [(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))]
+    tiny_learner(data=DataBunch(lambda: iter(batches)), engine=Distributed(timeout=30)).fit(1)
+
+
+class Cancels(Callback):
+    """Raises a cancel in one process."""
+
+    evaluates = False
+
+    def __init__(self, name: str, cancel: type[Exception], ranks: list[int]):
+        self.cancel, self.ranks = cancel, ranks
+        setattr(self, name, self._cancel)
+
+    def _cancel(self, run):
+        if run.engine.rank in self.ranks and run.n_iter == 8 and run.training:
+            raise self.cancel("rank 1 alone")
+
+
+def cancels(name: str, kind: str, ranks: tuple[int, ...] = (1,)) -> int:
+    """A fit in which some processes cancel."""
+    kinds = {cancel.__name__: cancel for cancel in (CancelBatch, CancelEpoch, CancelFit)}
+    callbacks = [Cancels(name, kinds[kind], ranks)]
+    return learner(Distributed(timeout=100), callbacks=lambda: callbacks).fit(3).n_steps
+
+
+def first_alone(method: str, then: str) -> None:
+    """A call that only the first process makes; what the others do meanwhile."""
+    engine = Distributed(timeout=100)
+    learn = learner(engine)
+    if engine.rank == 0:
+        getattr(learn, method)(*{"predict": [torch.zeros(3, 3)], "fit": [1]}.get(method, []))
+    if then == "fit":
+        learn.fit(1)
+
+
+def dies(after: int) -> None:
+    """A fit in which one process is killed."""
+    engine = Distributed(timeout=100)
+    learn = learner(engine, callbacks=lambda: [Dies(1, after)])
+    learn.fit(4)
+
+
+class Spoils(Callback):
+    """Spoils the loss of one batch, in one process."""
+
+    def compute_loss(self, run, proceed):
+        proceed()
+        if run.training and run.engine.rank == 1 and run.n_iter == 8:
+            run.loss = run.loss * float("nan")
+
+
+def spoilt(action: str) -> tuple[str, int]:
+    """How a fit ends in which the loss of one process is nan."""
+    engine = Distributed(timeout=100)
+    made = [StopOnNonFinite(action=action), Spoils()]
+    learn = learner(engine, callbacks=lambda: made)
+    try:
+        learn.fit(3)
+    except FloatingPointError as error:
+        return str(error), learn.run.n_steps
+    return learn.run.stop_reason, learn.run.n_steps
+
+
+class Dies(Callback):
+    """Ends a process without a word."""
+
+    def __init__(self, rank: int, after: int):
+        self.rank, self.after_steps = rank, after
+
+    def after_step(self, run):
+        if run.engine.rank == self.rank and run.n_steps == self.after_steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Signals(Callback):
+    """Sends a signal to one process, or to all."""
+
+    def __init__(self, ranks: list[int], number: int):
+        self.ranks, self.number = ranks, number
+
+    def after_loss(self, run):
+        if run.training and run.n_iter == 8 and run.engine.rank in self.ranks:
+            os.kill(os.getpid(), self.number)
+
+
+def signalled(ranks: list[int], number: int) -> tuple[str, str, int]:
+    """How a fit ended in which a signal came."""
+    engine = Distributed(timeout=30)
+    learn = learner(engine, callbacks=lambda: [Signals(ranks, number)])
+    try:
+        learn.fit(4)
+        ended = "returned"
+    except (KeyboardInterrupt, SystemExit) as error:
+        ended = repr(error)
+    return ended, learn.run.interrupted, learn.run.n_steps
+
+
+def parts(sizes: list[tuple[int, int]], *, shuffle: bool = True) -> list[list[list[int]]]:
+    """The items that this process reads of an epoch, batch by batch, for each size."""
+    engine, read = Distributed(timeout=30), []
+    for items, batch_size in sizes:
+        numbers = torch.arange(items)
+        dl = DataLoader(Dataset(numbers, numbers), batch_size, shuffle=shuffle)
+        feed = Feed(dl, engine=engine)
+        read.append([batch[0].tolist() for batch, _ in feed.epoch(3, 1)])
+    return read
+
+
+def writes(folder: str) -> list[str]:
+    """The files that this process opens for writing, in a fit with everything that writes."""
+    opened: list[str] = []
+
+    def hook(event, arguments):
+        if event == "open" and isinstance(arguments[0], (str, bytes)):
+            mode, flags = arguments[1], arguments[2]
+            writing = (mode and set(mode) & set("wax+")) or flags & (os.O_WRONLY | os.O_RDWR)
+            if writing and not str(arguments[0]).startswith("/dev"):
+                opened.append(str(arguments[0]))
+
+    tempfile.gettempdir()  # looks, once, whether it can write there
+    sys.addaudithook(hook)
+    engine = Distributed(timeout=30)
+    made = [CSVLog(f"{folder}/log.csv"), JSONLLog(f"{folder}/log.jsonl")]
+    made += [Checkpoint(f"{folder}/saved")]
+    learner(engine, callbacks=lambda: made, progress=True).fit(2)
+    return opened
+
+
+def passes() -> dict[str, Any]:
+    """What the methods of a Learner give that are no fit, beside one that is alone."""
+    engine = Distributed(timeout=30)
+    together, alone = learner(engine, seed=None), learner(None)
+    inputs = torch.arange(21.0).reshape(7, 3)
+    learns = {"together": together, "alone": alone}
+    seed = together.seed
+    return {
+        name: {
+            "validate": learn.validate(),
+            "predict": learn.predict(inputs),
+            "loader": learn.predict(learn.data.valid_dl, targets=True),
+            "losses": learn.rehearse(5).history["loss"],
+            "untouched": learn.steps_done,
+        }
+        for name, learn in learns.items()
+    } | {"seed": seed}
+
+
+# Checkpoints -------------------------------------------------------------------------------------
+
+
+class Interrupts(Callback):
+    """Interrupts a run after so many steps, in the last process."""
+
+    replays = False
+
+    def __init__(self, after: int):
+        self.after_steps = after
+
+    def after_step(self, run):
+        if run.engine.rank == run.engine.world - 1 and run.n_steps == self.after_steps:
+            run.interrupt("for a test")
+
+
+def saving(engine: Any, folder: Path, *others: Callback, dropout: float, every: str):
+    """A Learner that saves, with much that has a state."""
+    with forked(key=0):
+        model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 2))
+    made = [
+        Checkpoint(folder, every=every),
+        Metrics([accuracy], train=True),
+        EMA(0.9),
+        ParamScheduler("lr", one_cycle(0.05)),
+        CSVLog(folder.with_suffix(".csv")),
+        *others,
+    ]
+    opt = partial(torch.optim.AdamW, lr=0.01)
+    return learner(engine, model=model, opt=opt, metrics=[], callbacks=lambda: made)
+
+
+def stopped_and_resumed(
+    folder: str, afters: list[int], *, shard: bool = False, every: str = "4 steps"
+) -> dict[Any, Any]:
+    """A fit without a stop, and fits that were stopped after so many steps and gone on with."""
+    engine, root = Distributed(layers if shard else None, timeout=100), Path(folder)
+    options = {"dropout": 0.5, "every": every}
+    learn = saving(engine, root / "straight", **options)
+    ends = {"straight": outcome(learn, learn.fit(3))}
+    for after in afters:
+        at = root / f"after {after}"
+        with suppress(KeyboardInterrupt):
+            saving(engine, at, Interrupts(after), **options).fit(3)
+        learn = saving(engine, at, **options)
+        ends[after] = outcome(learn, learn.fit(3, resume="auto", exact=True))
+    return ends
+
+
+def stops_early(folder: str, after: int, *, shard: bool = False) -> int:
+    """A fit that is stopped, to be gone on with by other processes."""
+    engine = Distributed(layers if shard else None, timeout=100)
+    learn = saving(engine, Path(folder), Interrupts(after), dropout=0.0, every="4 steps")
+    with suppress(KeyboardInterrupt):
+        learn.fit(3)
+    return learn.run.n_steps
+
+
+def saves_and_dies(folder: str, rank: int, seconds: float) -> None:
+    """A fit that saves at every step, in which one process is killed some time after the first."""
+
+    class Timer(Callback):
+        replays = False
+
+        def after_step(self, run):
+            if run.n_steps == 1 and run.engine.rank == rank:
+                pid = os.getpid()
+                threading.Timer(seconds, os.kill, (pid, signal.SIGKILL)).start()
+
+    engine = Distributed(timeout=100)
+    saving(engine, Path(folder), Timer(), dropout=0.0, every="1 steps").fit(3)
+    time.sleep(seconds)  # it may have come through
+
+
+def goes_on_from(folder: str, *, shard: bool = False) -> dict[str, Any]:
+    """Goes on with a fit that other processes began, as many as they were."""
+    engine = Distributed(layers if shard else None, timeout=100)
+    learn = saving(engine, Path(folder), dropout=0.0, every="4 steps")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        end = outcome(learn, learn.fit(3, resume="auto"))
+    return end | {"warned": [str(warning.message) for warning in caught]}
+
+
+# How it is done ----------------------------------------------------------------------------------
+
+
+def in_a_group_of_others() -> tuple[int, bool, float]:
+    """A fit in a group that somebody else has made; whether the group works afterwards."""
+    dist.init_process_group("gloo")
+    engine = Distributed(timeout=30)
+    learner(engine).fit(1)
+    engine._may_end()
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    exists = dist.is_initialized()
+    dist.destroy_process_group()
+    return engine.world, exists, total.item()
+
+
+class StepsAlone(Callback):
+    """Replaces a whole batch, step and all."""
+
+    def one_batch(self, run, proceed):
+        if not run.training:
+            return proceed()
+        run.weight = len(run.xb)
+        run.pred = run.model(run.xb)
+        run.loss = run.loss_func(run.pred, run.yb)
+        run.loss.backward()
+        run.opt.step()
+        run.opt.zero_grad()
+        run.stepped = True
+        return None
+
+
+def steps_alone() -> None:
+    """A fit with a callback that trains by itself."""
+    learner(Distributed(timeout=100), callbacks=lambda: [StepsAlone()]).fit(1)
+
+
+class WeighsLate(Callback):
+    """Changes the weight when it has been told."""
+
+    def backward(self, run, proceed):
+        run.window.weight += 1.0
+        proceed()
+
+
+def weighs_late() -> None:
+    """A fit with a weight that changes."""
+    learner(Distributed(timeout=100), callbacks=lambda: [WeighsLate()]).fit(1)
+
+
+class Watches(Callback):
+    """Watches what might change the weight."""
+
+    def after_pred(self, run): ...
+
+
+def when_sent() -> list[list[str]]:
+    """The order of what happens in an epoch: without and with a callback that might interfere."""
+    engine, logs = Distributed(timeout=30), []
+    send = engine.control.send
+    for callbacks in ([], [Watches()]):
+        log: list[str] = []
+        learn = learner(engine, callbacks=lambda callbacks=callbacks: callbacks, rehearsal=False)
+
+        def logged(kind, *args, log=log, **options):
+            if kind == "step":
+                log.append("sent")
+            return send(kind, *args, **options)
+
+        def hook(module, args, log=log):
+            if module.training:
+                log.append("predicted")
+
+        learn.model.register_forward_pre_hook(hook)
+        engine.control.send = logged
+        learn.fit(1)
+        logs.append(log)
+    return logs
+
+
+def leaves_nothing() -> int:
+    """How many runs an engine holds after some."""
+    engine = Distributed(timeout=30)
+    learn = learner(engine)
+    learn.fit(1)
+    learn.validate()
+    return len(engine.runs)
+
+
+def main() -> None:
+    """What torchrun starts: a fit that fails once, in the middle, and goes on."""
+    folder, how = Path(sys.argv[1]), sys.argv[2]
+    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    engine = Distributed(timeout=60)
+    fails = attempt == 0 and how
+    others = [FailsOnce(how)] if fails else []
+    learn = saving(engine, folder / "saved", *others, dropout=0.5, every="2 steps")
+    if engine.rank == 0:
+        with (folder / "attempts.txt").open("a") as file:
+            file.write(str(attempt))
+    learn.fit(3, resume="auto")
+    if engine.rank == 0:
+        (folder / "weights.txt").write_text(str(weights_of(learn).tolist()))
+
+
+class FailsOnce(Callback):
+    """Fails in the second process, in the second epoch."""
+
+    replays = False
+
+    def __init__(self, how: str):
+        self.how = how
+
+    def after_step(self, run):
+        if run.engine.rank == 1 and run.n_steps == 9:
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError("the disk is full")
+
+
+def shards() -> dict[str, int]:
+    """How many numbers of the model there are, and how many this process keeps."""
+    model = learner(Distributed(layers, timeout=100)).model
+    return {
+        "whole": sum(p.numel() for p in model.parameters()),
+        "own": sum(p.to_local().numel() for p in model.parameters()),
+    }
+
+
+def saves_weights(path: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weights that were saved, and those that another Learner loaded."""
+    engine = Distributed(layers, timeout=100)
+    learn, other = learner(engine), learner(engine)
+    learn.fit(1)
+    learn.save(path)
+    engine.gather("written")
+    assert not other.load(path)
+    return tuple(
+        torch.cat([full(p).flatten() for p in one.model.parameters()]) for one in (learn, other)
+    )
+
+
+def sharded_too_late() -> None:
+    """A model that is sharded after its optimizer was made."""
+    model = nn.Sequential(nn.Linear(3, 2))
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    learner(Distributed(layers, timeout=100), model=model, opt=opt)
+
+
+def sharded_before() -> torch.Tensor:
+    """A model that the user has sharded."""
+    engine = Distributed(timeout=100)
+    with forked(key=0):
+        model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    fully_shard(model)
+    learn = learner(engine, model=model)
+    return outcome(learn, learn.fit(2))["weights"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A process that has loaded everything, and makes others that train together.
+
+It answers each request `(world, name, arguments, limit)` by a list with how each of so many new
+processes ended: ``("ok", value)``, ``("error", text)``, ``("died", signal)`` or ``("silent", "")``
+if it was still at work after ``limit`` seconds. ``name`` is a function of `jobs`. The requests come
+as pickles on standard input; the answers go to standard output.
+"""
+
+import atexit
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jobs
+import torch
+import torch.distributed as dist
+
+import lehr.distributed  # noqa: F401 - loaded once, for all
+
+
+def main() -> None:
+    """Answer every request."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what tests print goes to the log
+    while True:
+        try:
+            request = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(together(*request), answers)
+        answers.flush()
+
+
+def together(world: int, name: str, arguments: dict[str, Any], limit: float) -> list[Any]:
+    """Make so many processes, and see how each of them ends."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    children = [child(rank, world, store.port, name, arguments) for rank in range(world)]
+    until = time.monotonic() + limit
+    try:
+        return [answer(pid, pipe, until) for pid, pipe in children]
+    finally:
+        for pid, _ in children:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                pass
+
+
+def child(rank: int, world: int, port: int, name: str, arguments: dict[str, Any]) -> Any:
+    """A process that calls the function; its number, and where to read what it returns."""
+    to_read, to_write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(to_write)
+        return pid, to_read
+    os.environ.update(
+        RANK=str(rank),
+        WORLD_SIZE=str(world),
+        LOCAL_RANK=str(rank),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        TORCHELASTIC_USE_AGENT_STORE="True",
+    )
+    os.environ.update(arguments.pop("environment", {}))
+    try:
+        outcome = ("ok", getattr(jobs, name)(**arguments))
+    except BaseException:
+        outcome = ("error", traceback.format_exc())
+    with os.fdopen(to_write, "wb") as pipe:
+        pickle.dump(outcome, pipe)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(outcome[0] != "ok")
+
+
+def answer(pid: int, pipe: int, until: float) -> tuple[str, Any]:
+    """How a process ended."""
+    read = b""
+    while True:
+        ready, _, _ = select.select([pipe], [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            return "silent", ""
+        if not (part := os.read(pipe, 1 << 20)):
+            break
+        read += part
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > until:
+            return "silent", "at its end"
+        time.sleep(0.002)
+    os.close(pipe)
+    return pickle.loads(read) if read else ("died", "")
+
+
+sys.path.insert(0, str(Path(__file__).parent))
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Data, numbers, stops and files: D5, D7, D8, D10 and D11 of the guarantees."""
+
+import json
+import random
+import signal
+from itertools import chain
+
+import pytest
+import torch
+
+from lehr import DataBunch
+from lehr.data import DataLoader, Dataset
+from lehr.distributed import Distributed
+from lehr.testing import tiny_learner
+
+
+def sizes(count: int) -> list[tuple[int, int]]:
+    draw = random.Random(0)
+    return [(draw.randint(1, 60), draw.randint(1, 20)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_each_item_is_read_once_in_the_order_of_one_process(processes, values):
+    wanted = sizes(100)
+    parts = values(processes, "parts", sizes=wanted)
+    for case, (items, batch_size) in enumerate(wanted):
+        numbers = torch.arange(items)
+        whole = DataLoader(Dataset(numbers, numbers), batch_size, shuffle=True)
+        for index, (batch, _) in enumerate(whole.batches(3, 1)):
+            shares = [part[case][index] for part in parts]
+            assert list(chain(*shares)) == batch.tolist()
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_without_other_processes_nothing_is_done():
+    engine = Distributed()
+    one, other = tiny_learner(engine=engine).fit(2), tiny_learner().fit(2)
+    assert one.history["loss"] == other.history["loss"]
+    assert (engine.rank, engine.world, engine.key, engine.describe()) == (0, 1, (), "")
+    assert engine.gather(3) == [3]
+    assert engine.same(3) == 3
+    assert engine.sum(torch.ones(2)).tolist() == [1, 1]
+    assert list(engine.shares(iter([1, 2]), "loader")) == [1, 2]
+
+
+def test_what_cannot_be_used_is_refused():
+    with pytest.raises(ValueError, match=r'data must be "whole", "own" or None; got \'mine\''):
+        Distributed(data="mine")
+    with pytest.raises(ValueError, match=r"timeout must be above 0 seconds; got 0"):
+        Distributed(timeout=0)
+
+
+@pytest.fixture(scope="module")
+def passes(values):
+    return values(2, "passes")
+
+
+def test_passes_give_what_they_give_in_one_process(passes):
+    for outcome in passes:
+        together, alone = outcome["together"], outcome["alone"]
+        assert together["validate"] == pytest.approx(alone["validate"], abs=1e-6)
+        assert torch.allclose(together["predict"], alone["predict"], atol=1e-6)
+        for one, other in zip(together["loader"], alone["loader"], strict=True):
+            assert torch.allclose(one, other, atol=1e-6)
+        assert together["untouched"] == 0
+
+
+def test_a_seed_that_is_drawn_is_the_same_everywhere(passes):
+    assert passes[0]["seed"] == passes[1]["seed"]
+    assert passes[0]["together"]["losses"] == passes[1]["together"]["losses"]
+    assert passes[0]["together"]["losses"] != passes[0]["alone"]["losses"]  # another seed
+
+
+def reference(lengths: list[int]) -> torch.Tensor:
+    """One process that reads, batch by batch, what two read that have so many."""
+    read = []
+    for rank, length in enumerate(lengths):
+        generator = torch.Generator().manual_seed(rank)
+        read.append([torch.randn(3, 3, generator=generator) for _ in range(length)])
+    joined = []
+    for index in range(max(lengths)):
+        x = torch.cat([batches[index] for batches in read if index < len(batches)])
+        joined.append((x, torch.zeros(len(x), dtype=torch.long)))
+    learn = tiny_learner(data=DataBunch(lambda: iter(joined)))
+    learn.fit(2)
+    return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+
+
+def test_loaders_of_unequal_length_end_together_and_no_item_is_lost(values):
+    (steps, weights), (other_steps, other_weights) = values(2, "own_batches", lengths=[5, 3])
+    assert steps == other_steps == 10
+    assert torch.equal(weights, other_weights)
+    assert torch.allclose(weights, reference([5, 3]), atol=1e-6)
+    assert not torch.allclose(weights, reference([3, 3]), atol=1e-3)
+
+
+def test_a_foreign_loader_must_be_declared(world):
+    for kind, text in world(2, "undeclared"):
+        assert kind == "error"
+        assert "ValueError: train_dl is not one of lehr's loaders, so it must be said" in text
+
+
+def test_a_stop_in_one_process_stops_all_at_the_same_step(values):
+    during = ["begin_batch", "after_loss", "after_step", "after_batch"]
+    at_the_end = ["after_train", "begin_validate", "after_validate", "after_epoch"]
+    ends = values(2, "stops", names=[*during, *at_the_end])
+    assert ends[0] == ends[1]
+    for name in during:
+        steps, reason = ends[0][name]
+        assert steps in (7, 8)
+        assert reason == "enough (rank 1)"
+    for name in at_the_end:
+        assert ends[0][name] == (12, "enough (rank 1)")
+
+
+@pytest.mark.parametrize(
+    ("number", "ended"),
+    [
+        (signal.SIGTERM, "SystemExit(143)"),
+        (signal.SIGINT, "KeyboardInterrupt('interrupted by Ctrl-C')"),
+    ],
+)
+def test_a_signal_to_one_process_ends_all_alike(number, ended, values):
+    first, second = values(2, "signalled", ranks=[1], number=int(number))
+    assert first == second
+    assert first[0] == ended
+    assert first[2] == 9
+
+
+@pytest.fixture(scope="module")
+def written(values, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written")
+    return values(2, "writes", folder=str(folder)), folder
+
+
+def test_only_the_first_process_writes(written):
+    (first, second), _ = written
+    assert second == []
+    assert len(first) > 5
+
+
+def test_what_is_written_is_of_all_processes(written):
+    _, folder = written
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    rows = [line for line in lines if line["kind"] == "row"]
+    assert [row["step"] for row in rows] == [6, 12]
+    assert len([line for line in lines if line["kind"] == "step"]) == 12
+    assert (folder / "saved" / "step-00000012").exists()
+
+
+@pytest.mark.parametrize("action", ["raise", "stop"])
+def test_a_loss_that_is_bad_in_one_process_ends_all(action, values):
+    first, second = values(2, "spoilt", action=action)
+    assert first[1] == second[1] == 8
+    for reason, _ in (first, second):
+        assert "loss is nan at step 8 (epoch 1, batch 2)" in reason

@@ -1,0 +1,85 @@
+"""Whoever fails, every process says so, within seconds: D9 of the guarantees, and more."""
+
+import time
+
+import pytest
+
+from lehr.events import ACTIONS, EVENTS
+
+PLACES = [*EVENTS, *ACTIONS]
+QUICK = ("begin_fit", "after_loss", "after_step", "after_validate", "predict")
+
+
+@pytest.mark.parametrize(
+    ("number", "place"),
+    [
+        pytest.param(i, name, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for i, name in enumerate(PLACES)
+    ],
+)
+def test_an_error_in_one_process_is_named_in_all(number, place, world):
+    rank = number % 2
+    began = time.monotonic()
+    ended = world(2, "fails", rank=rank, name=place, limit=50)
+    assert time.monotonic() - began < 50  # the groups' timeout is 100
+    assert [kind for kind, _ in ended] == ["error", "error"], ended
+    own, other = ended[rank][1], ended[1 - rank][1]
+    assert "ValueError: the disk is full" in own
+    assert f"This was rank {rank} of 2." in own
+    assert f"RemoteRankError: rank {rank} failed in Fails.{place}" in other
+    assert "the disk is full" in other
+
+
+def test_a_process_that_is_killed_is_named(world):
+    first, second = world(2, "dies", after=8)
+    assert second[0] == "died"
+    assert "RemoteRankError: rank 1 is lost, and left no word: it was probably killed." in first[1]
+    assert "Rank 0 was in" in first[1]
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("after_loss", "CancelBatch"),
+        pytest.param("after_loss", "CancelFit", marks=pytest.mark.slow),
+        pytest.param("begin_batch", "CancelEpoch", marks=pytest.mark.slow),
+    ],
+)
+def test_a_cancel_in_one_process_alone_is_an_error_that_says_so(place, kind, world):
+    for outcome, text in world(2, "cancels", name=place, kind=kind):
+        assert outcome == "error"
+        assert "RemoteRankError: the processes have parted: rank 0" in text
+        assert "a callback must cancel in all of them or in none" in text
+
+
+def test_a_cancel_in_all_processes_is_none(values):
+    first, second = values(2, "cancels", name="after_loss", kind="CancelBatch", ranks=[0, 1])
+    assert first == second == 17  # of 18 steps
+
+
+@pytest.mark.parametrize(
+    ("method", "then", "others"),
+    [
+        ("predict", "", "rank 1 has ended its program"),
+        ("predict", "fit", "rank 1 is in a fit"),
+        pytest.param("validate", "fit", "rank 1 is in a fit", marks=pytest.mark.slow),
+        pytest.param("validate", "", "rank 1 has ended its program", marks=pytest.mark.slow),
+        pytest.param("fit", "", "rank 1 has ended its program", marks=pytest.mark.slow),
+    ],
+)
+def test_a_call_in_the_first_process_alone_is_refused_at_once(method, then, others, world):
+    began = time.monotonic()
+    first, second = world(2, "first_alone", method=method, then=then, limit=50)
+    assert time.monotonic() - began < 50
+    assert first[0] == "error"
+    assert (
+        f"the processes have parted: rank 0 is in a {'fit' if method == 'fit' else 'valid'}"
+        in (first[1])
+    )
+    assert others in first[1]
+    assert second[0] == ("error" if then else "ok")
+
+
+def test_after_a_failure_the_processes_train_no_more(world):
+    for _, text in world(2, "goes_on"):
+        assert "these processes no longer work together, because one of them failed" in text

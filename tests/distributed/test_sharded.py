@@ -1,0 +1,71 @@
+"""Processes that each keep a shard of the model train as one does: D2 of the guarantees."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from lehr.distributed import Distributed
+from lehr.testing import tiny_learner
+
+from . import jobs
+
+CASES = [case for case in jobs.CASES if case != "closure"]  # LBFGS joins all gradients in one
+
+
+@pytest.fixture(scope="module")
+def ends(values):
+    """What each process of so many came to, for every case; run once for each number."""
+    return cache(lambda n: values(n, "trajectories", cases=CASES, shard=True))
+
+
+alone = cache(jobs.trajectory)
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_the_trajectory_of_one_process(case, processes, ends):
+    reference = alone(case)
+    for end in (end[case] for end in ends(processes)):
+        assert (end["weights"] - reference["weights"]).abs().max() <= 1e-6
+        assert end["steps"] == reference["steps"]
+        for row, expected in zip(end["rows"], reference["rows"], strict=True):
+            assert row == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_another_case_would_be_seen(ends):
+    assert (ends(2)[0]["clip"]["weights"] - alone("plain")["weights"]).abs().max() > 1e-3
+
+
+def test_a_process_keeps_a_shard_of_every_parameter(values):
+    first, second = values(2, "shards")
+    assert first["whole"] == second["whole"] == 26
+    assert first["own"] + second["own"] == 26
+    assert max(first["own"], second["own"]) < 26
+
+
+def test_the_optimizer_must_be_made_afterwards(world):
+    for kind, text in world(2, "sharded_too_late"):
+        assert kind == "error"
+        assert "none of which is one of the model's" in text
+
+
+def test_a_model_that_is_sharded_already_is_left_as_it_is(values):
+    for weights in values(2, "sharded_before"):
+        assert torch.allclose(weights, alone("plain")["weights"], atol=1e-6)
+
+
+def test_weights_are_saved_whole_and_loaded_in_parts(values, tmp_path):
+    path = tmp_path / "w.safetensors"
+    for saved, loaded in values(2, "saves_weights", path=str(path)):
+        assert torch.equal(saved, loaded)
+    one = tiny_learner()
+    assert not one.load(path)
+    assert torch.equal(torch.cat([p.detach().flatten() for p in one.model.parameters()]), saved)
+
+
+def test_a_shard_function_that_is_none_is_refused():
+    with pytest.raises(
+        TypeError, match=r"shard must be a function from the model to its large mod"
+    ):
+        Distributed(shard=3)

@@ -1,0 +1,81 @@
+"""The engine of one process does nothing."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lehr.base.sharing import WHOLE
+from lehr.engine import ALONE, Engine
+from lehr.testing import tiny_learner
+
+
+def test_alone_nothing_happens():
+    model, own = nn.Linear(1, 1), {"step": print}
+    before = [p.clone() for p in model.parameters()]
+    ALONE.prepare(model)
+    assert all(map(torch.equal, before, model.parameters()))
+    with ALONE.opened(None), ALONE.telling():
+        assert ALONE.actions(None, own) is own
+        ALONE.exchange(None)
+    values = torch.ones(3)
+    assert ALONE.sum(values) is values
+    assert (ALONE.gather(1), ALONE.same(1), ALONE.describe(8), ALONE.key) == ([1], 1, "", ())
+    assert (ALONE.rank, ALONE.world, ALONE.share) == (0, 1, WHOLE)
+    batches = iter([1])
+    assert ALONE.shares(batches, "loader") is batches
+
+
+def test_a_wish_is_heard_at_once():
+    run = tiny_learner().fit(1)
+    ALONE.ask(run, "stop_reason", "first")
+    ALONE.ask(run, "stop_reason", "second")
+    assert run.stop_reason == "first"
+    assert run.wishes == {}
+
+
+def test_the_other_processes_have_random_numbers_of_their_own():
+    second = Engine()
+    second.rank = 1
+    assert (second.key, ALONE.key) == ((1,), ())
+
+
+def test_a_learner_has_this_one_unless_it_is_given_another():
+    other = Engine()
+    assert tiny_learner().engine is ALONE
+    assert tiny_learner(engine=other).fit(1).engine is other
+
+
+class Two(Engine):
+    """Seems to be one of two."""
+
+    world = 2
+
+    def describe(self, batch_size=None):
+        return "2 processes"
+
+
+def test_what_is_no_engine_is_refused():
+    with pytest.raises(TypeError, match=r"engine must be a lehr.distributed.Distributed; got 2"):
+        tiny_learner(engine=2)
+
+
+def test_what_only_one_process_can_do_is_refused():
+    learn = tiny_learner(engine=Two())
+    with pytest.raises(RuntimeError, match=r"check_resume works in one process; this is one of 2"):
+        learn.check_resume()
+    with pytest.raises(RuntimeError, match=r"replay works in one process; this is one of 2"):
+        tiny_learner(engine=Two()).fit(1).replay(0)
+
+
+def test_explain_says_what_is_shared():
+    alone, together = tiny_learner().explain(), tiny_learner(engine=Two()).explain()
+    assert "processes" not in alone
+    assert together.startswith("fit, in 2 processes: batches are shared out, gradients averaged")
+    assert together.count("-- rest; all processes agree whether the run ends") == 3
+
+
+def test_a_copy_of_what_holds_an_engine_has_the_same():
+    engine = Two()
+    assert copy.deepcopy([engine])[0] is engine
