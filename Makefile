@@ -63,7 +63,7 @@ test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resu
 	$(BIN)/python docs/promises.py
 
 test-clients: .venv-clients/.dev  ## logs of services; models, losses, data, optimizers and metrics of other packages; writes docs/works-with.md
-	.venv-clients/bin/pytest tests/callbacks/log tests/contract -k "TensorBoard or tensorboard or Wandb or wandb or MLflow or mlflow"
+	.venv-clients/bin/pytest tests/callbacks/log tests/contract -k "tensorboard or TensorBoard or wandb or mlflow"
 	.venv-clients/bin/python -m tests.clients.table
 
 test-pythons:    ## the fast tests on Python 3.12 and 3.13, whichever is there (downloads torch for each)

@@ -1,5 +1,6 @@
 """The engine of several processes, started by torchrun or by whoever makes a process group."""
 
+import atexit
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -79,7 +80,7 @@ class Distributed(Engine):
         self.options = {"find_unused_parameters": find_unused_parameters}
         self.runs: list[Together] = []
         """Those that are under way, the innermost last"""
-        if not join(timeout, self._may_end):
+        if not join(timeout):
             return
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         if self.world > 1:
@@ -87,12 +88,7 @@ class Distributed(Engine):
             self.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
             self.control = Control(self.group)
             self.failures = Failures(self.rank, self.world, [self.group, dist.group.WORLD])
-
-    def _may_end(self) -> bool:
-        if self.world > 1:
-            self.failures.leave()
-            return not self.failures.over
-        return True
+            atexit.register(self.failures.leave)
 
     @property
     def share(self) -> Share:

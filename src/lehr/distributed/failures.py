@@ -6,6 +6,7 @@ from typing import Any
 import torch.distributed as dist
 
 from lehr.distributed.control import PartedError
+from lehr.distributed.group import give_up
 from lehr.errors import one_line
 from lehr.loop.blame import where
 
@@ -60,6 +61,7 @@ class Failures:
         if self.over:
             return None
         self.over = True
+        give_up()
         lost = _is_lost_peer(error)
         place = self._place(error, run)
         if not lost and not isinstance(error, PartedError):

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +10,10 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous  # type: ignore[reportUnknownVariableType]
 
+_failed = False  # whether a process has failed: then nobody may be there to leave with
 
-def join(timeout: float, may_end: Callable[[], bool]) -> bool:
+
+def join(timeout: float) -> bool:
     """Be in a process group: in the one that exists, or in one that is made now.
 
     Whoever started this program says with the variables RANK, WORLD_SIZE, MASTER_ADDR and
@@ -21,7 +22,6 @@ def join(timeout: float, may_end: Callable[[], bool]) -> bool:
 
     Args:
         timeout: seconds after which a silent process counts as lost.
-        may_end: whether the group can be left in peace: after a failure, that could wait for ever.
 
     Returns:
         Whether there is a group. Without one, this process is alone.
@@ -30,8 +30,14 @@ def join(timeout: float, may_end: Callable[[], bool]) -> bool:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return False
         _make(timedelta(seconds=timeout))
-        atexit.register(_leave, may_end)
+        atexit.register(_leave)
     return True
+
+
+def give_up() -> None:
+    """End without leaving the group: after a failure, that could wait for ever."""
+    global _failed
+    _failed = True
 
 
 def _make(timeout: timedelta) -> None:
@@ -52,6 +58,6 @@ def _make(timeout: timedelta) -> None:
     )
 
 
-def _leave(may_end: Callable[[], bool]) -> None:
-    if dist.is_initialized() and may_end():
+def _leave() -> None:
+    if dist.is_initialized() and not _failed:
         dist.destroy_process_group()  # without this, some programs are aborted at their end
