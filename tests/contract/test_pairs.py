@@ -13,9 +13,10 @@ from lehr import Callback
 from lehr.callbacks import Checkpoint
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
+from lehr.testing.contract import surroundings
 from tests.faults.figures import NIGHTLY, Tally
 
-from .test_callbacks import ALL, ARGUMENTS, learner, surroundings
+from .test_callbacks import ALL, ARGUMENTS, learner
 
 OURS = [kind for kind in ALL if kind is not Checkpoint]  # one is attached to each of these runs
 PAIRS = list(combinations(OURS, 2))

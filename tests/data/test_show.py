@@ -120,7 +120,7 @@ def test_words():
 
 def test_what_has_no_values_is_refused_in_our_own_words():
     x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
-    with torch.device("meta"), pytest.raises(ValueError, match="nothing could be drawn"):
+    with torch.device("meta"), pytest.raises(ValueError, match="nothing could be shown"):
         show_batch([(x, y)])
     for batch in ((x.to("meta"), y), (x, y.to("meta"))):
         with pytest.raises(ValueError, match="batch must hold values; its tensors are on the dev"):

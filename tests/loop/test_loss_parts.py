@@ -189,7 +189,7 @@ def test_probes_and_searches_take_it():
 def test_a_metric_of_the_same_column_is_refused():
     learn = tiny_learner(loss_func=lambda pred, yb: {"accuracy": F.cross_entropy(pred, yb)})
     learn.metrics = [accuracy]
-    with pytest.raises(ValueError, match="'accuracy' is logged both by batch and by row"):
+    with pytest.raises(ValueError, match="the part 'accuracy' of the loss is recorded as accuracy"):
         learn.fit(2)
 
 

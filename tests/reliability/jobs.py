@@ -148,6 +148,9 @@ OF_IMAGES = ("BatchTransform", "CutMix", "ProgressiveResizing", "RandomErasing")
 VALIDATIONS = (None, "2 epochs", "2 steps", "3 steps")
 
 
+def _look(name: str, layer: nn.Module, output: Any) -> None: ...
+
+
 @dataclass(frozen=True)
 class Job:
     """One way to train; every field is an axis of the matrix."""
@@ -188,6 +191,7 @@ class Job:
             "Freeze": (({"0": 1, "1": 0.4},), {}),
             "Lookahead": ((3,), {}),
             "Distillation": ((nn.Linear(3, 2),), {}),
+            "Hooks": ((_look,), {}),
             "GAN": ((2,), {"n_crit": 2, "penalty": 1.0}),
             "LossWeights": (({"fit": 1.0, "size": 0.5},), {}),
             "CSVLog": ((folder / "log.csv",), {}),

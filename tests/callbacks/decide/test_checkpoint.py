@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from lehr import Callback, DataBunch, Phase, accuracy
-from lehr.callbacks import Checkpoint, StopOnNonFinite
+from lehr.callbacks import Checkpoint, ParamScheduler, StopOnNonFinite
 from lehr.errors import ResumeWarning
+from lehr.schedules import sched_lin
 from lehr.state.differences import first_difference
 from lehr.state.disk import capsule
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
@@ -439,11 +440,14 @@ def test_whoever_declares_its_state_or_does_not_change_is_not_named(tmp_path):
 
 
 def test_the_last_checkpoint_before_a_run_was_made_longer_stays(tmp_path):
-    tiny_learner([Checkpoint(tmp_path, every="1 epoch", keep=2)]).fit(2)
+    def saving():
+        schedule = ParamScheduler("lr", sched_lin(0.1, 0.0))
+        return tiny_learner([schedule, Checkpoint(tmp_path, every="1 epoch", keep=2)])
+
+    saving().fit(2)
     for epochs, kept in ((5, [0, 8, 16, 20]), (8, [0, 8, 20, 28, 32])):
-        learn = tiny_learner([Checkpoint(tmp_path, every="1 epoch", keep=2)])
         with pytest.warns(ResumeWarning, match="epochs"):
-            learn.fit(epochs, resume="auto")
+            saving().fit(epochs, resume="auto")
         assert saved(tmp_path) == kept
 
 

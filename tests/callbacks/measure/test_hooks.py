@@ -45,7 +45,6 @@ def test_gradients_can_be_replaced_on_the_way_back():
     assert moved == [False, False, True, True]
 
 
-@pytest.mark.parametrize("moment", ["begin_fit", "after_pred", "after_validate"])
 def test_every_output_of_a_layer_has_its_gradient():
     class Two(nn.Module):
         def forward(self, x):
@@ -60,6 +59,7 @@ def test_every_output_of_a_layer_has_its_gradient():
     assert sorted(seen) == [1.0, 5.0]
 
 
+@pytest.mark.parametrize("moment", ["begin_fit", "after_pred", "after_validate"])
 def test_the_hooks_come_off_however_the_fit_ends(moment):
     class Fail(Callback):
         state = ()
