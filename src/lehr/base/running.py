@@ -8,7 +8,7 @@ def with_statistics(model: nn.Module) -> list[nn.Module]:
 
     Example:
         >>> model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.InstanceNorm1d(2))
-        >>> with_statistics(model)
-        [BatchNorm1d(2, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)]
+        >>> [type(layer).__name__ for layer in with_statistics(model)]
+        ['BatchNorm1d']
     """
     return [part for part in model.modules() if getattr(part, "running_mean", None) is not None]

@@ -111,13 +111,13 @@ def watching(event: str, callbacks: Iterable[Callback]) -> list[Callback]:
     ``after`` keeps its place.
 
     Example:
-        >>> from lehr.callbacks import Progress, Recorder
+        >>> from lehr.callbacks import CSVLog, Recorder
         >>> class Mine(Callback):
         ...     evaluates = True
         ...     def begin_fit(self, run): ...
-        >>> callbacks = [Progress(), Mine(), Recorder()]
+        >>> callbacks = [CSVLog("log.csv"), Mine(), Recorder()]
         >>> [type(callback).__name__ for callback in watching("begin_fit", callbacks)]
-        ['Recorder', 'Mine', 'Progress']
+        ['Recorder', 'Mine', 'CSVLog']
     """
     ordered = [callback for callback in in_phases(callbacks) if hasattr(callback, event)]
     return sorted(ordered, key=_begins_late) if event == "begin_fit" else ordered

@@ -174,7 +174,7 @@ def _value(node: ast.expr, text: str) -> Any:
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return [_value(item, text) for item in items]
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as number):
-            return -_value(number, text)
+            return -_value(number, text) or -0.0  # no int is
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             if abs(number) > _LARGEST:
                 raise ValueError(f"a schedule's numbers must be finite; got {text!r}. Correct it.")
