@@ -25,6 +25,7 @@ exclude_patterns = ["**.ipynb_checkpoints"]
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+suppress_warnings = ["misc.highlighting_failure"]  # an error that a notebook shows is no program
 myst_heading_anchors = 3
 
 default_role = "py:obj"  # `Learner.fit` in a docstring becomes a link where there is such a name

@@ -272,15 +272,15 @@ class Learner:
         can be copied. At the end the batches are joined, in the model's own nesting of tuples,
         lists, dicts and dataclasses:
 
-        * Tensors are put end to end: ``(items, ...)``. If their other dimensions differ between
+        - Tensors are put end to end: ``(items, ...)``. If their other dimensions differ between
           batches, as with padding, there is a list of the items instead. A tensor without
           dimensions becomes one of ``(batches,)``. Nested tensors and packed sequences become one
           with all items.
-        * A list, or a tuple, with an entry for each item becomes one with an entry for each item of
+        - A list, or a tuple, with an entry for each item becomes one with an entry for each item of
           all batches. If the tensors in it have the items along their first dimension, or there are
           more or fewer entries than items, it is taken for several outputs, each of which is joined
           by itself.
-        * Of anything else, such as a number, a cache or a distribution, there is a list, with one
+        - Of anything else, such as a number, a cache or a distribution, there is a list, with one
           for each batch. None stays None.
 
         Args:

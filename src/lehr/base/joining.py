@@ -21,13 +21,13 @@ from lehr.types import is_mapping, is_sequence
 def join(batches: Sequence[Any], sizes: Sequence[Collection[int]] = (), name: str = "pred") -> Any:
     """Values of one nesting, one for each batch, put end to end.
 
-    * Tensors are concatenated along their first dimension. If the others differ, as with padding,
+    - Tensors are concatenated along their first dimension. If the others differ, as with padding,
       the result is a list of the items. Tensors without dimensions are stacked: ``(batches,)``.
-    * Nested tensors and packed sequences become one that holds all items.
-    * A list with an entry for each item becomes a list with an entry for each item of all batches;
+    - Nested tensors and packed sequences become one that holds all items.
+    - A list with an entry for each item becomes a list with an entry for each item of all batches;
       so does a tuple. Any other list or tuple is taken for several outputs, each joined by itself.
-    * Dicts, named tuples and dataclasses keep their class, and what is in them is joined.
-    * None stays None. Of anything else there is a list, with one for each batch.
+    - Dicts, named tuples and dataclasses keep their class, and what is in them is joined.
+    - None stays None. Of anything else there is a list, with one for each batch.
 
     Args:
         batches: the values; at least one.

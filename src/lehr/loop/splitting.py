@@ -22,11 +22,11 @@ class _Keys(NamedTuple):
 def splitter(model: nn.Module, loss_func: Callable[..., Any]) -> SplitBatch:
     """The default ``split_batch`` of a Learner: ``batch -> (xb, yb)``.
 
-    * A pair is ``(xb, yb)``, and one tensor is ``xb`` alone.
-    * A dict, or anything like one, goes to the model by name: each key to the parameter of forward
+    - A pair is ``(xb, yb)``, and one tensor is ``xb`` alone.
+    - A dict, or anything like one, goes to the model by name: each key to the parameter of forward
       that is called so. A key named label, labels, target, targets, y or yb is the target; the
       model gets it, too, if forward has that parameter.
-    * More items than a pair go to the model by position if forward needs just as many, or one
+    - More items than a pair go to the model by position if forward needs just as many, or one
       less: then the last is the target.
 
     Args:

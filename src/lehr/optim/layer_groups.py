@@ -36,12 +36,12 @@ def layer_groups(
         model: wrapped or not. Parameters that are lazy, or parametrized, are grouped as others are.
         rule: which parameters go together:
 
-            * None: block by block, see `lehr.optim.blocks.blocks`;
-            * a list of parts, from the input on: ``["stem", "layer*", ["norm", "fc"]]``. A part is
+            - None: block by block, see `lehr.optim.blocks.blocks`;
+            - a list of parts, from the input on: ``["stem", "layer*", ["norm", "fc"]]``. A part is
               a path, in which ``*`` stands for any one name, or a module, a parameter, or a list of
               these; so what a fastai splitter returns will do. ``...`` stands for all the rest;
-            * a dict of such parts by the names of the groups: ``{"body": ..., "head": "fc"}``;
-            * a function from a parameter's name to that of its group. Numbers are sorted, other
+            - a dict of such parts by the names of the groups: ``{"body": ..., "head": "fc"}``;
+            - a function from a parameter's name to that of its group. Numbers are sorted, other
               groups stand as they come first; None leaves a parameter out.
         lr: learning rate of the last group; or ``slice(low, high)``: of the first and the last
             group, with equal ratios in between. None leaves it to the optimizer.

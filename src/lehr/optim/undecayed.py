@@ -17,10 +17,10 @@ _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 def undecayed(model: nn.Module, kinds: Collection[str]) -> set[int]:
     """The ``id`` of every parameter of these kinds.
 
-    * ``"norms"``: all of a module whose class, or a class that it inherits from, has ``Norm`` in
+    - ``"norms"``: all of a module whose class, or a class that it inherits from, has ``Norm`` in
       its name.
-    * ``"biases"``: those named ``bias``, or with a name that ends in ``_bias``.
-    * ``"embeddings"``: the tables of `torch.nn.Embedding` and `torch.nn.EmbeddingBag`. A head that
+    - ``"biases"``: those named ``bias``, or with a name that ends in ``_bias``.
+    - ``"embeddings"``: the tables of `torch.nn.Embedding` and `torch.nn.EmbeddingBag`. A head that
       is tied to one is left out with it.
 
     Args:

@@ -23,11 +23,11 @@ class Schedule:
 
     Schedules with equal expressions are equal. Pickle and copy evaluate the expression again.
 
-    * ``a >> b`` is one after the other. A phase takes the share that `over` gives it; those without
+    - ``a >> b`` is one after the other. A phase takes the share that `over` gives it; those without
       one share equally what is left. How a chain is put in brackets makes no difference. A
       `lehr.schedules.warmup` ends where the next phase begins.
-    * ``a + b`` and ``a * b`` are sum and product at every position; ``2 * a`` is scaled.
-    * `over`, `rounded` and `per_group` are described below.
+    - ``a + b`` and ``a * b`` are sum and product at every position; ``2 * a`` is scaled.
+    - `over`, `rounded` and `per_group` are described below.
 
     Example:
         >>> from lehr.schedules import cosine, linear, warmup

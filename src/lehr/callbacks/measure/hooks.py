@@ -26,8 +26,8 @@ class Hooks(Callback):
 
     Each function is called with the name of the layer, the layer, and
 
-    * ``forward``: its output, whenever it was called;
-    * ``backward``: the gradient with respect to its output; of several, one after the other.
+    - ``forward``: its output, whenever it was called;
+    - ``backward``: the gradient with respect to its output; of several, one after the other.
 
     What a function returns takes the place of the output, or of that gradient; let it return
     nothing if it only looks. Outside a fit, ``with hooks.on(model):`` does the same.
