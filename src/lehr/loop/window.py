@@ -65,9 +65,9 @@ class Window:
 
     def share(self, run: Any) -> Tensor:
         """What this batch adds to the loss of the window."""
-        if not run.weight:
-            return _nothing(run)
         if self.sums:
+            if not run.weight:
+                return _nothing(run)
             return run.loss * run.weight if self.loss_is_mean else run.loss
         return run.loss if self.loss_is_mean else run.mean_loss
 
