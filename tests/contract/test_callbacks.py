@@ -227,6 +227,7 @@ class Watch(Callback):
 @pytest.mark.parametrize("kind", ALL)
 def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, monkeypatch):
     monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
 
     def watched(arguments, folder, stop=-1):
         callback = kind(*arguments)

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import pytest
 
+import lehr.callbacks.log.step_log
 import lehr.callbacks.measure.recorder
 from lehr import Callback
 from lehr.callbacks import Checkpoint
@@ -78,6 +79,7 @@ def disturbed(kinds, folder):
 @pytest.fixture(autouse=True)
 def clock_that_stands_still(monkeypatch):
     monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
 
 
 @pytest.mark.filterwarnings("ignore:epoch 0 passed without")  # fp16 begins with too large a scale

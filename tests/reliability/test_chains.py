@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+import lehr.callbacks.log.step_log
 import lehr.callbacks.measure.recorder
 from lehr.record.log_file import LogFile
 from lehr.state.differences import first_difference
@@ -21,6 +22,7 @@ TALLY = Tally("resume_chains", "chains", "other ends", of=count(12))
 @pytest.fixture(autouse=True)
 def clock_that_stands_still(monkeypatch):
     monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
 
 
 def at(batch, event="after_batch"):

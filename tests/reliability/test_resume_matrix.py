@@ -10,6 +10,7 @@ from dataclasses import fields
 
 import pytest
 
+import lehr.callbacks.log.step_log
 import lehr.callbacks.measure.recorder
 import lehr.loop.past
 from lehr import Callback
@@ -81,8 +82,12 @@ TALLY = Tally("resume_matrix", "cells", "other ends", of=len(JOBS))
 
 @pytest.fixture(autouse=True)
 def clock_that_stands_still(monkeypatch):
-    """The seconds in the rows, and in the files, are all zero then: the rest is compared whole."""
+    """The seconds in the rows, and in the files, are all zero then: the rest is compared whole.
+
+    Logs write with the rows alone: a disk that keeps them waiting must not decide what is compared.
+    """
     monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
 
 
 def ended(train):

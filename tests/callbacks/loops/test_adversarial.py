@@ -61,6 +61,17 @@ def test_the_penalty_has_a_gradient_for_the_critic_alone():
     assert fake.grad is None
 
 
+def test_a_flat_critic_has_a_penalty_without_a_gradient_that_is_no_number():
+    critic = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    with torch.no_grad():
+        critic[0].weight.zero_()
+        critic[0].bias.fill_(-1.0)
+    penalty = slope_penalty(critic, torch.ones(4, 2), torch.zeros(4, 2), torch.Generator())
+    assert penalty == 1
+    penalty.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in critic.parameters())
+
+
 def test_what_was_frozen_before_stays_so():
     layer = nn.Linear(2, 2)
     layer.bias.requires_grad_(False)

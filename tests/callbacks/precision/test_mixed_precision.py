@@ -138,6 +138,16 @@ def test_windows_and_two_looks_a_step_go_with_it():
         torch.testing.assert_close(p, q, rtol=0, atol=2e-2)
 
 
+def test_a_gradient_that_overflows_leads_sam_nowhere():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+    learn = tiny_learner([MixedPrecision("fp16", init_scale=2.0**20), SAM(0.05)], model=model)
+    run = learn.fit(3)
+    assert 0 < run.n_steps < run.n_iter
+    assert all(buffer.isfinite().all() for buffer in model.buffers())
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
 def test_a_callback_that_replaces_the_step_does_not_stop_it():
     class Own(Callback):
         layer = Layer.SEARCH

@@ -56,7 +56,7 @@ class SAM(Callback):
         held = [p for p in run.trained_parameters() if p.grad is not None]
         before = [p.detach().clone() for p in held]
         try:
-            self._climb(held)
+            self._climb(held, before)
             run.regrad()
         finally:
             with torch.no_grad():
@@ -65,13 +65,15 @@ class SAM(Callback):
         proceed()
 
     @torch.no_grad()
-    def _climb(self, held: list[nn.Parameter]) -> None:
+    def _climb(self, held: list[nn.Parameter], before: list[Tensor]) -> None:
         grads = [_one_of_each(p.grad) for p in held if p.grad is not None]
         if self.adaptive:
             grads = [p.abs() * grad for p, grad in zip(held, grads, strict=True)]
-        scale = self.rho / (total_norm(grads) + 1e-12)
-        for p, grad in zip(held, grads, strict=True):
+        norm = total_norm(grads)
+        scale = self.rho / (norm + 1e-12)
+        for p, value, grad in zip(held, before, grads, strict=True):
             p.add_(p.abs() * grad * scale if self.adaptive else grad * scale)
+            p.copy_(torch.where(norm.isfinite(), p, value))  # one that overflowed leads nowhere
 
     def __repr__(self) -> str:
         return f"SAM({self.rho}{', adaptive=True' if self.adaptive else ''})"

@@ -66,13 +66,13 @@ class GradientStats(Callback):
             proceed()
             return
         before = [p.detach().clone() for p in self._held.values()]
-        gradients = [_norm(p.grad) for p in self._held.values()]
+        gradients = [_norm(p.grad, p) for p in self._held.values()]
         with torch.enable_grad():
             proceed()
         if run.stepped:
             after = list(self._held.values())
-            weights = [_norm(value) for value in before]
-            updates = [_norm(p - value) for p, value in zip(after, before, strict=True)]
+            weights = [_norm(value, value) for value in before]
+            updates = [_norm(p - value, p) for p, value in zip(after, before, strict=True)]
             columns = [torch.stack(column) for column in (gradients, weights, updates)]
             self.steps.add(run.n_steps, torch.stack(columns, dim=1))
 
@@ -97,7 +97,7 @@ class GradientStats(Callback):
         return f"GradientStats({self.every})"
 
 
-def _norm(value: Tensor | None) -> Tensor:
+def _norm(value: Tensor | None, of: Tensor) -> Tensor:
     if value is None:
-        return torch.tensor(0.0)
+        return torch.zeros((), device=of.device)
     return total_norm([value.detach()]).float()
