@@ -57,9 +57,8 @@ class Engine:
     def exchange(self, run: Any) -> None:
         """A training batch, or a validation, is about to be predicted."""
 
-    def settle(self, run: Any) -> float:
-        """The weight of the window that closes, over all processes."""
-        return run.window.weight
+    def settle(self, run: Any) -> None:
+        """A window that the processes share closes: its weight becomes that over all of them."""
 
     def ask(self, run: Any, wish: Wish, reason: str) -> None:
         """Let the run end. Several processes end it together, when they next hear of each other."""

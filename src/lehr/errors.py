@@ -137,6 +137,8 @@ def real_number(name: str, value: Any) -> float:
         >>> real_number("lr", 1)
         1.0
     """
+    if isinstance(value, float) and math.isfinite(value):  # the usual case, at a third of the cost
+        return float(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         near = hasattr(value, "__float__") and not isinstance(value, bool)  # a tensor, say
         todo = f"Use float({name})." if near else "Give a number such as 0.1."

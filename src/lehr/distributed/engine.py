@@ -132,9 +132,9 @@ class Distributed(Engine):
             return sharded.Sharded(run, self.sum)
         return DataParallel(run, self.options, self.sum)
 
-    def settle(self, run: Any) -> float:
-        """The weight of the window that closes, over all processes."""
-        return run.window.weight if self.world == 1 else Together.of(run).settle()
+    def settle(self, run: Any) -> None:
+        """A window closes: its gradients are averaged, and its weight is that of all processes."""
+        Together.of(run).settle()
 
     def ask(self, run: Any, wish: Wish, reason: str) -> None:
         """Let the run end, when all processes have heard of it."""

@@ -127,8 +127,8 @@ class Together(AbstractContextManager[None]):
             weight = run.window.weight + run.weight
             self._sent = self._say("step", weight), weight
 
-    def settle(self) -> float:
-        """The weight of the window that closes, over all processes; gradients are averaged."""
+    def settle(self) -> None:
+        """A window closes: its gradients are averaged, and its weight is that of all processes."""
         window, sent = self.run.window, self._sent
         self.engine.control.patience = None
         self._slowest = max(self._slowest, perf_counter() - self._began)
@@ -149,7 +149,6 @@ class Together(AbstractContextManager[None]):
         self._settled = True
         self._heed(said)
         window.weight = said.weight / self.engine.world  # as the gradients are averaged
-        return said.weight
 
     def _drop(self) -> None:
         """Read a message that counts for nothing: the batch that it was about was cancelled."""

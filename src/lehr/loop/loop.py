@@ -191,8 +191,11 @@ class Loop:
 
     def _close_window(self) -> None:
         run, do, window = self.run, self.do, self.run.window
-        if run.engine.settle(run):
-            window.finish(run)
+        if window.shared:
+            run.engine.settle(run)
+        if window.weight:
+            if window.sums:
+                window.finish(run)
             do.finish_grad()
             do.step()
             if run.stepped:

@@ -130,7 +130,7 @@ def as_tensor(numbers: Sequence[float | Tensor]) -> Tensor:
         >>> as_tensor([1, 2.5])
         tensor([1.0000, 2.5000], dtype=torch.float64)
     """
-    if any(isinstance(number, Tensor) for number in numbers):
+    if any(issubclass(kind, Tensor) for kind in set(map(type, numbers))):
         double = torch.float64
         tensors = [n if isinstance(n, Tensor) else torch.tensor(n, dtype=double) for n in numbers]
         return stacked(tensors)

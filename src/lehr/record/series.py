@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -151,14 +152,13 @@ class Series:
 def _pieces(values: Sequence[Number]) -> list["Tensor | array[float]"]:
     # Numbers on a device become one stacked tensor there, without waiting for the device.
     pieces: list[Tensor | array[float]] = []
-    for dtype, same in groupby(values, key=_dtype):
-        part = list(same)
-        pieces.append(array("d", map(float, part)) if dtype is None else stacked(cast("Any", part)))
+    for kind, same in groupby(values, key=type):
+        if not issubclass(kind, Tensor):
+            pieces.append(array("d", map(float, same)))
+            continue
+        for _, alike in groupby(same, key=attrgetter("dtype")):
+            pieces.append(stacked(list(cast("Any", alike))))
     return pieces
-
-
-def _dtype(value: Number) -> torch.dtype | None:
-    return value.dtype if isinstance(value, Tensor) else None
 
 
 def _as_tensor(pieces: Sequence["Tensor | array[Any]"], dtype: torch.dtype) -> Tensor:

@@ -85,6 +85,7 @@ class ParamScheduler(Callback):
                 f"relative must be True or False; got {relative!r}. With relative=True the "
                 "schedule is a factor of each group's own value."
             )
+        self._in_data = self.slots.in_data
         self._curve, self._factors = self._taken_apart(schedule)
         self.param = name
         self.schedule = schedule
@@ -149,7 +150,7 @@ class ParamScheduler(Callback):
         self._values: list[float] = []
         self._first = run.n_steps
         self._opts = optimizers.each(run.opt) if self.slots.in_groups else []
-        if self.slots.in_data:
+        if self._in_data:
             self._look_up(run)
             self._set(run)
 
@@ -174,7 +175,7 @@ class ParamScheduler(Callback):
         """Set the value, at the first batch of an update window."""
         if not run.training or run.window.batches:
             return
-        if self.slots.in_data:
+        if self._in_data:
             run.log(self.param, float(next(self.slots.find(run)).get()))
             return
         if [len(opt.param_groups) for opt in self._opts] != self._sizes:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import nan
 from time import perf_counter
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -141,9 +142,11 @@ class Recorder(Callback):
     def _write(self, batches: Sequence[int], losses: Tensor, lrs: Sequence[Any]) -> None:
         if batches:
             self.history.log_steps("loss", batches, losses)
-        known = [(batch, lr) for batch, lr in zip(batches, lrs, strict=True) if lr is not None]
-        if known:
-            self.history.log_steps("lr", *zip(*known, strict=True))
+        if NoneType in set(map(type, lrs)):
+            known = [(batch, lr) for batch, lr in zip(batches, lrs, strict=True) if lr is not None]
+            batches, lrs = zip(*known, strict=True) if known else ((), ())
+        if lrs:
+            self.history.log_steps("lr", batches, lrs)
 
     def _fold(self, engine: Engine | None = None) -> None:
         # Many at a time: the device is asked for less, and the step keeps its place in the cache.

@@ -53,13 +53,12 @@ class EagerStep:
     def compute_loss(self) -> None:
         """Compare the prediction with the target, if there is one and it is wanted."""
         run = self.run
-        loss_func = run.loss_func
+        loss_func, yb = run.loss_func, run.yb
         if loss_func is not self._asked:  # a callback has replaced it
             self._asked, self._wanted = loss_func, wanted_by(loss_func)
-        takes_target, needs_target = self._wanted
-        if takes_target and run.yb is not None:
-            loss = loss_func(run.pred, run.yb)
-        elif needs_target:
+        if yb is not None and self._wanted.target:
+            loss = loss_func(run.pred, yb)
+        elif self._wanted.always:
             raise missing_target(loss_func)
         else:
             loss = loss_func(run.pred)
