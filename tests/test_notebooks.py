@@ -183,7 +183,8 @@ def test_the_debugger_is_shown_at_work():
 
 
 def test_the_further_notebooks_are_those_of_the_site():
-    assert [path.stem for path in FURTHER] == ["0_initialisation", "10_hooks", "11_mixed_precision"]
+    names = ["0_initialisation", "10_hooks", "11_mixed_precision", "12_gan"]
+    assert [path.stem for path in FURTHER] == names
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     assert all(f"notebooks/{path.stem}" in index for path in FURTHER)
 
