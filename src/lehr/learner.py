@@ -530,6 +530,7 @@ class Learner:
         Raises:
             TypeError, ValueError: an argument cannot be used, as in `fit`; or it is not known
                 beforehand how many batches an epoch has, or how many of them make a step.
+            KeyboardInterrupt: Ctrl-C; raised after everything was put back.
 
         Example:
             >>> from lehr.callbacks import ParamScheduler

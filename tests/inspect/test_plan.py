@@ -1,5 +1,6 @@
 """What a plan says is what the fit then does, at every step; and a plan leaves no trace."""
 
+import signal
 import warnings
 from contextlib import suppress
 from functools import partial
@@ -11,6 +12,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau, StepLR
 
 from lehr import Callback, DataBunch
+from lehr.base import signals
 from lehr.callbacks import (
     EMA,
     SAM,
@@ -319,6 +321,42 @@ def test_it_leaves_no_trace_also_when_it_breaks(error):
     assert vars(driver) == attributes
     assert flags == [p.requires_grad for p in learn.model.parameters()]
     assert (learn.run, learn._seed, learn.epochs_done) == (None, None, 0)
+
+
+class Press(Callback):
+    """Presses Ctrl-C at step 5."""
+
+    plans = True
+    state = ()
+
+    def begin_batch(self, run):
+        if run.n_steps == 5:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+def test_ctrl_c_ends_it_without_a_plan_also_at_a_prompt(monkeypatch, interactive):
+    monkeypatch.setattr(signals, "is_interactive", lambda: interactive)
+    learn = learner()
+    before = capture(learn.state_entries())
+    with pytest.raises(KeyboardInterrupt):
+        learn.plan(2, [Press()])
+    assert first_difference(before, capture(learn.state_entries())) is None
+
+
+def test_ctrl_c_within_a_fit_ends_the_fit_and_leaves_the_plan_whole(monkeypatch):
+    monkeypatch.setattr(signals, "is_interactive", lambda: True)
+    plans = []
+
+    class Plans(Callback):
+        state = ()
+
+        def after_step(self, run):
+            plans.append(run.learn.plan(2, [Press()]))
+
+    run = learner().fit(2, callbacks=[Plans()])
+    assert (run.interrupted, run.n_steps) == ("interrupted by Ctrl-C", 1)
+    assert [plan.steps for plan in plans] == [20]
 
 
 def test_no_batch_is_read():

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lehr.base.signals import interruptible
 from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
 from lehr.events import Layer, Phase
@@ -39,14 +38,11 @@ def plan(
     length: dict[str, Any] = arguments.check_length(epochs, steps, steps_per_epoch)
     length["validate_every"] = arguments.check_interval(validate_every, learn.data.valid_dl)
     everybody = learn.everybody(callbacks)
-    run: Run | None = None
-    asked = interruptible(lambda reason: run.stop(reason) if run else None)
-    with asked, learn.probe(), same_attributes(learn, everybody):
+    walk = _Walk(everybody)
+    with learn.probe(), same_attributes(learn, everybody):
         planned = _without_batches(learn.planned(learn.data, everybody, **length), everybody)
-        walk = _Walk(everybody)
-        run = Run(learn, planned, [*(cb for cb in everybody if cb.plans), walk])
-        Loop(run).fit()
-    return walk.found(run)
+        Loop(Run(learn, planned, [*(cb for cb in everybody if cb.plans), walk])).fit()
+    return walk.found()
 
 
 def _without_batches(plan: Plan, callbacks: Iterable[Callback]) -> Plan:
@@ -220,7 +216,7 @@ class _Walk(Callback):
     def zero_grad(self, run: Run, proceed: Callable[[], None]) -> None:
         """Nothing."""
 
-    def found(self, run: Run) -> FitPlan:
+    def found(self) -> FitPlan:
         """What was noted."""
         unforeseen = [cb for cb in self.everybody if cb.drives and not cb.plans]
         return FitPlan(

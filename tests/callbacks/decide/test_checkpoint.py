@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -343,6 +344,62 @@ def test_an_error_of_the_last_write_is_not_lost(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="broken disk"):
         learn.fit(2)
     assert learn.steps_done == 8
+
+
+class Held(Callback):
+    """Lets the write of step 4, which waits, go on as soon as an error, or nan, is raised."""
+
+    state = ()
+
+    def __init__(self, monkeypatch, *, error, disk=None):
+        real, go, self.error = CheckpointFolder.save, threading.Event(), error
+
+        def save(folder, snapshot, info):
+            if info["step"] == 4:
+                assert go.wait(60)
+                if disk is not None:
+                    raise disk
+            return real(folder, snapshot, info)
+
+        self.go = go
+        monkeypatch.setattr(CheckpointFolder, "save", save)
+
+    def compute_loss(self, run, proceed):
+        proceed()
+        if run.training and run.n_iter == 5:
+            self.go.set()
+            if self.error is not None:
+                raise self.error
+            run.loss = run.loss * torch.nan
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_of_a_write_is_told_where_the_fit_ends_with_another(tmp_path, monkeypatch, kind):
+    disk = OSError(errno.EIO, "broken disk")
+    held = Held(monkeypatch, error=kind("five"), disk=disk)
+    with pytest.raises(kind, match="five") as caught:
+        tiny_learner([Checkpoint(tmp_path, background=True), held]).fit(3)
+    told = "A checkpoint could not be saved, either: OSError(5, 'broken disk')."
+    assert told in caught.value.__notes__
+    assert saved(tmp_path) == [0]
+    if kind is ZeroDivisionError:
+        assert capsule.read(tmp_path)["checkpoint"] == "step-00000000"
+
+
+def test_a_capsule_names_the_checkpoint_that_was_being_written(tmp_path, monkeypatch):
+    held = Held(monkeypatch, error=ZeroDivisionError("five"))
+    with pytest.raises(ZeroDivisionError) as caught:
+        tiny_learner([Checkpoint(tmp_path, background=True), held]).fit(3)
+    assert capsule.read(tmp_path)["checkpoint"] == "step-00000004"
+    assert not any("could not be saved" in note for note in caught.value.__notes__)
+
+
+def test_a_capsule_says_what_ended_the_fit_and_not_that_the_disk_failed_then(tmp_path, monkeypatch):
+    held = Held(monkeypatch, error=None, disk=OSError(errno.EIO, "broken disk"))
+    saver, watch = Checkpoint(tmp_path, background=True), StopOnNonFinite(action="stop")
+    with pytest.raises(OSError, match="broken disk"):
+        tiny_learner([saver, watch, held]).fit(3)
+    assert capsule.read(tmp_path)["error"].startswith("loss is nan at step 5")
 
 
 class Silent(Callback):

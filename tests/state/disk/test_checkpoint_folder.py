@@ -186,6 +186,15 @@ def test_what_the_run_went_back_from_is_no_past_of_its(rewound):
     assert rewound.nearest("ours", 99, [(20, 10), (15, 5)]).manifest["step"] == 0
 
 
+def test_the_past_of_a_run_is_where_the_nearest_is_looked_for(rewound):
+    def steps(step, rewinds):
+        return [saved.step for saved in rewound.past("ours", step, rewinds)]
+
+    assert steps(99, [(20, 10)]) == [0, 10, 15]
+    assert steps(14, [(20, 10)]) == [0, 10]
+    assert steps(99, []) == [0, 10, 20, 15]
+
+
 def test_there_may_be_none_near(rewound, tmp_path):
     assert rewound.nearest("another", 99, []) is None
     assert CheckpointFolder(tmp_path / "nowhere").nearest("ours", 99, []) is None

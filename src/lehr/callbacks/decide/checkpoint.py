@@ -61,7 +61,8 @@ class Checkpoint(Callback):
             those that train.
         mode: whether ``"min"`` or ``"max"`` is better; None decides by the name.
         background: write in a thread, so that the step waits only for a copy in memory. There is
-            one write at a time; its error is raised at the next save or at the end of the fit.
+            one write at a time; its error is raised at the next save or at the end of the fit. If
+            the fit ends with another error, a note of that one tells of it.
         capsule: where an error ends the fit, raised in a training batch, in reading one, or in a
             validation, or where the loss is nan or infinite, write a small file, ``failed.json``,
             with the step, the batch, and the error's text. `run.replay() <lehr.Run.replay>` and
@@ -146,11 +147,16 @@ class Checkpoint(Callback):
         self._pool = ThreadPoolExecutor(1) if self.background else None
         try:
             yield
-            self._note_failure(run, None)
-            self._settle()
-        except Exception as error:
-            self._note_failure(run, error)
+        except BaseException as error:
+            self._settle_beside(error)
+            if isinstance(error, Exception):
+                self._note_failure(run, error)
             raise
+        else:
+            try:
+                self._settle()
+            finally:
+                self._note_failure(run, None)
         finally:
             self._own.add(self.run_id)
             if self._pool is not None:
@@ -199,7 +205,7 @@ class Checkpoint(Callback):
             from lehr.state.disk import capsule
             from lehr.state.disk.environment import environment
 
-            saved = [one for one in self._store.all() if one.step <= place.step]
+            saved = self._store.past(self.run_id, place.step, run.rewinds)
             capsule.write(
                 self.folder,
                 run=self.run_id,
@@ -319,6 +325,13 @@ class Checkpoint(Callback):
         if pending is not None and (wait or pending.done()):
             self._pending = None
             self.newest = pending.result().path
+
+    def _settle_beside(self, error: BaseException) -> None:
+        """Wait for the write under way where the fit ends with an error, which tells of another."""
+        try:
+            self._settle()
+        except Exception as problem:
+            add_note(error, f"A checkpoint could not be saved, either: {one_line(problem)}.")
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.folder)!r}, every={str(self.every)!r}, keep={self.keep})"

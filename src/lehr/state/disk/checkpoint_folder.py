@@ -228,12 +228,11 @@ class CheckpointFolder:
                 What was saved in between is no part of its past any more.
         """
 
-        def accept(saved: Saved) -> bool:
-            later = rewinds[saved.manifest["rewinds"] :]
-            in_its_past = all(saved.step <= to for _, to in later)
-            return saved.run == run and saved.step <= step and in_its_past
+        return self.newest(accept=lambda saved: _is_past(saved, run, step, rewinds))[0]
 
-        return self.newest(accept=accept)[0]
+    def past(self, run: str, step: int, rewinds: Sequence[tuple[int, int]]) -> list[Saved]:
+        """Those among which `nearest` looks, by their manifests alone; the oldest first."""
+        return [saved for saved in self.all() if _is_past(saved, run, step, rewinds)]
 
     def prune(self, keep: int, *, run: str, protect: Collection[Path] = ()) -> list[Path]:
         """Delete a run's older checkpoints.
@@ -355,6 +354,13 @@ class CheckpointFolder:
         return f"the checkpoint of step {info.get('step')} could not be saved in {self.path}", (
             f"{left}; it is as it was." if saved else f"{left} yet."
         )
+
+
+def _is_past(saved: Saved, run: str, step: int, rewinds: Sequence[tuple[int, int]]) -> bool:
+    """Whether a run went through it before it made a step, and has not gone back behind it."""
+    later = rewinds[saved.manifest["rewinds"] :]
+    in_its_past = all(saved.step <= to for _, to in later)
+    return saved.run == run and saved.step <= step and in_its_past
 
 
 _writing: weakref.WeakSet[CheckpointFolder] = weakref.WeakSet()
