@@ -600,7 +600,14 @@ class Learner:
 
         return audit_learner(self, repair)
 
-    def find_lr(self, start: float = 1e-6, end: float = 10.0, *, steps: int = 100) -> "LRCurve":
+    def find_lr(
+        self,
+        start: float = 1e-6,
+        end: float = 10.0,
+        *,
+        steps: int = 100,
+        callbacks: Iterable[Callback] = (),
+    ) -> "LRCurve":
         """Find a learning rate: train while it rises from ``start`` to ``end``, record the loss.
 
         The rate is multiplied by the same factor at every step. If the parameter groups have
@@ -614,6 +621,7 @@ class Learner:
             end: the rate that the sweep rises towards.
             steps: how many; at least 10. If the training data have fewer batches, they are read
                 again.
+            callbacks: attached for this sweep only, such as ``Progress(title="looking for a rate")``.
 
         Returns:
             The curve. Its ``suggestion`` is a rate for the group with the highest rate; its
@@ -635,7 +643,7 @@ class Learner:
         """
         from lehr.inspect.find_lr import find_lr
 
-        return find_lr(self, start, end, steps)
+        return find_lr(self, start, end, steps, callbacks)
 
     def check_resume(
         self, callbacks: Iterable[Callback] = (), *, epochs: int = 2, batches: int = 6

@@ -16,8 +16,8 @@ from lehr.base import interrupts, signals
 from lehr.base.signals import interruptible, on_interrupt, patient
 
 REASON = "interrupted by Ctrl-C"
-INT, TERM = signal.SIGINT, signal.SIGTERM
-REASONS = {INT: REASON, TERM: "asked to end by SIGTERM"}
+INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+REASONS = {INT: REASON, TERM: "asked to end by SIGTERM", HUP: "asked to end by SIGHUP"}
 
 
 class Ended(Exception):
@@ -35,7 +35,7 @@ def press(number=INT):
 @pytest.fixture(autouse=True)
 def _handler():
     """Python's own handlers, whatever the test runner has."""
-    before = {INT: signal.default_int_handler, TERM: signal.SIG_DFL}
+    before = {INT: signal.default_int_handler, TERM: signal.SIG_DFL, HUP: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in before.items()}
     yield
     for number, handler in before.items():
@@ -189,18 +189,31 @@ def test_ctrl_c_is_told_to_a_script_and_not_at_a_prompt(interactive, monkeypatch
     assert done == ["work", "returned"][: 1 + interactive]
 
 
+@pytest.mark.parametrize("number", [TERM, HUP])
 @pytest.mark.parametrize("interactive", [False, True])
-def test_sigterm_ends_the_program_when_the_work_is_done(interactive, monkeypatch):
+def test_sigterm_and_sighup_end_the_program_when_the_work_is_done(interactive, number, monkeypatch):
     monkeypatch.setattr(signals, "is_interactive", lambda: interactive)
     done = []
     with pytest.raises(SystemExit) as caught:
         with interruptible(done.append):
-            press(TERM)
+            press(number)
             done.append("work")
         done.append("never")
-    assert caught.value.code == 143
-    assert done == [REASONS[TERM], "work"]
-    assert signal.getsignal(TERM) is signal.SIG_DFL
+    assert caught.value.code == 128 + number
+    assert done == [REASONS[number], "work"]
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_sighup_that_is_ignored_stays_so():
+    signal.signal(HUP, signal.SIG_IGN)  # as nohup does
+    with interruptible(pytest.fail):
+        press(HUP)
+
+
+@pytest.mark.parametrize(("number", "code"), [(TERM, 143), (HUP, 129)])
+def test_a_reason_tells_how_the_program_ends(number, code):
+    assert signals.interruption(REASONS[number]).code == code
+    assert isinstance(signals.interruption(REASON), KeyboardInterrupt)
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -399,7 +412,8 @@ def is_gone(pid):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 @pytest.mark.parametrize("loader", ["ours", "torch"])
 @pytest.mark.parametrize(
-    ("number", "group", "code"), [(INT, False, -INT), (INT, True, -INT), (TERM, False, 143)]
+    ("number", "group", "code"),
+    [(INT, False, -INT), (INT, True, -INT), (TERM, False, 143), (HUP, True, 129)],
 )
 def test_a_training_with_workers_ends_when_asked_and_leaves_nobody_behind(
     loader, number, group, code
@@ -418,7 +432,7 @@ def test_a_training_with_workers_ends_when_asked_and_leaves_nobody_behind(
         out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert out == f"after_fit: {REASONS[number]}\n"
-    assert re.search(r"KeyboardInterrupt: interrupted by Ctrl-C", err) or number == TERM
+    assert re.search(r"KeyboardInterrupt: interrupted by Ctrl-C", err) or number != INT
     deadline = time.monotonic() + 10
     while not all(map(is_gone, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from lehr import Callback
-from lehr.cli.fitting import carry_out, checkpoints_of, has_checkpoints, resume_command
+from lehr.cli.fitting import (
+    carry_out,
+    checkpoints_of,
+    has_checkpoints,
+    resume_command,
+    say_plan,
+)
 from lehr.cli.job import open_job, prepare
 from lehr.report import RunFolder
 
@@ -91,7 +97,9 @@ def test_without_checkpoints_there_is_nothing_to_be_done(how, capsys):
 
 
 def test_the_plan_is_said_before_the_training(capsys):
-    carry_out(job(lr="0.25", opt="sgd"), folder())
+    planned = job(lr="0.25", opt="sgd")
+    say_plan(planned)
+    carry_out(planned, folder())
     assert lines(capsys)[:5] == [
         "data   digits, 1,438 items to train on, 359 to validate on",
         "model  linear, 650 parameters",

@@ -6,7 +6,8 @@ import pytest
 
 def test_find_lr_draws_the_loss_and_suggests(succeed):
     out = succeed("find-lr", "digits", "--seed", 0, "--model", "linear", "--out", "lr.png")
-    lines = out.splitlines()
+    first, *lines = out.splitlines()
+    assert first == "looking for a learning rate: 100 batches, then all is put back"
     assert "┤" in lines[0]
     assert lines[12].split()[0] == "1e-06"
     assert 1e-3 < float(re.fullmatch(r"suggestion: (\S+)", lines[13])[1]) < 1

@@ -15,9 +15,14 @@ import lehr
 from lehr import data, models
 from lehr.callbacks import ParamScheduler
 from lehr.cli import job
+from lehr.cli.sweep import settle_lr
+from lehr.inspect.find_lr import LRCurve
+from lehr.report.sweep import Sweep
 from lehr.schedules import constant
 
 QUICK = ("train", "digits", "--model", "linear", "--epochs", "1", "--batch-size", "256")
+AUTO = ("train", "digits", "--model", "linear", "--epochs", "16", "--batch-size", "256", "--lr", "auto")
+SLOW = Sweep(LRCurve([0.1, 1.0], [2.0, 1.0], 1.0), 500.0)
 PROGRAM = [sys.executable, "-c", "from lehr.cli import main; main()"]
 NEEDS_MNIST = pytest.mark.skipif("LEHR_DATA" not in os.environ, reason="needs the MNIST files")
 
@@ -239,10 +244,31 @@ def test_patience_stops_early_and_keeps_the_best(call):
 
 
 def test_lr_auto_finds_one_and_says_so(call, config):
-    result = call(*QUICK, "--lr", "auto", "--seed", 1, "--out", "a")
+    result = call(*AUTO, "--seed", 1, "--out", "a")
     found = config("a")["settings"]["lr_found"]
     assert 1e-3 < found < 1
-    assert f"lr     one_cycle({found}) (found by a sweep)" in result.stdout
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("data ")  # what is going to be done is said before the sweep
+    assert lines[4] == "looking for a learning rate: 32 batches, then all is put back"
+    assert lines[5] == f"lr     one_cycle({found}) (found by a sweep)"
+
+
+def test_the_sweep_is_kept_with_the_run_and_shown_in_its_report(call, config):
+    assert call(*AUTO, "--seed", 1, "--out", "a").exit_code == 0
+    sweep = Sweep.load("a")
+    assert f"{sweep.curve.suggestion:.3g}" == f"{config('a')['settings']['lr_found']:.3g}"
+    page = Path("a/report.html").read_text(encoding="utf-8")
+    assert "search for a learning rate" in page
+    assert call(*QUICK, "--out", "b").exit_code == 0
+    assert Sweep.load("b") is None
+    assert "search for a learning rate" not in Path("b/report.html").read_text(encoding="utf-8")
+
+
+def test_the_time_of_the_sweep_is_counted(call, monkeypatch):
+    monkeypatch.setattr("lehr.cli.train.settle_lr", lambda job: settle_lr(job) and SLOW)
+    assert re.search(r"accuracy: .*; 5\d\d s\n", call(*AUTO, "--out", "a").stdout)
+    page = Path("a/report.html").read_text(encoding="utf-8")
+    assert re.search(r"search for a learning rate, before.*?8 min 20 s", page, re.S)
 
 
 @pytest.mark.parametrize("opt", ["adamw", "adam", "nadam", "rmsprop", "sgd"])

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests: the first asks, the second insists."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests: the first asks, the second insists."""
 
 import os
 import signal
@@ -17,19 +17,24 @@ _REASONS: dict[int, str] = {
     signal.SIGINT: "interrupted by Ctrl-C",
     signal.SIGTERM: "asked to end by SIGTERM",
 }
-_IN_A_CHILD: dict[int, Any] = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_DFL}
+if hasattr(signal, "SIGHUP"):  # its terminal is gone; Windows has none
+    _REASONS[signal.SIGHUP] = "asked to end by SIGHUP"
+_IN_A_CHILD: dict[int, Any] = {
+    **dict.fromkeys(_REASONS, signal.SIG_IGN),  # Ctrl-C and SIGHUP go to every process at once
+    signal.SIGTERM: signal.SIG_DFL,
+}
 
 
 @interrupts_wait_at_both_ends
 @contextmanager
 def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
-    """A scope in which the first SIGINT or SIGTERM calls ``ask``.
+    """A scope in which the first SIGINT, SIGTERM or SIGHUP calls ``ask``.
 
-    The next of either kind is left to the handler before, which ends the process, or raises
+    The next of any kind is left to the handler before, which ends the process, or raises
     KeyboardInterrupt; while something is begun or put back (`lehr.base.interrupts`), it waits. What
     is ignored stays ignored, and outside the main thread nothing is installed. A process that is
-    forked inside the scope (a loader's worker, say) is ended by SIGTERM, and leaves Ctrl-C to this
-    one.
+    forked inside the scope (a loader's worker, say) is ended by SIGTERM, and leaves the others to
+    this one.
 
     Args:
         ask: called with a reason, from the signal handler: it should set a flag and return.
@@ -59,8 +64,7 @@ def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
 @interrupts_wait_at_both_ends
 @contextmanager
 def patient() -> Generator[None]:
-    """A scope in which every SIGINT and SIGTERM is left to the handler before, but waits while
-    something is begun or put back (`lehr.base.interrupts`).
+    """A scope in which every such signal is left to the handler before, but waits while is begun or put back (`lehr.base.interrupts`).
 
     Example:
         >>> with patient():
@@ -112,22 +116,16 @@ def _handling(handles: Callable[[int], bool] | None) -> Generator[None]:
     handler = _Handler(handles)
     if not any(isinstance(before, _Handler) for before in handler.before.values()):
         forget_postponed()  # the interrupt that a second one has overtaken, at the very end
-    with _installed(signal.SIGINT, handler), _installed(signal.SIGTERM, handler):
-        yield
-
-
-@contextmanager
-def _installed(number: int, handler: _Handler) -> Generator[None]:
-    before = handler.before[number]
     in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or before in (signal.SIG_IGN, None):
-        yield
-        return
-    signal.signal(number, handler)
+    kept = (signal.SIG_IGN, None)
+    ours = {n: before for n, before in handler.before.items() if in_main and before not in kept}
     try:
+        for number in ours:
+            signal.signal(number, handler)
         yield
     finally:
-        signal.signal(number, before)
+        for number, before in ours.items():
+            signal.signal(number, before)
 
 
 def _in_child() -> None:
@@ -147,13 +145,14 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
     """`on_interrupt` around work that ends early when asked, and then tells its caller.
 
     Inside such a scope of another, that one's work is asked to end as well, and its caller is told.
-    A SIGTERM for which the program has a handler of its own is handed on to that one, when the work
+    A SIGTERM or SIGHUP for which the program has a handler of its own is handed on to that one, when the work
     is done and whatever became of it. If the work itself fails, its error is raised; a note tells
-    of a SIGTERM before.
+    of it.
 
     Raises:
         KeyboardInterrupt: there was a SIGINT, and the program is not at an interactive prompt.
-        SystemExit: there was a SIGTERM, and no handler for it; the exit status is 143.
+        SystemExit: there was a SIGTERM or SIGHUP, and no handler for it; the exit status is 143 or
+            129.
 
     Example:
         >>> with interruptible(print):
@@ -164,17 +163,17 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
         with on_interrupt(ask) as received:
             yield
     except BaseException as error:
-        if received and received[0] == signal.SIGTERM:
-            add_note(error, f"This process was {_REASONS[signal.SIGTERM]} before.")
-            if _handler_behind(signal.SIGTERM) != signal.SIG_DFL:
-                signal.raise_signal(signal.SIGTERM)
+        if received and received[0] != signal.SIGINT:
+            add_note(error, f"This process was {_REASONS[received[0]]} before.")
+            if _handler_behind(received[0]) != signal.SIG_DFL:
+                signal.raise_signal(received[0])
         raise
     if received and isinstance(_handler_behind(received[0]), _Handler):
         signal.raise_signal(received[0])  # the work around this one ends as well, in its own way
-    elif received and received[0] == signal.SIGTERM:
-        if _handler_behind(signal.SIGTERM) == signal.SIG_DFL:
-            raise SystemExit(128 + signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
+    elif received and received[0] != signal.SIGINT:
+        if _handler_behind(received[0]) == signal.SIG_DFL:
+            raise SystemExit(128 + received[0])
+        signal.raise_signal(received[0])
     elif received and not is_interactive():
         raise KeyboardInterrupt(_REASONS[signal.SIGINT])
 
@@ -186,6 +185,7 @@ def interruption(reason: str) -> BaseException | None:
         >>> interruption("asked to end by SIGTERM")
         SystemExit(143)
     """
-    if reason == _REASONS[signal.SIGTERM]:
-        return SystemExit(128 + signal.SIGTERM)
+    number = next((n for n, known in _REASONS.items() if known == reason), signal.SIGINT)
+    if number != signal.SIGINT:
+        return SystemExit(128 + number)
     return None if is_interactive() else KeyboardInterrupt(reason)

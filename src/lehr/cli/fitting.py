@@ -25,20 +25,24 @@ def has_checkpoints(run: Path) -> bool:
     return any(checkpoints_of(run).glob("step-*"))
 
 
-def carry_out(job: Job, folder: RunFolder, *, resumed: bool = False) -> None:
+def carry_out(
+    job: Job, folder: RunFolder, *, resumed: bool = False, searched_seconds: float = 0.0
+) -> None:
     """Train, keep everything in a run folder, and say what came of it.
 
     Args:
         job: what to train.
         folder: where to keep it.
         resumed: go on from the newest checkpoint there.
+        searched_seconds: what the search for a learning rate took; it is counted.
 
     Raises:
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, once everything is written.
         Exception: the training's own.
     """
-    _say_plan(job)
-    begin = time.perf_counter()
+    origin = " (found by a sweep)" if "lr_found" in job.settings else ""
+    _say_facts({"lr": f"{job.settings['schedule']!r}{origin}"})
+    begin = time.perf_counter() - searched_seconds
     try:
         try:
             with folder.keep(job.learn, job.settings, resumed=resumed):
@@ -95,7 +99,8 @@ def _fit(job: Job, run: Path, *, resumed: bool) -> None:
         raise KeyboardInterrupt(done.interrupted)
 
 
-def _say_plan(job: Job) -> None:
+def say_plan(job: Job) -> None:
+    """Say what is going to be trained on what."""
     settings, learn = job.settings, job.learn
     parts = [f"{len(learn.data.train_ds):,} items to train on"]
     parts.append(f"{len(learn.data.valid_ds):,} to validate on")
@@ -103,15 +108,17 @@ def _say_plan(job: Job) -> None:
     smoothing = settings["label_smoothing"]
     loss = f"cross-entropy, label_smoothing {smoothing}"
     loss = "mean squared error" if smoothing is None else loss
-    origin = " (found by a sweep)" if "lr_found" in settings else ""
     plan = {
         "data": ", ".join([settings["data"], *parts]),
         "model": f"{settings['model']}, {count:,} parameters",
         "loss": loss,
         "opt": f"{settings['opt']}, weight_decay {settings['weight_decay']}",
-        "lr": f"{settings['schedule']!r}{origin}",
     }
-    for name, value in plan.items():
+    _say_facts(plan)
+
+
+def _say_facts(facts: Mapping[str, str]) -> None:
+    for name, value in facts.items():
         say(f"{name:<7}{value}")
 
 

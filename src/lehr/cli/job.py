@@ -5,6 +5,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,12 +39,15 @@ class Job:
     Attributes:
         settings: all that decides the training, as the run folder keeps it.
         learn: ready to fit.
-        callbacks: for the fit.
     """
 
     settings: dict[str, Any]
     learn: Learner
-    callbacks: list[Callback]
+
+    @cached_property
+    def callbacks(self) -> list[Callback]:
+        """Those for the fit, once it is settled what lr does."""
+        return _callbacks(self.settings)
 
 
 _SETTINGS = (
@@ -115,7 +119,8 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
 def open_job(settings: dict[str, Any], engine: Engine = ALONE) -> Job:
     """Read the data, build the model and everything around it.
 
-    What was left open in the settings (model, lr) is decided and written into them.
+    A model that was left open in the settings is decided and written into them; a learning rate
+    that is to be found stays ``"auto"`` (see `lehr.cli.sweep`).
 
     Args:
         settings: as `prepare` returns them.
@@ -139,16 +144,9 @@ def open_job(settings: dict[str, Any], engine: Engine = ALONE) -> Job:
     with streams.forked(streams.mix(settings["seed"])):  # the weights that lehr.seed would give
         model = build(settings["model"], shape, settings["outputs"])
     learn = learner(settings, model, bunch, engine)
-    if settings["lr"] == "auto":
-        curve = learn.find_lr()
-        if curve.suggestion is None:
-            raise ValueError(
-                f"lr auto found no learning rate between {curve.lrs[0]:g} and {curve.lrs[-1]:g} at "
-                "which the loss falls. Look at the data and the model, or give --lr."
-            )
-        settings["lr"] = settings["lr_found"] = float(f"{curve.suggestion:.3g}")
-    settings["schedule"] = check_schedule(settings["schedule"], settings["lr"])
-    return Job(settings, learn, _callbacks(settings))
+    if settings["lr"] != "auto":
+        settings["schedule"] = check_schedule(settings["schedule"], settings["lr"])
+    return Job(settings, learn)
 
 
 def learner(

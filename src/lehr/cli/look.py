@@ -13,6 +13,7 @@ from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
 from lehr.cli.chart import chart
 from lehr.cli.job import open_job, prepare
 from lehr.cli.recipes import recipe_for
+from lehr.cli.sweep import sweep_progress
 from lehr.schedules.text import parse_schedule, schedule_names
 
 Picture = Annotated[
@@ -50,7 +51,8 @@ def find_lr(
     with errors(debug, code=USAGE):
         settings = prepare({**context.params, "lr": "1e-3"})
     with errors(debug, code=FAILURE):
-        curve = open_job(settings).learn.find_lr(start, end, steps=steps)
+        learn = open_job(settings).learn
+        curve = learn.find_lr(start, end, steps=steps, callbacks=sweep_progress(learn, steps))
         smoothed = curve.smoothed
         room = max(smoothed[0] - min(smoothed), 1e-9)
         limits = (min(smoothed), smoothed[0] + room / 2)

@@ -50,17 +50,19 @@ class OptimizerChoice:
     """An optimizer by name, with what it is given beside lr."""
 
     make: type[Optimizer]
+    lr: float
+    """What is usual, where no sweep is worth its time."""
     weight_decay: float | None
     """None: the recipe's, which was chosen for decoupled decay."""
     options: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 OPTIMIZERS = {
-    "adamw": OptimizerChoice(AdamW, None),
-    "adam": OptimizerChoice(Adam, 0.0),
-    "nadam": OptimizerChoice(NAdam, 0.0),
-    "rmsprop": OptimizerChoice(RMSprop, 0.0),
-    "sgd": OptimizerChoice(SGD, 5e-4, {"momentum": 0.9}),
+    "adamw": OptimizerChoice(AdamW, 1e-3, None),
+    "adam": OptimizerChoice(Adam, 1e-3, 0.0),
+    "nadam": OptimizerChoice(NAdam, 1e-3, 0.0),
+    "rmsprop": OptimizerChoice(RMSprop, 1e-3, 0.0),
+    "sgd": OptimizerChoice(SGD, 1e-2, 5e-4, {"momentum": 0.9}),
 }
 
 

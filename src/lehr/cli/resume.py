@@ -10,7 +10,13 @@ from typer import Option
 from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
-from lehr.cli.fitting import carry_out, checkpoints_of, has_checkpoints, resume_command
+from lehr.cli.fitting import (
+    carry_out,
+    checkpoints_of,
+    has_checkpoints,
+    resume_command,
+    say_plan,
+)
 from lehr.cli.job import Job, check_device, check_interval
 from lehr.cli.reopen import anew, reopen, require_checkpoints
 from lehr.cli.trained import stored_settings
@@ -59,6 +65,7 @@ def resume(
             say(_longer(job, settings["epochs"], _newest_step(run)))
             said = r".*not bit for bit exact: epochs \d+ → \d+$"
             warnings.filterwarnings("ignore", said)  # until `errors` puts the filters back
+        say_plan(job)
         carry_out(job, RunFolder(run), resumed=True)
 
 

@@ -11,9 +11,10 @@ from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
 from lehr.cli.data_sum import data_sum
-from lehr.cli.fitting import carry_out, take_part
+from lehr.cli.fitting import carry_out, say_plan, take_part
 from lehr.cli.job import open_job, prepare
 from lehr.cli.processes import is_one_of_several, launch, silent
+from lehr.cli.sweep import settle_lr
 from lehr.engine import ALONE, Engine
 from lehr.report import RunFolder
 
@@ -74,9 +75,13 @@ def _train(settings: dict[str, Any], engine: Engine, out: Path | None) -> None:
     if (checksum := data_sum(settings["data"])) is not None:
         settings["data_sum"] = checksum
     job, name = open_job(settings, engine), Path(settings["data"]).stem
+    say_plan(job)
+    sweep = settle_lr(job)
     if engine.rank == 0:
         folder = RunFolder.create(out) if out else RunFolder.create_unique(name)
         engine.same(folder.path)
-        carry_out(job, folder)
+        if sweep is not None:
+            sweep.save(folder.path)
+        carry_out(job, folder, searched_seconds=0.0 if sweep is None else sweep.seconds)
     else:
         take_part(job, engine.same(None))

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,9 @@ class LRCurve:
         )
 
 
-def find_lr(learn: Learner, start: float, end: float, steps: int) -> LRCurve:
+def find_lr(
+    learn: Learner, start: float, end: float, steps: int, callbacks: Iterable[Callback] = ()
+) -> LRCurve:
     """Record the loss while the learning rate rises. See `lehr.Learner.find_lr`."""
     start, end, steps = _checked(start, end, steps)
     sweep = sched_exp(start, end)
@@ -83,7 +85,7 @@ def find_lr(learn: Learner, start: float, end: float, steps: int) -> LRCurve:
         for path, group, ratio in _groups(learn.opt)
     ]
     others = [cb for cb in learn.callbacks if cb.drives]
-    learn.rehearse(steps, [*drivers, recorder], without=others)
+    learn.rehearse(steps, [*drivers, recorder, *callbacks], without=others)
     if not recorder.losses:
         raise ValueError(
             "the loss must be a finite number before lr has moved anything; got "

@@ -21,6 +21,7 @@ class Panel(NamedTuple):
     xlabel: str
     lines: list[Line]
     log: bool = False
+    log_x: bool = False
 
 
 def loss_panel(record: RunRecord, color: int = 0) -> Panel:
@@ -114,6 +115,21 @@ def scheduled_panels(record: RunRecord) -> list[Panel]:
     ]
 
 
+def sweep_panel(record: RunRecord) -> Panel | None:
+    """The loss over the rates of a search before the training; None if there was none."""
+    if record.sweep is None:
+        return None
+    curve = record.sweep.curve
+    lines = [
+        Line("each batch", curve.lrs, curve.losses, 0, "raw"),
+        Line("smoothed", curve.lrs, curve.smoothed, 0),
+    ]
+    if curve.suggestion is not None:
+        loss = curve.smoothed[curve.lrs.index(curve.suggestion)]
+        lines.append(Line(f"chosen: {curve.suggestion:.3g}", [curve.suggestion], [loss], 1, "points"))
+    return Panel("search for a learning rate", "learning rate", lines, log_x=True)
+
+
 def figure(
     panels: Sequence[Panel], caption: str, *, name: str, small: bool = False
 ) -> Markup | None:
@@ -130,8 +146,8 @@ def figure(
 
 
 def _plot(panel: Panel, size: tuple[float, float], name: str) -> Markup:
-    title, xlabel, lines, log = panel
-    return plot(lines, title=title, xlabel=xlabel, size=size, name=name, log=log)
+    title, xlabel, lines, log, log_x = panel
+    return plot(lines, title=title, xlabel=xlabel, size=size, name=name, log=log, log_x=log_x)
 
 
 def legend(panel: Panel) -> Markup | None:

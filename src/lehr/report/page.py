@@ -11,7 +11,13 @@ from lehr.base.files import replace_file
 from lehr.base.rows import cell, columns
 from lehr.record.monitor import more_is_better
 from lehr.report import classes, layer_figures
-from lehr.report.curves import figure, loss_panel, metric_panels, scheduled_panels
+from lehr.report.curves import (
+    figure,
+    loss_panel,
+    metric_panels,
+    scheduled_panels,
+    sweep_panel,
+)
 from lehr.report.outcome import timing, verdict
 from lehr.report.record import RunRecord
 from lehr.report.render import marked, page
@@ -120,7 +126,7 @@ def _short(words: str, most: int = 600) -> str:
 
 def _curves(record: RunRecord) -> list[Markup | None]:
     losses, metrics = loss_panel(record), metric_panels(record)
-    few = len(metrics) <= 3
+    few, sweep = len(metrics) <= 3, sweep_panel(record)
     where = " by training batch" if "loss" in record.series else ""
     rest = ", and what was measured on the validation set" if few and metrics else ""
     return [
@@ -135,6 +141,11 @@ def _curves(record: RunRecord) -> list[Markup | None]:
             "Everything else that was recorded with every training batch.",
             name="series",
             small=True,
+        ),
+        figure(
+            [] if sweep is None else [sweep],
+            "The training loss while the rate rose, before the training; then all was put back.",
+            name="sweep",
         ),
     ]
 
@@ -165,6 +176,8 @@ def _times(record: RunRecord) -> list[tuple[str, str]]:
         stops = len(resumes(record.config))
         with_stops = f", with {stops} stop{'s' * (stops != 1)}" if stops else ""
         rows.append((f"from start to end{with_stops}", duration(took.wall)))
+    if record.sweep is not None:
+        rows.append(("the search for a learning rate, before", duration(record.sweep.seconds)))
     if took.epochs:
         rows.append(("all epochs, validation included", duration(sum(took.epochs))))
         rows.append(("an epoch, on average", duration(sum(took.epochs) / len(took.epochs))))

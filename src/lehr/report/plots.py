@@ -73,6 +73,7 @@ def plot(
     size: tuple[float, float] = (4.3, 2.55),
     name: str = "plot",
     log: bool = False,
+    log_x: bool = False,
 ) -> Markup:
     """A plot as an inline SVG element; the same lines give the same text, byte for byte.
 
@@ -83,6 +84,7 @@ def plot(
         size: in inches; the page scales it.
         name: unique in its page.
         log: draw the vertical axis logarithmic if the values are positive and span a factor of 30.
+        log_x: draw the horizontal axis logarithmic.
 
     Returns:
         The SVG, or a sentence if there is nothing to draw.
@@ -118,7 +120,10 @@ def plot(
             room = abs(values[0]) * 0.1 or 1.0
             ax.set_ylim(values[0] - room, values[0] + room)
         ax.set_xlabel(xlabel)
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if log_x:
+            ax.set_xscale("log")
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.grid(axis="y", color=_STAND_INS["hair"], linewidth=0.5)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)

@@ -13,6 +13,7 @@ from lehr.errors import sentence
 from lehr.record.layer_table import LayerTable
 from lehr.report import layer_records
 from lehr.report.evaluation import Evaluation
+from lehr.report.sweep import Sweep
 
 PLAIN_COLUMNS = ("kind", "epoch", "step", "train_loss", "valid_loss", "seconds")
 """Columns of a row that are no metrics."""
@@ -51,6 +52,8 @@ class RunRecord:
     """the file of the weights, if there is one"""
     layers: list[LayerTable] = field(default_factory=list[LayerTable])
     """what was recorded of the layers; empty if nothing was"""
+    sweep: Sweep | None = None
+    """the search for a learning rate before the training; None if there was none"""
 
     @classmethod
     def read(cls, path: str | Path) -> "RunRecord":
@@ -84,6 +87,7 @@ class RunRecord:
             evaluation=_or_without("the evaluation", lambda: _evaluation(path), None),
             weights=weights if weights.is_file() else None,
             layers=_or_without("what is known of the layers", lambda: layer_records.load(path), []),
+            sweep=_or_without("the search for a learning rate", lambda: Sweep.load(path), None),
         )
 
     @property

@@ -49,6 +49,7 @@ class RunFolder:
     - ``loss.png``, ``lr.png``, and a plot of every other number recorded by batch.
     - ``evaluation.json`` and ``evaluation.safetensors``: what a classifier does on the validation
       set, if the fit ended without an error.
+    - ``sweep.json``: the search for a learning rate before the training, if there was one.
     - ``layers.json`` and ``layers.safetensors``: what callbacks recorded of the layers, such as
       `ActivationStats` and `GradientStats`, if some did.
     - ``report.html``: all of it on one page.

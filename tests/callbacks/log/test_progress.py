@@ -5,6 +5,7 @@ import re
 import sys
 import time
 import types
+from itertools import chain, repeat
 
 import pytest
 from rich.console import Console
@@ -90,9 +91,45 @@ def test_the_terminal_prints_finished_rows_once_above_a_bar(monkeypatch):
     shown = text(console)
     assert len(re.findall(r"  0  +\d\.\d{4} +\d\.\d{4} +\d\.\d{4}", shown)) == 1
     assert shown.count("train_loss") == 1
-    assert re.search(r"epoch 0 .*25%.*items/s  loss \d\.\d{4}", shown)
-    assert "valid 1/1" in shown
-    assert "100%" in shown
+    assert re.search(r"epoch 0 of 2 .*25% of all.*items/s +loss \d\.\d{4}", shown)
+    assert "epoch 0 of 2, valid 1/1" in shown
+    assert "100% of all" in shown
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_bar_fits_into_its_line(monkeypatch, width):
+    console = terminal(monkeypatch)
+    console.width = width
+    fit([Progress("terminal", console=console)]).fit(12)
+    bars = [line for line in text(console).splitlines() if "of all" in line and "epoch" in line]
+    assert bars
+    assert "…" not in "".join(bars)
+    assert ("━" in "".join(bars)) is (width == 200)
+
+
+def test_the_rate_counts_the_items_of_all_batches_since_it_was_last_shown(monkeypatch):
+    console = terminal(monkeypatch, seconds=10.0)
+    now = chain([0.0, *[1.0] * 4], repeat(20.0))  # it begins; four full batches; one of 1 item
+    monkeypatch.setattr(progress, "perf_counter", lambda: next(now))
+    learn = fit([Progress("terminal", console=console)], items=4 * 16 + 1, batch_size=16)
+    learn.fit(steps=5)
+    assert f"{65 / 20:,.0f} items/s" in text(console)
+
+
+def test_with_a_title_there_is_nothing_but_the_bar(monkeypatch, capsys):
+    console = terminal(monkeypatch)
+    tiny_learner().find_lr(callbacks=[Progress("terminal", console=console, title="looking")])
+    shown = text(console)
+    assert shown.startswith("looking\n")
+    assert re.search(r"batch 50 .*50% of all", shown)
+    assert "train_loss" not in shown
+    tiny_learner().find_lr(end=1e6, callbacks=[Progress("plain", title="looking")])
+    assert capsys.readouterr().out == "looking\n"  # not that the loss has diverged
+
+
+def test_one_batch_is_no_batches(capsys):
+    fit([Progress("plain")], batch_size=64).fit(1)
+    assert capsys.readouterr().out.startswith("1 epoch of 1 batch, seed 0\n")
 
 
 def test_the_terminal_is_redrawn_at_most_twice_a_second(monkeypatch):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lehr.loop.run import Run
 
 _REFRESH_SECONDS = 0.5  # a refresh costs about a millisecond
+_WIDE = 80  # columns of a terminal in which there is room for a bar and items per second
 
 _BAR = (
     '{% if total %}<progress max="{{ total }}" value="{{ done }}"></progress>{% endif %}'
@@ -38,6 +39,8 @@ class Progress(Callback):
 
     Args:
         mode: ``"terminal"``, ``"notebook"`` or ``"plain"``; ``"auto"`` looks where it is.
+        title: a line in the place of the plan, and of every row and word after it. What is left is
+            the bar: for `lehr.Learner.rehearse` and `lehr.Learner.find_lr`.
         console: the ``rich`` console to draw on in a terminal; None makes one on standard output.
 
     Raises:
@@ -59,6 +62,7 @@ class Progress(Callback):
         self,
         mode: Literal["auto", "terminal", "notebook", "plain"] = "auto",
         *,
+        title: str | None = None,
         console: Any = None,
     ) -> None:
         if mode not in ("auto", "terminal", "notebook", "plain"):
@@ -67,6 +71,7 @@ class Progress(Callback):
                 "out."
             )
         self.mode = mode
+        self.title = title
         self.console = console
 
     @contextmanager
@@ -81,11 +86,11 @@ class Progress(Callback):
         mode = _where(out) if self.mode == "auto" else self.mode
         made = {"terminal": partial(_Terminal, console=self.console), "notebook": _Notebook}
         self._view = view = made.get(mode, _Plain)(out)
-        self._iter, self._begin = 0, perf_counter()
+        self._items, self._begin = 0.0, perf_counter()
         self._next = self._begin + _REFRESH_SECONDS if view.live else float("inf")
         if self._resumed:
             self._next = 0.0  # the first batch tells where the run goes on
-        view.open(_plan(run), _total(run))
+        view.open(_plan(run) if self.title is None else self.title, _total(run))
         try:
             yield
         finally:
@@ -94,18 +99,17 @@ class Progress(Callback):
 
     def after_batch(self, run: "Run") -> None:
         """Redraw, at most twice a second."""
+        self._items += run.weight or 0
         if (now := perf_counter()) < self._next:
             return
         if self._resumed:
             self._tell_resumed(run)
         self._next = now + _REFRESH_SECONDS if self._view.live else float("inf")
         loss = "" if run.loss is None else f"loss {float(run.mean_loss.detach()):.4f}"
-        items = (run.n_iter - self._iter) * (run.weight or 0)
-        rate = f"{items / (now - self._begin):,.0f} items/s" if run.training else ""
-        self._iter, self._begin = run.n_iter, now
-        half = "" if run.training else f" valid {run.batch_index + 1}/{run.num_batches or '?'}"
+        rate = f"{self._items / (now - self._begin):,.0f} items/s" if run.training else ""
+        self._items, self._begin = 0.0, now
         done = run.n_iter if run.steps is None else run.n_steps
-        self._view.update(f"epoch {run.epoch}{half}", done, f"{rate}  {loss}")
+        self._view.update(self._where(run), done, rate, loss)
 
     def after_validate(self, run: "Run") -> None:
         """Show a row that ends in the middle of an epoch."""
@@ -118,7 +122,7 @@ class Progress(Callback):
     def after_fit(self, run: "Run") -> None:
         """Say why the run ended before its time."""
         self._show(run)
-        if run.stop_reason is not None:
+        if run.stop_reason is not None and self.title is None:
             self._view.say(f"stopped: {run.stop_reason}")
 
     def _tell_resumed(self, run: "Run") -> None:
@@ -126,12 +130,21 @@ class Progress(Callback):
         before = run.n_steps - (run.training and run.stepped)
         batch = f", batch {run.batch_index}" if run.training and run.batch is not None else ""
         self._view.say(f"resumed at step {before} (epoch {run.epoch}{batch})")
-        self._iter = run.n_iter
+        self._items = 0.0
         self._view.start(run.n_iter if run.steps is None else run.n_steps)
+
+    def _where(self, run: "Run") -> str:
+        if self.title is not None:
+            return f"batch {run.n_iter}"
+        of = "" if run.epochs is None else f" of {run.epochs}"
+        valid = f", valid {run.batch_index + 1}/{run.num_batches or '?'}"
+        return f"epoch {run.epoch}{of}{'' if run.training else valid}"
 
     def _show(self, run: "Run") -> None:
         if self._resumed:
             self._tell_resumed(run)
+        if self.title is not None:
+            return
         rows = run.history.finished(self.shown)
         self.shown += len(rows)
         for row in rows:
@@ -140,7 +153,8 @@ class Progress(Callback):
 
 
 def _plan(run: "Run") -> str:
-    batches = "" if run.num_batches is None else f" of {run.num_batches} batches"
+    many = run.num_batches
+    batches = "" if many is None else f" of {many} batch{'es' * (many != 1)}"
     together = run.engine.describe(getattr(run.plan.train.loader, "batch_size", None))
     end = f", seed {run.seed}" + (f"; {together}" if together else "")
     if run.epochs is None:
@@ -174,7 +188,7 @@ class _Plain:
 
     def start(self, done: int) -> None: ...
 
-    def update(self, where: str, done: int, status: str) -> None: ...
+    def update(self, where: str, done: int, rate: str, loss: str) -> None: ...
 
     def row(self, row: Row) -> None:
         if not self.names:
@@ -203,12 +217,14 @@ class _Terminal(_Plain):
         super().__init__(out if console.file is out else Output(console.file, forgiving=True))
         console.file = self.out
         self.width = console.width
+        wide = self.width >= _WIDE
         self.bar = progress.Progress(
             progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.TaskProgressColumn(),
+            *([progress.BarColumn()] if wide else []),
+            progress.TaskProgressColumn("{task.percentage:>3.0f}% of all"),
             progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[status]}"),
+            *([progress.TextColumn("{task.fields[rate]}")] if wide else []),
+            progress.TextColumn("{task.fields[loss]}"),
             console=console,
             auto_refresh=False,
             transient=True,
@@ -217,13 +233,14 @@ class _Terminal(_Plain):
     def open(self, plan: str, total: int | None) -> None:
         self.say(plan)
         self.bar.start()
-        self.task = self.bar.add_task("epoch 0", total=total, status="")
+        self.task = self.bar.add_task("", total=total, rate="", loss="")
 
     def start(self, done: int) -> None:
         self.bar.reset(self.task, completed=done)  # what was done before tells no speed
 
-    def update(self, where: str, done: int, status: str) -> None:
-        self.bar.update(self.task, description=where, completed=done, status=status, refresh=True)
+    def update(self, where: str, done: int, rate: str, loss: str) -> None:
+        fields = {"rate": rate, "loss": loss}
+        self.bar.update(self.task, description=where, completed=done, refresh=True, **fields)
 
     def say(self, text: str) -> None:
         self.bar.console.print(text, highlight=False, markup=False)
@@ -250,8 +267,8 @@ class _Notebook(_Plain):
         self.lines.append(plan)
         self.handle: Any = display(HTML(self._page()), display_id=True)
 
-    def update(self, where: str, done: int, status: str) -> None:
-        bar = fill(_BAR, total=self.total, done=done, status=f"{where} {status}")
+    def update(self, where: str, done: int, rate: str, loss: str) -> None:
+        bar = fill(_BAR, total=self.total, done=done, status=f"{where} {rate}  {loss}")
         self.handle.update(self.html(self._page(bar)))
 
     def row(self, row: Row) -> None:

@@ -39,11 +39,13 @@ def _stop(loader: TorchLoader[Any]) -> None:
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process; whether and when to end is for the training to decide.
+    """Ctrl-C, and the end of a terminal, reach every process; the training decides what follows.
 
     SIGTERM ends the worker: torch has a handler of its own for that, which is not to be replaced.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _unchanged(batch: Any) -> Any:
