@@ -70,11 +70,34 @@ def load(spec: str, item_shape: Sequence[int], classes: int) -> nn.Module:
             f"{spec} must be a class or function that makes a model; it is "
             f"{type(factory).__name__}. Name one, e.g. def {name.lower()}(classes): …"
         )
-    arguments = _arguments(spec, factory, tuple(item_shape), positive_int("classes", classes))
+    return made_by(factory, item_shape, classes, name=spec)
+
+
+def made_by(
+    factory: Callable[..., Any], item_shape: Sequence[int], classes: int, *, name: str
+) -> nn.Module:
+    """The model that a class or function makes, called with those of the four arguments it takes.
+
+    Args:
+        factory: called with those of ``item_shape``, ``channels_in``, ``in_features`` and
+            ``classes`` that its signature names.
+        item_shape: shape of one input without the batch.
+        classes: numbers in a prediction.
+        name: of the factory, for the messages.
+
+    Raises:
+        ValueError: the factory asks for something else.
+        TypeError: it returned no ``nn.Module``.
+
+    Example:
+        >>> made_by(lambda in_features, classes: nn.Linear(in_features, classes), (4,), 3, name="f")
+        Linear(in_features=4, out_features=3, bias=True)
+    """
+    arguments = _arguments(name, factory, tuple(item_shape), positive_int("classes", classes))
     model = factory(**arguments)
     if not isinstance(model, nn.Module):
         raise TypeError(
-            f"{spec} must return an nn.Module; got {type(model).__name__}. Return the model."
+            f"{name} must return an nn.Module; got {type(model).__name__}. Return the model."
         )
     return model
 
