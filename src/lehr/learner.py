@@ -474,6 +474,38 @@ class Learner:
 
         return load_weights(self.model, path, self.engine, strict=strict)
 
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as a program that runs without its code and without lehr, and check it.
+
+        The program is that of evaluation mode, on the CPU, for batches of any number of items. What
+        callbacks do to inputs and outputs is not in it. It is made by passing the first training
+        batch through a copy of the model; everything is afterwards as before. It is written only if
+        it gives what the model gives.
+
+        Args:
+            path: of the file. It ends in ``.pt2``, to be opened with ``torch.export.load(path)``,
+                or in ``.onnx``. An existing file is replaced in one step.
+
+        Raises:
+            ValueError: the path has another ending; or the model cannot be turned into a program,
+                takes batches of one size only, or draws random numbers.
+            ImportError: the packages that write ONNX are not installed.
+            OSError: the file cannot be written.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from lehr.testing import tiny_learner
+            >>> learn = tiny_learner()
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     learn.export(f"{folder}/tiny.pt2")
+            ...     program = torch.export.load(f"{folder}/tiny.pt2").module()
+            >>> bool((program(torch.ones(5, 3)) == learn.predict(torch.ones(5, 3))).all())
+            True
+        """
+        from lehr.export import export
+
+        export(self, path)
+
     def explain(self, callbacks: Iterable[Callback] = ()) -> str:
         """Show the loop as it will run: who watches each event, and who wraps each action.
 

@@ -20,6 +20,7 @@ def test_all_commands_are_there():
             "audit",
             "compare",
             "evaluate",
+            "export",
             "explain",
             "find-lr",
             "predict",
