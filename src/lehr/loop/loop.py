@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import final
 
-from lehr.base.nested import count_items
 from lehr.data.loading.feed import Feed
 from lehr.errors import item_weight
 from lehr.events import CancelBatch, CancelEpoch, CancelFit
@@ -25,14 +24,14 @@ from lehr.state import streams
 class Loop:
     """Lets a run train, or validate, from `begin_fit` to `after_fit`."""
 
-    __slots__ = ("counts_items", "do", "on", "plan", "run", "validates_by_steps")
+    __slots__ = ("do", "on", "plan", "run", "validates_by_steps", "weigh")
     on: Listeners
     do: Actions
 
     def __init__(self, run: Run) -> None:
         self.run, self.plan = run, run.plan
         self.validates_by_steps = run.plan.validate_every.unit == "steps"
-        self.counts_items = run.plan.weight is count_items
+        self.weigh = run.plan.weigher()
 
     def fit(self) -> None:
         """Train for the planned epochs or steps, validating as planned."""
@@ -159,11 +158,7 @@ class Loop:
         run, on, do, window = self.run, self.on, self.do, self.run.window
         if on.begin_batch:
             fire(on.begin_batch, run)
-        if self.counts_items and run.weight is None:
-            weight = count_items(run)  # nothing is wrong with such a number
-        else:
-            weight = item_weight(self.plan.weight(run) if run.weight is None else run.weight)
-        run.weight = weight
+        run.weight = weight = self.weigh(run) if run.weight is None else item_weight(run.weight)
         if window.marks and run.training:
             window.mark(run)
         do.predict()
@@ -194,8 +189,7 @@ class Loop:
         if window.shared:
             run.engine.settle(run)
         if window.weight:
-            if window.sums:
-                window.finish(run)
+            window.finish(run)
             do.finish_grad()
             do.step()
             if run.stepped:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lehr.base.intervals import EVERY_EPOCH, Every
+from lehr.base.nested import count_items
 from lehr.data.loading.feed import Feed
 from lehr.engine import ALONE, Engine
+from lehr.errors import item_weight
 from lehr.types import SplitBatch, is_mapping
 
 _SKIPS = ": weights that are all 0, or a callback that cancels every batch or step"
@@ -48,6 +50,12 @@ class Plan:
     def trains(self) -> bool:
         """Whether it is a fit or a rehearsal, and no pass that only looks."""
         return self.epochs is not None or self.steps is not None
+
+    def weigher(self) -> Callable[[Any], float]:
+        """``run -> number of items``, checked; a count of items needs no check."""
+        if self.weight is count_items:
+            return count_items
+        return lambda run: item_weight(self.weight(run))
 
     def validates_after(self, epoch: int, n_steps: int, validated_at: int = -1) -> bool:
         """Whether to validate at the end of this epoch; always at the end of the run.
