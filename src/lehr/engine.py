@@ -57,8 +57,17 @@ class Engine:
     def exchange(self, run: Any) -> None:
         """A training batch, or a validation, is about to be predicted."""
 
+    def announce(self, run: Any) -> None:
+        """The gradient of a training batch is about to be taken."""
+
     def settle(self, run: Any) -> None:
         """A window that the processes share closes: its weight becomes that over all of them."""
+
+    def replay(self, run: Any, *, first: bool, last: bool) -> None:
+        """A batch of that window is about to be predicted again, the first or last of them."""
+
+    def replayed(self, run: Any) -> None:
+        """All batches of that window have their gradients again."""
 
     def ask(self, run: Any, wish: Wish, reason: str) -> None:
         """Let the run end. Several processes end it together, when they next hear of each other."""

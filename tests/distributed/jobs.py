@@ -133,6 +133,16 @@ CASES: dict[str, Any] = {
         "callbacks": lambda: [Closure()],
         "double": True,  # the differences of gradients that it divides by are tiny
     },
+    "sam of a loss with parameters": {"head": True, "callbacks": lambda: [SAM(0.5)], "items": 41},
+    "sam where a callback calls the model": {
+        "callbacks": lambda: [SAM(), CallsModel(), Accumulate(2)],
+    },
+    "closure of a loss with parameters": {
+        "head": True,
+        "opt": partial(torch.optim.LBFGS, lr=0.05, max_iter=3),
+        "callbacks": lambda: [Closure()],
+        "double": True,
+    },
     "averaged weights": {"callbacks": lambda: [EMA(0.9)]},
     "cancelled before the prediction": {
         "callbacks": lambda: [CancelThird("begin_batch"), Accumulate(2)]
@@ -185,13 +195,16 @@ def learner(
         with torch.no_grad():
             model[0].weight.copy_(torch.arange(6.0).reshape(2, 3) / 10)
             model[0].bias.zero_()
+        made = options.get("opt", partial(torch.optim.SGD, lr=0.1))
         options |= {
             "model": model,
             "loss_func": loss,
-            "opt": lambda own: torch.optim.SGD([*own, *loss.parameters()], lr=0.1),
+            "opt": lambda own: made([*own, *loss.parameters()]),
         }
     bunch = data(items, mask=weighted)
     if double:
+        if head:
+            loss.double()
         options["model"] = nn.Sequential(nn.Linear(3, 2)).double()
         for parameter in options["model"].parameters():
             nn.init.constant_(parameter, 0.1)
@@ -264,9 +277,9 @@ class Fails(Callback):
         proceed()
 
 
-def fails(rank: int, name: str) -> None:
+def fails(rank: int, name: str, kind: type = ValueError, text: str = "the disk is full") -> None:
     """A fit in which one process raises."""
-    callback = Fails(rank, name, ValueError("the disk is full"))
+    callback = Fails(rank, name, kind(text))
     callback.always = name == "begin_fit"
     learner(Distributed(timeout=100), callbacks=lambda: [callback]).fit(3)
 
@@ -603,34 +616,56 @@ def weighs_late() -> None:
     learner(Distributed(timeout=100), callbacks=lambda: [WeighsLate()]).fit(1)
 
 
-class Watches(Callback):
-    """Watches what might change the weight."""
+class RegradsEarly(Callback):
+    """Takes the gradient of a window anew that has not closed."""
 
-    def after_pred(self, run): ...
+    regrads = True
+
+    def after_backward(self, run):
+        run.regrad()
 
 
-def when_sent() -> list[list[str]]:
-    """The order of what happens in an epoch: without and with a callback that might interfere."""
-    engine, logs = Distributed(timeout=30), []
+def regrads_early() -> None:
+    """A fit with a callback that regrads before the gradients were exchanged."""
+    learner(Distributed(timeout=100), callbacks=lambda: [RegradsEarly()]).fit(1)
+
+
+class RegradsAlone(Callback):
+    """Takes the gradient of a window anew, in one process."""
+
+    regrads = True
+
+    def step(self, run, proceed):
+        if run.engine.rank == 1:
+            run.regrad()
+        proceed()
+
+
+def regrads_alone() -> None:
+    """A fit with a callback that regrads in one process alone."""
+    learner(Distributed(timeout=100), callbacks=lambda: [RegradsAlone()]).fit(1)
+
+
+def when_sent() -> list[str]:
+    """The order of what happens in an epoch."""
+    engine, log = Distributed(timeout=30), list[str]()
     send = engine.control.send
-    for callbacks in ([], [Watches()]):
-        log: list[str] = []
-        learn = learner(engine, callbacks=lambda callbacks=callbacks: callbacks, rehearsal=False)
+    learn = learner(engine, rehearsal=False)
 
-        def logged(kind, *args, log=log, **options):
-            if kind == "step":
-                log.append("sent")
-            return send(kind, *args, **options)
+    def logged(kind, *args, **options):
+        if kind == "step":
+            log.append("sent")
+        return send(kind, *args, **options)
 
-        def hook(module, args, log=log):
-            if module.training:
-                log.append("predicted")
+    def hook(module, args, pred):
+        if module.training:
+            log.append("predicted")
+            pred.register_hook(lambda grad: log.append("gradient"))
 
-        learn.model.register_forward_pre_hook(hook)
-        engine.control.send = logged
-        learn.fit(1)
-        logs.append(log)
-    return logs
+    learn.model.register_forward_hook(hook)
+    engine.control.send = logged
+    learn.fit(1)
+    return log
 
 
 def leaves_nothing() -> int:

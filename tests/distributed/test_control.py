@@ -1,7 +1,5 @@
 """The small messages, without other processes."""
 
-from datetime import timedelta
-
 import pytest
 import torch
 
@@ -12,10 +10,9 @@ class Work:
     """What is to be waited for: an answer that has come, or never comes."""
 
     def __init__(self, error: str = ""):
-        self.error, self.limit = error, None
+        self.error = error
 
-    def wait(self, limit: timedelta | None = None):
-        self.limit = limit
+    def wait(self):
         if self.error:
             raise RuntimeError(self.error)
 
@@ -33,7 +30,7 @@ class Group:
 
 def control(other, error="") -> Control:
     made = Control.__new__(Control)
-    made.group, made.world, made.runs, made.patience = Group(other, error), 2, 1, None
+    made.group, made.world, made.runs = Group(other, error), 2, 1
     return made
 
 
@@ -61,15 +58,11 @@ def test_an_answer_can_be_read_twice():
     assert sent.wait() == sent.wait()
 
 
-def test_who_is_waited_for_does_not_wait_for_ever():
+def test_one_that_does_not_answer_is_lost_and_has_not_parted():
     made = control([*STEP, 0, 0, 0], error="Timed out")
     with pytest.raises(RuntimeError, match="Timed out") as raised:
         send(made).wait()
     assert not isinstance(raised.value, PartedError)
-    made.patience = 7.0
-    with pytest.raises(PartedError):
-        send(made).wait()
-    assert made.group.work.limit == timedelta(seconds=7)
 
 
 def test_a_kind_that_is_not_known_is_refused():

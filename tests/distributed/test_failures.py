@@ -30,6 +30,14 @@ def test_an_error_in_one_process_is_named_in_all(number, place, world):
     assert "the disk is full" in other
 
 
+def test_an_error_that_only_speaks_of_gloo_is_no_lost_process(world):
+    text = "gloo and NCCL are not there"
+    first, second = world(2, "fails", rank=1, name="after_loss", kind=RuntimeError, text=text)
+    assert f"RuntimeError: {text}" in second[1]
+    assert f"RemoteRankError: rank 1 failed in Fails.after_loss, epoch 1, training" in first[1]
+    assert text in first[1]
+
+
 def test_a_process_that_is_killed_is_named(world):
     first, second = world(2, "dies", after=8)
     assert second[0] == "died"

@@ -15,12 +15,21 @@ def test_a_weight_that_changes_too_late_is_an_error(world):
         assert "but the other processes were told" in text
 
 
-def test_the_message_of_a_step_is_sent_before_the_prediction_unless_a_callback_may_interfere(
-    values,
-):
-    for early, late in values(2, "when_sent"):
-        assert early == ["sent", "predicted"] * 6
-        assert late == ["predicted", "sent"] * 6
+def test_the_message_of_a_step_is_sent_before_its_gradient_is_taken(values):
+    for log in values(2, "when_sent"):
+        assert log == ["predicted", "sent", "gradient"] * 6
+
+
+def test_a_gradient_that_is_taken_anew_before_it_was_exchanged_is_an_error(world):
+    for kind, text in world(2, "regrads_early"):
+        assert kind == "error"
+        assert "run.regrad() was called before the window had closed" in text
+
+
+def test_a_gradient_that_is_taken_anew_in_one_process_alone_is_an_error(world):
+    for kind, text in world(2, "regrads_alone"):
+        assert kind == "error"
+        assert "RemoteRankError: the processes have parted: rank 0" in text
 
 
 @pytest.mark.parametrize("processes", [2])

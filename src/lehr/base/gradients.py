@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 from torch.nn.utils import get_total_norm
@@ -36,7 +37,13 @@ def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
         >>> total_norm([torch.tensor([3.0]), torch.tensor([[4.0]])])
         tensor(5.)
     """
-    return get_total_norm([dense_values(gradient) for gradient in gradients], norm_type)
+    whole, sharded = list[Tensor](), list[Any]()
+    for gradient in gradients:
+        values = dense_values(gradient)
+        (sharded if hasattr(values, "full_tensor") else whole).append(values)
+    if sharded:  # of several processes, each has a part of these, and all of the others
+        whole.append(get_total_norm(sharded, norm_type).full_tensor())
+    return get_total_norm(whole, norm_type)
 
 
 def put_aside_gradients(parameters: Iterable[Tensor]) -> Callable[[], None]:

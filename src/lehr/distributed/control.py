@@ -1,12 +1,11 @@
 """The small messages by which processes know that they are at the same place, and agree."""
 
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 
-_KINDS = ("fit", "validation", "step", "rest", "end", "batch", "sum", "gather", "broadcast")
+_KINDS = ("fit", "validation", "step", "cancel", "rest", "end", "batch", "sum", "gather", "broadcast")
 """What a message can be about: one sent for one purpose never passes for another's"""
 
 
@@ -43,7 +42,7 @@ class Sent:
             RuntimeError: another one is lost.
         """
         if self.work is not None:
-            self.of.await_(self.work)
+            self.work.wait()
             self.work = None
         if not torch.equal(self.values[: len(self.where)], self.where * self.of.world):
             raise PartedError("the processes are not at the same place.")
@@ -66,8 +65,6 @@ class Control:
         self.group, self.world = group, dist.get_world_size(group)
         self.runs = 0
         """How many runs were opened: part of every position"""
-        self.patience: float | None = None
-        """How many seconds to wait for the others at most; None: as long as the group does"""
 
     def send(
         self, kind: str, said: Said = NOTHING, *, position: tuple[int, int] = (0, 0), size: int = 0
@@ -84,18 +81,3 @@ class Control:
         values = torch.cat([where, torch.tensor(said, dtype=torch.float64)])
         work: Any = self.group.allreduce([values])
         return Sent(values, where, work, self)
-
-    def await_(self, work: Any) -> None:
-        """Wait for the others.
-
-        Raises:
-            PartedError: they took too long.
-            RuntimeError: another one is lost.
-        """
-        if self.patience is None:
-            work.wait()
-            return
-        try:
-            work.wait(timedelta(seconds=self.patience))
-        except RuntimeError as error:
-            raise PartedError("the processes are not at the same place.") from error

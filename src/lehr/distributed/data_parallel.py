@@ -34,16 +34,21 @@ class DataParallel:
         self._asked: list[nn.Parameter] = []
         self._others: list[nn.Parameter] = []
 
-    def expect(self, *, closes: bool) -> None:
-        """A batch is about to be predicted, and its window closes with it, or does not."""
+    def expect(self, *, closes: bool) -> bool:
+        """A batch is about to be predicted, and its window closes with it, or does not.
+
+        Returns:
+            Whether its backward pass waits for the other processes.
+        """
         run = self.run
         if not run.training:
-            return
+            return False
         if self.parallel is None or run.batch_index == 0:
             self._look_at(run.model)
         if self.parallel is not None:
             self.parallel.require_backward_grad_sync = closes
         self.synced = False
+        return closes and self.parallel is not None
 
     def _look_at(self, model: nn.Module) -> None:
         wanted = [p for p in model.parameters() if p.requires_grad]

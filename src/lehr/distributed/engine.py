@@ -132,9 +132,21 @@ class Distributed(Engine):
             return sharded.Sharded(run, self.sum)
         return DataParallel(run, self.options, self.sum)
 
+    def announce(self, run: Any) -> None:
+        """The gradient of a training batch is about to be taken."""
+        Together.of(run).announce()
+
     def settle(self, run: Any) -> None:
         """A window closes: its gradients are averaged, and its weight is that of all processes."""
         Together.of(run).settle()
+
+    def replay(self, run: Any, *, first: bool, last: bool) -> None:
+        """A batch of the window is about to be predicted again."""
+        Together.of(run).replay(first=first, last=last)
+
+    def replayed(self, run: Any) -> None:
+        """All of them have their gradients again, which are averaged."""
+        Together.of(run).gradients.finish(expected=True)
 
     def ask(self, run: Any, wish: Wish, reason: str) -> None:
         """Let the run end, when all processes have heard of it."""

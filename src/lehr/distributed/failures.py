@@ -1,5 +1,6 @@
 """Who failed, where and why: found out by every process, within seconds."""
 
+import re
 import time
 from typing import Any
 
@@ -136,7 +137,7 @@ class Failures:
 
 
 def _is_lost_peer(error: BaseException) -> bool:
+    """Whether it is the group that raised: NCCL's errors have a class, gloo's name its source."""
     if isinstance(error, dist.DistError):
         return True
-    words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
-    return type(error) is RuntimeError and any(word in str(error) for word in words)
+    return type(error) is RuntimeError and bool(re.search(r"gloo/\S+\.(cc|h):\d+", str(error)))

@@ -51,9 +51,14 @@ class Sharded:
         self.run, self.count, self.world = run, count, dist.get_world_size()
         self._parts = [m for m in run.model.modules() if isinstance(m, FSDPModule)]
 
-    def expect(self, *, closes: bool) -> None:
-        """A batch is about to be predicted. One that was cancelled may have left parts gathered."""
+    def expect(self, *, closes: bool) -> bool:
+        """A batch is about to be predicted. One that was cancelled may have left parts gathered.
+
+        Returns:
+            Whether its backward pass waits for the other processes.
+        """
         self._let_go()
+        return self.run.training
 
     def _let_go(self) -> None:
         for part in self._parts:  # else weights that were gathered before a step would be used

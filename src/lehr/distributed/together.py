@@ -1,7 +1,6 @@
 """One run of which every process has its part."""
 
 from contextlib import AbstractContextManager
-from time import perf_counter
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
@@ -9,9 +8,6 @@ from lehr.base.signals import interruption
 from lehr.distributed.control import Said, Sent
 from lehr.errors import add_note
 from lehr.events import Cancel
-from lehr.loop.inventory import everywhere
-
-_EARLY = ("after_pred", "after_loss", "predict", "compute_loss")
 
 
 @final
@@ -19,9 +15,9 @@ class Together(AbstractContextManager[None]):
     """What this process does so that a run is one run: it averages gradients, and says where it is.
 
     There is one message a step: the weight of the window, whether the run is to end, and the
-    position. It is sent before the batch that closes the window is predicted, and read when the
-    window closes; it is sent only then where a callback might change the weight of the batch in
-    between, as one of the user's may that watches or wraps what is computed of it.
+    position. It is sent before the gradient of the batch that closes the window is taken, and read
+    when the window closes. So a process that waits for gradients in vain has said so before: one
+    that has cancelled the batch alone finds that message where it waits for another.
 
     Args:
         engine: the processes.
@@ -34,14 +30,9 @@ class Together(AbstractContextManager[None]):
         self.gradients = engine.strategy(run)
         self._sent: tuple[Sent, float] | None = None
         self._due = 0  # batches that the window has when the one that closes it has its gradient
+        self._awaited = False  # whether the gradient of this batch is awaited from the others
+        self._announced = False
         self._settled = True
-        self._slowest = self._began = 0.0  # seconds, from a batch's prediction to its gradients
-        self._early = not any(
-            hasattr(callback, name)
-            for callback in run.callbacks
-            if everywhere(callback) and not type(callback).__module__.startswith("lehr.")
-            for name in _EARLY
-        )
         _parts[run] = self
 
     @staticmethod
@@ -115,23 +106,24 @@ class Together(AbstractContextManager[None]):
     def exchange(self) -> None:
         """A training batch is about to be predicted."""
         run = self.run
+        if self._awaited and not self._announced:  # it was cancelled: here alone?
+            self._say("cancel").wait()
         closes = run.closes or run.last_batch
-        self.gradients.expect(closes=closes)
+        self._awaited = self.gradients.expect(closes=closes)
         self._due = run.window.batches + 1 if closes else 0
-        # If this batch is cancelled here, but not in the others, they wait for its gradients, and
-        # this process for their next message. That comes in about the time of a step, or never.
-        self.engine.control.patience = 5 + 10 * self._slowest if closes else None
-        self._began = perf_counter()
-        if closes and self._early:
+        self._announced = self._settled = False
+
+    def announce(self) -> None:
+        """The gradient of a training batch is about to be taken: say so, if others wait for it."""
+        run = self.run
+        if self._awaited or run.closes:
+            self._announced = True
             self._drop()
-            weight = run.window.weight + run.weight
-            self._sent = self._say("step", weight), weight
+            self._sent = self._say("step", run.window.weight), run.window.weight
 
     def settle(self) -> None:
         """A window closes: its gradients are averaged, and its weight is that of all processes."""
         window, sent = self.run.window, self._sent
-        self.engine.control.patience = None
-        self._slowest = max(self._slowest, perf_counter() - self._began)
         expected = self._due == window.batches  # else the batch that was to close it was cancelled
         if sent is None or not expected:
             self._drop()
@@ -139,16 +131,26 @@ class Together(AbstractContextManager[None]):
         elif sent[1] != window.weight:
             raise RuntimeError(
                 f"the weight of this window is {window.weight}, but the other processes were told "
-                f"{sent[1]}: run.weight was changed after begin_batch. Give the Learner weight=, "
-                "or set run.weight in begin_batch."
+                f"{sent[1]}: a callback has changed it since. Give the Learner weight=, or set "
+                "run.weight before the backward action."
             )
         else:
             self._sent = None
             said = sent[0].wait()
         self.gradients.finish(expected=expected)
-        self._settled = True
+        self._announced = self._settled = True
         self._heed(said)
         window.weight = said.weight / self.engine.world  # as the gradients are averaged
+
+    def replay(self, *, first: bool, last: bool) -> None:
+        """A batch of the window is about to be predicted again, as `Run.regrad` does."""
+        if first and not self._settled:
+            raise RuntimeError(
+                "run.regrad() was called before the window had closed, but by then the processes "
+                "have not exchanged its gradients. Call it when they have: in the action "
+                "finish_grad or step."
+            )
+        self.gradients.expect(closes=last)
 
     def _drop(self) -> None:
         """Read a message that counts for nothing: the batch that it was about was cancelled."""

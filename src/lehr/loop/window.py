@@ -56,6 +56,8 @@ class Window:
         """Count a batch whose gradient is about to be taken."""
         self.batches += 1
         self.weight += run.weight
+        if self.shared:
+            run.engine.announce(run)
         if self.batches > 1 or not run.closes:
             if run.counts_a_step_a_batch and not run.closes:
                 raise _undeclared(run)
@@ -90,6 +92,8 @@ class Window:
         try:
             run.loop.do.zero_grad()
             loss = self._replay(run)
+            if self.shared:
+                run.engine.replayed(run)
             self.finish(run)
             run.loop.do.finish_grad()
         finally:
@@ -101,9 +105,11 @@ class Window:
         before, random_state = [getattr(run, name) for name in _FIELDS], run.random_state()
         total = torch.zeros((), dtype=torch.float64)
         with torch.enable_grad():
-            for kept, at_prediction in self._kept:
+            for number, (kept, at_prediction) in enumerate(self._kept, 1):
                 for name, value in zip(_FIELDS, kept, strict=False):
                     setattr(run, name, value)
+                if self.shared:
+                    run.engine.replay(run, first=number == 1, last=number == len(self._kept))
                 run.set_random_state(at_prediction)
                 run.loop.do.predict()
                 run.loop.do.compute_loss()
