@@ -1,11 +1,14 @@
 """BatchNorm's statistics, computed anew for the weights of the moment."""
 
+import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import update_bn
 
 from lehr import Callback
 from lehr.loop.batch_norm import measure, moving, set_statistics, statistics
+from lehr.models import RunningBatchNorm
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -90,3 +93,77 @@ def test_those_move_that_are_in_training_mode_under_one_path_each():
     assert moving(model) == ["1"]
     assert moving(nn.DataParallel(net())) == ["1", "3"]
     assert moving(nn.BatchNorm1d(2, track_running_stats=False)) == []
+    kept = nn.InstanceNorm1d(1, track_running_stats=True)
+    assert moving(nn.Sequential(RunningBatchNorm(2), RunningBatchNorm(2).eval(), kept)) == [
+        "0",
+        "2",
+    ]
+
+
+def test_no_other_buffer_moves_and_no_other_layer_trains():
+    class Watched(nn.Dropout):
+        def forward(self, x):
+            modes.append(self.training)
+            return super().forward(x)
+
+    modes = []
+    model = nn.Sequential(
+        spectral_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4), Watched(0.5), nn.Linear(4, 2)
+    )
+
+    class Look(Callback):
+        state = ()
+
+        def after_epoch(self, run):
+            before = {name: buffer.clone() for name, buffer in run.model.named_buffers()}
+            modes.clear()
+            measure(run, ["1"])
+            self.moved = {
+                name for name, buffer in run.model.named_buffers() if not buffer.equal(before[name])
+            }
+
+    look = Look()
+    tiny_learner([look], model=model).fit(1)
+    assert look.moved == {"1.running_mean", "1.running_var"}  # the count was four, and is again
+    assert modes == [False] * 4
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [RunningBatchNorm(4), nn.InstanceNorm1d(4, track_running_stats=True), nn.BatchNorm1d(4)],
+    ids=lambda norm: type(norm).__name__,
+)
+def test_norms_of_every_kind_get_the_mean_over_all_batches(norm):
+    class Cut(nn.Module):
+        def forward(self, x):
+            return x.reshape(len(x), 4, 3)
+
+    class Mean(nn.Module):
+        def forward(self, x):
+            return x.mean(-1)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 12), Cut(), norm, Mean(), nn.Linear(4, 2))
+    measured = {}
+
+    class Look(Callback):
+        state = ()
+
+        def after_epoch(self, run):
+            measure(run, moving(run.model))
+            measured.update(statistics(run.model, ["2"]))
+
+    learn = tiny_learner([Look()], model=model)
+    learn.fit(1)
+    with torch.no_grad():
+        batches = [model[:2](x) for (x, _), _ in learn.planned(learn.data).train.epoch(0, 0)]
+    whole = torch.cat(batches)
+    if isinstance(norm, RunningBatchNorm):
+        mean = measured["2.sums"] / measured["2.count"]
+        assert norm.momentum == 0.1
+        assert measured["2.num_batches_tracked"] == 4
+        assert measured["2.items"] == len(whole)
+    else:
+        mean = measured["2.running_mean"]
+    torch.testing.assert_close(mean, whole.mean((0, 2)))
+    assert (mean - batches[-1].mean((0, 2))).abs().max() > 1e-3

@@ -144,3 +144,22 @@ def test_other_channels_are_refused(shape):
 
 def test_it_says_how_it_was_made():
     assert repr(RunningBatchNorm(3)) == "RunningBatchNorm(3, eps=1e-05, momentum=0.1)"
+
+
+def test_without_momentum_the_statistics_are_those_of_all_batches_since_the_reset():
+    found = [*batches(8, 3), *batches(4, 1, seed=1)]
+    norm = RunningBatchNorm(3, momentum=None)
+    norm(batches(8, 1, seed=9)[0])
+    norm.reset_running_stats()
+    assert all(not buffer.any() for buffer in norm.buffers())
+    for x in found:
+        norm(x)
+    whole = torch.cat(found)
+    mean = norm.sums / norm.count
+    torch.testing.assert_close(mean, whole.mean((0, 2, 3)), atol=1e-5, rtol=1e-5)
+    variance = norm.squares / norm.count - mean.square()
+    torch.testing.assert_close(variance, whole.var((0, 2, 3), correction=0), atol=1e-4, rtol=1e-4)
+    usual = RunningBatchNorm(3)
+    for x in found:
+        usual(x)
+    assert not torch.allclose(usual.sums / usual.count, mean, atol=1e-3)

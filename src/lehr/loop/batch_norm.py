@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lehr.base.running import averages_all, can_be_measured, statistics_of
 from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
 from lehr.data.loading.once import apart
@@ -17,19 +18,20 @@ from lehr.loop.run import Run
 from lehr.loop.undisturbed import undisturbed
 from lehr.optim.parts import modules
 
-_KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-_NAMES = ("running_mean", "running_var", "num_batches_tracked")
-
 
 def moving(model: nn.Module) -> list[str]:
-    """The paths of the BatchNorm layers whose statistics move: those in training mode.
+    """The paths of the layers whose running statistics move: those in training mode.
 
     Example:
         >>> moving(nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2).eval(), nn.LayerNorm(2)))
         ['0']
     """
-    kept = {id(norm): (path, norm) for path, norm in modules(model) if isinstance(norm, _KINDS)}
-    return [path for path, norm in kept.values() if norm.training and norm.track_running_stats]
+    kept = {id(norm): (path, norm) for path, norm in modules(model) if can_be_measured(norm)}
+    return [
+        path
+        for path, norm in kept.values()
+        if norm.training and getattr(norm, "track_running_stats", True)
+    ]
 
 
 def statistics(model: nn.Module, paths: Iterable[str]) -> dict[str, Tensor]:
@@ -41,9 +43,9 @@ def statistics(model: nn.Module, paths: Iterable[str]) -> dict[str, Tensor]:
     """
     found = _at(model, paths)
     return {
-        f"{path}.{name}": getattr(norm, name).detach().clone()
+        f"{path}.{name}": value.detach().clone()
         for path, norm in found.items()
-        for name in _NAMES
+        for name, value in statistics_of(norm).items()
     }
 
 
@@ -60,9 +62,10 @@ def measure(run: Run, paths: Iterable[str], batches: int | None = None) -> None:
     """Compute the statistics of these layers anew, for the weights that the model has now.
 
     They become the means over the batches of the training data, as those of
-    `torch.optim.swa_utils.update_bn`: the model is in training mode, without gradients. The
-    callbacks of the run that take part in `Learner.validate` take part. The batches come as in the
-    first epoch of the fit, and nothing else of the run is changed.
+    `torch.optim.swa_utils.update_bn`, without gradients. These layers alone are in training mode:
+    the rest of the model is as in evaluation, so there is no dropout, and no other buffer moves.
+    The callbacks of the run that take part in `Learner.validate` take part. The batches come as in
+    the first epoch of the fit, and nothing else of the run is changed.
 
     Args:
         run: which is between two passes over the training data.
@@ -90,19 +93,22 @@ def measure(run: Run, paths: Iterable[str], batches: int | None = None) -> None:
 
 
 class _Measure(Callback):
-    """Lets the model predict in training mode, and do no more."""
+    """Lets the model predict with its norms in training mode, and do no more."""
 
     state = ()
     after = ("Callback",)
 
-    def __init__(self, norms: Iterable[nn.Module], batches: int | None) -> None:
+    def __init__(self, norms: Iterable[Any], batches: int | None) -> None:
         self.norms, self.batches = list(norms), batches
 
     def begin_validate(self, run: Run) -> None:
-        others = [m for m in run.model.modules() if isinstance(m, _KINDS) and m not in self.norms]
-        run.model.train()
-        for norm in others:  # fixed ones
-            norm.eval()
+        for norm in self.norms:
+            norm.training = True  # not train(), which a parametrization inside would follow
+
+    def begin_batch(self, run: Run) -> None:
+        for norm in self.norms:
+            if not averages_all(norm):
+                norm.momentum = 1 / (run.batch_index + 1)
 
     def compute_loss(self, run: Run, proceed: Callable[[], None]) -> None:
         pass

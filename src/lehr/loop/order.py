@@ -22,6 +22,7 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
         "Freeze",
         "Accumulate",
         "Closure",
+        "SAM",
         "BatchTransform",
         "ProgressiveResizing",
         "RandomErasing",

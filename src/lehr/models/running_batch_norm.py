@@ -24,12 +24,14 @@ class RunningBatchNorm(nn.Module):
 
     A batch of b items replaces the share 1 - (1 - momentum) / √(b - 1) of the averages: the larger
     it is, the more it counts. Sums and counts are averaged alike, so the first batches need no
-    correction. The statistics are kept in float32, also where ``x`` has half precision.
+    correction. The statistics are kept in float32, also where ``x`` has half precision. `SWA` and
+    `Freeze` treat it as they treat torch's BatchNorm.
 
     Args:
         features: channels, the second dimension of what comes in; at least 1.
         eps: added to the variance; above 0.
-        momentum: the share that a batch of two replaces; above 0, at most 1.
+        momentum: the share that a batch of two replaces; above 0, at most 1. With None the
+            statistics are those of all batches since `reset_running_stats`, as in torch.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; an input has other channels.
@@ -51,12 +53,15 @@ class RunningBatchNorm(nn.Module):
     squares: Tensor
     count: Tensor
     items: Tensor
+    num_batches_tracked: Tensor
+    track_running_stats = True
 
-    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
         super().__init__()
         self.features = positive_int("features", features, example=64)
-        self.eps, self.momentum = above_zero("eps", eps), above_zero("momentum", momentum)
-        if self.momentum > 1:
+        self.eps = above_zero("eps", eps)
+        self.momentum = None if momentum is None else above_zero("momentum", momentum)
+        if self.momentum is not None and self.momentum > 1:
             raise ValueError(f"momentum must be at most 1; got {momentum}. Give e.g. 0.1.")
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
@@ -64,6 +69,13 @@ class RunningBatchNorm(nn.Module):
         self.register_buffer("squares", torch.zeros(features))
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("items", torch.zeros(()))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    @torch.no_grad()
+    def reset_running_stats(self) -> None:
+        """Forget all batches so far."""
+        for buffer in self.buffers(recurse=False):
+            buffer.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Of the shape of ``x``, ``(batch, features, …)``."""
@@ -90,7 +102,7 @@ class RunningBatchNorm(nn.Module):
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         over = [d for d in range(x.ndim) if d != 1]
         count = self.count.new_tensor(x.numel() / self.features)
-        share = 1 - (1 - self.momentum) / math.sqrt(max(len(x) - 1, 1))
+        share = self._share(len(x))
         sums = torch.lerp(self.sums, values.sum(over).to(self.sums), share)
         squares = torch.lerp(self.squares, values.square().sum(over).to(self.squares), share)
         count = torch.lerp(self.count, count, share)
@@ -99,7 +111,14 @@ class RunningBatchNorm(nn.Module):
             self.squares.copy_(squares)
             self.count.copy_(count)
             self.items += len(x)
+            self.num_batches_tracked += 1
         return sums, squares, count
+
+    def _share(self, items: int) -> Tensor | float:
+        """How much of the averages a batch of so many items replaces."""
+        if self.momentum is None:
+            return 1 / (self.num_batches_tracked + 1).to(self.sums)
+        return 1 - (1 - self.momentum) / math.sqrt(max(items - 1, 1))
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows of it."""

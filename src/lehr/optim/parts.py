@@ -63,7 +63,18 @@ def is_in(name: str, path: str) -> bool:
         True
     """
     parts, wanted = plain(name).split("."), plain(path).split(".") if plain(path) else []
-    return len(wanted) <= len(parts) and all(map(fnmatchcase, parts, wanted))
+    return is_path(".".join(parts[: len(wanted)]), plain(path))
+
+
+def is_path(name: str, path: str) -> bool:
+    """Whether a name is that path; ``*`` in it stands for any one name, or a part of one.
+
+    Example:
+        >>> is_path("layer1.0.bn2", "layer*.*.bn2"), is_path("layer1.0.bn2", "*.bn2")
+        (True, False)
+    """
+    parts, wanted = name.split("."), path.split(".")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
 def plain(name: str) -> str:
@@ -147,7 +158,8 @@ def parts_apart(
             or ``...`` for all parameters of the model that are in no other part.
 
     Raises:
-        TypeError, ValueError: as `predicate` does, or a parameter is in two parts.
+        TypeError, ValueError: as `predicate` does, or a parameter is in two parts, or a name is
+            that of a group and the path of other parameters.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -159,7 +171,7 @@ def parts_apart(
     home: dict[int, Any] = {}
     for part in found:
         if part is not ...:
-            found[part] = _in_group(opt, part) or parameters_in(model, part)
+            found[part] = _group_or_part(model, opt, part)
             for p in found[part]:
                 if id(p) in home:
                     names = next((names for q, names in named(model) if q is p), ["a parameter"])
@@ -171,6 +183,22 @@ def parts_apart(
     if ... in found:
         found[...] = [p for p, _ in named(model) if id(p) not in home]
     return found
+
+
+def _group_or_part(model: nn.Module, opt: optimizers.Optimizers, part: Any) -> list[nn.Parameter]:
+    if not (group := _in_group(opt, part)):
+        return parameters_in(model, part)
+    alone = {id(p): names[0] for p, names in named(model) if len(names) == 1}  # in one group anyway
+    grouped = {id(p) for p in group} & alone.keys()
+    inside = {key for key, name in alone.items() if is_in(name, part)}
+    if inside and (other := grouped ^ inside):
+        name = next(name for key, name in alone.items() if key in other)
+        raise ValueError(
+            f"{part!r} is the name of a parameter group and the path of a part of the model, and "
+            f"they are not the same: {name!r} is in only one of them. Write {part + '.*'!r} for "
+            "the part, or give the group another name."
+        )
+    return group
 
 
 def _in_group(opt: optimizers.Optimizers, name: Any) -> list[nn.Parameter]:

@@ -12,14 +12,17 @@ KINDS = ("norms", "biases", "embeddings")
 """What can be left out by kind."""
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_NORM = re.compile(r"Norm(ali[sz]ation)?(\d\w*)?$")
 
 
 def undecayed(model: nn.Module, kinds: Collection[str]) -> set[int]:
     """The ``id`` of every parameter of these kinds.
 
-    - ``"norms"``: all of a module whose class, or a class that it inherits from, has ``Norm`` in
-      its name.
-    - ``"biases"``: those named ``bias``, or with a name that ends in ``_bias``.
+    - ``"norms"``: all of a module whose class, or a class that it inherits from, has a name that
+      ends in ``Norm``, such as ``LlamaRMSNorm``, also with a number behind, such as
+      ``LayerNorm2d``. A ``NormalHead`` or a ``NormHead`` is none.
+    - ``"biases"``: those whose name has the word ``bias``: ``bias``, ``in_proj_bias``, and
+      ``bias_ih_l0`` and its like in recurrent layers.
     - ``"embeddings"``: the tables of `torch.nn.Embedding` and `torch.nn.EmbeddingBag`. A head that
       is tied to one is left out with it.
 
@@ -46,7 +49,7 @@ def undecayed(model: nn.Module, kinds: Collection[str]) -> set[int]:
         owner = owners.get(path)
         return (
             ("norms" in kinds and _is_norm(owner))
-            or ("biases" in kinds and (leaf == "bias" or leaf.endswith("_bias")))
+            or ("biases" in kinds and "bias" in leaf.split("_"))
             or ("embeddings" in kinds and isinstance(owner, _EMBEDDINGS))
         )
 
@@ -54,4 +57,4 @@ def undecayed(model: nn.Module, kinds: Collection[str]) -> set[int]:
 
 
 def _is_norm(module: nn.Module | None) -> bool:
-    return any("Norm" in kind.__name__ for kind in type(module).__mro__)
+    return any(_NORM.search(kind.__name__) for kind in type(module).__mro__)

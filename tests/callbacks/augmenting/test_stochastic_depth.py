@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lehr import Callback, DataBunch, Learner, models
-from lehr.callbacks import Accumulate, Checkpoint, ParamScheduler, StochasticDepth
+from lehr.callbacks import Accumulate, Checkpoint, Freeze, ParamScheduler, StochasticDepth
 from lehr.callbacks.augmenting.stochastic_depth import dropped
+from lehr.optim.parts import parameters_in
 from lehr.schedules import sched_lin
 
 
@@ -159,7 +160,7 @@ def test_a_block_that_is_computed_again_in_backward_has_the_same_branches():
         torch.manual_seed(0)
         blocks = kind(*(Block(nn.Linear(3, 3)) for _ in range(3)))
         model = nn.Sequential(blocks, nn.Linear(3, 2))
-        run = learner(StochasticDepth(0.5), model=model, lr=0.5).fit(2)
+        run = learner(StochasticDepth(0.5, "*.*.body"), model=model, lr=0.5).fit(2)
         losses.append(run.history["loss"])
     assert losses[0] == losses[1]
 
@@ -171,6 +172,57 @@ def test_the_branches_of_our_resnet_are_found():
     opt = torch.optim.SGD(model.parameters(), lr=0.1)
     Learner(model, opt, F.cross_entropy, DataBunch(batches), [depth], progress=False).fit(1)
     assert depth.names == ("3.body", "4.body", "5.body", "6.body")
+
+
+def test_a_star_stands_for_one_name_as_it_does_in_freeze_and_layer_groups():
+    def model():
+        blocks = nn.Sequential(*(Block(nn.Linear(3, 3)) for _ in range(2)))
+        return nn.Sequential(blocks, Block(nn.Linear(3, 3)), nn.Linear(3, 2))
+
+    one, two = StochasticDepth(), StochasticDepth(0.2, "0.*.body")
+    learner(one, model=model()).fit(1)
+    learner(two, model=model()).fit(1)
+    assert one.names == ("1.body",)
+    assert two.names == ("0.0.body", "0.1.body")
+    for part, count in (("*.body", 2), ("0.*.body", 4)):
+        assert len(parameters_in(model(), part)) == count
+
+
+def test_a_branch_that_ends_in_a_frozen_norm_is_left_out_as_others_are():
+    """Its mode says what its statistics do, not whether the model is trained."""
+
+    def model():
+        torch.manual_seed(0)
+        branch = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+        return nn.Sequential(Block(branch), nn.Linear(3, 2))
+
+    class Gone(Callback):
+        state = ()
+
+        def begin_train(self, run):
+            branch = run.model[0].body
+            run.defer(branch[1].register_forward_hook(self.look).remove)
+            run.defer(branch.register_forward_hook(self.look_behind).remove)
+
+        def look(self, module, args, output):
+            self.mode = module.training
+
+        def look_behind(self, module, args, output):
+            self.gone = not output.any()
+
+    for callbacks, mode in (([Freeze("0.body.1")], False), ([], True)):
+        gone = Gone()
+        learner(StochasticDepth(1.0, "*.body.1"), gone, *callbacks, model=model()).fit(1)
+        assert (gone.mode, gone.gone) == (mode, True)
+
+    dropout = nn.Sequential(Block(nn.Linear(3, 3)), nn.Linear(3, 2))
+    dropout[0].body.eval()  # by hand: that module is not trained
+    gone = Gone()
+    gone.begin_train = lambda run: run.defer(
+        run.model[0].body.register_forward_hook(gone.look_behind).remove
+    )
+    learner(StochasticDepth(1.0), gone, model=dropout).fit(1)
+    assert gone.gone is False
 
 
 def test_several_patterns_name_branches_in_the_order_of_the_model():
@@ -227,7 +279,7 @@ def test_a_branch_that_returns_no_tensor_is_refused():
 def test_arguments_that_cannot_be_used():
     with pytest.raises(ValueError, match="p must be from 0 to 1; got 2"):
         StochasticDepth(2)
-    with pytest.raises(TypeError, match="branches must be names of modules, or patterns; got 3"):
+    with pytest.raises(TypeError, match="branches must be paths of modules; got 3"):
         StochasticDepth(branches=["0", 3])
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lehr.callbacks import Lookahead
+from lehr import Callback
+from lehr.callbacks import EMA, SWA, Lookahead
 from lehr.testing import tiny_learner
 
 
@@ -47,6 +48,65 @@ def test_with_alpha_one_nothing_is_changed_and_otherwise_something_is():
     plain = tiny_learner().fit(2).model[0].weight
     assert torch.equal(tiny_learner([Lookahead(2, alpha=1)]).fit(2).model[0].weight, plain)
     assert not torch.equal(tiny_learner([Lookahead(2)]).fit(2).model[0].weight, plain)
+
+
+@pytest.mark.parametrize("length", [{"epochs": 2}, {"steps": 7}])
+@pytest.mark.parametrize("every", [None, "1 step"])
+def test_what_was_measured_last_is_what_is_kept(length, every):
+    learn = tiny_learner([Lookahead(5)])
+    run = learn.fit(**length, validate_every=every)
+    assert learn.validate()["valid_loss"] == run.history["valid_loss"][-1]
+    plain = tiny_learner().fit(**length, validate_every=every)
+    assert run.history["valid_loss"][-1] != plain.history["valid_loss"][-1]
+
+
+def test_the_last_move_is_made_though_the_last_batch_makes_no_step():
+    class Skip(Callback):
+        state = ()
+
+        def step(self, run, proceed):
+            if run.n_iter != 3:
+                proceed()
+
+    learn, plain = tiny_learner([Lookahead(5), Skip()]), tiny_learner([Skip()])
+    run = learn.fit(1)
+    assert learn.validate()["valid_loss"] == run.history["valid_loss"][-1]
+    assert not torch.equal(run.model[0].weight, plain.fit(1).model[0].weight)
+
+
+def test_a_fit_that_is_stopped_early_keeps_what_was_measured():
+    class Stop(Callback):
+        state = ()
+
+        def after_epoch(self, run):
+            run.stop("enough")
+
+    learn, plain = tiny_learner([Lookahead(5), Stop()]), tiny_learner([Stop()])
+    run = learn.fit(2)
+    assert learn.validate()["valid_loss"] == run.history["valid_loss"][-1]
+    assert torch.equal(run.model[0].weight, plain.fit(2).model[0].weight)  # no move was due
+
+
+@pytest.mark.parametrize("average", [Lookahead(3), EMA(0.5), SWA(0)], ids=str)
+def test_a_fit_that_is_interrupted_leaves_the_weights_of_its_last_step(average):
+    """One rule for all averages: a fit that may go on keeps what it goes on with."""
+
+    class Interrupt(Callback):
+        state = ()
+
+        def __init__(self, at):
+            self.at = at
+
+        def after_step(self, run):
+            self.weight = run.model[0].weight.detach().clone()
+            if run.n_steps == self.at:
+                run.interrupt("test")
+
+    for at, kept in ((5, True), (-1, isinstance(average, Lookahead))):  # -1 ends as planned
+        last = Interrupt(at)
+        learn = tiny_learner([average, last])
+        learn.fit(2)
+        assert torch.equal(learn.model[0].weight, last.weight) is kept
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from itertools import cycle
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn, update_bn
 
 from lehr import Callback, DataBunch
 from lehr.callbacks import EMA, SWA, Accumulate, Checkpoint, EarlyStopping, Freeze
+from lehr.models import RunningBatchNorm
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -260,3 +262,51 @@ def test_a_start_that_no_epoch_reaches_is_refused_and_so_is_a_share_of_an_unknow
 
 def test_its_repr_says_how_it_was_made():
     assert repr(SWA(0.5, every="3 steps")) == "SWA(0.5, every='3 steps')"
+
+
+def test_a_fit_in_which_nothing_was_added_warns_at_the_end():
+    swa = SWA(0.5, every="5 epochs")
+    plain, learn = learner(), learner(swa)
+    with pytest.warns(
+        UserWarning, match=r"SWA\(0.5, every='5 epochs'\) has added no weights in the 8"
+    ):
+        learn.fit(2)
+    plain.fit(2)
+    assert first_difference(*(capture({"m": one.model}) for one in (learn, plain))) is None
+    learner(SWA(0.5, every="5 epochs"), Stop(4, "after_step")).fit(2)  # it may go on
+
+    class End(Stop):
+        def stop(self, run):
+            run.stop("enough")
+
+    learner(SWA(1), End(0, "begin_train")).fit(2)
+    learner(SWA(0.5, every="2 epochs")).fit(2)
+
+
+def test_spectral_norms_and_dropout_are_left_alone_by_the_pass_for_statistics():
+    def model():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            spectral_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2)
+        )
+
+    with_it, plain = (learner(*swa, model=model()) for swa in ([SWA(0)], []))
+    runs = [one.fit(3) for one in (with_it, plain)]
+    assert runs[0].history["loss"] == runs[1].history["loss"]
+    buffers = [dict(one.model.named_buffers()) for one in (with_it, plain)]
+    moved = {name for name in buffers[0] if not torch.equal(buffers[0][name], buffers[1][name])}
+    assert moved == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+
+
+def test_the_statistics_of_our_own_running_norm_are_those_of_the_mean():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), RunningBatchNorm(4), nn.ReLU(), nn.Linear(4, 2))
+    learn = learner(SWA(0), model=model)
+    run = learn.fit(3)
+    assert learn.validate()["valid_loss"] == run.history["valid_loss"][-1]
+    with torch.no_grad():
+        x = torch.cat([model[0](x) for (x, _), _ in learn.planned(learn.data).train.epoch(0, 0)])
+    torch.testing.assert_close(model[1].sums / model[1].count, x.mean(0))
+    frozen = nn.Sequential(nn.Linear(3, 4), RunningBatchNorm(4), nn.ReLU(), nn.Linear(4, 2))
+    learner(SWA(0), Freeze("1"), model=frozen).fit(2)
+    assert frozen[1].items == 0

@@ -15,10 +15,12 @@ from lehr.callbacks import (
     Accumulate,
     ActivationStats,
     EMATeacher,
+    Freeze,
     GradientCheckpointing,
     Lookahead,
     MixUp,
     ParamScheduler,
+    StochasticDepth,
 )
 from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
@@ -93,14 +95,14 @@ def test_without_weight_the_training_is_left_alone():
     run = learner(model, EMATeacher(weight=0.0)).fit(2)
     learner(plain).fit(2)
     assert same(model, plain)
-    assert max(run.history["distance"]) > 0
+    assert max(run.history["ema_distance"]) > 0
 
 
 def test_student_and_teacher_draw_other_random_numbers():
     """With the weights alike, dropout alone makes their outputs differ."""
     for dropout, differ in ((0.0, False), (0.5, True)):
         run = learner(net(dropout), EMATeacher()).fit(1)
-        assert (run.history["distance"][0] > 0) is differ
+        assert (run.history["ema_distance"][0] > 0) is differ
 
 
 def test_a_skipped_step_moves_no_teacher():
@@ -204,3 +206,69 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="must have its shapes before a teacher is copied"):
         tiny_learner([EMATeacher()], model=lazy, rehearsal=False).fit(1)
     assert repr(EMATeacher()) == "EMATeacher(0.99, weight=1.0)"
+
+
+def test_the_teacher_has_no_hook_of_those_that_begin_before_it_either():
+    model, callback = net(), EMATeacher(0.8)
+    depth = StochasticDepth(1.0, "0")
+    learner(model, depth, callback).fit(1)
+    assert not any(module._forward_hooks for module in callback.teacher.modules())
+    assert depth.names == ("0",)
+
+
+def test_a_hook_that_is_the_models_own_is_the_teachers_too():
+    """Such as those by which torch's older spectral_norm computes a weight."""
+    model, callback = net(), EMATeacher(0.5)
+    model[0] = nn.utils.spectral_norm(model[0])
+    learner(model, callback).fit(1)
+    assert len(callback.teacher[0]._forward_pre_hooks) == 1
+
+
+def test_norms_that_are_frozen_are_so_in_the_teacher_until_their_time_comes():
+    seen = []
+
+    class Watched(nn.BatchNorm1d):
+        def forward(self, x):
+            seen.append(self.training)
+            return super().forward(x)
+
+    def frozen(*callbacks):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), Watched(4), nn.Linear(4, 2))
+        before = model[1].running_mean.clone()
+        teacher = EMATeacher(0.8)
+        seen.clear()
+        learner(model, teacher, *callbacks).fit(1)
+        return before.equal(teacher.teacher[1].running_mean), seen[1:9]  # after the rehearsal
+
+    assert frozen(Freeze("1")) == (True, [False] * 8)  # student and teacher in turn
+    assert frozen() == (False, [True] * 8)
+    assert frozen(Freeze("1", 0.5)) == (False, [False] * 4 + [True] * 4)
+
+
+def test_an_average_in_half_precision_does_not_stand_still():
+    """A thousandth of the way is below what bfloat16 can tell from nothing."""
+    model = nn.Linear(3, 2).bfloat16()
+    callback = EMATeacher(0.999)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+
+    class Far(Callback):
+        state = ()
+
+        def after_step(self, run):
+            with torch.no_grad():
+                run.model.weight.fill_(2.0)
+
+    halves = DataBunch([(x.bfloat16(), y) for x, y in batches() * 20])
+    opt = torch.optim.SGD(model.parameters(), lr=1e-9)
+    quiet = {"progress": False, "seed": 0}
+    Learner(model, opt, F.cross_entropy, halves, [callback, Far()], **quiet).fit(1)
+    expected = 2 - 0.999**79  # the first step was added as it was
+    assert callback.average.tensors["weight"][0, 0].item() == pytest.approx(expected, abs=1e-4)
+    assert callback.teacher.weight.dtype == torch.bfloat16
+    assert callback.teacher.weight[0, 0].item() == pytest.approx(expected, abs=4e-3)
+    alone = torch.ones(1, dtype=torch.bfloat16)
+    for _ in range(80):
+        alone.lerp_(torch.full_like(alone, 2.0), 0.001)
+    assert alone.item() == 1.0  # the control: it stands still

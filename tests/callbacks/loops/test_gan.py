@@ -315,3 +315,64 @@ def test_numbers_that_cannot_be_used():
     with pytest.raises(TypeError, match="critic_below must be a real number"):
         GAN(2, critic_below="low")
     assert repr(GAN((4, 1, 1), n_gen=2)) == "GAN((4, 1, 1), n_crit=5, n_gen=2)"
+
+
+@pytest.mark.parametrize("turn", ["critic", "generator"])
+def test_what_the_loss_gets_under_mixed_precision_is_single(turn):
+    seen = set()
+
+    def loss(on_fake, on_real=None):
+        seen.update(score.dtype for score in (on_fake, on_real) if score is not None)
+        return GAN.wasserstein(on_fake, on_real)
+
+    train = list(batches(4))
+    data = DataBunch(train, train[:1])
+    gan = GAN(2, n_crit=1 if turn == "generator" else 9, penalty=1.0)
+    run = learner(gan, MixedPrecision("bf16"), loss_func=loss, data=data).fit(1)
+    assert seen == {torch.float32}
+    assert len(run.history[f"{turn}_loss"]) > 0
+
+
+def test_the_generators_loss_in_validation_is_a_mean_though_the_loss_is_a_sum():
+    def summed(on_fake, on_real=None):
+        return len(on_fake) * GAN.wasserstein(on_fake, on_real)
+
+    train = list(batches(3))
+    data = DataBunch(train, train[:2])
+    sums = learner(GAN(2), data=data, loss_func=summed, reduction="sum").fit(1)
+    means = learner(GAN(2), data=data).fit(1)
+    for name in ("valid_generator_loss", "valid_critic_loss"):
+        assert sums.history[name] == pytest.approx(means.history[name], abs=1e-5)
+        assert abs(means.history[name][0]) > 1e-3  # sixteen times as much is something else
+
+
+def test_a_bound_is_for_the_mean_over_the_batches_of_a_step():
+    """Two batches a step, with losses far above and far below the bound in turn."""
+    losses = itertools.cycle([5.0, -5.0])
+
+    def given(on_fake, on_real=None):
+        return on_fake.mean() * 0 + next(losses)
+
+    def turns(bound):
+        gan = GAN(2, n_crit=3, critic_below=bound, generator_below=1e9)
+        watch = Turns(gan)
+        learner(gan, watch, Accumulate(2), loss_func=given, count=12).fit(1)
+        return "".join(watch.turns)
+
+    assert turns(-1.0) == "ccccccggcccc"  # the last batch alone is below
+    assert turns(1.0) == "ccggccggccgg"
+
+
+def test_batches_without_weight_have_no_say_about_a_turn():
+    losses = iter([-9.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+
+    def given(on_fake, on_real=None):
+        return on_fake.mean() * 0 + next(losses)
+
+    weights = iter([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    gan = GAN(2, n_crit=2, critic_below=0.0)
+    watch = Turns(gan)
+    learner(
+        gan, watch, Accumulate(2), loss_func=given, count=6, weight=lambda run: next(weights)
+    ).fit(1)
+    assert "".join(watch.turns) == "ccccgg"

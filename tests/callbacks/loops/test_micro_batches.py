@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import lehr.callbacks.loops.micro_batches
 from lehr import Callback, DataBunch, Learner, Run
 from lehr.callbacks import (
     SAM,
@@ -355,3 +356,21 @@ def test_a_size_that_cannot_be_used():
         MicroBatches(0)
     assert repr(MicroBatches()) == "MicroBatches()"
     assert repr(MicroBatches(8)) == "MicroBatches(8)"
+
+
+@pytest.mark.filterwarnings("ignore:batches are cut into micro-batches")
+@pytest.mark.parametrize("at", ["forward", "backward"])
+def test_buffers_do_not_depend_on_how_often_it_failed(at, monkeypatch):
+    """A batch that was tried with 10 and 5 items ends as one that began with pieces of 3."""
+
+    def statistics(first):
+        model, batches = problem(3, at)
+        model[1] = nn.BatchNorm1d(8).double()
+        learner(model, batches, MicroBatches(first)).fit(1)
+        return dict(model[1].named_buffers())
+
+    found, expected = statistics(None), statistics(3)
+    assert expected["num_batches_tracked"] == 4 * 4 + 2
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    monkeypatch.setattr(lehr.callbacks.loops.micro_batches, "_buffers", lambda module: [])
+    assert not torch.equal(statistics(None)["running_mean"], expected["running_mean"])

@@ -221,8 +221,26 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"begins must return .* of shape \(3,\), .* got \(2,\)"):
         wrong = TruncatedBPTT(begins=lambda run: torch.zeros(2))
         learner(reader(), pieces(8), wrong).fit(1)
-    with pytest.raises(ValueError, match="cannot stand beside MicroBatches"):
+    with pytest.raises(ValueError, match="cannot be used together with MicroBatches"):
         learner(reader(), pieces(8), TruncatedBPTT(), MicroBatches()).fit(1)
+
+
+def test_a_state_without_rows_cannot_begin_anew_in_some_of_them():
+    class Counts(Reader):
+        def forward(self, tokens, state=None):
+            out, state = self.cell(self.embed(tokens), state if state is None else state[0])
+            return self.head(out).mT, (state, torch.zeros(()))
+
+    def fit(begins):
+        torch.manual_seed(0)
+        read = TruncatedBPTT(begins=lambda run: begins)
+        return learner(Counts().double(), pieces(8), read).fit(1)
+
+    with pytest.raises(
+        ValueError, match=r"the state has \(\) float32.*, in which no dimension 1 c"
+    ):
+        fit(torch.tensor([False, True, False]))
+    assert fit(False).n_steps == fit(True).n_steps == 6
 
 
 def test_arguments_that_cannot_be_used():

@@ -10,7 +10,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from lehr import Callback
 from lehr.callbacks import EMA, SAM, Accumulate, Checkpoint, Closure, Freeze, Lookahead, Rewind
+from lehr.models import RunningBatchNorm
 from lehr.optim import layer_groups
+from lehr.optim.parts import parts_apart
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -357,3 +359,43 @@ def test_its_repr_says_how_it_was_made():
         "Freeze(['a', ...], batch_norm='running')"
     )
     assert repr(Freeze({"a": 1, ...: 0.5})) == "Freeze({'a': 1, ...: 0.5})"
+
+
+def test_a_name_that_is_a_group_and_the_path_of_something_else_is_refused():
+    model = net()
+    groups = [
+        {"params": [*model[3].parameters(), *model[5].parameters()], "name": "0"},
+        {"params": [*model[0].parameters(), *model[1].parameters()], "name": "rest"},
+    ]
+    opt = adamw(groups)
+    words = r"'0' is the name of a parameter group and the path of a part .* Write '0\.\*' for the"
+    with pytest.raises(ValueError, match=words):
+        learner(Freeze("0"), opt=opt, model=model).fit(1)
+    course = Course()
+    learner(Freeze("0.*"), course, opt=opt, model=model).fit(1)
+    assert not {"0.weight", "0.bias"} & set(course.flags[0])
+    assert {"3.weight", "5.weight"} <= set(course.flags[0])
+
+
+def test_a_group_that_is_its_path_is_no_question_though_a_tied_weight_is_in_another():
+    model = net()
+    course = Course()
+    learner(Freeze("0"), course, opt=adamw(layer_groups(model)), model=model).fit(1)
+    assert not {"0.weight", "0.bias"} & set(course.flags[0])
+
+    tied = nn.ModuleDict({"embed": nn.Linear(3, 3), "head": nn.Linear(3, 3)})
+    tied["head"].weight = tied["embed"].weight
+    found = parts_apart(tied, adamw(layer_groups(tied)), ["head"])
+    assert [p is tied["head"].bias for p in found["head"]] == [True]
+
+
+def test_our_own_running_norm_is_fixed_where_it_is_frozen():
+    def statistics(*callbacks):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), RunningBatchNorm(4), nn.Linear(4, 2))
+        learner(*callbacks, model=model).fit(1)
+        assert model[1].training
+        return model[1].items.item()
+
+    assert statistics(Freeze("1")) == 0
+    assert statistics(Freeze("1", batch_norm="running")) == statistics() > 0

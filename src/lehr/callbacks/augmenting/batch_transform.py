@@ -36,8 +36,9 @@ class BatchTransform(Callback):
 
     Args:
         flip: the chance that an image is mirrored left to right. ``"alternate"`` mirrors each image
-            in every other epoch; a coin that hangs on the seed and on its pixels says in which. The
-            loader must give the same pixels in every epoch.
+            in every other epoch: half of the images in the even epochs, the others in the odd ones.
+            Which half an image is in follows from the seed and its pixels, so the loader must give
+            the same pixels in every epoch.
         rotate: turned about its centre by up to so many degrees either way.
         zoom: enlarged, or made smaller, about its centre by up to this factor; at least 1.
         shift: moved by up to this share of its height and width, by whole pixels.
@@ -72,8 +73,8 @@ class BatchTransform(Callback):
         3
 
     Reference:
-        ``"alternate"``: Jordan 2024, arXiv:2404.00498, section 3.6, whose coin hangs on the number
-        of the image. ``cutout``: DeVries and Taylor 2017, arXiv:1708.04552.
+        ``"alternate"``: Jordan 2024, arXiv:2404.00498, section 3.6; there, the half follows from
+        the number of the image. ``cutout``: DeVries and Taylor 2017, arXiv:1708.04552.
     """
 
     phase = Phase.PREPARE

@@ -1,7 +1,6 @@
 """Leaves out residual branches at random, in training."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lehr.base.nested import describe
+from lehr.base.running import has_statistics
 from lehr.callback import Callback
 from lehr.errors import share
 from lehr.events import Phase
+from lehr.optim.parts import is_path
 from lehr.state.entries import modules
 from lehr.state.wrappers import bare
 
@@ -32,9 +33,10 @@ class StochasticDepth(Callback):
     Args:
         p: the chance that the last branch is left out, from 0 to 1; can be scheduled as
             ``"callbacks.stochastic_depth.p"``.
-        branches: patterns of the names of the modules whose output is added to what passes by; the
-            last layer of a branch will do. ``"*.body"`` are the branches of `lehr.models.resnet`;
-            in torchvision's they end in ``"layer*.*.bn2"`` or ``"layer*.*.bn3"``.
+        branches: paths of the modules whose output is added to what passes by, in which ``*``
+            stands for any one name; the last layer of a branch will do. ``"*.body"`` are the
+            branches of `lehr.models.resnet`; in torchvision's they are ``"layer*.*.bn2"`` or
+            ``"layer*.*.bn3"``. A norm whose statistics `Freeze` keeps is left out as others are.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; at the start of a fit, if no module has
@@ -67,22 +69,26 @@ class StochasticDepth(Callback):
         self.branches = (branches,) if isinstance(branches, str) else tuple(branches)
         if unfit := [name for name in self.branches if not isinstance(name, str)]:
             raise TypeError(
-                f"branches must be names of modules, or patterns; got {unfit[0]!r}. Write e.g. "
+                f"branches must be paths of modules; got {unfit[0]!r}. Write e.g. "
                 'branches="*.body".'
             )
 
     def begin_fit(self, run: "Run") -> None:
         """Hook the branches."""
-        known = {name: module for name, module in modules(bare(run.model)) if name}
-        self.names = tuple(n for n in known if any(fnmatchcase(n, b) for b in self.branches))
+        model = bare(run.model)
+        known = {name: module for name, module in modules(model) if name}
+        self.names = tuple(n for n in known if any(is_path(n, b) for b in self.branches))
         if not self.names:
             raise ValueError(
                 f"branches={self.branches} names no module of {type(run.model).__name__}. Give "
-                "the names of the modules whose output is added, as in model.named_modules(): "
+                "the paths of the modules whose output is added, in which * stands for any one "
+                "name, as in model.named_modules(): "
                 f"{', '.join([*known][:8])}{', …' if len(known) > 8 else ''}."
             )
         for number, name in enumerate(self.names, 1):
-            hook = partial(self._drop, number / len(self.names), name)
+            # A norm that is frozen is in evaluation mode, though its branch is trained.
+            says = model if has_statistics(known[name]) else known[name]
+            hook = partial(self._drop, number / len(self.names), name, says)
             run.defer(known[name].register_forward_hook(hook).remove)
 
     def begin_train(self, run: "Run") -> None:
@@ -98,9 +104,11 @@ class StochasticDepth(Callback):
                 "hooks: call torch.compiler.reset() first."
             )
 
-    def _drop(self, part: float, name: str, module: nn.Module, args: Any, output: Any) -> Any:
+    def _drop(
+        self, part: float, name: str, says: nn.Module, module: nn.Module, args: Any, output: Any
+    ) -> Any:
         self._called = True
-        if not module.training:
+        if not says.training:
             return None  # the output stays
         if not isinstance(output, Tensor):
             raise TypeError(

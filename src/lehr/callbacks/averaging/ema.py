@@ -23,7 +23,8 @@ class EMA(Callback):
     such as the statistics of BatchNorm, are averaged alike; others are those of the model.
 
     The model has the averaged weights while a validation of the fit runs. It gets them for good
-    when the fit ends, and a next fit begins with them. To use them otherwise, lend them to the
+    when the fit ends, and a next fit begins with them. A fit that is interrupted leaves the model
+    its own weights, to go on. To use them otherwise, lend them to the
     model: ``with ema.average.used_by(learn.model): learn.validate()``.
 
     Args:
@@ -88,7 +89,7 @@ class EMA(Callback):
 
     def after_fit(self, run: "Run") -> None:
         """Leave the average in the model."""
-        if self.keep:
+        if self.keep and run.interrupted is None:
             self.average.copy_to(run.model)
 
     def __repr__(self) -> str:

@@ -15,7 +15,8 @@ class Lookahead(Callback):
     """Every ``k`` steps, moves slow weights towards those of the optimizer, and goes on from them.
 
     The slow weights begin as the model's. Buffers are left alone, and so is the optimizer's state.
-    When the fit ends in between, the slow weights are moved once more.
+    After the last step that is planned they are moved once more, before anything is validated. A
+    fit that ends earlier, or is interrupted, leaves the model the weights of its last step.
 
     Args:
         k: steps of the optimizer between two moves; at least 1.
@@ -36,7 +37,7 @@ class Lookahead(Callback):
     """
 
     phase = Phase.MEASURE
-    state = ("slow",)
+    state = ("slow", "moved_at")
 
     def __init__(self, k: int = 5, *, alpha: float = 0.5) -> None:
         self.k = positive_int("k", k, example=5)
@@ -44,21 +45,27 @@ class Lookahead(Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """Begin with the weights as they are."""
-        self.slow = Average(run.model, buffers=False)
+        self.slow, self.moved_at = Average(run.model, buffers=False), 0
 
     def after_step(self, run: "Run") -> None:
         """Move the slow weights when it is time."""
-        if run.n_steps % self.k == 0:
+        if run.n_steps % self.k == 0 or run.n_steps == run.steps or _is_last_batch(run):
             self._move(run)
 
-    def after_fit(self, run: "Run") -> None:
-        """Move them a last time."""
-        if run.n_steps % self.k:
+    def after_train(self, run: "Run") -> None:
+        """Move them a last time, if the last batch has made no step."""
+        if run.epoch + 1 == run.epochs:
             self._move(run)
 
     def _move(self, run: "Run") -> None:
-        self.slow.add(run.model, self.alpha)
-        self.slow.copy_to(run.model)
+        if run.n_steps != self.moved_at:
+            self.slow.add(run.model, self.alpha)
+            self.slow.copy_to(run.model)
+            self.moved_at = run.n_steps
 
     def __repr__(self) -> str:
         return f"Lookahead({self.k}, alpha={self.alpha})"
+
+
+def _is_last_batch(run: "Run") -> bool:
+    return run.last_batch and run.epoch + 1 == run.epochs

@@ -1,5 +1,6 @@
 """Averages the weights of the last part of a fit, all of them alike."""
 
+import warnings
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -25,14 +26,14 @@ class SWA(Callback):
     .. math:: \bar w = \frac{1}{n} \sum_{i=1}^n w_i
 
     The mean is taken for the parameters. Buffers are those of the model, except the statistics of
-    BatchNorm: they are computed anew for the mean of the weights, in one pass over the training
-    data, whenever the mean has changed and is to be used. Layers whose statistics are fixed keep
-    them.
+    BatchNorm and other norms: they are computed anew for the mean of the weights, in one pass over
+    the training data, whenever the mean has changed and is to be used. These norms alone are in
+    training mode then. Those whose statistics are fixed keep them.
 
     As soon as there is a mean, the model has it while a validation of the fit runs; and for good
-    when the fit ends. A fit that is interrupted leaves the model its own weights, to go on. Let the
-    learning rate stay high, or rise again and again, as long as weights are added; see
-    `lehr.schedules`.
+    when the fit ends. A fit that is interrupted leaves the model its own weights, to go on. If no
+    weights were added in a fit, a warning says so. Let the learning rate stay high, or rise again
+    and again, as long as weights are added; see `lehr.schedules`.
 
     Args:
         start: a float from 0 to 1: the share of the fit's steps after which weights are added; or
@@ -141,9 +142,17 @@ class SWA(Callback):
 
     def after_fit(self, run: "Run") -> None:
         """Leave the mean in the model."""
-        if self.average.count and run.interrupted is None:
+        if run.interrupted is not None:
+            return
+        if self.average.count:
             self.average.copy_to(run.model)
             self._give_statistics(run)
+        elif run.stop_reason is None:
+            warnings.warn(
+                f"{self} has added no weights in the {run.n_steps} steps of the fit: the model has "
+                "those of its last step. Make every= shorter, or start= earlier.",
+                stacklevel=2,
+            )
 
     @contextmanager
     def _lent(self, run: "Run") -> Generator[None]:

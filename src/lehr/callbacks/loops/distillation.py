@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lehr.base.call import call
 from lehr.base.modes import keep_modes
-from lehr.base.nested import describe
 from lehr.callback import Callback
+from lehr.callbacks.loops.taught import Taught, check_alike, checked_distance
 from lehr.errors import above_zero, share
 from lehr.events import Layer, Phase
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from lehr.loop.run import Run
 
 
-class Distillation(Callback):
+class Distillation(Taught, Callback):
     r"""Trains on the targets, and on the outputs of a teacher that stays as it is.
 
     .. math:: L' = (1 - w)\,L + w\,T^2\,\mathrm{KL}\bigl(
@@ -32,8 +30,9 @@ class Distillation(Callback):
         teacher: a module that is called as the model is. `Device` moves it.
         weight: w, from 0 to 1.
         temperature: T, above 0; with a higher one the teacher is less sure.
-        distance: ``(student, teacher) -> number``, a mean over the items; instead of the term with
-            T. So any outputs will do.
+        distance: ``(student, teacher) -> number``, instead of the term with T; so any outputs will
+            do. A mean over what the Learner's ``weight`` counts: by default the items. Where
+            batches share a step, each distance counts by that weight, as its loss does.
 
     Both numbers can be scheduled, as ``"callbacks.distillation.weight"``.
 
@@ -55,7 +54,6 @@ class Distillation(Callback):
     phase = Phase.PREPARE
     layer = Layer.TRANSFORM
     state = ()
-    teacher: Any
 
     def __init__(
         self,
@@ -74,39 +72,15 @@ class Distillation(Callback):
         self.weight = share("weight", weight)
         self.temperature = above_zero("temperature", temperature)
         self.distance = checked_distance(distance)
-        self._target: Any = None
-        self._distance: Any = None
+
+    def begin_fit(self, run: "Run") -> None:
+        """Be ready to warn once."""
+        self._warned = False
 
     def begin_train(self, run: "Run") -> None:
-        """Let the teacher be sure of itself."""
+        """Put the teacher into evaluation mode, until the pass is over."""
         run.defer(keep_modes(self.teacher))
         self.teacher.eval()
-
-    def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
-        """Ask the teacher, too."""
-        proceed()
-        if run.training:
-            with torch.no_grad():
-                self._target = call(self.teacher, run.xb)
-
-    def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
-        """Add the distance from the teacher to the loss."""
-        proceed()
-        if run.training:
-            distance = self.measured(run.pred, self._target)
-            self._distance = distance.detach()
-            run.loss = self.summed(
-                run.loss, distance * (1 if run.plan.loss_is_mean else run.weight)
-            )
-
-    def after_loss(self, run: "Run") -> None:
-        """Record the distance, and let the outputs go."""
-        if run.training:
-            run.log("distance", self._distance)
-
-    def after_batch(self, run: "Run") -> None:
-        """Let the teacher's outputs go."""
-        self._target = self._distance = None
 
     def measured(self, student: Any, teacher: Any) -> Tensor:
         """How far the outputs of the student are from the teacher's."""
@@ -134,6 +108,7 @@ def divergence(student: Any, teacher: Any, temperature: float) -> Tensor:
         TypeError: they are no tensors of one shape.
 
     Example:
+        >>> import torch
         >>> divergence(torch.zeros(2, 3), torch.ones(2, 3), 2.0)
         tensor(0.)
     """
@@ -141,32 +116,3 @@ def divergence(student: Any, teacher: Any, temperature: float) -> Tensor:
     log_s, log_t = ((out / temperature).log_softmax(1) for out in (student, teacher.to(student)))
     each = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(1)
     return temperature**2 * each.mean()
-
-
-def check_alike(student: Any, teacher: Any) -> None:
-    """See that outputs can be compared class by class.
-
-    Raises:
-        TypeError: they are no tensors of one shape.
-    """
-    tensors = isinstance(student, Tensor) and isinstance(teacher, Tensor)
-    if not tensors or student.shape != teacher.shape or student.ndim < 2:
-        raise TypeError(
-            "the outputs of student and teacher must be tensors of one shape (batch, classes, …); "
-            f"got {describe(student)} and {describe(teacher)}. Give distance=, a function of both, "
-            "e.g. lambda s, t: F.mse_loss(s['out'], t['out'])."
-        )
-
-
-def checked_distance(distance: Any) -> Any:
-    """The function, if it is one.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if distance is not None and not callable(distance):
-        raise TypeError(
-            f"distance must be a function (student, teacher) -> number; got {distance!r}. Give "
-            "e.g. torch.nn.functional.mse_loss."
-        )
-    return distance

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lehr.base.autocast import in_single_precision
 from lehr.base.nested import describe
 from lehr.callback import Callback
 from lehr.callbacks.loops import adversarial
+from lehr.callbacks.loops.micro_batches import MicroBatches
 from lehr.errors import above_zero, positive_int, real_number
 from lehr.events import Layer, Phase
+from lehr.loop.beside import refuse_beside
 from lehr.loop.losses import loss_of, wanted_by
 from lehr.optim import optimizers
 from lehr.state.wrappers import bare
@@ -38,7 +41,8 @@ class GAN(Callback):
         latent: the numbers that an item is made from: how many, or a shape; standard normal.
         n_crit: steps of the critic in a turn; at least 1.
         n_gen: steps of the generator in a turn; at least 1.
-        critic_below: end a turn of the critic as soon as its loss is below this. None never does.
+        critic_below: end a turn of the critic as soon as its loss is below this: the mean over the
+            batches of the step. None never does.
         generator_below: likewise.
         penalty: how much the gradient penalty counts; at least 0. 10 is usual. It keeps the norm of
             the critic's slope near 1 between real and made items.
@@ -47,7 +51,8 @@ class GAN(Callback):
 
     Raises:
         TypeError, ValueError: an argument cannot be used; at the start of a fit, if model,
-            optimizers or loss function do not fit; in a batch, if ``xb`` is no tensor.
+            optimizers or loss function do not fit, or `MicroBatches` is there; in a batch, if
+            ``xb`` is no tensor.
 
     Example:
         >>> from torch import nn
@@ -98,7 +103,15 @@ class GAN(Callback):
     def begin_fit(self, run: "Run") -> None:
         """See that all is there, and begin with the critic."""
         _check(run)
+        refuse_beside(
+            run,
+            self,
+            MicroBatches,
+            "it cuts what the model is called on, and GAN calls the model's two parts. Make the "
+            "batches smaller, and attach Accumulate.",
+        )
         self.turn, self.done = "critic", 0
+        self._window: list[tuple[Tensor, float]] = []
         self._forget()
 
     def _forget(self) -> None:
@@ -122,11 +135,12 @@ class GAN(Callback):
         if run.training and self.turn == "generator":
             with adversarial.frozen(critic):
                 run.pred = generator(noise)
-                self._scores = critic(run.pred), None
+                scores = critic(run.pred), None
         else:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not run.training):
                 run.pred = generator(noise)
-            self._scores = critic(run.pred), critic(real)
+            scores = critic(run.pred), critic(real)
+        self._scores = in_single_precision(scores)
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss of whose turn it is."""
@@ -139,7 +153,8 @@ class GAN(Callback):
         turn = self.turn if run.training else "critic"
         losses = {f"{turn}_loss": run.mean_loss.detach()}
         if not run.training:
-            losses["generator_loss"] = loss_of(run.loss_func, self._scores[0], None)
+            loss = loss_of(run.loss_func, self._scores[0], None)
+            losses["generator_loss"] = loss if run.plan.loss_is_mean else loss / run.weight
         elif turn == "critic" and self.penalty:
             critic, draws = (
                 bare(run.model).get_submodule("critic"),
@@ -151,6 +166,15 @@ class GAN(Callback):
             run.loss = run.loss + self.penalty * scale * penalty
         if not run.replaying:
             self._losses = losses
+            if run.training:
+                self._note(run, losses[f"{turn}_loss"])
+
+    def _note(self, run: "Run", loss: Tensor) -> None:
+        """Keep the loss of a batch until the step, with the weight of the batch."""
+        if not run.window.batches:
+            self._window.clear()
+        if run.weight:
+            self._window.append((loss, run.weight))
 
     def after_loss(self, run: "Run") -> None:
         """Record the losses."""
@@ -176,9 +200,13 @@ class GAN(Callback):
         self.done += 1
         most = self.n_crit if critic else self.n_gen
         below = self.critic_below if critic else self.generator_below
-        loss = self._losses.get(f"{self.turn}_loss")
-        if self.done >= most or (below is not None and loss is not None and loss < below):
+        if self.done >= most or (below is not None and self._mean_loss() < below):
             self.turn, self.done = _OTHER[self.turn], 0
+
+    def _mean_loss(self) -> Any:
+        """That of whose turn it is, over the batches of the step."""
+        total = sum(weight for _, weight in self._window)
+        return sum(loss * (weight / total) for loss, weight in self._window)
 
     def after_batch(self, run: "Run") -> None:
         """Keep no graph."""

@@ -21,7 +21,8 @@ class LossWeights(Callback):
 
     Args:
         weights: a number for each part; it can be scheduled as
-            ``"callbacks.loss_weights.weights.<part>"``. For weights that are learnt, see the guide.
+            ``"callbacks.loss_weights.weights.<part>"``. For weights that are
+            learnt, see the page "Loops of another shape".
 
     Raises:
         TypeError: a weight is no number; or, in a batch, the loss has no parts.

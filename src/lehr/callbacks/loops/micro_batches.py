@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from lehr.base.nested import item_count
 from lehr.base.recompute import forward_replaced
@@ -21,11 +22,13 @@ class MicroBatches(Callback):
     """Takes batches through the model in pieces, and halves these when the memory runs out.
 
     When a forward or a backward pass runs out of the device's memory, what it did is taken back:
-    gradients and random numbers are as before the batch. It is done again with pieces of half the
+    gradients, random numbers and the model's buffers, such as the statistics of BatchNorm, are as
+    before the batch. It is done again with pieces of half the
     size, and so are all later batches. The loss is computed for the whole batch, so any loss will
     do, and the gradient is that of the whole batch but for rounding. Callbacks see the whole batch,
     and no event happens twice. A piece costs one forward pass more, for none of it is kept until
-    its gradient is taken. As long as memory suffices, nothing changes.
+    its gradient is taken. As long as memory suffices, nothing changes; the buffers are copied
+    before each batch.
 
     Not covered: what couples items within the model, as BatchNorm does in training, of which a
     warning tells; and the memory of an optimizer's own step. Random numbers are drawn by pieces. To
@@ -67,15 +70,21 @@ class MicroBatches(Callback):
     def begin_fit(self, run: "Run") -> None:
         """Begin with the first size."""
         self.size, self._warned = self.first, False
+        modules = [one for one in (run.model, run.loss_func) if isinstance(one, nn.Module)]
+        self._holders = [part for module in modules for part in module.modules() if _buffers(part)]
         self._forget()
 
     def _forget(self) -> None:
         self._random: Any = None
+        self._before: list[tuple[Tensor, Tensor]] = []
         self._pred = self._loss = (None, 0)
 
     def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Predict in pieces, as small as need be."""
         self._random = run.random_state()
+        if run.training:
+            held = [buffer for part in self._holders for buffer in _buffers(part)]
+            self._before = [(buffer, buffer.clone()) for buffer in held]
         while not self._is_done(run, partial(self._predict, run, proceed)):
             self._halve(run)
         self._pred = _version(run.pred)
@@ -145,11 +154,18 @@ class MicroBatches(Callback):
         run.pred = run.loss = run.loss_parts = None  # with what was kept, they free the graph
         self._pred = self._loss = (None, 0)
         run.set_random_state(self._random)
+        with torch.no_grad():
+            for buffer, values in self._before:
+                buffer.copy_(values)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def __repr__(self) -> str:
         return f"MicroBatches({'' if self.first is None else self.first})"
+
+
+def _buffers(module: nn.Module) -> list[Tensor]:
+    return list(module.buffers(recurse=False))
 
 
 def _version(value: Any) -> tuple[Any, int]:

@@ -12,13 +12,12 @@ from lehr.base.call import arguments_of
 from lehr.base.gradients import put_aside_gradients
 from lehr.base.nested import describe, inside, map_tensors, rebuilt, tensors_in
 from lehr.base.recompute import recomputed
+from lehr.base.running import couples_items
 from lehr.state.entries import modules
 from lehr.types import is_sequence
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
-
-_COUPLING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def in_pieces(
@@ -78,7 +77,7 @@ def check_cut(xb: Any, items: int) -> None:
 def warn_of_coupling(model: nn.Module, size: int) -> None:
     """Warn of the first part of a model that couples the items of a batch while it trains."""
     for name, module in modules(model):
-        if isinstance(module, _COUPLING) and module.training:
+        if couples_items(module) and module.training:
             warnings.warn(
                 f"batches are cut into micro-batches of {size} items, and {name or 'the model'} is "
                 f"a {type(module).__name__} in training: its statistics are those of a piece, so "

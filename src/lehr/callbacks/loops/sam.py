@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from lehr.base.gradients import total_norm
 from lehr.callback import Callback
+from lehr.callbacks.gradient.closure import Closure
 from lehr.errors import above_zero
-from lehr.events import Layer
+from lehr.events import Layer, Phase
+from lehr.loop.beside import refuse_beside
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -30,7 +32,8 @@ class SAM(Callback):
             ten times as large is usual then.
 
     Raises:
-        TypeError, ValueError: ``rho`` cannot be used.
+        TypeError, ValueError: ``rho`` cannot be used; or, at the start of a fit, a `Closure` is
+            there, with which the optimizer would take the gradient anew where the weights are.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -43,6 +46,7 @@ class SAM(Callback):
         Kwon et al. 2021, arXiv:2102.11600, equation 9, for all parameters alike, with η = 0.
     """
 
+    phase = Phase.PREPARE
     layer = Layer.SEARCH
     regrads = True
     state = ()
@@ -50,6 +54,17 @@ class SAM(Callback):
     def __init__(self, rho: float = 0.05, *, adaptive: bool = False) -> None:
         self.rho = above_zero("rho", rho)
         self.adaptive = adaptive
+
+    def begin_fit(self, run: "Run") -> None:
+        """See that the optimizer steps with the gradient that it is given."""
+        refuse_beside(
+            run,
+            self,
+            Closure,
+            "an optimizer with a closure, such as LBFGS, takes the gradient anew where the weights "
+            "are, and the one that SAM found nearby would be lost. Use SAM with an optimizer that "
+            "needs no closure, such as SGD, or leave it out.",
+        )
 
     def step(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Go where the loss is larger, take the gradient there, come back, and step."""

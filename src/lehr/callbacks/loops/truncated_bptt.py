@@ -10,13 +10,37 @@ from torch import Tensor
 from lehr.base.call import arguments_of
 from lehr.base.nested import describe, item_count, map_tensors, tensors_in
 from lehr.callback import Callback
+from lehr.callbacks.loops.distillation import Distillation
+from lehr.callbacks.loops.ema_teacher import EMATeacher
 from lehr.callbacks.loops.micro_batches import MicroBatches
+from lehr.callbacks.mixing.cut_mix import CutMix
+from lehr.callbacks.mixing.mix_up import MixUp
 from lehr.errors import positive_int
 from lehr.events import Layer, Phase
+from lehr.loop.beside import refuse_beside
 from lehr.types import is_sequence
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
+
+_REFUSED = (
+    (
+        MicroBatches,
+        "it does not know how to cut the state. Make the batches smaller, with fewer rows or time "
+        "steps.",
+    ),
+    (
+        (Distillation, EMATeacher),
+        "a teacher would need a state of its own, and would be asked for the last piece alone. "
+        "Leave one of the two out.",
+    ),
+    (
+        (MixUp, CutMix),
+        "each row goes on with its own state, and a mixed row is made of two. Leave one of the two "
+        "out.",
+    ),
+)
+"""What cannot be used together with it, and why."""
 
 
 class TruncatedBPTT(Callback):
@@ -43,8 +67,9 @@ class TruncatedBPTT(Callback):
         carried: the state that the next batch begins with.
 
     Raises:
-        TypeError, ValueError: an argument cannot be used; at the start of a fit, if `MicroBatches`
-            is there; in a batch, if the model returns no pair, or state and batch do not fit.
+        TypeError, ValueError: an argument cannot be used; at the start of a fit, if `MicroBatches`,
+            a teacher, `MixUp` or `CutMix` is there; in a batch, if the model returns no pair, or
+            state and batch do not fit.
 
     Example:
         >>> from torch import nn
@@ -90,11 +115,8 @@ class TruncatedBPTT(Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """Begin without a state."""
-        if any(isinstance(other, MicroBatches) for other in run.callbacks):
-            raise ValueError(
-                "TruncatedBPTT cannot stand beside MicroBatches, which does not know how to cut "
-                "the state. Make the batches smaller, with fewer rows or time steps."
-            )
+        for kinds, why in _REFUSED:
+            refuse_beside(run, self, kinds, why)
         self.carried: Any = None
         self._starts: dict[int, Any] = {}
 
@@ -171,6 +193,12 @@ class TruncatedBPTT(Callback):
                 )
 
         def cleared(tensor: Tensor) -> Tensor:
+            if tensor.ndim <= self.rows_dim:
+                raise ValueError(
+                    "begins says that a sequence begins in some rows, but the state has "
+                    f"{describe(tensor)}, in which no dimension {self.rows_dim} counts rows. Give "
+                    "rows_dim= the dimension that does, or let begins return one bool for all rows."
+                )
             shape = [1] * tensor.ndim
             shape[self.rows_dim] = rows
             return tensor.masked_fill(new.to(tensor.device, torch.bool).reshape(shape), 0)

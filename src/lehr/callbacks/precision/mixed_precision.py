@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
 from torch.amp.autocast_mode import autocast
 from torch.amp.grad_scaler import GradScaler
 
-from lehr.base.nested import map_tensors
+from lehr.base.autocast import in_single_precision
 from lehr.callback import Callback
 from lehr.callbacks.gradient.closure import Closure
 from lehr.errors import above_zero, positive_int
@@ -100,7 +99,7 @@ class MixedPrecision(Callback):
         """Predict in half precision."""
         with autocast(self._device, _DTYPES[self.dtype]):
             proceed()
-        run.pred = map_tensors(_single, run.pred)
+            run.pred = in_single_precision(run.pred)
 
     def backward(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Take the gradient of the scaled loss."""
@@ -148,7 +147,3 @@ class _Gradients:
         self.param_groups: list[Any] = [
             group for opt in optimizers.each(run.opt) for group in opt.param_groups
         ]
-
-
-def _single(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in _DTYPES.values() else tensor

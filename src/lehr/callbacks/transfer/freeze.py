@@ -32,14 +32,16 @@ class Freeze(Callback):
     gradient before the fit are left as they are. When the fit ends, everything is trainable that
     was before.
 
-    Let the optimizer hold all parameters, also those that are frozen at first. A part of a tied
-    parameter freezes it wherever it is used. Dropout is as in training.
+    Let the optimizer hold all parameters, also those that are frozen at first. A parameter that is
+    tied, so that several parts have it, is frozen as soon as one of them is. Dropout is as in
+    training.
 
     Args:
-        parts: what is frozen: the name of a parameter group (see `lehr.optim.layer_groups`), the
-            path of a part of the model, in which ``*`` stands for any one name, or a list of these;
-            ``...`` stands for all the rest. Or a dict that says of each how long:
-            ``{"head": 0, "layer4": 1, ...: 2}``.
+        parts: what is frozen, as one name or a list of names. Each is the name of a parameter group
+            (see `lehr.optim.layer_groups`) or the path of a part of the model, in which ``*``
+            stands for any one name; ``...`` stands for all the rest. A name that is both, and does
+            not mean the same parameters, is refused; ``"1.*"`` is always a path. Or a dict of such
+            names, with the time until when each is frozen: ``{"head": 0, "layer4": 1, ...: 2}``.
         until: an int: the number of the epoch of this fit from which on the parts are trained; a
             float from 0 to 1: the share of the fit's steps after which they are. With None they are
             frozen for the whole fit.
@@ -50,8 +52,8 @@ class Freeze(Callback):
 
     Raises:
         TypeError, ValueError: an argument cannot be used; or, at the start of a fit, a part is not
-            there or overlaps with another, nothing is left to train, or an `torch.optim.LBFGS`
-            remembers gradients of frozen weights.
+            there, overlaps with another or is both a group and another path, nothing is left to
+            train, or an `torch.optim.LBFGS` remembers gradients of frozen weights.
 
     Example:
         >>> from lehr.testing import tiny_learner
