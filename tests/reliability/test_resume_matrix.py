@@ -81,13 +81,15 @@ TALLY = Tally("resume_matrix", "cells", "other ends", of=len(JOBS))
 
 
 @pytest.fixture(autouse=True)
-def clock_that_stands_still(monkeypatch):
-    """The seconds in the rows, and in the files, are all zero then: the rest is compared whole.
+def clocks(monkeypatch):
+    """The seconds in the rows, and in the files, are all zero: the rest is compared whole.
 
-    Logs write with the rows alone: a disk that keeps them waiting must not decide what is compared.
+    Another clock keeps logs waiting for more than 5 seconds, now here, now there: it decides when
+    they write, and nothing of what they write.
     """
+    seconds = itertools.count(0.0, 2.3)
     monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
-    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: next(seconds))
 
 
 def ended(train):

@@ -175,6 +175,10 @@ def _as_tensor(pieces: Sequence["Tensor | array[Any]"], dtype: torch.dtype) -> T
 class Tap:
     """Every number logged by batch since it was last taken, none left out, for a log on disk.
 
+    Args:
+        capacity: so many batches of each number are held, at least 2; of more, a `Series` leaves
+            every second one out.
+
     Example:
         >>> tap = Tap()
         >>> tap.extend("loss", [0, 1], [0.5, 0.25])
@@ -183,7 +187,8 @@ class Tap:
         ([{'batch': 0, 'loss': 0.5}], [{'batch': 1, 'loss': 0.25, 'norm': 3.0}], [])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = sys.maxsize) -> None:
+        self.capacity = capacity
         self._series: dict[str, Series] = {}
 
     def append(self, name: str, batch: int, value: Number) -> None:
@@ -196,7 +201,7 @@ class Tap:
 
     def _of(self, name: str) -> Series:
         if name not in self._series:
-            self._series[name] = Series(sys.maxsize)
+            self._series[name] = Series(self.capacity)
         return self._series[name]
 
     def take(self, before: int = sys.maxsize) -> list[dict[str, Any]]:
@@ -209,7 +214,7 @@ class Tap:
             points = series.since(0)
             end = bisect_left(points, before, key=lambda point: point[0])
             taken[name] = points[:end]
-            self._series[name] = rest = Series(sys.maxsize)
+            self._series[name] = rest = Series(self.capacity)
             if points[end:]:
                 rest.extend(*zip(*points[end:], strict=True))
         return by_batch(taken)
@@ -243,12 +248,14 @@ class Tap:
 def by_batch(points: Mapping[str, Sequence[tuple[int, float]]]) -> list[dict[str, Any]]:
     """A dict for each training batch, in their order, of the points of several series by name.
 
+    The names are in alphabetical order: in which they came first hangs on when somebody read.
+
     Example:
-        >>> by_batch({"loss": [(0, 0.5), (1, 0.25)], "norm": [(1, 3.0)]})
+        >>> by_batch({"norm": [(1, 3.0)], "loss": [(0, 0.5), (1, 0.25)]})
         [{'batch': 0, 'loss': 0.5}, {'batch': 1, 'loss': 0.25, 'norm': 3.0}]
     """
     steps: dict[int, dict[str, Any]] = {}
-    for name, column in points.items():
-        for batch, value in column:
+    for name in sorted(points):
+        for batch, value in points[name]:
             steps.setdefault(batch, {"batch": batch})[name] = value
     return [steps[batch] for batch in sorted(steps)]

@@ -1,5 +1,6 @@
 """JSONLLog leaves everything that the history holds, in the history's own format."""
 
+import itertools
 import json
 import os
 import shutil
@@ -8,6 +9,8 @@ import pytest
 
 from lehr import Callback, accuracy
 from lehr.callbacks import Checkpoint, CSVLog, JSONLLog
+from lehr.callbacks.log import step_log
+from lehr.callbacks.measure import recorder
 from lehr.record.log_file import LogFile
 from lehr.state.disk.checkpoint import read
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
@@ -241,6 +244,46 @@ def gone(path):
 
 def altered(path):
     path.write_text(path.read_text().replace('"batch": 1', '"batch": 2', 1))
+
+
+class Now(Callback):
+    """Logs numbers that come first in the middle, out of the order of their names."""
+
+    state = ()
+
+    def after_step(self, run):
+        if run.n_steps in (3, 4):
+            run.log("zeal", 1.0)
+            run.log("angle", 2.0)
+
+
+@pytest.mark.parametrize("ticks", [0.0, 1.0, 2.1, 6.0])
+@pytest.mark.parametrize("stop", [None, 1, 3, 6])
+def test_when_it_writes_decides_no_byte(tmp_path, monkeypatch, ticks, stop):
+    monkeypatch.setattr(recorder, "perf_counter", lambda: 0.0)
+
+    def train(name, ticks, stop):
+        clock = itertools.count(0.0, ticks)
+        monkeypatch.setattr(step_log, "monotonic", lambda: next(clock))
+        folder, path = tmp_path / f"{name} saved", tmp_path / name
+        for interrupted in (stop, None)[stop is None :]:
+            log = [JSONLLog(path), Norm(), Now(), Checkpoint(folder), Interrupt(interrupted)]
+            tiny_learner(log).fit(3, validate_every="3 steps", resume="auto")
+        return path.read_bytes()
+
+    assert train("log", ticks, stop) == train("straight", 0.0, None)
+
+
+class Interrupt(Callback):
+    state = ()
+    replays = False
+
+    def __init__(self, n):
+        self.n = n
+
+    def after_batch(self, run):
+        if run.training and run.n_iter == self.n:
+            run.interrupt("test")
 
 
 @pytest.mark.parametrize(

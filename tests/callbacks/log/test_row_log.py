@@ -1,6 +1,7 @@
 """Every finished row is handed to a file, once."""
 
 import errno
+import itertools
 import json
 import shutil
 from contextlib import ExitStack, contextmanager
@@ -225,7 +226,9 @@ def test_an_error_of_another_kind_is_still_one(tmp_path):
 
 
 def test_steps_that_could_not_be_written_come_with_the_next_row(tmp_path, full_disk, monkeypatch):
-    monkeypatch.setattr(step_log, "_SECONDS", -1.0)  # at every batch
+    ticks = itertools.count(0, 3)
+    monkeypatch.setattr(step_log, "_SECONDS", 2)
+    monkeypatch.setattr(step_log, "monotonic", lambda: next(ticks))  # time is up at every batch
     tries = []
     monkeypatch.setattr(
         JSONLLog, "_write_steps", counted(JSONLLog._write_steps, tries), raising=True

@@ -1,10 +1,11 @@
 """What every log of a service keeps: rising axes, each point once, and a fit that goes on."""
 
 import importlib.util
+import json
 
 import pytest
 
-from lehr import Callback, accuracy
+from lehr import Callback, Phase, accuracy
 from lehr.callbacks import Accumulate, Checkpoint, Rewind
 from lehr.callbacks.log.service_log import ServiceLog
 from lehr.testing import tiny_learner
@@ -202,6 +203,171 @@ def test_what_was_sent_before_a_run_goes_back_stays():
     points = store.points()
     assert len(points) == len(set(points))
     assert [at for name, at in points if name == "loss"] == list(range(12))
+
+
+class Halfway(Callback):
+    """Lets the service fail in the middle of what it is sent: after so many points, once."""
+
+    state = ()
+
+    def __init__(self, store, after):
+        self.left, real = after, store._reach
+
+        def reach():
+            self.left -= 1
+            if self.left == 0:
+                raise TimeoutError("no answer")
+            real()
+
+        store._reach = reach
+
+
+class Asked(Fake):
+    """Can say what the service has."""
+
+    def _reach(self):
+        self.store._reach()
+
+    def known(self):
+        return {point.name: point.at for point in self.store.runs[self.here]}
+
+
+@pytest.mark.parametrize("after", [2, 5, 11, 20])
+def test_what_failed_halfway_is_completed_and_not_doubled(after):
+    def sent(kind):
+        store = Store()
+        store._reach = lambda: None
+        with pytest.warns(UserWarning, match="cannot reach its service: TimeoutError, no answer"):
+            tiny_learner([kind(store), Norm(), Halfway(store, after)]).fit(3)
+        return sorted(store.points())
+
+    class Silent(Asked):
+        known = ServiceLog.known
+
+    straight = Store()
+    tiny_learner([Fake(straight), Norm()]).fit(3)
+    assert sent(Asked) == sorted(straight.points())
+    doubled = sent(Silent)
+    assert sorted(set(doubled)) == sorted(straight.points())
+    assert len(doubled) > len(set(doubled)) or after == 2
+
+
+class Together(Fake):
+    """A service that takes no more of a batch of which it has something, as wandb online."""
+
+    once_a_batch = True
+
+    def connect(self, run, place):
+        here, points = super().connect(run, place)
+        return here, {"": max(points.values())} if points else {}
+
+
+class PowerCut(Callback):
+    """Ends a fit so that nothing more reaches the service."""
+
+    phase = Phase.MEASURE
+    state = ()
+    replays = False
+
+    def __init__(self, store, event, when):
+        self.store, self.when = store, when
+        setattr(self, event, self.cut)
+
+    def cut(self, run):
+        if self.when(run):
+            self.store.down = True
+            raise KeyError("power cut")
+
+
+class Late(Callback):
+    """Adds a second row at the last batch of an epoch, after that of a validation there."""
+
+    state = ()
+
+    def after_train(self, run):
+        run.log("late", run.epoch)
+
+
+def together(store, folder, *cut):
+    """Train, or go on, with a service that takes the points of a batch only together."""
+    store.down = False
+    cuts = [PowerCut(store, *cut)] if cut else []
+    learn = tiny_learner([Together(store), Late(), Checkpoint(folder, every="1 steps"), *cuts])
+    return learn.fit(3, validate_every="2 steps", resume="auto")
+
+
+@pytest.mark.filterwarnings("ignore:Together cannot reach its service")
+@pytest.mark.parametrize("holds", [True, False])
+def test_the_second_row_at_one_batch_is_not_lost_to_a_kill(tmp_path, monkeypatch, holds):
+    monkeypatch.setattr(Together, "once_a_batch", holds)
+    straight, store = Store(), Store()
+    together(straight, tmp_path / "straight")
+    with pytest.raises(KeyError, match="power cut"):
+        together(store, tmp_path / "cut", "after_epoch", lambda run: run.epoch == 1)
+    together(store, tmp_path / "cut")
+    assert straight.points().count(("late", 7)) == 1
+    assert (sorted(store.points()) == sorted(straight.points())) is holds
+
+
+@pytest.mark.filterwarnings("ignore:Together cannot reach its service")
+@pytest.mark.parametrize("after", [1, 3, 4, 8, 11])
+def test_what_is_held_for_its_batch_is_there_once_after_a_kill(tmp_path, after):
+    straight, store = Store(), Store()
+    together(straight, tmp_path / "straight")
+    with pytest.raises(KeyError, match="power cut"):
+        when = lambda run: run.training and run.n_iter == after  # noqa: E731
+        together(store, tmp_path / "cut", "after_batch", when)
+    together(store, tmp_path / "cut")
+    assert sorted(store.points()) == sorted(straight.points())
+
+
+def test_two_columns_of_one_name_keep_apart_also_after_a_kill(tmp_path):
+    class Dashes(Fake):
+        def named(self, name):
+            return name.replace(".", "_").replace(":", "_")
+
+    class Two(Callback):
+        state = ()
+
+        def after_step(self, run):
+            if run.n_steps > 2:
+                run.log("a.b", 1.0)
+            run.log("a:b", 2.0)
+
+    def train(store, batches, **kwargs):
+        saving = Checkpoint(tmp_path / str(id(store)), every="1 steps")
+        return tiny_learner([Dashes(store), Two(), Stop(batches), saving]).fit(3, **kwargs)
+
+    straight, store = Store(), Store()
+    train(straight, 0)
+    with pytest.raises(KeyError):
+        train(store, 7)
+    train(store, 0, resume="auto")
+    for one in (straight, store):
+        values = {(point.name, point.value) for point in one.runs["0"] if point.name[0] == "a"}
+        assert values == {("a_b", 2.0), ("a_b_2", 1.0)}
+    assert sorted(store.points()) == sorted(straight.points())
+
+
+@pytest.mark.parametrize("mistake", [TypeError, KeyError, AttributeError, AssertionError])
+def test_a_mistake_in_the_log_is_an_error_and_no_outage(mistake):
+    class Wrong(Fake):
+        def send(self, points):
+            raise mistake("mine")
+
+    with pytest.raises(mistake, match="mine"):
+        tiny_learner([Wrong(Store())]).fit(1)
+    with pytest.raises(NotImplementedError, match="Half has no connect"):
+        tiny_learner([type("Half", (ServiceLog, Callback), {"state": ("written",)})()]).fit(1)
+
+
+def test_what_the_package_of_a_service_raises_is_told_as_an_outage_whatever_it_is():
+    class Fails(Fake):
+        def send(self, points):
+            json.loads("{")  # a ValueError, in another package
+
+    with pytest.warns(UserWarning, match="Fails cannot reach its service: JSONDecodeError"):
+        assert tiny_learner([Fails(Store())]).fit(1).n_steps == 4
 
 
 def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch):

@@ -72,8 +72,15 @@ class MLflowLog(ServiceLog, Callback):
             return self._id, {}
         self._id = place
         self._client.update_run(place, status="RUNNING")
-        history, names = self._client.get_metric_history, self._client.get_run(place).data.metrics
-        return place, {name: max(point.step for point in history(place, name)) for name in names}
+        return place, self.known()
+
+    def known(self) -> Mapping[str, int]:
+        """The last batch of each metric in the store."""
+        history, names = (
+            self._client.get_metric_history,
+            self._client.get_run(self._id).data.metrics,
+        )
+        return {name: max(point.step for point in history(self._id, name)) for name in names}
 
     def named(self, name: str) -> str:
         """What MLflow allows."""

@@ -8,6 +8,7 @@ from numbers import Real
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from lehr.base.interrupts import heeds_interrupts
 from lehr.callbacks.log.step_log import StepLog, Steps
 from lehr.errors import sentence
 from lehr.record.points import Point, later
@@ -27,7 +28,10 @@ class ServiceLog(StepLog):
     service has none that is as late. So each point is there once, whatever was killed when.
 
     An error of the service does not end the fit: a warning says so, once. What is missing is sent
-    with a later row, if it can be.
+    with a later row, if it can be. A mistake in the other half itself, such as a TypeError that is
+    raised there and not in the service's package, is an error of the fit.
+
+    Two columns that the service would call by one name keep apart: the second gets a number.
 
     Raises:
         ImportError: the package of the service is not installed.
@@ -48,6 +52,9 @@ class ServiceLog(StepLog):
 
     package: str | None = None
     """what must be installed, and the name of the extra that does it"""
+    once_a_batch = False
+    """whether the service takes the points of a batch only together: those of the newest batch are
+    held, in the state as well, until there is a later one"""
 
     def __init__(self) -> None:
         if self.package is not None and find_spec(self.package) is None:
@@ -58,6 +65,7 @@ class ServiceLog(StepLog):
         self.file: Any = _Session(self)
         self._warned = False
         self._ends: list[int] = []
+        self._names: dict[str, str] = {}
 
     # The other half ------------------------------------------------------------------------------
 
@@ -82,6 +90,13 @@ class ServiceLog(StepLog):
             f"{type(self).__name__} has no send. Define connect, send, flush and disconnect."
         )
 
+    def known(self) -> Mapping[str, int] | None:
+        """The last batch that the service has by column, asked for after a `send` has failed.
+
+        None, where that cannot be asked: all that was to be sent is sent again.
+        """
+        return None
+
     def named(self, name: str) -> str:
         """What the service calls a column."""
         return name
@@ -96,7 +111,7 @@ class ServiceLog(StepLog):
 
     def begin_fit(self, run: "Run") -> None:
         """Connect; a run that is resumed connects when its state is there."""
-        self.file.run, self._ends, self._over = run, [], False
+        self.file.run, self._ends, self._names, self._over = run, [], {}, False
         run.defer(self._close)
         super().begin_fit(run)
         if not run.resuming:
@@ -112,19 +127,26 @@ class ServiceLog(StepLog):
         self.file.run = None
 
     def mark(self) -> dict[str, Any]:
-        """What `cut` needs to know: also at which batch each row was finished."""
-        return {**super().mark(), "ends": list(self._ends)}
+        """What `cut` needs to know: also where each row ended, and what columns are called."""
+        return {**super().mark(), "ends": list(self._ends), "names": dict(self._names)}
 
     def cut(self, mark: Mapping[str, Any]) -> None:
         """Go on from where `mark` was called."""
-        self._ends = list(mark["ends"])
-        super().cut({name: value for name, value in mark.items() if name != "ends"})
+        self._ends, self._names = list(mark["ends"]), dict(mark["names"])
+        own = ("ends", "names")
+        super().cut({name: value for name, value in mark.items() if name not in own})
 
     def attempt(self, write: Callable[[], object]) -> bool:
-        """Whether something could be sent; the first time that it cannot be, a warning says so."""
+        """Whether something could be sent; the first time that it cannot be, a warning says so.
+
+        Raises:
+            Exception: what is wrong is the callback itself.
+        """
         try:
             write()
         except Exception as error:
+            if _is_mistake(error, type(self)):
+                raise
             if not self._warned:
                 self._warned = True
                 warnings.warn(
@@ -142,6 +164,7 @@ class ServiceLog(StepLog):
         self._ends += [max(run.n_iter - 1, 0)] * behind
         super().write_rows(run, rows)
 
+    @heeds_interrupts  # a service may keep it waiting
     def write_entries(
         self, run: "Run", steps: Steps, rows: Sequence[dict[str, Any]], *, last: bool
     ) -> None:
@@ -154,13 +177,21 @@ class ServiceLog(StepLog):
         for step in steps:
             for name, value in step.items():
                 if name != "batch":
-                    yield Point(step["batch"], self.named(name), float(value))
+                    yield Point(step["batch"], self._named(name), float(value))
 
     def _of_rows(self, rows: Sequence[Mapping[str, Any]], first: int) -> Iterator[Point]:
         for number, row in enumerate(rows, first):
             for name, value in row.items():
                 if isinstance(value, Real) and not isinstance(value, bool):
-                    yield Point(self._ends[number], self.named(name), float(value))
+                    yield Point(self._ends[number], self._named(name), float(value))
+
+    def _named(self, name: str) -> str:
+        if name not in self._names:
+            wanted, taken, number = self.named(name), set(self._names.values()), 2
+            self._names[name] = wanted
+            while self._names[name] in taken:
+                self._names[name], number = f"{wanted}_{number}", number + 1
+        return self._names[name]
 
     def everything(self, run: "Run") -> list[Point]:
         """All points of the history up to now, for a service that cannot be asked what it has.
@@ -168,7 +199,7 @@ class ServiceLog(StepLog):
         Of a very long run, the history has no longer the points of every batch.
         """
         points = [
-            Point(batch, name, value)
+            Point(batch, self._named(name), value)
             for name, series in run.history.series.items()
             for batch, value in zip(series.batches, series.values, strict=True)
         ]
@@ -185,14 +216,18 @@ class _Session:
     def __init__(self, log: ServiceLog) -> None:
         self.log = log
         self.run: Any = None
+        self._begin()
+
+    def _begin(self) -> None:
         self.place: Any = None
-        self.connected = False
-        self.offset = 0
+        self.connected, self.offset = False, 0
         self.last: dict[str, int] = {}
+        self.held: list[Point] = []
+        self.in_doubt = False  # whether some of what could not be sent has arrived
 
     def open(self, *, resuming: bool = False) -> None:
         """A run begins; it is connected with when there is something to send."""
-        self.place, self.connected, self.offset, self.last = None, False, 0, {}
+        self._begin()
 
     def connect(self) -> None:
         """Connect with the service, if that was not done yet."""
@@ -204,13 +239,26 @@ class _Session:
         if begins and known:  # an earlier fit is there
             self.offset = max(known.values()) + 1
 
-    def send(self, points: Sequence[Point]) -> None:
-        """Send those that are later than what the service has of their column."""
+    def send(self, points: Sequence[Point], *, last: bool = False) -> None:
+        """Send those that are later than what the service has of their column.
+
+        Args:
+            points: in the order of their batches.
+            last: whether nothing is held back for the points of the same batch that may come.
+        """
+        if self.in_doubt and (known := self.log.known()) is not None:
+            self.last = dict(known)
         moved = [point._replace(at=point.at + self.offset) for point in points]
-        new, last = later(moved, self.last)
+        new, last_points = later([*self.held, *moved], self.last)
+        held: list[Point] = []
+        if self.log.once_a_batch and not last:
+            newest = max((point.at for point in new), default=0)
+            held = [point for point in new if point.at == newest]
+            new, last_points = later([p for p in new if p.at < newest], self.last)
         if new:
-            self.log.send(new)
-        self.last = last
+            self.in_doubt = True
+            self.log.send(sorted(new, key=attrgetter("at")))
+        self.last, self.held, self.in_doubt = last_points, held, False
 
     def sync(self) -> None:
         """Let what was sent outlive the process."""
@@ -219,19 +267,40 @@ class _Session:
 
     def mark(self) -> dict[str, Any]:
         """Where the run is to be found."""
-        return {"place": self.place, "offset": self.offset}
+        held = [list(point) for point in self.held]
+        return {"place": self.place, "offset": self.offset, "held": held}
 
     def cut(self, mark: Mapping[str, Any]) -> None:
         """Go on with the run that was there when `mark` was called."""
         if mark["place"] != self.place:
             self.connected = False
         self.place, self.offset = mark["place"], mark["offset"]
+        self.held = [Point(*point) for point in mark["held"]]
 
     def claim(self) -> None:
         """Nothing: a run of a service is nobody else's."""
 
     def close(self, *, failed: bool) -> None:
-        """Let go of the connection."""
+        """Send what is held, and let go of the connection."""
         if self.connected:
-            self.connected = False
-            self.log.disconnect(failed)
+            try:
+                self.send([], last=True)
+            finally:
+                self.connected = False
+                self.log.disconnect(failed)
+
+
+_MISTAKES = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(NameError, NotImplementedError, TypeError, ValueError),
+)
+
+
+def _is_mistake(error: Exception, log: type) -> bool:
+    """Whether an error is one of a callback's own code, and was raised in that code itself."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised_in = None if trace is None else trace.tb_frame.f_globals.get("__name__")
+    own = {kind.__module__ for kind in log.__mro__}
+    return isinstance(error, _MISTAKES) and not isinstance(error, OSError) and raised_in in own

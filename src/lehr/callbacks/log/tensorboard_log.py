@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,10 +72,20 @@ class TensorBoardLog(ServiceLog, Callback):
 
     def connect(self, run: "Run", place: Any) -> tuple[Any, Mapping[str, int]]:
         """Open a file of events; read those that are there."""
-        writer: Any = import_module("torch.utils.tensorboard").SummaryWriter
         known = _last_points(self.folder) if self.folder.exists() else {}
-        self._writer = writer(str(self.folder))
+        self._open()
         return "there", known
+
+    def _open(self) -> None:
+        writer: Any = import_module("torch.utils.tensorboard").SummaryWriter
+        self._writer = writer(str(self.folder))
+
+    def known(self) -> Mapping[str, int]:
+        """The last batch of each scalar in the folder; another file is gone on with."""
+        with suppress(Exception):  # a writer that has failed once fails for good
+            self._writer.close()
+        self._open()
+        return _last_points(self.folder)
 
     def send(self, points: Sequence[Point]) -> None:
         """Add scalars."""

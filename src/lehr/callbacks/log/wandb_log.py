@@ -21,7 +21,8 @@ class WandbLog(ServiceLog, Callback):
 
     Each fit is a run of its own, and a run that is resumed goes on as the same one. Errors, resumed
     runs and the axis are treated as by `lehr.callbacks.log.service_log.ServiceLog`. A run that you
-    have started yourself is left alone.
+    have started yourself is left alone. The service takes no more of a batch of which it has
+    something: those of the newest batch are sent when the next one comes, or the fit ends.
 
     Offline, a run that is resumed writes a new folder with everything from the beginning, because
     a process that is killed may leave a folder in which something is missing. The old folder is
@@ -49,6 +50,7 @@ class WandbLog(ServiceLog, Callback):
     replays = False
     state = ("written",)
     package = "wandb"
+    once_a_batch = True
 
     def __init__(
         self,

@@ -227,7 +227,6 @@ class CheckpointFolder:
             rewinds: each time that the run went back: the step that it left, and that it went to.
                 What was saved in between is no part of its past any more.
         """
-
         return self.newest(accept=lambda saved: _is_past(saved, run, step, rewinds))[0]
 
     def past(self, run: str, step: int, rewinds: Sequence[tuple[int, int]]) -> list[Saved]:
