@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lehr import Callback
+from lehr.callbacks import EMA
 from lehr.cli import job
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
@@ -203,11 +204,10 @@ def test_what_is_no_run_folder_is_refused(refused):
     assert "config.json" in refused("resume", "empty", code=1)
 
 
-def test_a_part_that_the_checkpoint_lacks_is_said_in_plain_words(refused, stopped, config):
+def test_a_part_that_the_checkpoint_lacks_is_said_in_plain_words(refused, stopped, monkeypatch):
     stopped(*QUICK, "--out", "a")
-    content = config("a")
-    content["settings"]["patience"] = 5
-    Path("a/config.json").write_text(json.dumps(content))
+    before = job._callbacks
+    monkeypatch.setattr(job, "_callbacks", lambda settings: [*before(settings), EMA(0.9)])
     message = refused("resume", "a", code=1)
-    assert message.startswith("state entry 'callbacks.early_stopping' is missing")
+    assert message.startswith("state entry 'callbacks.ema' is missing")
     assert "--debug" not in message

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import re
@@ -45,7 +46,8 @@ def test_train_says_what_it_does_and_keeps_it(call, config):
         "1 epoch of 6 batches, seed 3",
     ]
     assert re.fullmatch(r"epoch +train_loss +valid_loss +accuracy +time", lines[6])
-    assert re.fullmatch(r"accuracy: (0\.\d{4}), best \1 in epoch 0; \d+ s", lines[8])
+    best = "the best by valid_loss; its weights are kept"
+    assert re.fullmatch(rf"accuracy: 0\.\d{{4}} in epoch 0, {best}; \d+ s", lines[8])
     folder = lines[9].removeprefix("run folder: ")
     assert re.fullmatch(r"runs/digits-\d{8}-\d{6}", folder)
     assert config(folder)["status"] == "finished"
@@ -238,7 +240,7 @@ def test_patience_stops_early_and_keeps_the_best(call):
     assert result.exit_code == 0, result.output
     assert re.search(r"stopped: .*patience", result.stdout)
     (folder,) = Path("runs").iterdir()
-    kept = re.search(r"accuracy: (\S+), of epoch \d+, whose weights are kept", result.stdout)[1]
+    kept = re.search(r"accuracy: (\S+) in epoch \d+, the best by valid_loss", result.stdout)[1]
     assert f"accuracy: {kept}" in call("evaluate", folder).stdout
     assert "29 " not in result.stdout.split("stopped")[0].splitlines()[-1]
 
@@ -269,6 +271,28 @@ def test_the_time_of_the_sweep_is_counted(call, monkeypatch):
     assert re.search(r"accuracy: .*; 5\d\d s\n", call(*AUTO, "--out", "a").stdout)
     page = Path("a/report.html").read_text(encoding="utf-8")
     assert re.search(r"search for a learning rate, before.*?8 min 20 s", page, re.S)
+
+
+def test_the_best_epoch_is_what_is_kept_and_reported(call, config, succeed):
+    lines = ["a,y", *(f"{i % 7},{'no' if i % 7 > 3 else 'yes'}" for i in range(70))]
+    Path("t.csv").write_text("\n".join(lines))
+    quick = ("--lr", 3, "--schedule", "constant", "--epochs", 6, "--seed", 1)  # far too high
+    out = succeed("train", "t.csv", "--target", "y", *quick, "--out", "a")
+    with Path("a/history.csv").open() as file:
+        losses = [float(row["valid_loss"]) for row in csv.DictReader(file)]
+    best = losses.index(min(losses))
+    assert best != len(losses) - 1
+    assert f" in epoch {best}, the best by valid_loss; its weights are kept; " in out
+    assert config("a")["kept"] == {"epoch": best, "monitor": "valid_loss"}
+    page = Path("a/report.html").read_text(encoding="utf-8")
+    assert f"The weights of epoch {best} were kept, the best by valid_loss." in page
+    assert f"loss: {min(losses):.4f}" in succeed("evaluate", "a")
+
+
+def test_a_number_to_predict_is_told_at_the_end_too(succeed):
+    Path("t.csv").write_text("\n".join(["a,y", *(f"{i},{i / 7}" for i in range(40))]))
+    out = succeed("train", "t.csv", "--target", "y", "--epochs", 2, "--out", "a")
+    assert re.search(r"\nvalid_loss: \d\.\d{4} in epoch [01], the best by valid_loss; its", out)
 
 
 @pytest.mark.parametrize("opt", ["adamw", "adam", "nadam", "rmsprop", "sgd"])
@@ -344,7 +368,15 @@ def test_a_real_process(call):
 
 
 @pytest.mark.slow
-def test_ctrl_c_finishes_the_step_and_writes_the_folder(config):
+@pytest.mark.parametrize(
+    ("number", "code", "reason"),
+    [
+        (signal.SIGINT, 130, "interrupted by Ctrl-C"),
+        (signal.SIGTERM, 143, "asked to end by SIGTERM"),
+        (signal.SIGHUP, 129, "asked to end by SIGHUP"),
+    ],
+)
+def test_a_signal_finishes_the_step_and_writes_the_folder(config, number, code, reason):
     arguments = ["train", "digits", "--epochs", "100000", "--out", "a"]
     with subprocess.Popen(
         [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -352,14 +384,14 @@ def test_ctrl_c_finishes_the_step_and_writes_the_folder(config):
         for line in process.stdout:
             if line.startswith("epoch"):
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert errors == ""
-    assert "stopped: interrupted by Ctrl-C" in rest
+    assert f"stopped: {reason}" in rest
     assert rest.endswith("run folder: a\nreport: a/report.html\nto go on: lehr resume a\n")
     assert config("a")["status"] == "interrupted"
-    assert config("a")["stop_reason"] == "interrupted by Ctrl-C"
+    assert config("a")["stop_reason"] == reason
     assert len(load_file("a/model.safetensors")) > 10
     names = {"history.jsonl", "history.csv", "loss.png", "lr.png"}
     assert names <= {file.name for file in Path("a").iterdir()}
@@ -369,7 +401,7 @@ def test_ctrl_c_finishes_the_step_and_writes_the_folder(config):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_defaults_learn_digits(call, seed):
     result = call("train", "digits", "--seed", seed)
-    assert float(re.search(r"accuracy: ([\d.]+),", result.stdout)[1]) >= 0.985
+    assert float(re.search(r"accuracy: ([\d.]+) in", result.stdout)[1]) >= 0.985
 
 
 @pytest.mark.slow

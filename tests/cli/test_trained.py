@@ -1,6 +1,7 @@
 """A model, back from its run folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_it_predicts_in_a_learner_of_its_own(run):
         learn.validate()
 
 
+def test_of_a_training_that_was_killed_it_has_the_best_weights_so_far(run):
+    kept = load_file(run / "model.safetensors")
+    (run / "model.safetensors").unlink()
+    said = r"the training of run has not ended: its weights are those of step 2, .*: lehr resume run"
+    with pytest.warns(UserWarning, match=said):
+        state = open_trained(run).model.state_dict()
+    assert all(state[name].equal(kept[name]) for name in kept)
+
+
 def edit(run, **changes):
     config = json.loads((run / "config.json").read_text())
     for name, value in changes.items():
@@ -71,9 +81,9 @@ def fewer_weights(run):
             r"run does not say how its data were prepared: config\.json has no preparation",
         ),
         (
-            lambda run: (run / "model.safetensors").unlink(),
+            lambda run: [(run / "model.safetensors").unlink(), shutil.rmtree(run / "checkpoints")],
             FileNotFoundError,
-            r"run has no model\.safetensors: the training has not ended yet, or failed",
+            r"run has no weights: the training has not ended its first epoch, or failed at once\.",
         ),
         (fewer_weights, ValueError, r"the weights in run/model\.safetensors do not fit the model"),
     ],

@@ -165,3 +165,10 @@ def test_early_stopping_that_puts_the_best_weights_back(tmp_path, restore_best):
     assert kept == (pytest.approx(stopping.best) if restore_best else None)
     page = (tmp_path / "x" / "report.html").read_text(encoding="utf-8")
     assert ("of the weights that were kept" in page) is restore_best
+    told = f"The weights of epoch {stopping.best_epoch} were kept, the best by accuracy."
+    assert (told in page) is restore_best
+
+
+@pytest.mark.parametrize("kept", ["3", {"epoch": "3"}, {}])
+def test_what_is_kept_is_not_believed_blindly(kept):
+    assert "were kept" not in verdict(record(ROWS, kept=kept))

@@ -88,7 +88,9 @@ def _failed_in_a_batch(job: Job) -> bool:
 
 def _fit(job: Job, run: Path, *, resumed: bool) -> None:
     checkpoints, every = checkpoints_of(run), job.settings["checkpoint_every"]
-    saving: list[Callback] = [] if every == "never" else [Checkpoint(checkpoints, every=every)]
+    saving: list[Callback] = []
+    if every != "never":
+        saving.append(Checkpoint(checkpoints, every=every, monitor="valid_loss"))
     done = job.learn.fit(
         job.settings["epochs"],
         [*job.callbacks, *saving],
@@ -124,13 +126,11 @@ def _say_facts(facts: Mapping[str, str]) -> None:
 
 def _say_result(job: Job, seconds: float) -> None:
     rows = job.learn.run.history.rows if job.learn.run else []
-    measured = {row["epoch"]: row["accuracy"] for row in rows if row.get("accuracy") is not None}
+    name = "accuracy" if job.learn.metrics else "valid_loss"
+    measured = {row["epoch"]: row[name] for row in rows if row.get(name) is not None}
     if not measured:
         return
-    kept = [cb.best_epoch for cb in job.callbacks if isinstance(cb, EarlyStopping)]
-    if kept and kept[0] in measured:
-        accuracy = f"{measured[kept[0]]:.4f}, of epoch {kept[0]}, whose weights are kept"
-    else:
-        best = max(measured, key=measured.__getitem__)
-        accuracy = f"{measured[max(measured)]:.4f}, best {measured[best]:.4f} in epoch {best}"
-    say(f"accuracy: {accuracy}; {seconds:.0f} s")
+    (kept,) = (cb.best_epoch for cb in job.callbacks if isinstance(cb, EarlyStopping))
+    epoch = max(measured) if kept not in measured else kept
+    best = "the last" if kept is None else "the best by valid_loss; its weights are kept"
+    say(f"{name}: {measured[epoch]:.4f} in epoch {epoch}, {best}; {seconds:.0f} s")

@@ -266,11 +266,10 @@ def _callbacks(settings: Mapping[str, Any]) -> list[Callback]:
     callbacks: list[Callback] = [
         ParamScheduler("lr", settings["schedule"]),
         StopOnNonFinite(every=50 if waits else 1),
+        EarlyStopping(patience=settings["patience"], restore_best=True),
     ]
     if settings.get("layer_stats"):  # folders of earlier versions do not say
         callbacks += [ActivationStats(every=5), GradientStats(every=5)]
-    if settings["patience"] is not None:
-        callbacks.append(EarlyStopping(patience=settings["patience"], restore_best=True))
     return callbacks
 
 

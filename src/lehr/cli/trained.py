@@ -1,5 +1,6 @@
 """A model and its preparation, back from a run folder."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from torch import nn
 
 from lehr import DataBunch, Learner
 from lehr.base.stored import MOST, Count, Finite, Form
+from lehr.cli.fitting import checkpoints_of, resume_command
 from lehr.cli.job import known, learner
 from lehr.cli.recipes import OPTIMIZERS
 from lehr.data import preparation_from
 from lehr.data.preparation import Preparation
 from lehr.models import build, is_import_path
 from lehr.report.record import read_config
+from lehr.state.disk.checkpoint_folder import CheckpointFolder, best
 from lehr.state.disk.weights import load_weights
 from lehr.types import is_sequence
 
@@ -63,12 +66,7 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
             f"{path} does not say how its data were prepared: config.json has no preparation. "
             "Give a folder that lehr train made."
         )
-    weights = path / "model.safetensors"
-    if not weights.is_file():
-        raise FileNotFoundError(
-            f"{path} has no model.safetensors: the training has not ended yet, or failed at once. "
-            "Give another run."
-        )
+    weights = _weights(path, settings)
     preparation = preparation_from(stored)
     name = allowed_model(path, settings["model"], model)
     _check_outputs(path, settings["outputs"], preparation)
@@ -99,6 +97,26 @@ def stored_settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         ) from None
     known("optimizer", settings["opt"], OPTIMIZERS)
     return dict(settings)
+
+
+def _weights(path: Path, settings: Mapping[str, Any]) -> Path:
+    """The file of a run's weights; if it was killed, that of its best checkpoint."""
+    weights = path / "model.safetensors"
+    if weights.is_file():
+        return weights
+    saved = CheckpointFolder(checkpoints_of(path)).all()
+    if not saved:
+        raise FileNotFoundError(
+            f"{path} has no weights: the training has not ended its first epoch, or failed at once."
+            " Give another run."
+        )
+    one = best(saved, "min") or saved[-1]
+    warnings.warn(
+        f"the training of {path} has not ended: its weights are those of step {one.step}, the best "
+        f"so far. To go on with it: {resume_command(path, settings)}",
+        stacklevel=3,
+    )
+    return one.path / weights.name
 
 
 _Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]

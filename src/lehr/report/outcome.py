@@ -1,6 +1,6 @@
 """How a run came out: its epochs, its time, its best value, in numbers and in a sentence."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from lehr.record.monitor import more_is_better
 from lehr.report.record import RunRecord
@@ -160,7 +160,18 @@ def verdict(record: RunRecord) -> str:
         after = f". Accuracy of the weights that were kept: {percent(kept)}"
     name = score.name.replace("_", " ").capitalize()
     when = "at the end" if record.column(score.name)[-1] is not None else "last measured"
-    return f"{said}. {name} {when}: {shown(score.name, score.final)}{_best(score, record)}{after}."
+    end = f"{shown(score.name, score.final)}{_best(score, record)}{after}.{_kept_epoch(record)}"
+    return f"{said}. {name} {when}: {end}"
+
+
+def _kept_epoch(record: RunRecord) -> str:
+    kept = record.config.get("kept")
+    if not isinstance(kept, dict):
+        return ""
+    epoch, monitor = (cast("dict[str, object]", kept).get(key) for key in ("epoch", "monitor"))
+    if type(epoch) is not int:
+        return ""
+    return f" The weights of epoch {epoch} were kept, the best by {monitor}."
 
 
 def shown(name: str, value: float | None) -> str:

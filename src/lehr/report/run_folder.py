@@ -18,7 +18,7 @@ from lehr.base import strict_json
 from lehr.base.drawing import drawable
 from lehr.base.files import replace_file, sweep
 from lehr.base.signals import interruptible
-from lehr.callbacks import CSVLog, JSONLLog
+from lehr.callbacks import CSVLog, EarlyStopping, JSONLLog
 from lehr.errors import add_note, notes_of, said, sentence
 from lehr.learner import Learner
 from lehr.loop.run import Run
@@ -41,7 +41,8 @@ class RunFolder:
 
     - ``config.json``: the settings, and how it ended: ``finished``, ``interrupted`` or ``failed``
       with the error's text (``running`` if the process was killed). It says ``finished`` once
-      everything else is there.
+      everything else is there. ``kept`` is the epoch whose weights are there, if the best were put
+      back.
     - ``environment.json``: versions and hardware.
     - ``history.jsonl`` (everything, by batch) and ``history.csv`` (a row for each epoch), written
       with every finished row, so that a process that is killed leaves what it had until then.
@@ -199,6 +200,7 @@ class RunFolder:
             harmless("the evaluation", lambda: Evaluation.remove(self.path))  # of an earlier stop
             harmless("what is known of the layers", lambda: self._write_layers(run))
             if run is not None and status != "failed":
+                config["kept"] = _kept(run)
                 harmless("the evaluation", lambda: self._write_evaluation(learn))
             harmless("report.html", lambda: write_report(self.path, _as_json(config)))
         except BaseException:  # a second interrupt, say
@@ -293,11 +295,20 @@ def _config(learn: Learner, settings: Mapping[str, Any]) -> dict[str, Any]:
         "stop_reason": None,
         "started": _now(),
         "ended": None,
+        "kept": None,
         "lehr": _version(),
         "seed": learn.seed,
         "settings": dict(settings),
         **_preparation(learn.data),
     }
+
+
+def _kept(run: Run) -> dict[str, Any] | None:
+    """Which epoch has the weights that the run leaves behind, if not the last one does."""
+    for callback in run.callbacks:
+        if isinstance(callback, EarlyStopping) and callback.restore_best:
+            return {"epoch": callback.best_epoch, "monitor": callback.monitor.name}
+    return None
 
 
 def _end_history(run: Run, logs: Iterable[JSONLLog | CSVLog]) -> None:

@@ -50,6 +50,13 @@ def expected(values, patience, min_delta, mode):
     return len(values), best, at
 
 
+def test_without_patience_the_best_is_kept_and_nothing_is_stopped():
+    stopping, run = fit([1.0, 0.5, 0.7, 0.8, 0.9, 0.6], patience=None, restore_best=True)
+    assert (len(run.history), run.stop_reason, stopping.best_epoch) == (6, None, 1)
+    _, run = fit([1.0, 0.5, 0.7, 0.8, 0.9, 0.6], patience=3)
+    assert len(run.history) == 5
+
+
 VALUES = st.lists(
     st.one_of(st.none(), st.just(NAN), st.integers(-8, 8).map(lambda n: n / 4)), max_size=10
 )

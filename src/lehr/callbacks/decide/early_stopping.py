@@ -30,7 +30,8 @@ class EarlyStopping(Callback):
     Args:
         monitor: the column: ``"valid_loss"``, ``"train_loss"``, a metric, or whatever a callback
             logs outside of batches.
-        patience: how many values in a row must fail to be better; at least 1.
+        patience: how many values in a row must fail to be better; at least 1. None never stops, and
+            only keeps the best, with ``restore_best``.
         min_delta: a value counts as better if it is by more than this; at least 0.
         mode: whether ``"min"`` or ``"max"`` is better; None takes what the
             name tells: min for a loss or an error, max for an accuracy or an f1.
@@ -64,14 +65,14 @@ class EarlyStopping(Callback):
         self,
         monitor: str = "valid_loss",
         *,
-        patience: int = 3,
+        patience: int | None = 3,
         min_delta: float = 0.0,
         mode: Mode | None = None,
         restore_best: bool = False,
     ) -> None:
         self.monitor = Monitor(monitor, mode, min_delta)
         self.monitors = (self.monitor.name,)
-        self.patience = positive_int("patience", patience, example=3)
+        self.patience = None if patience is None else positive_int("patience", patience, example=3)
         self.restore_best = restore_best
         self._measured = Measured(self.monitor)
 
@@ -111,7 +112,7 @@ class EarlyStopping(Callback):
             self.best, self.best_epoch, self.waited = value, epoch, 0
             if self.restore_best:
                 self.best_weights = measured or weights_of(run)
-        if self.waited >= self.patience:
+        if self.patience is not None and self.waited >= self.patience:
             run.stop(self._reason())
 
     def _reason(self) -> str:
