@@ -59,7 +59,7 @@ test-hostile: $(VENV)/.dev      ## some tests in unusual surroundings: no home f
 
 test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resumed runs, with many times as many cases; writes bench/results/
 	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 tests/reliability tests/faults \
-	  tests/contract/test_pairs.py tests/property/test_any_order.py tests/property/test_random_trainings.py
+	  tests/contract/test_pairs.py tests/property
 	$(BIN)/python docs/promises.py
 
 test-clients: .venv-clients/.dev  ## logs of services; scikit-learn; ONNX; models, losses, data, optimizers and metrics of other packages; writes docs/works-with.md

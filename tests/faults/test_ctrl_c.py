@@ -116,7 +116,7 @@ OPERATIONS = {
     "summary": Operation(lambda it: it.learn.summary(), every=149),
     "audit": Operation(lambda it: it.learn.audit(), every=113),
     "probe": Operation(change_all_in_a_probe, every=41),
-    "check_resume": Operation(check_resume, every=4999, long=True),
+    "check_resume": Operation(check_resume, every=9973, long=True),
     "save": Operation(save, trains=True, every=13),
     "load": Operation(load, trains=True, every=37),
     "checkpoint": Operation(save_a_checkpoint, trains=True, every=149),
@@ -255,9 +255,9 @@ def test_what_is_left_in_between_would_be_seen(tmp_path):
         it.learn.validate()
         it.learn.model[3].eval()
 
-    stage = Stage(Operation(careless, every=97), tmp_path)
-    _, broken = tried(stage, twice=False)
-    assert any("mode 3" in what for what in broken.values())
+    stage = Stage(Operation(careless), tmp_path)
+    wrong = (stage.broken_by(place) or [] for place in stage.places[::97])
+    assert any("mode 3" in what for what in wrong)  # one will do
 
 
 def test_the_surroundings_are_seen():

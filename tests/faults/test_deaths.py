@@ -24,10 +24,10 @@ from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from . import figures
 
 NURSERY = Path(__file__).with_name("nursery.py")
-AT_COMMIT = {"checkpoints": 40, "logs": 25, "background": 5, "whole_run": 10, "weights": 20}
+AT_COMMIT = {"checkpoints": 20, "logs": 12, "background": 4, "whole_run": 6, "weights": 10}
 AT_NIGHT = {"checkpoints": 250, "logs": 250, "background": 250, "whole_run": 250, "weights": 100}
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EDQUOT", "EROFS")
-EVERY = {"checkpoints": 7, "logs": 13, "background": 17, "whole_run": 31, "weights": 3}
+EVERY = {"checkpoints": 13, "logs": 23, "background": 31, "whole_run": 61, "weights": 5}
 
 
 class Nursery:

@@ -14,6 +14,7 @@ from lehr.callbacks.measure.recorder import Recorder
 from lehr.record.history import History
 from lehr.report.plots import Line, plot
 from lehr.report.run_folder import RunFolder
+from tests.reliability.tier import count
 
 TINY, HUGE = 5e-324, sys.float_info.max
 ABSURD = st.sampled_from(
@@ -43,7 +44,7 @@ def known(test):
 
 
 @known
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=count(8), deadline=None)
 @given(values=VALUES)
 def test_the_plots_of_a_report(values):
     for log in (False, True):
@@ -52,7 +53,7 @@ def test_the_plots_of_a_report(values):
 
 
 @known
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=count(4), deadline=None)
 @given(values=VALUES)
 def test_the_plots_of_a_run_folder(tmp_path_factory, values):
     recorder, folder = Recorder(), RunFolder(tmp_path_factory.mktemp("run"))

@@ -24,6 +24,7 @@ from lehr.state.disk import checkpoint
 from lehr.state.disk.checkpoint import DamagedCheckpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.testing import tiny_learner
+from tests.reliability.tier import count
 
 TEXTS = st.text(st.characters(), max_size=8) | st.sampled_from(
     ["\ud800", "kind", "os:system", "../x", "a" * 10_000, "x - at `$.a`", "nan", "1", "", "\x1b[0m"]
@@ -129,7 +130,7 @@ PREPARATIONS = [
 
 
 @pytest.mark.parametrize("made", PREPARATIONS, ids=lambda made: made.kind)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(60), deadline=None)
 @given(data=st.data())
 def test_a_preparation(made, data):
     found = read(preparation_from, data.draw(mutated(made.to_dict())))
@@ -174,7 +175,7 @@ def evaluation_of(folder, text, tensors):
             assert max(mistake.truth, mistake.predicted) < len(found.classes)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(60), deadline=None)
 @given(data=st.data())
 def test_an_evaluation(evaluated, data):
     folder, text, tensors = evaluated
@@ -182,7 +183,7 @@ def test_an_evaluation(evaluated, data):
     evaluation_of(folder, json.dumps(changed).encode(), tensors)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(30), deadline=None)
 @given(data=st.data())
 def test_the_bytes_of_an_evaluation(evaluated, data):
     folder, text, tensors = evaluated
@@ -194,7 +195,7 @@ SHAPES = st.sampled_from([(), (2,), (2, 2), (3, 2), (2, 2, 3), (0, 2)])
 DTYPES = st.sampled_from([torch.int64, torch.int32, torch.uint8, torch.float32, torch.bool])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(30), deadline=None)
 @given(
     name=st.sampled_from(["confusion", "truth", "predicted", "picture.0", "more"]),
     shape=SHAPES,
@@ -263,7 +264,7 @@ def looked_at(found) -> None:
         assert all(len(points.batches) == len(points.values) for points in found.series.values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(60), deadline=None)
 @given(data=st.data())
 def test_a_record(folder, data):
     record(folder, data.draw(mutated(CONFIG)), LINES)
@@ -271,7 +272,7 @@ def test_a_record(folder, data):
     record(folder, CONFIG, lines if isinstance(lines, list) else [lines])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(30), deadline=None)
 @given(data=st.data())
 def test_the_bytes_of_a_record(folder, data):
     record(folder, CONFIG, LINES)
@@ -280,7 +281,7 @@ def test_the_bytes_of_a_record(folder, data):
     looked_at(read(RunRecord.read, folder))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(60), deadline=None)
 @given(data=st.data())
 def test_the_settings_of_a_run(folder, data):
     changed = {**CONFIG, "settings": data.draw(mutated(CONFIG["settings"]))}
@@ -297,7 +298,7 @@ def saved(tmp_path_factory):
     return path, (path / "manifest.json").read_bytes()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(60), deadline=None)
 @given(data=st.data())
 def test_a_manifest(saved, data):
     path, text = saved
@@ -313,7 +314,7 @@ def test_a_manifest(saved, data):
         assert whole.manifest["at_epoch"] >= 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(30), deadline=None)
 @given(data=st.data())
 def test_the_bytes_of_a_manifest(saved, data):
     path, text = saved
