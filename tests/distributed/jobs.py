@@ -18,8 +18,14 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import StepLR
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassPrecision,
+)
 
-from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, DataBunch, accuracy
+from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, DataBunch, accuracy, on, whole
 from lehr.callbacks import (
     EMA,
     SAM,
@@ -163,7 +169,53 @@ CASES: dict[str, Any] = {
         "opt": partial(torch.optim.SGD, lr=0.5),
     },
     "a number of a callback's": {"callbacks": lambda: [Twice()]},
+    "training metrics that are saved in mid-epoch": {"callbacks": lambda: measured()},
+    "a loader of single items": {
+        "items": 6,
+        "batch_size": 1,
+        "callbacks": lambda: measured(),
+    },
+    "a validation in mid-epoch": {
+        "callbacks": lambda: [Metrics({"exact": accuracy}, train=True), LooksOn(), Parts()]
+    },
 }
+
+
+class LooksOn(Callback):
+    """Validates in the middle of an epoch, outside of the plan."""
+
+    replays = False
+
+    def after_step(self, run):
+        if run.n_steps % 6 == 4:
+            run.learn.validate()
+
+
+class Parts(Callback):
+    """Gives the loss parts."""
+
+    def compute_loss(self, run, proceed):
+        proceed()
+        if run.training:
+            run.loss_parts = {"half": run.loss.detach() / 2}
+
+
+def areas():
+    """A metric of torchmetrics that keeps every prediction."""
+    return on(MulticlassAUROC(2, thresholds=None), lambda pred: pred.softmax(1))
+
+
+def measured() -> list[Callback]:
+    """Metrics of the training items, and what saves them before they are complete."""
+    made = {
+        "exact": MulticlassAccuracy(2, average="micro"),
+        "area": areas(),
+        "both": MetricCollection([MulticlassPrecision(2)]),
+        "own": whole(accuracy),
+        "mean": accuracy,
+    }
+    folder = tempfile.mkdtemp()
+    return [Checkpoint(folder, every="2 steps"), Metrics(made, train=True)]
 
 
 def one(run) -> float:
@@ -180,6 +232,7 @@ def learner(
     engine: Any,
     *,
     items: int = 45,
+    batch_size: int = 8,
     weighted: bool = False,
     head: bool = False,
     double: bool = False,
@@ -201,7 +254,7 @@ def learner(
             "loss_func": loss,
             "opt": lambda own: made([*own, *loss.parameters()]),
         }
-    bunch = data(items, mask=weighted)
+    bunch = data(items, mask=weighted, batch_size=batch_size)
     if double:
         if head:
             loss.double()
@@ -499,13 +552,15 @@ class Interrupts(Callback):
             run.interrupt("for a test")
 
 
-def saving(engine: Any, folder: Path, *others: Callback, dropout: float, every: str):
+def saving(
+    engine: Any, folder: Path, *others: Callback, dropout: float, every: str, area: bool = False
+):
     """A Learner that saves, with much that has a state."""
     with forked(key=0):
         model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 2))
     made = [
         Checkpoint(folder, every=every),
-        Metrics([accuracy], train=True),
+        Metrics([accuracy, *([areas()] if area else [])], train=True),
         EMA(0.9),
         ParamScheduler("lr", one_cycle(0.05)),
         CSVLog(folder.with_suffix(".csv")),
@@ -520,7 +575,7 @@ def stopped_and_resumed(
 ) -> dict[Any, Any]:
     """A fit without a stop, and fits that were stopped after so many steps and gone on with."""
     engine, root = Distributed(layers if shard else None, timeout=100), Path(folder)
-    options = {"dropout": 0.5, "every": every}
+    options = {"dropout": 0.5, "every": every, "area": True}
     learn = saving(engine, root / "straight", **options)
     ends = {"straight": outcome(learn, learn.fit(3))}
     for after in afters:

@@ -341,6 +341,21 @@ def test_a_meter_goes_on_as_if_it_had_never_been_kept(make):
     assert second.values() == whole.values()
 
 
+def test_what_more_processes_have_gathered_than_there_are_is_refused():
+    one = filled(MulticlassAccuracy(3)).state_dict()["object"]
+    with pytest.raises(ValueError, match=r"that of 2 processes, and cannot be had by 1\. Go on wi"):
+        Meter(MulticlassAccuracy(3)).load_state_dict({"each": {0: one, 1: one}})
+
+
+def test_what_another_process_has_gathered_is_not_had_twice():
+    kept = filled(accuracy).state_dict()
+    other = Meter(accuracy)
+    other.load_state_dict(kept, rank=1)
+    assert other.values() == {"accuracy": None}
+    other.load_state_dict(kept)
+    assert other.values() != {"accuracy": None}
+
+
 def test_an_object_that_does_not_let_itself_be_kept_says_so():
     class TopTwo:
         def update(self, pred, target): ...

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lehr.engine import Engine
 from lehr.record.means import Mean
+from lehr.record.metric_state import syncs_itself
 
 
 def merged(means: Mapping[str, Mean], engine: Engine) -> dict[str, Mean]:
@@ -73,7 +74,7 @@ def merge_object(metric: Any, name: str, engine: Engine) -> None:
         >>> from lehr.engine import ALONE
         >>> merge_object(whole(torch.add), "add", ALONE)
     """
-    if engine.world == 1 or hasattr(metric, "sync_on_compute") or hasattr(metric, "_to_sync"):
+    if engine.world == 1 or syncs_itself(metric):
         return
     if not hasattr(metric, "merge_state"):
         raise TypeError(

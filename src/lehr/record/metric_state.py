@@ -1,10 +1,13 @@
 """What a metric that gathers by itself has gathered, as plain containers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
 
+from lehr.engine import Engine
 from lehr.types import Stateful
 
 
@@ -25,6 +28,43 @@ def metric_entry(metric: Any) -> Stateful | None:
     if isinstance(metric, nn.Module) and any(_parts(metric)):
         return TorchMetricState(metric)
     return metric if isinstance(metric, Stateful) else None
+
+
+def syncs_itself(metric: Any) -> bool:
+    """Whether a metric object asks the other processes by itself when it computes.
+
+    Example:
+        >>> from torchmetrics import MeanMetric, MetricCollection
+        >>> syncs_itself(MetricCollection([MeanMetric()])), syncs_itself(max)
+        (True, False)
+    """
+    parts = metric.modules() if isinstance(metric, nn.Module) else [metric]
+    return any(hasattr(part, "_to_sync") for part in parts)
+
+
+@contextmanager
+def synced(metric: Any, engine: Engine) -> Generator[None]:
+    """A scope in which a metric object that asks the other processes by itself asks the engine.
+
+    So a process that was given nothing takes part, which torchmetrics by itself does not allow for.
+    """
+    parts = metric.modules() if isinstance(metric, nn.Module) else ()
+    asking = [part for part in parts if getattr(part, "dist_sync_fn", ...) is None]
+    if engine.world == 1:
+        asking = []
+    for part in cast("list[Any]", asking):
+        part.dist_sync_fn = partial(_gathered, engine)
+        part._update_count = max(1, part._update_count)  # else it warns that there is nothing
+    try:
+        yield
+    finally:
+        for part in cast("list[Any]", asking):
+            part.dist_sync_fn = None
+
+
+def _gathered(engine: Engine, tensor: Tensor, group: Any = None) -> list[Tensor]:
+    all_of_them = [other.to(tensor.device) for other in engine.gather(tensor.cpu())]
+    return [other for other in all_of_them if other.numel()] or all_of_them
 
 
 class TorchMetricState:

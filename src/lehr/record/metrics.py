@@ -8,11 +8,11 @@ from torch import Tensor
 from lehr.base.names import name_of
 from lehr.base.nested import describe
 from lehr.base.signatures import signature_of
-from lehr.engine import Engine
+from lehr.engine import ALONE, Engine
 from lehr.errors import add_note
 from lehr.record.means import Mean
 from lehr.record.merging import merge_object, merged
-from lehr.record.metric_state import metric_entry
+from lehr.record.metric_state import metric_entry, synced, syncs_itself
 from lehr.record.results import check_columns, columns_of
 from lehr.record.selected import On
 from lehr.record.sklearns import is_sklearns, targets_first
@@ -111,10 +111,12 @@ class Meter:
             self.names = [*columns_of(self.name, dict.fromkeys(several(), 0), prefixed=self._given)]
         self._means: dict[str, Mean] = {}
         self._added = False  # an object is not reset here: another Metric may be adding to it
+        self._each: dict[int, Any] | None = None  # what it has gathered in each process
+        self._engine = ALONE
 
     def reset(self) -> None:
         """Forget everything that was added."""
-        self._means, self._added = {}, False
+        self._means, self._added, self._each = {}, False, None
         if self._object is not None:
             self._object.reset()
 
@@ -135,7 +137,7 @@ class Meter:
                 f"target: {describe(target)}.",
             )
             raise
-        self._added = True
+        self._added, self._each = True, None
 
     def _average(self, result: Any, pred: Any, target: Any, weight: float) -> None:
         columns = columns_of(self.name, result, prefixed=self._given)
@@ -159,11 +161,31 @@ class Meter:
         """
         if engine.world == 1:
             return
+        self._engine = engine
         self._added = any(engine.gather(self._added))
         if self._object is None:
             self._means = merged(self._means, engine)
         elif self._added:
             merge_object(self.metric, self.name, engine)
+
+    def gather(self, engine: Engine) -> None:
+        """Before it is saved: let the first process have what was added in all of them.
+
+        What one of torchmetrics has gathered cannot always be merged before it computes. So the
+        first process keeps it by process, and each has its own again when it is loaded.
+
+        Raises:
+            TypeError: the metric is an object that cannot be merged with others.
+        """
+        if engine.world == 1:
+            return
+        if self._object is None or not syncs_itself(self.metric):
+            self.merge(engine)
+            if engine.rank:
+                self.reset()
+        elif any(engine.gather(self._added)):
+            own = dict(self._entry().state_dict()) if self._added else None
+            self._each = dict(enumerate(engine.gather(own)))
 
     def values(self) -> dict[str, float | None]:
         """The metric's value over everything added, by column; None if there was nothing."""
@@ -173,7 +195,9 @@ class Meter:
         if self._object is None:
             values = {column: mean.value for column, mean in self._means.items()}
         else:
-            columns = columns_of(self.name, self._object.compute(), prefixed=self._given)
+            with synced(self.metric, self._engine):
+                result = self._object.compute()
+            columns = columns_of(self.name, result, prefixed=self._given)
             values = {column: float(value) for column, value in columns.items()}
         self.names = list(values)
         return values
@@ -186,20 +210,45 @@ class Meter:
         """
         if self._object is None:
             return {"means": {name: mean.state_dict() for name, mean in self._means.items()}}
-        return {"object": dict(self._entry().state_dict())}
+        if self._each is not None:
+            return {"each": dict(self._each)}
+        entry = self._entry()
+        return {"object": dict(entry.state_dict()) if self._added else None}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], engine: Engine = ALONE, *, rank: int = 0
+    ) -> None:
         """Go on as the meter that `state_dict` was taken of would.
+
+        Args:
+            state_dict: what it returned.
+            engine: the processes that measure.
+            rank: the one that it was taken in; others have nothing of what that one had gathered.
 
         Raises:
             TypeError: the metric is an object that does not let itself be kept.
+            ValueError: it was gathered by more processes than there are.
         """
-        if self._object is not None:
-            self._entry().load_state_dict(state_dict["object"])
-        else:
-            self._means = {name: Mean() for name in state_dict["means"]}
-            for name, mean in self._means.items():
-                mean.load_state_dict(state_dict["means"][name])
+        entry = None if self._object is None else self._entry()
+        self.reset()
+        if rank != engine.rank and "each" not in state_dict:
+            return
+        if entry is not None:
+            each = state_dict.get("each") or {engine.rank: state_dict["object"]}
+            if len(each) > engine.world:
+                raise ValueError(
+                    f"what the metric {self.name!r} has gathered in the middle of a training pass "
+                    f"is that of {len(each)} processes, and cannot be had by {engine.world}. Go on "
+                    f"with at least {len(each)} processes."
+                )
+            own = dict(each).get(engine.rank)
+            if own is not None:
+                entry.load_state_dict(own)
+            self._added = own is not None
+            return
+        self._means = {name: Mean() for name in state_dict["means"]}
+        for name, mean in self._means.items():
+            mean.load_state_dict(state_dict["means"][name])
         self._added = True
 
     def _entry(self) -> Stateful:

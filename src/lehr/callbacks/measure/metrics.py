@@ -63,33 +63,41 @@ class Metrics(Callback):
         if not self._batches:
             return {}
         states = {str(i): meter.state_dict() for i, meter in enumerate(self.meters)}
-        return {"batches": self._batches, "metrics": states, "awaited": list(self._awaited)}
+        return {
+            "batches": self._batches,
+            "metrics": states,
+            "awaited": list(self._awaited),
+            "rank": self._engine.rank,
+        }
 
     @gathered.setter
     def gathered(self, gathered: Mapping[str, Any]) -> None:
         for i, meter in enumerate(self.meters if gathered else ()):
-            meter.load_state_dict(gathered["metrics"][str(i)])
+            state = gathered["metrics"][str(i)]
+            meter.load_state_dict(state, self._engine, rank=gathered.get("rank", 0))
         self._batches = gathered.get("batches", 0)
         self._awaited = list(gathered.get("awaited", self._awaited))
-        self._leave_to_first()
 
     def begin_fit(self, run: "Run") -> None:
         """Know which processes measure."""
         self._engine = run.engine
         if self.train:
-            run.history.before_kept.append(self._merge)
-            run.defer(partial(run.history.before_kept.remove, self._merge))
+            run.history.before_kept.append(self._gather)
+            run.defer(partial(run.history.before_kept.remove, self._gather))
 
-    def _merge(self) -> None:
-        """Let the first process have gathered everything, and the others nothing."""
-        if self._batches:
+    def _gather(self) -> None:
+        """Let the first process have gathered everything."""
+        if self._has_trained():
             for meter in self.meters:
-                meter.merge(self._engine)
-            self._leave_to_first()
+                meter.gather(self._engine)
 
-    def _leave_to_first(self) -> None:
-        if self._engine.rank:
+    def _has_trained(self) -> bool:
+        """Whether the meters hold anything of a training pass, in any process."""
+        batches = max(self._engine.gather(self._batches)) if self.train else 0
+        if batches and not self._batches:  # this process had only batches without weight
             self._reset()
+        self._batches = batches
+        return batches > 0
 
     def begin_train(self, run: "Run") -> None:
         """Have nothing yet."""
@@ -146,7 +154,7 @@ class Metrics(Callback):
             run.history.log_row(name, None)
 
     def _write_train(self, run: "Run") -> None:
-        if self._batches:
+        if self._has_trained():
             self._write(run, train=True)
             self._batches = 0
 

@@ -169,6 +169,7 @@ class Recorder(Callback):
         columns = list(zip(*self._gathered, strict=True)) or [(), (), (), ()]
         batches, losses, weights, lrs = columns
         return {
+            "rank": self._engine.rank,
             "in_train": self._in_train,
             "seconds": perf_counter() - self._start,
             "train": self._train.state_dict(),
@@ -194,7 +195,8 @@ class Recorder(Callback):
         self._validated = [tuple(point) for point in unfinished["validated"]]
         columns = [unpacked(unfinished[name]) for name in ("losses", "weights", "lrs")]
         self._gathered = list(zip(unfinished["batches"], *columns, strict=True))
-        self._leave_to_first()
+        if unfinished.get("rank", 0) != self._engine.rank:
+            self._leave_to_first()
 
     def after_train(self, run: "Run") -> None:
         """Write the training loss."""
