@@ -33,8 +33,12 @@ def test_there_is_a_panel_for_each_number_and_one_for_what_happens():
 def test_it_draws_into_axes_that_it_is_given():
     figure, axes = plt.subplots(3)
     assert PLAN.plot(axes) is figure
-    with pytest.raises(ValueError, match="zip"):
-        PLAN.plot(plt.subplots(2)[1])
+    words = r"axes must be 3, one each for lr, p and what happens; got {}\. Make them with plt"
+    for number in (1, 2, 4):
+        with pytest.raises(ValueError, match=words.format(number)):
+            PLAN.plot(plt.subplots(number)[1])
+    alone = plt.subplots()[1]
+    assert FitPlan([], [], {}, [], {}, [], [], []).plot(alone) is alone.figure
 
 
 def test_nothing_scheduled_and_nothing_done_can_be_drawn():

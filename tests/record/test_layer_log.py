@@ -37,3 +37,28 @@ def test_its_state_is_taken_on_by_one_of_the_same_layers_alone():
     with pytest.raises(KeyError, match="the records are of the layers a; here are b"):
         other.load_state_dict(log.state_dict())
     assert other.batches == []
+
+
+def test_memory_is_bounded_and_what_is_held_spans_everything_evenly():
+    log = LayerLog(["a"], 1, capacity=8)
+    for i in range(100):
+        log.add(i, torch.tensor([[float(i)]]))
+        assert len(log.batches) == len(log.values()) < 8
+    assert log.batches == log.values().flatten().tolist() == [0, 16, 32, 48, 64, 80, 96]
+    with pytest.raises(ValueError, match="capacity must be at least 2; got 1"):
+        LayerLog(["a"], 1, capacity=1)
+
+
+@pytest.mark.parametrize("stop", [3, 7, 8, 9, 50])
+def test_one_that_goes_on_from_a_state_holds_what_the_other_does(stop):
+    straight, first = LayerLog(["a"], 1, capacity=8), LayerLog(["a"], 1, capacity=8)
+    for i in range(100):
+        straight.add(i, torch.tensor([[float(i)]]))
+        if i < stop:
+            first.add(i, torch.tensor([[float(i)]]))
+    again = LayerLog(["a"], 1, capacity=8)
+    again.load_state_dict(first.state_dict())
+    for i in range(stop, 100):
+        again.add(i, torch.tensor([[float(i)]]))
+    assert again.batches == straight.batches
+    assert torch.equal(again.values(), straight.values())

@@ -34,6 +34,14 @@ def test_each_number_is_a_panel_with_a_line_for_each_layer():
     assert "are shown" not in drawn
 
 
+def test_the_axis_is_what_the_table_counts():
+    (drawn,) = layer_figures.figures([table()])
+    assert "training batch" in drawn
+    (drawn,) = layer_figures.figures([table(axis="optimizer step")])
+    assert "optimizer step" in drawn
+    assert "training batch" not in drawn
+
+
 def test_of_many_layers_a_few_from_first_to_last_are_shown():
     (drawn,) = layer_figures.figures([table(layers=30)])
     shown = [int(i) for i in re.findall(r"&lt;(\d+)&gt; Linear", drawn)]

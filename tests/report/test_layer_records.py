@@ -31,7 +31,7 @@ def vars_of(one):
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    tables = [table(), table(title="Gradients", counts=None)]
+    tables = [table(), table(title="Gradients", counts=None, axis="optimizer step")]
     layer_records.save(tmp_path, tables)
     read = layer_records.load(tmp_path)
     assert first_difference([vars_of(t) for t in read], [vars_of(t) for t in tables]) is None

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lehr.schedules import combine_scheds, constant, one_cycle, sched_lin
-from lehr.schedules.annealing import Schedule, annealer, schedule
+from lehr.schedules.annealing import Schedule, annealer, makes_schedule
 
 
 @annealer
@@ -19,7 +19,7 @@ def sched_square(start, end, pos):
     return start + pos**2 * (end - start)
 
 
-@schedule
+@makes_schedule
 def steps(values: list, *, scale: float = 1):
     """A staircase."""
     return lambda pos: scale * values[min(int(pos * len(values)), len(values) - 1)]
@@ -111,4 +111,4 @@ def test_a_factory_needs_named_arguments(kind):
     names = {}
     exec(f"def factory({kind}):\n    return None", names)
     with pytest.raises(TypeError, match=r"arguments must have names; got .*Give each a name"):
-        schedule(names["factory"])
+        makes_schedule(names["factory"])

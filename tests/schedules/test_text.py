@@ -100,6 +100,21 @@ def test_a_schedule_per_group_comes_back():
     assert parse_schedule(text) == (0.5 * sched_lin(1, 0)).per_group([0.1, 1.0])
 
 
+@pytest.mark.parametrize(
+    ("named", "same"),
+    [
+        ("linear(16, 64).rounded(to=32)", "linear(16, 64).rounded(32)"),
+        ("linear(1, 0).over(share=0.25) >> constant(0)", "linear(1, 0).over(0.25) >> constant(0)"),
+        ("constant(1).per_group(factors=[0.1, 1])", "constant(1).per_group([0.1, 1])"),
+    ],
+)
+def test_a_method_takes_its_argument_by_name_as_in_python(named, same):
+    assert parse_schedule(named) == parse_schedule(same)
+    assert parse_schedule("linear(16, 64).rounded(to=16)") != parse_schedule(
+        "linear(16, 64).rounded(to=32)"
+    )
+
+
 def test_a_list_of_phases_goes_into_combine_scheds():
     text = "combine_scheds([0.5, 0.5], cos_1cycle_anneal(0.1, 1, 0))"
     assert parse_schedule(text)(0.5) == 1.0
@@ -137,7 +152,8 @@ def test_a_name_alone_takes_the_peak():
         "constant(1).plot()",
         "constant(1).function",
         "constant(1).over.__self__",
-        "constant(1).over(share=0.5) >> constant(2)",
+        "constant(1).over(**{'share': 0.5}) >> constant(2)",
+        "constant(1).plot(ax=1)",
         "constant(1)(0.5)",
         "[1] >> [2]",
         "-" * 999 + "1",
@@ -210,6 +226,7 @@ def test_messages(text, message):
         ("sched_cos(1)", r"sched_cos: missing a required argument: 'end'"),
         ("one_cycle(1, pct=2)", r"one_cycle: got an unexpected keyword argument 'pct'"),
         ("constant([1])", r"value must be a real number"),
+        ("constant(1).rounded(two=2)", r"rounded\(\) got an unexpected keyword argument 'two'"),
     ],
 )
 def test_wrong_kinds(text, message):

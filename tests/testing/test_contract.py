@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lehr import Callback
+from lehr import Callback, DataBunch
 from lehr.callbacks import EMA, MixUp
 from lehr.testing import check_callback, contract, tiny_learner
 
@@ -90,12 +90,84 @@ class Doubles(Callback):
         run.loss = run.loss * 2
 
 
+class ValidatesOtherwise(Callback):
+    """Leaves the training as it is, and halves the losses of validations."""
+
+    state = ()
+
+    def compute_loss(self, run, proceed):
+        proceed()
+        if not run.training:
+            run.loss = run.loss / 2
+
+
+class MovesAWeight(Callback):
+    """Changes the last weights, which no training loss shows any more."""
+
+    state = ()
+
+    def after_validate(self, run):
+        if run.epoch == 1:
+            with torch.no_grad():
+                run.model[-1].bias += 1
+
+
+class MovesTheLastWeight(Callback):
+    """Changes the weights with the last step, which only a validation shows."""
+
+    state = ()
+
+    def after_step(self, run):
+        if run.n_steps == 8:
+            with torch.no_grad():
+                run.model[-1].bias += 1
+
+
+class SpoilsTheMomentum(Callback):
+    state = ()
+
+    def after_epoch(self, run):
+        if run.epoch == 1:
+            for state in run.opt.state.values():
+                state["momentum_buffer"] += 1
+
+
+class MovesAWeightInTheSecondFit(MovesAWeight):
+    fits = 0
+
+    def begin_fit(self, run):
+        self.fits += 1
+
+    def after_validate(self, run):
+        if self.fits == 2:
+            super().after_validate(run)
+
+
+class LeavesAHookInTheSecondEpoch(Callback):
+    """Puts its hook back, but not where the second epoch of a fit is cut short."""
+
+    state = ()
+
+    def begin_epoch(self, run):
+        self.hook = run.model.register_forward_hook(lambda *_: None)
+        if run.epoch == 0:
+            run.defer(self.hook.remove)
+
+    def after_epoch(self, run):
+        self.hook.remove()
+
+
 @pytest.mark.parametrize(
     ("kind", "changes_training", "message"),
     [
         (Nothing, False, "Nothing would never be called"),
         (LeavesTheRate, True, r"does not leave everything as it was after a fit: hyper\[0\].lr"),
-        (LeavesAHookAfterAnError, False, r"a fit that ZeroDivisionError in begin_fit ended: hooks"),
+        (
+            LeavesAHookAfterAnError,
+            False,
+            r"that ZeroDivisionError in begin_fit of epoch 0 ended: hoo",
+        ),
+        (LeavesAHookInTheSecondEpoch, False, r"Error in begin_epoch of epoch 1 ended: hooks\[0\]"),
         (LeavesAHook, False, r"as it was after a fit: hooks\[0\]: 0 against 1"),
         (RemembersTheFitBefore, True, r"does not serve a second fit as the first: loss\[0\]"),
         (ForgetsToDeclare, True, "does not go on after a stop as if there had been none"),
@@ -105,6 +177,14 @@ class Doubles(Callback):
             r"is not what it was when its state is put into a new one: steps",
         ),
         (Doubles, False, r"Doubles changes the training: loss\[0\]"),
+        (ValidatesOtherwise, False, r"ValidatesOtherwise changes the training: valid_loss\[0\]"),
+        (MovesAWeight, False, r"MovesAWeight changes the training: left\.model\.4\.bias"),
+        (SpoilsTheMomentum, False, r"SpoilsTheMomentum changes the training: left\.opt\."),
+        (
+            MovesAWeightInTheSecondFit,
+            True,
+            r"does not serve a second fit as the first: left\.model\.4",
+        ),
     ],
 )
 def test_who_breaks_a_promise_is_found(kind, changes_training, message):
@@ -114,10 +194,32 @@ def test_who_breaks_a_promise_is_found(kind, changes_training, message):
 
 def test_who_keeps_them_passes_as_a_class_a_function_or_an_object():
     check_callback(CountsSteps)
-    check_callback(lambda: EMA(0.9))
+    check_callback(lambda: EMA(0.9), changes_validation=True)
     check_callback(Doubles(), changes_training=True)
     check_callback(MixUp, changes_training=True)
     contract.goes_on_after_a_stop(Declares, contract.small_learner)
+
+
+def test_a_validation_alone_may_be_meant_to_be_another():
+    contract.does_not_change_the_training(
+        ValidatesOtherwise, contract.small_learner, validation=False
+    )
+    with pytest.raises(
+        AssertionError, match="or changes_validation=True if it changes validations"
+    ):
+        contract.does_not_change_the_training(ValidatesOtherwise, contract.small_learner)
+    with pytest.raises(AssertionError, match=r"changes the training: trained\[1\]\.model\.4\.bias"):
+        contract.does_not_change_the_training(
+            MovesTheLastWeight, contract.small_learner, validation=False
+        )
+
+
+def test_a_learner_that_does_not_validate_can_be_used():
+    def learner(callbacks):
+        return tiny_learner(callbacks, data=DataBunch(tiny_learner().data.train_dl))
+
+    contract.does_not_change_the_training(CountsSteps, learner)
+    contract.serves_two_fits_alike(CountsSteps, learner)
 
 
 def test_an_object_is_not_touched():

@@ -85,10 +85,14 @@ class FitPlan:
         """Draw every scheduled number by step, with epochs, freezes, validations and saves.
 
         Args:
-            axes: one for each number of `quantities`, and one more; None makes new ones.
+            axes: one for each number of `quantities`, and one more for what happens; None makes
+                new ones.
 
         Returns:
             The matplotlib figure.
+
+        Raises:
+            ValueError: the axes are more or fewer.
         """
         from lehr.inspect.plan_plot import plot
 

@@ -1,5 +1,6 @@
 """The chart of a plan: every scheduled number by step, and what happens when."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from lehr.base import drawing
@@ -13,6 +14,13 @@ def plot(plan: Any, axes: Any = None) -> Any:
     if axes is None:
         axes = drawing.panels(
             len(quantities) + 1, size=(8, 1.3 + 1.7 * len(quantities)), stacked=True
+        )
+    axes = list(axes) if isinstance(axes, Iterable) else [axes]
+    if len(axes) != len(quantities) + 1:
+        parts = " and ".join([*([", ".join(quantities)] if quantities else []), "what happens"])
+        raise ValueError(
+            f"axes must be {len(quantities) + 1}, one each for {parts}; got {len(axes)}. Make them "
+            f"with plt.subplots({len(quantities) + 1})[1], or leave axes out."
         )
     *panels, last = axes
     steps = range(plan.steps + 1)

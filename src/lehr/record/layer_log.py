@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
+
+from lehr.base.interrupts import call_uninterrupted
+from lehr.errors import positive_int
 
 _ROWS = 64  # that are gathered on the device before they are fetched
 
@@ -15,11 +18,13 @@ class LayerLog:
     """A table of numbers for each batch: one row for each layer, one column for each number.
 
     What is added stays on its device, and 64 tables are fetched at once, or all when somebody
-    reads them.
+    reads them. Memory is bounded: when ``capacity`` tables are held, every second one goes, and
+    from then on every second one is kept; so they always span the whole run, evenly.
 
     Args:
         layers: their names; the rows of every table.
         columns: how many numbers each layer has.
+        capacity: the most tables held; at least 2.
 
     Example:
         >>> log = LayerLog(["first", "last"], 3)
@@ -29,9 +34,11 @@ class LayerLog:
         ([0, 10], torch.Size([2, 2, 3]))
     """
 
-    def __init__(self, layers: Sequence[str], columns: int) -> None:
+    def __init__(self, layers: Sequence[str], columns: int, *, capacity: int = 2048) -> None:
         self.layers = list(layers)
         self.columns = columns
+        self.capacity = positive_int("capacity", capacity, least=2, example=2048)
+        self._count, self._stride = 0, 1
         self.batches: list[int] = []
         """numbers of the batches"""
         self._fetched: list[Tensor] = []
@@ -39,10 +46,20 @@ class LayerLog:
 
     def add(self, batch: int, table: Tensor) -> None:
         """Add the table of a batch, of shape ``(layers, columns)``."""
+        self._count += 1
+        if (self._count - 1) % self._stride:
+            return
         self.batches.append(batch)
         self._gathered.append(table.detach())
         if len(self._gathered) == _ROWS:
             self._fetch()
+        if len(self.batches) >= self.capacity:
+            call_uninterrupted(self._thin)
+
+    def _thin(self) -> None:
+        self._fetched = [self.values()[::2].clone()]
+        self.batches = self.batches[::2]
+        self._stride *= 2
 
     def values(self) -> Tensor:
         """Everything: on the CPU, of shape ``(batches, layers, columns)``."""
@@ -75,8 +92,28 @@ class LayerLog:
             self._gathered = []
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was added."""
-        return {"layers": self.layers, "batches": list(self.batches), "values": self.values()}
+        """All that is held, and what decides which tables come next."""
+        return {
+            "layers": self.layers,
+            "batches": list(self.batches),
+            "values": self.values(),
+            "count": self._count,
+            "stride": self._stride,
+        }
+
+    @classmethod
+    def of_state(cls, state_dict: Mapping[str, Any]) -> Self:
+        """A log that holds what the one did that the state is of.
+
+        Example:
+            >>> log = LayerLog(["only"], 1)
+            >>> log.add(7, torch.ones(1, 1))
+            >>> LayerLog.of_state(log.state_dict()).batches
+            [7]
+        """
+        log = cls(state_dict["layers"], state_dict["values"].shape[-1])
+        log.load_state_dict(state_dict)
+        return log
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take the place of another log.
@@ -91,3 +128,4 @@ class LayerLog:
             )
         self.batches = list(state_dict["batches"])
         self._fetched, self._gathered = [state_dict["values"].clone()], []
+        self._count, self._stride = state_dict["count"], state_dict["stride"]

@@ -32,13 +32,15 @@ class LayerTable:
     layers: Sequence[str]
     """names of layers or parameters"""
     batches: Sequence[int]
-    """numbers of the training batches, rising"""
+    """numbers of the training batches, or whatever else ``axis`` says, rising"""
     numbers: Mapping[str, Tensor]
     """by what they are: ``(batches, layers)``"""
     counts: Tensor | None = None
     """histograms: how many values were in each of equal bins, ``(batches, layers, bins)``"""
     span: tuple[float, float] = field(default=(0.0, 1.0))
     """where the bins begin and end"""
+    axis: str = "training batch"
+    """what was counted"""
 
     def thinned(self, most: int = MOST) -> "LayerTable":
         """The same with at most so many batches, the first and the last among them."""
@@ -53,4 +55,5 @@ class LayerTable:
             numbers={name: values[kept] for name, values in self.numbers.items()},
             counts=None if self.counts is None else self.counts[kept],
             span=self.span,
+            axis=self.axis,
         )

@@ -37,7 +37,7 @@ def figures(tables: Sequence[LayerTable]) -> list[Markup]:
             else (f" {len(shown)} of {len(table.layers)} are shown, spread from first to last.")
         )
         panels = [
-            Panel(name, "training batch", _lines(table, values, shown), log=True)
+            Panel(name, table.axis, _lines(table, values, shown), log=True)
             for name, values in table.numbers.items()
         ]
         lines = figure(panels, f"{table.title}.{which}", name=f"layers{number}-", small=True)

@@ -54,6 +54,7 @@ def save(folder: str | Path, tables: Sequence[LayerTable]) -> None:
                 "batches": list(table.batches),
                 "numbers": list(table.numbers),
                 "span": list(table.span),
+                "axis": table.axis,
             }
         )
     replace_file(Path(folder, _TENSORS), encoded(tensors))
@@ -96,6 +97,7 @@ class _Table(Form):
     batches: tuple[Index, ...]
     numbers: tuple[str, ...]
     span: tuple[Finite, Finite]
+    axis: str = "training batch"
 
 
 class _Stored(Form):
@@ -122,4 +124,5 @@ def _table(stored: _Table, number: int, tensors: dict[str, Tensor]) -> LayerTabl
         numbers=numbers,
         counts=counts,
         span=stored.span,
+        axis=stored.axis,
     )

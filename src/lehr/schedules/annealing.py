@@ -12,14 +12,15 @@ from lehr.schedules.chain import Curve
 P = ParamSpec("P")
 
 
-def schedule(factory: Callable[P, Curve]) -> Callable[P, Schedule]:
+def makes_schedule(factory: Callable[P, Curve]) -> Callable[P, Schedule]:
     """Makes a function that returns a function of the position return a `Schedule`; a decorator.
 
     Name, docstring and signature stay. Arguments annotated ``float`` are checked to be finite
-    numbers and arrive as floats; lists arrive as tuples. Each parameter must have a name.
+    numbers and arrive as floats; lists arrive as tuples. Each parameter must have a name. It is
+    what `lehr.schedules.schedule` does as a decorator.
 
     Example:
-        >>> @schedule
+        >>> @makes_schedule
         ... def triangle(high: float):
         ...     return lambda pos: high * (1 - abs(2 * pos - 1))
         >>> triangle(4), triangle(4)(0.25)
@@ -68,4 +69,4 @@ def annealer(f: Callable[[float, float, float], float]) -> Callable[[float, floa
     visible = inspect.signature(factory)  # after update_wrapper it would show pos, too
     functools.update_wrapper(factory, f, ("__module__", "__name__", "__qualname__", "__doc__"))
     vars(factory)["__signature__"] = visible
-    return schedule(factory)
+    return makes_schedule(factory)

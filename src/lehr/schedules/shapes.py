@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lehr.errors import positive_int, real_number
 from lehr.schedules.algebra import Part, Schedule, between_0_and_1, expression, whole
-from lehr.schedules.annealing import annealer, schedule
+from lehr.schedules.annealing import annealer, makes_schedule
 from lehr.schedules.chain import Curve, in_turn
 
 
@@ -54,7 +54,7 @@ def sched_no(start: float, end: float, pos: float) -> float:
     return start
 
 
-@schedule
+@makes_schedule
 def sched_exp(start: float, end: float) -> Curve:
     """The same factor at every step, start·(end/start)^pos; both ends have one sign, none is 0.
 
@@ -71,7 +71,7 @@ def sched_exp(start: float, end: float) -> Curve:
     return lambda pos: math.copysign(min(max(a ** (1 - pos) * b**pos, min(a, b)), max(a, b)), start)
 
 
-@schedule
+@makes_schedule
 def sched_poly(start: float, end: float, power: float) -> Curve:
     """A power of the position, start + pos^power·(end − start), with ``power`` above 0.
 
@@ -85,7 +85,7 @@ def sched_poly(start: float, end: float, power: float) -> Curve:
     return lambda pos: _between(start, end, pos**power)
 
 
-@schedule
+@makes_schedule
 def constant(value: float) -> Curve:
     """``value`` everywhere.
 
@@ -96,7 +96,7 @@ def constant(value: float) -> Curve:
     return lambda pos: value
 
 
-@schedule
+@makes_schedule
 def combine_scheds(pcts: Sequence[float], scheds: Sequence[Curve]) -> Curve:
     """One schedule after another; each runs from its own 0 to its own 1 over its share.
 
@@ -141,7 +141,7 @@ def _two(name: str, share: float, scheds: list[Curve] | list[Schedule]) -> Sched
     return combine_scheds([between_0_and_1(name, share), 1 - share], scheds)
 
 
-@schedule
+@makes_schedule
 def one_cycle(
     lr_max: float, *, pct_start: float = 0.25, div: float = 25.0, div_final: float = 1e5
 ) -> Curve:
@@ -164,7 +164,7 @@ def one_cycle(
     return _two("pct_start", pct_start, cos_1cycle_anneal(low, lr_max, last))
 
 
-@schedule
+@makes_schedule
 def one_cycle_momentum(high: float = 0.95, low: float = 0.85, *, pct_start: float = 0.25) -> Curve:
     """The counterpart of `one_cycle` for momentum: a cosine from ``high`` to ``low``, then back.
 
@@ -177,7 +177,7 @@ def one_cycle_momentum(high: float = 0.95, low: float = 0.85, *, pct_start: floa
     return _two("pct_start", pct_start, cos_1cycle_anneal(high, low, high))
 
 
-@schedule
+@makes_schedule
 def warmup(share: float, start: float = 0.0) -> Curve:
     """A straight line from ``start`` to the beginning of the next phase of a chain.
 
@@ -191,7 +191,7 @@ def warmup(share: float, start: float = 0.0) -> Curve:
     return Part(between_0_and_1("share", share), lambda following: sched_lin(start, following))
 
 
-@schedule
+@makes_schedule
 def warmup_cosine(peak: float, *, warmup: float = 0.05, end: float = 0.0) -> Curve:
     """A line from 0 to ``peak`` over the share ``warmup`` (between 0 and 1), a cosine to ``end``.
 
@@ -202,7 +202,7 @@ def warmup_cosine(peak: float, *, warmup: float = 0.05, end: float = 0.0) -> Cur
     return _two("warmup", warmup, [sched_lin(0, peak), sched_cos(peak, end)])
 
 
-@schedule
+@makes_schedule
 def warmup_linear(peak: float, *, warmup: float = 0.05, end: float = 0.0) -> Curve:
     """A line from 0 to ``peak`` over the share ``warmup`` (between 0 and 1), a line to ``end``.
 
@@ -213,7 +213,7 @@ def warmup_linear(peak: float, *, warmup: float = 0.05, end: float = 0.0) -> Cur
     return _two("warmup", warmup, [sched_lin(0, peak), sched_lin(peak, end)])
 
 
-@schedule
+@makes_schedule
 def warm_restarts(high: float, low: float, *, cycles: int = 3, mult: float = 1.0) -> Curve:
     """``cycles`` cosines (at least 1), each from ``high`` to ``low``, one after another.
 

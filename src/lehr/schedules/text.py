@@ -55,7 +55,7 @@ def schedule(made_from: Any) -> Any:
         (triangle(4), 2.0)
     """
     if callable(made_from):
-        return annealing.schedule(cast("Callable[..., Curve]", made_from))
+        return annealing.makes_schedule(cast("Callable[..., Curve]", made_from))
     return parse_schedule(made_from)
 
 
@@ -162,11 +162,12 @@ def _value(node: ast.expr, text: str) -> Any:
         case ast.Call(
             func=ast.Attribute(value=inner, attr="over" | "rounded" | "per_group" as method),
             args=args,
-            keywords=[],
+            keywords=keywords,
         ):
             owner = _value(inner, text)
-            if isinstance(owner, Schedule):
-                return getattr(owner, method)(*(_value(arg, text) for arg in args))
+            named = {k.arg: _value(k.value, text) for k in keywords if k.arg is not None}
+            if isinstance(owner, Schedule) and len(named) == len(keywords):
+                return getattr(owner, method)(*(_value(arg, text) for arg in args), **named)
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
             a, b = _value(left, text), _value(right, text)
             if isinstance(a, Schedule) or isinstance(b, Schedule):

@@ -29,14 +29,16 @@ def check_callback(
     *,
     learner: MakeLearner | None = None,
     changes_training: bool = False,
+    changes_validation: bool = False,
 ) -> None:
-    """See that a callback keeps the promises that those of lehr keep; about 100 small trainings.
+    """See that a callback keeps the promises that those of lehr keep; about 200 small trainings.
 
     It can be attached and is called at all; it serves two fits alike; it leaves modes, gradients,
     random state, hyper-parameters and hooks as they were, however a fit ends (by an error, or by a
-    cancel, in every event and action); its state round-trips; a run that was stopped and goes on
-    in a new process ends in the same bits; and, unless it is there to change the training, the
-    losses are those of a training without it.
+    cancel, in every event and action, in its first epoch or in a later one); its state round-trips;
+    a run that was stopped and goes on in a new process ends in the same bits; and, unless it is
+    there to change the training, the losses, the weights and the state of the optimizer are those
+    of a training without it.
 
     Args:
         callback: a class that needs no arguments, a function that makes a callback, or one that
@@ -45,6 +47,9 @@ def check_callback(
             classifier of pictures with batch normalisation and dropout.
         changes_training: whether it is there to change losses or weights, as mixing and clipping
             do.
+        changes_validation: whether it is there to change the losses of validations, and the
+            weights after the fit, as an average of the weights does; those that train are
+            compared all the same.
 
     Raises:
         AssertionError: a promise is not kept; the message says which, and where. Or ``learner``
@@ -68,13 +73,28 @@ def check_callback(
     can_be_attached(make)
     serves_two_fits_alike(make, learner)
     leaves_everything_clean(make, learner)
-    for moment in (*EVENTS, *ACTIONS):
-        for ending in ENDINGS:
-            leaves_everything_clean(make, learner, moment, ending)
     has_a_state_that_round_trips(make, learner)
-    goes_on_after_a_stop(make, learner)
     if not changes_training:
-        does_not_change_the_training(make, learner)
+        does_not_change_the_training(make, learner, validation=not changes_validation)
+    goes_on_after_a_stop(make, learner)
+    for moment, ending, epoch in moments():
+        leaves_everything_clean(make, learner, moment, ending, epoch)
+
+
+def moments() -> list[tuple[str, type[Exception], int]]:
+    """Where a fit of two epochs is ended and how: event or action, what is raised, and the epoch.
+
+    Example:
+        >>> moments()[0]
+        ('begin_fit', <class 'ZeroDivisionError'>, 0)
+    """
+    once = ("begin_fit", "after_fit")
+    return [
+        (moment, ending, epoch)
+        for moment in (*EVENTS, *ACTIONS)
+        for epoch in ((0,) if moment in once else (0, 1))
+        for ending in ENDINGS
+    ]
 
 
 def small_learner(callbacks: list[Callback]) -> Learner:
@@ -111,12 +131,12 @@ def can_be_attached(make: Make) -> None:
 
 
 def serves_two_fits_alike(make: Make, learner: MakeLearner) -> None:
-    """A second fit from the same place gives the same losses."""
+    """A second fit from the same place gives the same losses and weights."""
     callback = make()
     learn = learner([callback])
     with learn.probe():
-        first = _losses(learn.fit(2))
-    if difference := first_difference(first, _losses(learn.fit(2))):
+        first = _outcome(learn, 2)
+    if difference := first_difference(first, _outcome(learn, 2)):
         raise AssertionError(
             f"{_name(callback)} does not serve a second fit as the first: {difference}. Make anew "
             "in begin_fit what belongs to one fit."
@@ -128,6 +148,7 @@ def leaves_everything_clean(
     learner: MakeLearner,
     moment: str | None = None,
     ending: type[Exception] = ZeroDivisionError,
+    epoch: int = 0,
 ) -> None:
     """Modes, gradients, random state, hyper-parameters and hooks are as before the fit.
 
@@ -136,15 +157,17 @@ def leaves_everything_clean(
         learner: makes the Learner.
         moment: the event or action in which the fit is ended; None lets it end by itself.
         ending: what is raised there.
+        epoch: in which of two epochs; without meaning at the beginning and the end of the fit.
     """
     callback = make()
-    learn = learner([callback] if moment is None else [callback, _end(moment, ending)])
+    ends = [] if moment is None else [_end(moment, ending, epoch)]
+    learn = learner([callback, *ends])
     learn.rehearsal = False  # which would meet the end first
     before = surroundings(learn)
     with suppress(ZeroDivisionError, RuntimeError):  # a misplaced cancel is a RuntimeError
         learn.fit(2)
     if difference := first_difference(before, surroundings(learn)):
-        how = f" that {ending.__name__} in {moment} ended" if moment else ""
+        how = f" that {ending.__name__} in {moment} of epoch {epoch} ended" if moment else ""
         raise AssertionError(
             f"{_name(callback)} does not leave everything as it was after a fit{how}: "
             f"{difference}. Put back what you change with run.defer, or in around_fit after its "
@@ -176,15 +199,28 @@ def goes_on_after_a_stop(make: Make, learner: MakeLearner) -> None:
         )
 
 
-def does_not_change_the_training(make: Make, learner: MakeLearner) -> None:
-    """The losses are those without it: no random number is drawn, no batch left out."""
+def does_not_change_the_training(
+    make: Make, learner: MakeLearner, *, validation: bool = True
+) -> None:
+    """Losses and weights are those without it: no random number is drawn, no batch left out.
+
+    Args:
+        make: makes the callback.
+        learner: makes the Learner.
+        validation: whether the losses of validations, and the weights after the fit, are compared
+            as well as what trains.
+    """
     callback = make()
-    with_it, without = learner([callback]).fit(2).history, learner([]).fit(2).history
-    if difference := first_difference({"loss": with_it["loss"]}, {"loss": without["loss"]}):
+    with_it, without = _outcome(learner([callback]), 2), _outcome(learner([]), 2)
+    apart = () if validation else ("valid_loss", "left")
+    compared = [name for name in without if not name.endswith(apart)]
+    pair = [{name: one.get(name) for name in compared} for one in (with_it, without)]
+    if difference := first_difference(*pair):
         raise AssertionError(
             f"{_name(callback)} changes the training: {difference}. If it is there to do so, say "
-            "check_callback(…, changes_training=True); else draw random numbers from run.stream, "
-            "and measure in learn.probe()."
+            "check_callback(…, changes_training=True), or changes_validation=True if it changes "
+            "validations alone; else draw random numbers from run.stream, and measure in "
+            "learn.probe()."
         )
 
 
@@ -207,10 +243,10 @@ def surroundings(learn: Learner) -> dict[str, Any]:
 
 
 def _is_the_same_twice(learner: MakeLearner) -> None:
-    first, second = (_losses(learner([]).fit(1)) for _ in range(2))
+    first, second = (_outcome(learner([]), 1) for _ in range(2))
     if difference := first_difference(first, second):
         raise AssertionError(
-            f"learner must make the same Learner each time; the losses of two differ: {difference}."
+            f"learner must make the same Learner each time; the fits of two differ: {difference}."
             " Seed what it draws, e.g. with torch.manual_seed(0) before it makes the model."
         )
 
@@ -219,20 +255,43 @@ def _hooks(module: nn.Module) -> Iterator[Any]:
     return (value for name, value in vars(module).items() if name.endswith("_hooks"))
 
 
-def _end(moment: str, ending: type[Exception]) -> Callback:
+def _end(moment: str, ending: type[Exception], epoch: int) -> Callback:
     left = [1]
 
     def end(self: Callback, run: Any, proceed: Callable[[], None] = lambda: None) -> None:
-        left[0] -= 1  # also where a copy of it takes part
-        if left[0] == 0:
-            raise ending
+        if run.epoch == epoch or moment == "after_fit":
+            left[0] -= 1  # also where a copy of it takes part
+            if left[0] == 0:
+                raise ending
         proceed()
 
     return type("End", (Callback,), {"state": (), moment: end})()
 
 
-def _losses(run: Any) -> dict[str, Any]:
-    return {name: run.history[name] for name in ("loss", "valid_loss")}
+def _outcome(learn: Learner, epochs: int) -> dict[str, Any]:
+    """The losses of a fit, what was trained when each epoch's training was over, and in the end."""
+    trained: list[dict[str, Any]] = []
+
+    class Look(Callback):
+        state = ()
+        replays = False
+
+        def after_train(self, run: Any) -> None:
+            trained.append(_trained(learn))
+
+    history = learn.fit(epochs, callbacks=[Look()]).history
+    names = [name for name in history.names if name == "loss" or name.endswith("_loss")]
+    losses = {  # rows may be added
+        name: [value for value in history[name] if value is not None]
+        for name in sorted(names, key=lambda name: name != "loss")
+    }
+    return {**losses, "trained": trained, "left": _trained(learn)}
+
+
+def _trained(learn: Learner) -> dict[str, Any]:
+    trained = ("model", "opt", "loss_func", "counters")
+    entries = learn.state_entries()
+    return capture({n: e for n, e in entries.items() if n.partition(".")[0] in trained})
 
 
 def _name(callback: Callback) -> str:

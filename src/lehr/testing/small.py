@@ -33,10 +33,10 @@ def tiny_learner(
     x = torch.randn(items + items // 2, 3, generator=generator)
     y = (x.sum(1) > 0).long()
     train, valid = Dataset(x[:items], y[:items]), Dataset(x[items:], y[items:])
-    with forked(key=0):
-        model = kwargs.pop("model", None) or nn.Sequential(
-            nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)
-        )
+    model = kwargs.pop("model", None)
+    if model is None:  # one that was given may be an empty container
+        with forked(key=0):
+            model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     arguments: dict[str, Any] = {
         "opt": partial(torch.optim.SGD, lr=0.1),
         "loss_func": nn.functional.cross_entropy,

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from lehr import Callback
-from lehr.callbacks import SAM, ActivationStats
+from lehr import Callback, DataBunch
+from lehr.callbacks import SAM, ActivationStats, Checkpoint
 from lehr.callbacks.measure.activation_stats import DEAD, HISTOGRAM, MEAN, NEAR_ZERO, STD
+from lehr.data import DataLoader, Dataset
+from lehr.record.layer_log import LayerLog
 from lehr.testing import tiny_learner
 
 
@@ -158,3 +160,45 @@ def test_the_tables_of_a_report_are_the_records_validations_averaged():
     assert len(stats.valid.batches) == 4
     first = stats.valid.values()[:2, :, STD].mean(0)
     assert torch.allclose(validation.numbers["standard deviation"][0], first)
+
+
+def two_loaders(callbacks):
+    train, valid = tiny_learner().data.train_dl, tiny_learner(batch_size=4).data.valid_dl
+    x, y = (torch.cat(column) for column in zip(*valid, strict=True))
+    other = DataLoader(Dataset(x + 1, y), 8)
+    return tiny_learner(callbacks, data=DataBunch(train, {"clean": valid, "moved": other}))
+
+
+def test_each_of_several_validation_loaders_is_apart(tmp_path):
+    stats = ActivationStats()
+    two_loaders([stats, Checkpoint(tmp_path)]).fit(2)
+    assert list(stats.valid) == ["clean", "moved"]
+    clean, moved = stats.valid.values()
+    assert (clean.batches, moved.batches) == ([4, 4, 8, 8], [4, 4, 8, 8])
+    assert not torch.equal(clean.values(), moved.values())
+    _, first, second = stats.layer_tables()
+    assert first.title == "Outputs of each layer in validation (clean)"
+    assert torch.equal(first.numbers["mean"], clean.means().values()[:, :, MEAN])
+    assert torch.equal(second.numbers["mean"], moved.means().values()[:, :, MEAN])
+    resumed = ActivationStats()
+    two_loaders([resumed, Checkpoint(tmp_path)]).fit(3, resume="auto")
+    straight = ActivationStats()
+    two_loaders([straight]).fit(3)
+    for name, log in straight.valid.items():
+        assert torch.equal(resumed.valid[name].values(), log.values())
+
+
+def test_a_long_fit_takes_bounded_memory_also_in_checkpoints(monkeypatch):
+    monkeypatch.setattr(LayerLog.__init__, "__kwdefaults__", {"capacity": 8})
+    stats = ActivationStats()
+    tiny_learner([stats]).fit(10)
+    assert stats.train.batches == [0, 8, 16, 24, 32]
+    assert len(stats.state_dict()["train"]["values"]) == 5
+    assert stats.valid.batches == [4 * epoch for epoch in (1, 3, 5, 7, 9)]
+
+
+def test_one_that_never_began_has_no_tables():
+    stats = ActivationStats()
+    assert stats.layer_tables() == []
+    tiny_learner([stats]).fit(1)
+    assert len(stats.layer_tables()) == 2

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lehr import Callback
-from lehr.callbacks import ClipGradients, GradientStats
+from lehr.callbacks import Accumulate, ClipGradients, GradientStats
 from lehr.callbacks.measure.gradient_stats import GRADIENT, UPDATE, WEIGHT
 from lehr.testing import tiny_learner
 
@@ -59,3 +59,12 @@ def test_a_number_that_cannot_be_used():
 
 def test_its_repr_says_how_it_was_made():
     assert repr(GradientStats(5)) == "GradientStats(5)"
+
+
+def test_the_axis_of_its_table_is_the_step_and_before_a_fit_there_is_none():
+    stats = GradientStats()
+    assert stats.layer_tables() == []
+    tiny_learner([stats, Accumulate(2)]).fit(1)
+    (table,) = stats.layer_tables()
+    assert (table.axis, table.batches) == ("optimizer step", [0, 1])
+    assert table.thinned(1).axis == "optimizer step"

@@ -1,6 +1,6 @@
 """Records what the outputs of every layer look like."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +28,8 @@ class ActivationStats(Callback):
     A unit is dead in a batch if it is near zero for every item of it.
 
     The layers are hooked while the fit lasts, and their numbers computed where they are; they are
-    fetched now and then. Training and validation are kept apart.
+    fetched now and then. Training and each validation loader are kept apart. Of a long fit, batches
+    that are spread over it evenly are kept, at most 2,048 of each.
 
     Args:
         layers: names of modules, as in ``model.named_modules()``; None takes all modules that have
@@ -40,7 +41,7 @@ class ActivationStats(Callback):
         near_zero: outputs of at most this absolute value are near zero; at least 0.
 
     Attributes:
-        train, valid: the records, as `lehr.record.layer_log.LayerLog`: ``values()`` has the shape
+        train: the records, as `lehr.record.layer_log.LayerLog`: ``values()`` has the shape
             ``(batches, layers, 4 + bins)``; the columns are mean, standard deviation, share near
             zero, share of dead units, and the counts of the bins.
 
@@ -58,7 +59,7 @@ class ActivationStats(Callback):
 
     phase = Phase.MEASURE
     replays = False
-    state = ("train", "valid")
+    state = ("train", "validated")
 
     def __init__(
         self,
@@ -84,11 +85,29 @@ class ActivationStats(Callback):
         """Hook the layers."""
         chosen = layers_of(run.model, self.layers)
         self._kinds = {name: type(module).__name__ for name, module in chosen.items()}
-        self.train, self.valid = (LayerLog(list(chosen), HISTOGRAM + self.bins) for _ in range(2))
+        self.train = LayerLog(list(chosen), HISTOGRAM + self.bins)
+        self._valid = {name: self._anew() for name in run.valid_names or [""]}
         self._rows: dict[str, Tensor] = {}
         self._looks = False
         for name, module in chosen.items():
             run.defer(module.register_forward_hook(partial(self._look, name)).remove)
+
+    def _anew(self) -> LayerLog:
+        return LayerLog(self.train.layers, self.train.columns)
+
+    @property
+    def valid(self) -> LayerLog | dict[str, LayerLog]:
+        """The record of the validations; of several loaders, a record each by name."""
+        return self._valid[""] if list(self._valid) == [""] else self._valid
+
+    @property
+    def validated(self) -> dict[str, Any]:
+        """The state of the record of each validation loader."""
+        return {name: log.state_dict() for name, log in self._valid.items()}
+
+    @validated.setter
+    def validated(self, states: Mapping[str, Any]) -> None:
+        self._valid = {name: LayerLog.of_state(state) for name, state in states.items()}
 
     def begin_batch(self, run: "Run") -> None:
         """Look at this batch if it is its turn."""
@@ -99,7 +118,8 @@ class ActivationStats(Callback):
         """Keep what was seen; a second look at the batch is not counted."""
         if self._looks:
             self._looks = False
-            log = self.train if run.training else self.valid
+            name = run.valid_name
+            log = self.train if run.training else self._valid.setdefault(name, self._anew())
             rows = [self._rows.get(name) for name in log.layers]
             known = next((row for row in rows if row is not None), torch.empty(log.columns))
             nothing = torch.full_like(known, torch.nan)
@@ -141,11 +161,19 @@ class ActivationStats(Callback):
         return panels[0].figure
 
     def layer_tables(self) -> list[LayerTable]:
-        """What a report shows: of training also the histograms, of each validation the means."""
-        valid = self.valid.means()
+        """What a report shows: of training also the histograms, of each validation the means.
+
+        Before the first fit there is nothing.
+        """
+        if not hasattr(self, "_kinds"):
+            return []
+        counts = self.train.values()[:, :, HISTOGRAM:]
         return [
-            self._table("training", self.train, counts=self.train.values()[:, :, HISTOGRAM:]),
-            self._table("validation", valid, counts=None),
+            self._table("training", self.train, counts),
+            *(
+                self._table(f"validation ({name})" if name else "validation", log.means(), None)
+                for name, log in self._valid.items()
+            ),
         ]
 
     def _table(self, where: str, log: LayerLog, counts: Tensor | None) -> LayerTable:

@@ -25,7 +25,8 @@ class GradientStats(Callback):
 
     The gradient is the one that the optimizer gets: unscaled, clipped, the mean over its update
     window. An update that is a thousandth of its weight is usual; far smaller means that the layer
-    stands still, far larger that the rate is too high.
+    stands still, far larger that the rate is too high. Of a long fit, steps that are spread over it
+    evenly are kept, at most 2,048.
 
     Args:
         every: record each such optimizer step; at least 1.
@@ -82,7 +83,12 @@ class GradientStats(Callback):
         return values[:, :, UPDATE] / values[:, :, WEIGHT]
 
     def layer_tables(self) -> list[LayerTable]:
-        """What a report shows: the norms of the gradients, and the updates against the weights."""
+        """What a report shows: the norms of the gradients, and the updates against the weights.
+
+        Before the first fit there is nothing.
+        """
+        if not hasattr(self, "_held"):
+            return []
         gradients = self.steps.values()[:, :, GRADIENT]
         return [
             LayerTable(
@@ -90,6 +96,7 @@ class GradientStats(Callback):
                 layers=self.steps.layers,
                 batches=self.steps.batches,
                 numbers={"norm of the gradient": gradients, "update against weight": self.ratios()},
+                axis="optimizer step",
             )
         ]
 
