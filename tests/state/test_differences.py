@@ -126,3 +126,19 @@ def test_objects_that_hold_themselves_are_never_the_same():
     one.number, other.number = one, other
     assert first_difference(one, other).startswith(": Held(number=")
     assert first_difference(one, one) is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ([1, "a", None, True], [1, "a", None, True], True),
+        ((1, 2), [1, 2], True),
+        ([1, 2], [1, 3], False),
+        ([1], [True], False),
+        ([1], [1.0], False),
+        ([0.5, float("nan")], [0.5, float("nan")], True),
+        ([], [], True),
+    ],
+)
+def test_sequences_of_numbers_and_texts_are_compared_with_their_types(a, b, same):
+    assert (first_difference(a, b) is None) is same

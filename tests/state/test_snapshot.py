@@ -196,3 +196,22 @@ def test_a_look_shares_the_tensors_that_a_capture_copies():
         layer.weight.add_(1)
     assert torch.equal(seen["model"]["weight"], layer.weight)
     assert not torch.equal(copied["model"]["weight"], layer.weight)
+
+
+@pytest.mark.parametrize("numbers", [[1, 2.5, "a", None, True], (1, 2), []])
+def test_numbers_are_copied_as_they_are_and_with_their_container(numbers):
+    kept = capture({"it": Holds({"numbers": numbers})})["it"]["numbers"]
+    assert kept == numbers
+    assert type(kept) is type(numbers)
+    assert kept is not numbers or isinstance(numbers, tuple)
+
+
+class Holds:
+    def __init__(self, state):
+        self.state = state
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state_dict):
+        self.state = state_dict

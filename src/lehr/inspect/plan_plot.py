@@ -1,7 +1,7 @@
 """The chart of a plan: every scheduled number by step, and what happens when."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from lehr.base import drawing
 
@@ -15,7 +15,7 @@ def plot(plan: Any, axes: Any = None) -> Any:
         axes = drawing.panels(
             len(quantities) + 1, size=(8, 1.3 + 1.7 * len(quantities)), stacked=True
         )
-    axes = list(axes) if isinstance(axes, Iterable) else [axes]
+    axes = list(cast("Iterable[Any]", axes)) if isinstance(axes, Iterable) else [axes]
     if len(axes) != len(quantities) + 1:
         parts = " and ".join([*([", ".join(quantities)] if quantities else []), "what happens"])
         raise ValueError(

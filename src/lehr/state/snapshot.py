@@ -9,6 +9,7 @@ state (a set, a dtype, an object) is copied with ``copy.deepcopy``; not all of t
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import NoneType
 from typing import Any, cast
 
 from torch import Tensor
@@ -143,12 +144,17 @@ def _detached(tensor: Tensor) -> Tensor:
     return tensor if is_lazy(tensor) else tensor.detach()
 
 
+_PLAIN = frozenset((NoneType, bool, int, float, str))
+
+
 def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = independent) -> Any:
     if isinstance(value, Tensor):
         return tensor(value)
     if is_mapping(value):
         return {key: _copied(inner, f"{path}.{key}", tensor) for key, inner in value.items()}
     if is_sequence(value):
+        if _PLAIN.issuperset(map(type, value)):  # the state of a generator has 600 numbers
+            return tuple(value) if isinstance(value, tuple) else list(value)
         copies = [_copied(inner, f"{path}[{i}]", tensor) for i, inner in enumerate(value)]
         return tuple(copies) if isinstance(value, tuple) else copies
     if value is None or isinstance(value, (bool, int, float, str)):

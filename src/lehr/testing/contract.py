@@ -214,8 +214,8 @@ def does_not_change_the_training(
     with_it, without = _outcome(learner([callback]), 2), _outcome(learner([]), 2)
     apart = () if validation else ("valid_loss", "left")
     compared = [name for name in without if not name.endswith(apart)]
-    pair = [{name: one.get(name) for name in compared} for one in (with_it, without)]
-    if difference := first_difference(*pair):
+    found, expected = ({name: one.get(name) for name in compared} for one in (with_it, without))
+    if difference := first_difference(found, expected):
         raise AssertionError(
             f"{_name(callback)} changes the training: {difference}. If it is there to do so, say "
             "check_callback(…, changes_training=True), or changes_validation=True if it changes "
