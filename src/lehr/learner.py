@@ -688,7 +688,7 @@ class Learner:
             end: the rate that the sweep rises towards.
             steps: how many; at least 10. If the training data have fewer batches, they are read
                 again.
-            callbacks: attached for this sweep only, such as ``Progress(title="looking for a rate")``.
+            callbacks: attached for this sweep only, such as ``Progress(title="sweep")``.
 
         Returns:
             The curve. Its ``suggestion`` is a rate for the group with the highest rate; its

@@ -1,5 +1,6 @@
 """From what was asked for to a Learner."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,15 @@ def test_a_known_name():
     assert known("colour", "red", {"red": 1}) == "red"
     with pytest.raises(ValueError, match=r"^there is no colour 'gren'\. Did you mean green\?$"):
         known("colour", "gren", {"green": 1, "blue": 2})
+
+
+def test_the_command_that_repeats_a_training_works_from_everywhere():
+    Path("t.csv").write_text("a,y\n1,2\n")
+    Path("nets.py").write_text("")
+    given = {"target": "y", "exclude": "a, b", "regression": False, "model": "nets.py:Net"}
+    command = asked("t.csv", **given)["command"]
+    assert shlex.split(command)[:3] == ["lehr", "train", str(Path("t.csv").resolve())]
+    assert f"--model {Path('nets.py').resolve()}:Net" in command
+    assert "--exclude 'a, b' --classification" in command
+    assert "--regression" in asked("t.csv", **{**given, "regression": True})["command"]
+    assert asked("t.csv", **given)["data_options"]["exclude"] == ["a", "b"]

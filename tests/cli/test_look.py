@@ -72,3 +72,21 @@ def test_explain_shows_layers_and_listeners(succeed):
     (epoch,) = [line for line in lines if line.strip().startswith("after_epoch")]
     assert "EarlyStopping" in epoch
     assert "ParamScheduler" in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("find-lr", "digits"), ("schedule", "one_cycle(0.5)"), ("audit", "linear")],
+)
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("nowhere/x.png", r"nowhere/x\.png cannot be written: there is no folder nowhere\."),
+        ("x.foo", r"x\.foo must end in one of .*png, .*, such as \.png\."),
+    ],
+)
+def test_a_picture_that_cannot_be_saved_is_refused_before_the_work(
+    refused, command, out, message, monkeypatch
+):
+    monkeypatch.setattr("lehr.cli.look.open_job", pytest.fail)
+    assert re.match(message, refused(*command, "--out", out))

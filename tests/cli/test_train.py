@@ -22,7 +22,18 @@ from lehr.report.sweep import Sweep
 from lehr.schedules import constant
 
 QUICK = ("train", "digits", "--model", "linear", "--epochs", "1", "--batch-size", "256")
-AUTO = ("train", "digits", "--model", "linear", "--epochs", "16", "--batch-size", "256", "--lr", "auto")
+AUTO = (
+    "train",
+    "digits",
+    "--model",
+    "linear",
+    "--epochs",
+    "16",
+    "--batch-size",
+    "256",
+    "--lr",
+    "auto",
+)
 SLOW = Sweep(LRCurve([0.1, 1.0], [2.0, 1.0], 1.0), 500.0)
 PROGRAM = [sys.executable, "-c", "from lehr.cli import main; main()"]
 NEEDS_MNIST = pytest.mark.skipif("LEHR_DATA" not in os.environ, reason="needs the MNIST files")
@@ -306,10 +317,10 @@ def test_optimizers_by_name(call, config, opt):
     ("options", "message"),
     [
         (("--opt", "adm"), r"there is no optimizer 'adm'\. Did you mean adam\?"),
-        (("--weight-decay", -1), r"weight_decay must be at least 0; got -1"),
-        (("--label-smoothing", "nan"), r"label_smoothing must be finite"),
+        (("--weight-decay", -1), r"--weight-decay must be at least 0; got -1"),
+        (("--label-smoothing", "nan"), r"--label-smoothing must be finite"),
         (("--lr", "auto", "--schedule", "constant(1)"), r"lr auto has no place beside"),
-        (("--label-smoothing", 2), r"label_smoothing must be from 0 to 1; got 2\."),
+        (("--label-smoothing", 2), r"--label-smoothing must be from 0 to 1; got 2\."),
         (("--target", "x"), r"--target is not for digits\. Leave it out; it takes --size, --aug"),
         (("--workers", 2), r"--workers is not for digits\."),
         (

@@ -44,7 +44,9 @@ def test_it_predicts_in_a_learner_of_its_own(run):
 def test_of_a_training_that_was_killed_it_has_the_best_weights_so_far(run):
     kept = load_file(run / "model.safetensors")
     (run / "model.safetensors").unlink()
-    said = r"the training of run has not ended: its weights are those of step 2, .*: lehr resume run"
+    said = (
+        r"the training of run has not ended: its weights are those of step 2, .*: lehr resume run"
+    )
     with pytest.warns(UserWarning, match=said):
         state = open_trained(run).model.state_dict()
     assert all(state[name].equal(kept[name]) for name in kept)

@@ -189,3 +189,15 @@ def test_the_weights_that_were_kept_have_a_score_where_they_are_not_the_last():
     line = next(line for line in compare(a, b).text().splitlines() if name in line)
     assert line.count("90.0 %") == 2
     assert name not in compare(b, b).text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [({"data": "b.csv"}, True), ({"data_sum": "1"}, True), ({"lr": 1.0}, False), ({}, False)],
+)
+def test_runs_on_different_data_are_said_to_be_that(changes, other):
+    settings = {"data": "a.csv", "data_sum": "0", "lr": 0.1}
+    a, b = (record(config={"settings": s}) for s in (settings, {**settings, **changes}))
+    found = compare(a, b)
+    assert found.other_data is other
+    assert ("The runs had different data" in found.text()) is other

@@ -74,6 +74,12 @@ def test_the_first_difference_is_named_and_nothing_differs_from_its_copy(a, b, d
     assert first_difference({"x": b}, {"x": copied(b)}) is None
 
 
+def test_the_stride_of_a_dimension_of_one_is_no_matter():
+    strided = torch.arange(2.0).as_strided((2, 1), (1, 32))  # as in weights in channels-last format
+    assert first_difference(strided, torch.tensor([[0.0], [1.0]])) is None
+    assert first_difference(strided, torch.tensor([[0.0], [2.0]])) is not None
+
+
 def test_of_several_differences_the_first_is_named():
     assert first_difference({"a": 1, "b": 2, "c": 3}, {"c": 4, "b": 5, "a": 1}).startswith("b:")
 

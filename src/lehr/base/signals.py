@@ -64,7 +64,8 @@ def on_interrupt(ask: Callable[[str], None]) -> Generator[list[int]]:
 @interrupts_wait_at_both_ends
 @contextmanager
 def patient() -> Generator[None]:
-    """A scope in which every such signal is left to the handler before, but waits while is begun or put back (`lehr.base.interrupts`).
+    """A scope in which every such signal is left to the handler before, but waits while something
+    is begun or put back (`lehr.base.interrupts`).
 
     Example:
         >>> with patient():
@@ -145,9 +146,9 @@ def interruptible(ask: Callable[[str], None]) -> Generator[None]:
     """`on_interrupt` around work that ends early when asked, and then tells its caller.
 
     Inside such a scope of another, that one's work is asked to end as well, and its caller is told.
-    A SIGTERM or SIGHUP for which the program has a handler of its own is handed on to that one, when the work
-    is done and whatever became of it. If the work itself fails, its error is raised; a note tells
-    of it.
+    A SIGTERM or SIGHUP for which the program has a handler of its own is handed on to that one,
+    when the work is done and whatever became of it. If the work itself fails, its error is raised;
+    a note tells of the signal.
 
     Raises:
         KeyboardInterrupt: there was a SIGINT, and the program is not at an interactive prompt.

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from lehr import __version__
 from lehr.base.output import OutputError, plain_output
 from lehr.base.terminal import printable
+from lehr.cli.words import as_options
 from lehr.errors import notes_of, said
 
 USAGE, FAILURE = 2, 1
@@ -98,11 +99,11 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
         notes = " ".join(notes_of(error))
         where = f"{type(error).__name__}: {said(error)} {notes} Add --debug to see where."
         text = said(error) if ours else str(error.args[0]) if sentence else where
-        raise typer.Exit(_say_error(text, code=code)) from None
+        raise typer.Exit(_say_error(as_options(text), code=code)) from None
 
 
 def _say_warning(message: Warning | str, *_: object) -> None:
-    say(f"warning: {' '.join(str(message).split())}", err=True)
+    say(f"warning: {as_options(' '.join(str(message).split()))}", err=True)
 
 
 def _say_error(text: str, *, code: int) -> int:

@@ -9,7 +9,7 @@ from typer import Argument, Option
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
 from lehr.cli.job import known, open_job, prepare
-from lehr.cli.look import Picture, save_picture
+from lehr.cli.look import Picture, check_picture, save_picture
 from lehr.inspect.cures import CURES
 from lehr.models import MODELS
 
@@ -48,6 +48,7 @@ def audit(
     size: options.Size = None,
     target: options.Target = None,
     columns: options.Columns = None,
+    exclude: options.Exclude = None,
     regression: options.Regression = None,
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
@@ -60,6 +61,7 @@ def audit(
     with errors(debug, code=USAGE):
         if repair is not None:
             known("repair", repair, dict.fromkeys(CURES))
+        check_picture(out)
         settings = prepare({**context.params, "lr": "1e-3"})
     with errors(debug, code=FAILURE):
         result = open_job(settings).learn.audit(repair=repair)

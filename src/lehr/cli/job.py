@@ -23,6 +23,7 @@ from lehr.callbacks import (
     StopOnNonFinite,
 )
 from lehr.cli.recipes import OPTIMIZERS, recipe_for
+from lehr.cli.words import flag
 from lehr.data.published.catalog import SOURCES, reader_for
 from lehr.engine import ALONE, Engine
 from lehr.errors import did_you_mean, real_number
@@ -57,7 +58,7 @@ _SETTINGS = (
 )
 _USUAL = {"schedule": "one_cycle", "checkpoint_every": "1 epoch"}
 _DATA_OPTIONS = (
-    *("size", "augment", "valid_share", "target", "columns", "regression", "missing"),
+    *("size", "augment", "valid_share", "target", "columns", "exclude", "regression", "missing"),
     *("skip_broken", "num_workers"),
 )
 
@@ -74,15 +75,13 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a name is unknown, a number out of range, or two settings contradict.
     """
-    source = given["source"]
-    path = Path(source).expanduser()
-    if source not in SOURCES and path.exists():
-        source = str(path.resolve())
+    source = resolved(given["source"])
     recipe = recipe_for(source)
     given = {**dict.fromkeys(_SETTINGS), **given}
     options = {name: given[name] for name in _DATA_OPTIONS if given.get(name) is not None}
-    if "columns" in options:
-        options["columns"] = [name.strip() for name in options["columns"].split(",")]
+    for name in ("columns", "exclude"):
+        if name in options:
+            options[name] = [column.strip() for column in options[name].split(",")]
     _check_options(source, options)
     opt = known("optimizer", given["opt"] or "adamw", OPTIMIZERS)
     decay = OPTIMIZERS[opt].weight_decay
@@ -112,8 +111,27 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     if settings["model"] is not None and not is_import_path(settings["model"]):
         known("model", settings["model"], MODELS)
     check_schedule(settings["schedule"], 0.1 if settings["lr"] == "auto" else settings["lr"])
-    settings["command"] = _command(given, settings["seed"])
+    model = given["model"] and resolved_model(given["model"])
+    settings["command"] = _command({**given, "source": source, "model": model}, settings["seed"])
     return settings
+
+
+def resolved(source: str) -> str:
+    """Data that are somewhere, under a path that leads there from everywhere."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if source not in SOURCES and path.exists() else source
+
+
+def resolved_model(name: str) -> str:
+    """A model's name, or its import path; a file in that leads there from everywhere.
+
+    Example:
+        >>> resolved_model("mlp"), resolved_model("nets:Net")
+        ('mlp', 'nets:Net')
+    """
+    file, colon, attribute = name.rpartition(":")
+    path = Path(file).expanduser()
+    return f"{path.resolve()}{colon}{attribute}" if colon and path.is_file() else name
 
 
 def open_job(settings: dict[str, Any], engine: Engine = ALONE) -> Job:
@@ -220,16 +238,12 @@ def _check_options(source: str, options: Mapping[str, Any]) -> None:
     taken = inspect.signature(read).parameters
     for name in options:
         if name not in taken:
-            able = [_flag(other) for other in _DATA_OPTIONS if other in taken]
+            able = [flag(other) for other in _DATA_OPTIONS if other in taken]
             raise ValueError(
-                f"{_flag(name)} is not for {what}. Leave it out; it takes {', '.join(able)}."
+                f"{flag(name)} is not for {what}. Leave it out; it takes {', '.join(able)}."
             )
     if "target" in taken and "target" not in options:
         raise ValueError(f"{what} needs --target, the name of the column to predict. Give it.")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.removeprefix('num_').replace('_', '-')}"
 
 
 def _command(given: Mapping[str, Any], seed: int) -> str:
@@ -238,7 +252,9 @@ def _command(given: Mapping[str, Any], seed: int) -> str:
     for name in (*_SETTINGS, *_DATA_OPTIONS):
         value = seed if name == "seed" else given.get(name)
         if value is not None and value != _USUAL.get(name):
-            words += [_flag(name)] if value is True else [_flag(name), str(value)]
+            no = "classification" if name == "regression" else f"no_{name}"
+            said = {True: [flag(name)], False: [flag(no)]}
+            words += said[value] if isinstance(value, bool) else [flag(name), str(value)]
     return shlex.join(words)
 
 

@@ -37,6 +37,7 @@ def find_lr(
     valid_share: options.ValidShare = None,
     target: options.Target = None,
     columns: options.Columns = None,
+    exclude: options.Exclude = None,
     regression: options.Regression = None,
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
@@ -50,6 +51,7 @@ def find_lr(
     """Train for a moment while lr rises, draw the loss, and suggest what to train with."""
     with errors(debug, code=USAGE):
         settings = prepare({**context.params, "lr": "1e-3"})
+        check_picture(out)
     with errors(debug, code=FAILURE):
         learn = open_job(settings).learn
         curve = learn.find_lr(start, end, steps=steps, callbacks=sweep_progress(learn, steps))
@@ -86,6 +88,7 @@ def schedule(
     """Draw a schedule over the share of the fit that is done."""
     with errors(debug, code=USAGE):
         curve = parse_schedule(text, peak=1.0)
+        check_picture(out)
     with errors(debug, code=FAILURE):
         save_picture(curve.plot, out)
         if steps is None:
@@ -111,6 +114,7 @@ def explain(
     size: options.Size = None,
     target: options.Target = None,
     columns: options.Columns = None,
+    exclude: options.Exclude = None,
     regression: options.Regression = None,
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
@@ -124,6 +128,24 @@ def explain(
         job = open_job(settings)
         say(f"{job.learn.summary()}\n")
         say(job.learn.explain(job.callbacks))
+
+
+def check_picture(out: Path | None) -> None:
+    """See that a picture can be saved there, before there is one.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there is no format of that ending.
+    """
+    if out is None:
+        return
+    from matplotlib.figure import Figure
+
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out} cannot be written: there is no folder {out.parent}.")
+    known = Figure().canvas.get_supported_filetypes()
+    if out.suffix[1:].lower() not in known:
+        raise ValueError(f"{out} must end in one of {', '.join(sorted(known))}, such as .png.")
 
 
 def save_picture(plot: Callable[[Any], Any], out: Path | None, *, panels: int = 1) -> None:

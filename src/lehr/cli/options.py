@@ -127,9 +127,16 @@ Target = Annotated[str | None, Option(help="The column to predict; tables need i
 Columns = Annotated[
     str | None, Option(help="The columns of a table to use, with commas between; else all others.")
 ]
+Exclude = Annotated[
+    str | None, Option(help="Columns of a table to leave out, with commas between.")
+]
 Regression = Annotated[
     bool | None,
-    Option("--regression", help="The target is a number to predict, though all are whole."),
+    Option(
+        "--regression/--classification",
+        help="What to make of a target of whole numbers: amounts to predict, or classes.",
+        show_default=False,
+    ),
 ]
 Missing = Annotated[
     str | None, Option(help="Missing values in a table: error (default), mean or drop.")

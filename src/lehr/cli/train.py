@@ -39,6 +39,7 @@ def train(
     valid_share: options.ValidShare = None,
     target: options.Target = None,
     columns: options.Columns = None,
+    exclude: options.Exclude = None,
     regression: options.Regression = None,
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,

@@ -16,10 +16,10 @@ from lehr.base.files import save_file
 from lehr.base.output import Output
 from lehr.base.terminal import printable, safe_cell
 from lehr.cli import options
-from lehr.cli.app import FAILURE, Debug, app, errors, is_terminal, say
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, is_terminal, say
+from lehr.cli.job import check_device, resolved
 from lehr.cli.recipes import kind_of
 from lehr.cli.trained import Trained, open_trained
-from lehr.data.published.catalog import SOURCES
 from lehr.errors import did_you_mean
 
 Split = Literal["train", "valid", "test", "all"]
@@ -51,13 +51,14 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Print loss and accuracy of a trained model on labelled data, prepared as in its training."""
+    with errors(debug, code=USAGE):
+        asked = _split(split)
+        check_device(device)
     with errors(debug, code=FAILURE):
         trained = open_trained(run, model, device)
         own = trained.settings["data"]
-        path = own if source is None else source
-        if path not in SOURCES and Path(path).expanduser().exists():
-            path = str(Path(path).expanduser().resolve())
-        chosen = _split(split) or ("valid" if path == own else "all")
+        path = own if source is None else resolved(source)
+        chosen = asked or ("valid" if path == own else "all")
         bunch = _open(trained, path, chosen, batch_size, skip_broken)
         counts = [len(bunch.train_ds), len(bunch.valid_ds)]
         if path == own and chosen in ("train", "valid") and counts != trained.settings["items"]:
@@ -83,12 +84,15 @@ def predict(
         Argument(
             metavar="FILES...",
             help="Images, or tables or .npy files, whatever the run was trained on. "
-            "A folder stands for the files in it.",
+            "A folder stands for the files in it, a .zip for the images.",
         ),
     ],
     out: Annotated[
         Path | None, Option(help="Write the CSV into this file instead of printing it.")
     ] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace the file of --out, if it is there.")
+    ] = False,
     safe_csv: Annotated[
         bool,
         Option(
@@ -102,9 +106,13 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Print a CSV with what a trained model makes of new files, prepared as in its training."""
-    with errors(debug, code=FAILURE):
+    with errors(debug, code=USAGE):
+        check_device(device)
         if out is not None and not out.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {out.parent}. Make it first.")
+        if out is not None and out.is_file() and not overwrite:
+            raise FileExistsError(f"{out} exists. Choose another name, or add --overwrite.")
+    with errors(debug, code=FAILURE):
         trained = open_trained(run, model, device)
         rows = _predictions(trained, list(_expanded(files)), batch_size or 64)
         if (first := next(rows, None)) is None:

@@ -22,6 +22,8 @@ class Absent:
         return "–"
 
 
+OTHER_DATA = "The runs had different data: their losses and scores cannot be compared."
+
 ABSENT = Absent()
 """The only one."""
 
@@ -92,6 +94,12 @@ class Comparison:
     """how long each took"""
     agreement: Agreement | None
     """item by item; None unless both were evaluated on items with the same labels"""
+
+    @property
+    def other_data(self) -> bool:
+        """Whether they were trained or validated on different data."""
+        decide = {"data", "data_sum", "items", "data_options.valid_share", "data_options.target"}
+        return any(difference.name in decide for difference in self.settings)
 
     def text(self) -> str:
         """The comparison for a terminal."""
@@ -254,6 +262,8 @@ def _lines(comparison: Comparison) -> list[str]:
         f"a  {comparison.a.path}  ({comparison.a.status})",
         f"b  {comparison.b.path}  ({comparison.b.status})",
     ]
+    if comparison.other_data:
+        lines += ["", OTHER_DATA]
     for title, pairs in (
         ("settings", comparison.settings),
         ("environment", comparison.environment),

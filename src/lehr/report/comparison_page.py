@@ -8,6 +8,7 @@ from markupsafe import Markup
 from lehr.record.monitor import more_is_better
 from lehr.report import classes
 from lehr.report.compare import (
+    OTHER_DATA,
     Comparison,
     Difference,
     agreement_words,
@@ -68,6 +69,7 @@ def comparison_page(comparison: Comparison) -> str:
         settings=_differences(comparison.settings),
         environment=_differences(comparison.environment),
         parting=where_they_part(comparison),
+        other_data=OTHER_DATA if comparison.other_data else None,
         only=" ".join(_only(comparison)),
         scores=_scores(comparison),
         curves=_curves(a, b),

@@ -126,7 +126,9 @@ def sweep_panel(record: RunRecord) -> Panel | None:
     ]
     if curve.suggestion is not None:
         loss = curve.smoothed[curve.lrs.index(curve.suggestion)]
-        lines.append(Line(f"chosen: {curve.suggestion:.3g}", [curve.suggestion], [loss], 1, "points"))
+        lines.append(
+            Line(f"chosen: {curve.suggestion:.3g}", [curve.suggestion], [loss], 1, "points")
+        )
     return Panel("search for a learning rate", "learning rate", lines, log_x=True)
 
 

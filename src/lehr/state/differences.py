@@ -80,7 +80,7 @@ def _tensor_difference(a: Tensor, b: Tensor, path: str) -> str | None:
     a, b = own_part(a.detach()), own_part(b.detach())
     if a.shape != b.shape:
         return f"{path}: {_shape(a)} of it in this process against {_shape(b)}"
-    x, y = (t.cpu().contiguous().reshape(-1, 1) for t in (a, b))
+    x, y = (t.cpu().contiguous().reshape(-1).unsqueeze(1) for t in (a, b))
     apart = (x.view(torch.uint8) != y.view(torch.uint8)).any(1)
     if not apart.any():
         return None

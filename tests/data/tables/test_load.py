@@ -191,3 +191,22 @@ def test_numbers_that_overflow_name_the_file(tmp_path):
         ) as caught:
             table(path, "y")
         assert len(str(caught.value)) < 300
+
+
+def test_columns_that_are_excluded_are_left_out(flowers):
+    names = [column.name for column in table(flowers, "kind").preparation.columns]
+    kept = table(flowers, "kind", exclude=["number"]).preparation.columns
+    assert [column.name for column in kept] == [name for name in names if name != "number"]
+    with pytest.raises(TypeError, match=r"exclude must be a list of names; got 'number'"):
+        table(flowers, "kind", exclude="number")
+    with pytest.raises(ValueError, match="has no column 'numbr'"):
+        table(flowers, "kind", exclude=["numbr"])
+
+
+def test_dates_are_refused_with_what_to_make_of_them(tmp_path):
+    lines = ["when,y", *(f"20{i:02d}-03-{1 + i % 28:02d},{i % 2}" for i in range(99))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    with pytest.raises(
+        ValueError, match=r"when has 99 different dates in 99 rows .*weekday.*exclude=\['when'\]"
+    ):
+        table(tmp_path / "t.csv", "y")

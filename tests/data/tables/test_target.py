@@ -43,7 +43,9 @@ def test_amounts_or_classes():
 
 
 def test_regression_needs_numbers():
-    with pytest.raises(ValueError, match=r"regression=True needs numbers in y; a\.csv:3 has 'red'"):
+    with pytest.raises(
+        ValueError, match=r"y must be numbers for regression=True; a\.csv:3 has 'red'"
+    ):
         is_regression(table("1", "red"), "y", True)
 
 

@@ -83,8 +83,7 @@ def to_tensor(name: str, values: Any) -> Tensor:
         kind = getattr(values, "dtype", type(values).__name__)
         raise TypeError(
             f"{name} must be a tensor or array of numbers, all items of one shape; got {kind}: "
-            f"{error}. Text labels become numbers by names, y = numpy.unique(y, "
-            "return_inverse=True), with classes=names."
+            f"{error}."
         ) from error
     if tensor.is_complex():
         raise TypeError(f"{name} must hold real numbers; got {tensor.dtype}. Give its parts.")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lehr.base.values import check_default_device
 from lehr.data.array_sets.files import read_npz
+from lehr.data.array_sets.labels import numbered
 from lehr.data.array_sets.preparation import ArrayPreparation, work_out_arrays
 from lehr.data.array_sets.values import as_inputs, as_targets, class_names
 from lehr.data.bunch import DataBunch, get_dls
@@ -36,8 +37,8 @@ def arrays(
     Args:
         x: ``(n, features)``, or images ``(n, height, width)`` or ``(n, channels, height, width)``;
             uint8 is divided by 255.
-        y: labels 0 to c-1, whole numbers ``(n,)``; or numbers to predict, floats ``(n,)`` or
-            ``(n, outputs)``.
+        y: labels 0 to c-1, whole numbers ``(n,)``; or texts ``(n,)``, each of which is a class; or
+            numbers to predict, floats ``(n,)`` or ``(n, outputs)``.
         batch_size: of training; validation has twice that.
         valid: a pair (x, y) to validate on; by default some of the items.
         valid_share: share of the items kept for validation if there is no ``valid``.
@@ -45,7 +46,8 @@ def arrays(
         normalize: bring each feature, or each channel, and each number to predict to mean 0 and
             standard deviation 1 over the training items. The loss is then in units of that
             deviation; ``preparation.answers(pred)`` brings predictions back into those of ``y``.
-        classes: the names of the classes, by label; by default "0", "1" and so on.
+        classes: the names of the classes, by label; by default "0", "1" and so on, or the texts
+            in ``y``, in alphabetical order.
         preparation: an earlier training's, instead of working one out; ``normalize`` and
             ``classes`` are then its own.
         drop_last: leave out a last training batch that is not full.
@@ -66,7 +68,13 @@ def arrays(
         (3, torch.Size([80, 1, 8, 8]))
     """
     check_default_device("loaded")
-    train_x, train_y = _pair(x, y)
+    if preparation is not None and preparation.classes and classes is None:
+        classes = preparation.classes
+    ys = [y] if valid is None else [y, _checked_pair(valid)[1]]
+    ys, classes = numbered(ys, classes)
+    if valid is not None:
+        valid = valid[0], ys[1]
+    train_x, train_y = _pair(x, ys[0])
     valid_x, valid_y = (train_x, train_y) if valid is None else _valid_pair(valid, train_y)
     if preparation is None:
         names = class_names(torch.cat([train_y, valid_y]), classes)
@@ -173,11 +181,15 @@ def _pair(x: Any, y: Any, owner: str = "") -> tuple[Tensor, Tensor]:
     return inputs, targets
 
 
-def _valid_pair(valid: Any, y: Tensor) -> tuple[Tensor, Tensor]:
+def _checked_pair(valid: Any) -> tuple[Any, Any]:
     if not is_sequence(valid) or len(valid) != 2:
         raise TypeError(
             f"valid must be a pair (x, y); got {type(valid).__name__}. Give valid=(x, y)."
         )
+    return valid[0], valid[1]
+
+
+def _valid_pair(valid: Any, y: Tensor) -> tuple[Tensor, Tensor]:
     inputs, targets = _pair(*valid, owner="valid's ")
     if targets.dtype != y.dtype or targets.shape[1:] != y.shape[1:]:
         raise ValueError(

@@ -72,14 +72,26 @@ def as_targets(name: str, y: Any) -> Tensor:
             )
         y = y.float()
         check_finite(name, y)
+        if _is_one_hot(y):
+            raise ValueError(
+                f"{name} must be labels (n,) to predict classes; got one-hot rows "
+                f"{tuple(y.shape)}. Give {name}.argmax(1)."
+            )
         return y[:, None] if y.ndim == 1 else y
     if y.ndim != 1:
         squeeze = " Use y.squeeze(1)." if y.ndim == 2 and y.shape[1] == 1 else ""
+        squeeze = f" Give {name}.argmax(1)." if _is_one_hot(y) else squeeze
         raise ValueError(
             f"{name} must have shape (n,), one label an item; got {tuple(y.shape)}.{squeeze} "
             "Numbers to predict are floats."
         )
     return y.long()
+
+
+def _is_one_hot(y: Tensor) -> bool:
+    if y.ndim != 2 or y.shape[1] < 2:
+        return False
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all())
 
 
 def class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:

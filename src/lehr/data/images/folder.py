@@ -182,6 +182,19 @@ def _in_zip(path: Path) -> Iterator[tuple[Parts, str]]:
         yield PurePosixPath(name.replace("\\", "/")).parts, name
 
 
+def zipped_images(path: Path) -> ZipFiles:
+    """All images in a zip, in the order of their names, whatever folders they are in.
+
+    Raises:
+        ValueError: it is no whole zip, or holds no image.
+        FileNotFoundError: there is no such file.
+    """
+    names = sorted(name for parts, name in _in_zip(path) if _is_image(parts))
+    if not names:
+        raise ValueError(f"{path} holds no images ({', '.join(sorted(EXTENSIONS))}). Give another.")
+    return ZipFiles(path, names)
+
+
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 

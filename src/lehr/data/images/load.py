@@ -168,7 +168,7 @@ def _hint(skip_broken: bool) -> Generator[None]:
     except BrokenImage as error:
         if skip_broken:
             raise
-        hint = "Or give skip_broken=True (--skip-broken), which leaves such files out."
+        hint = "Or give skip_broken=True, which leaves such files out."
         todo = f"{error.todo} {hint}".strip()
         raise BrokenImage(error.fault, todo) from error
 

@@ -1,7 +1,8 @@
 """How images are brought into a model: mode, size, scale."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lehr.data.images.decode import MODES, decode
 from lehr.data.images.fields import written_out
+from lehr.data.images.folder import zipped_images
 from lehr.errors import positive_int
 
 
@@ -125,15 +127,21 @@ class ImagePreparation:
     ) -> Iterator[tuple[list[str], Tensor]]:
         """Image files, decoded and prepared as in training: their paths, and ``xb`` of as many.
 
+        A ``.zip`` stands for the images in it.
+
         Raises:
             FileNotFoundError: a file is not there.
             BrokenImage: a file cannot be decoded.
+            ValueError: a zip is damaged, or holds no images.
         """
         batch_size = positive_int("batch_size", batch_size)
-        for first in range(0, len(files), batch_size):
-            chosen = [Path(file) for file in files[first : first + batch_size]]
-            pixels = [decode(file, self.mode, self.size, self.resize) for file in chosen]
-            yield [str(file) for file in chosen], self(torch.stack(pixels))
+        images = _images(map(Path, files))
+        while chosen := list(islice(images, batch_size)):
+            pixels = [
+                decode(source, self.mode, self.size, self.resize, name=name)
+                for name, source in chosen
+            ]
+            yield [name for name, _ in chosen], self(torch.stack(pixels))
 
     def answers(self, pred: Tensor) -> Tensor:
         """The predictions as they are: they are of classes."""
@@ -156,6 +164,16 @@ class ImagePreparation:
         colour = "grey" if self.mode == "L" else "colour"
         brightness = self.picture(x).float().mean() / 255
         return f"{colour} image of {self.size[0]}×{self.size[1]}, brightness {brightness:.2f}"
+
+
+def _images(files: Iterable[Path]) -> Iterator[tuple[str, Path | bytes]]:
+    """What each image is called, and where its content is."""
+    for file in files:
+        if file.suffix.lower() == ".zip":
+            inside = zipped_images(file)
+            yield from ((inside.name(i), inside.read(i)) for i in range(len(inside)))
+        else:
+            yield str(file), file
 
 
 def statistics(pixels: Tensor, white: int = 255) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,5 +1,6 @@
 """The columns of a table as features: a number each, or one feature for each category."""
 
+import re
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from lehr.data.tables.values import (
     without_value,
 )
 from lehr.types import is_mapping
+
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?\b|\d\d?[./]\d\d?[./]\d{2,4}\b|\d{4}[./]\d\d?[./]\d\d?\b")
 
 
 @final
@@ -175,7 +178,7 @@ def work_out_column(table: TextTable, name: str, train: Sequence[int], normalize
     if not any(values) or not any(values[i] for i in train):
         raise ValueError(
             f"{name} has no value in the training rows of {table.path.name}. Leave the column out "
-            "by columns=."
+            f"by exclude={[name]}."
         )
     if not is_numeric(values):
         return CategoryColumn(name, _categories(table, name))
@@ -184,7 +187,7 @@ def work_out_column(table: TextTable, name: str, train: Sequence[int], normalize
     if not len(known):
         raise ValueError(
             f"{name} has no number in the training rows of {table.path.name}. Leave the column "
-            "out by columns=."
+            f"out by exclude={[name]}."
         )
     mean, std = mean_and_std(known[:, None])
     fill = mean[0]
@@ -197,9 +200,17 @@ def _categories(table: TextTable, name: str) -> tuple[str, ...]:
     if len(texts) <= 100 and not nearly_all_differ(len(texts), len(values)):
         return tuple(texts)
     odd = next(i for i, text in enumerate(values) if parse_number(text) is None)
+    leave = f"leave the column out by exclude={[name]}"
+    if all(map(_DATE.match, texts)):
+        raise ValueError(
+            f"{name} has {len(texts)} different dates in {len(values)} rows of {table.path.name}, "
+            f"such as {reprlib.repr(values[odd])}; they are no numbers, and too many for "
+            "categories. Write what matters of them into columns of their own (year, month, day, "
+            f"weekday, hour, or days since the first), then {leave}."
+        )
     comma = "; numbers are written with a point" if values[odd].count(",") == 1 else ""
     raise ValueError(
         f"{name} has {len(texts)} different texts in {len(values)} rows of {table.path.name}, too "
         f"many for categories; {table.place(odd)} has {reprlib.repr(values[odd])}, which is no "
-        f"number{comma}. Leave the column out by columns=, or correct it."
+        f"number{comma}. Correct it, or {leave}."
     )

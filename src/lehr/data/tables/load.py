@@ -25,6 +25,7 @@ def table(
     batch_size: int = 64,
     *,
     columns: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
     missing: str = "error",
     regression: bool | None = None,
     split: str = "valid",
@@ -48,6 +49,7 @@ def table(
             number has decimals, it is predicted as a number.
         batch_size: of training; validation has twice that.
         columns: the columns to predict from; by default all others.
+        exclude: columns to leave out of these.
         missing: what is done about empty values (among numbers also NA, nan and the like):
             "error"; "mean", which stands for the training mean, or for no category; "drop", which
             leaves the row out and warns.
@@ -59,8 +61,8 @@ def table(
         normalize: bring numbers, also those to predict, to mean 0 and standard deviation 1 over
             the training rows. The loss is then in units of the target's deviation;
             ``preparation.answers(pred)`` brings predictions back into those of the file.
-        preparation: an earlier training's, instead of working one out; ``columns``, ``missing``
-            and ``normalize`` are then its own.
+        preparation: an earlier training's, instead of working one out; ``columns``,
+            ``exclude``, ``missing`` and ``normalize`` are then its own.
         drop_last: leave out a last training batch that is not full.
         seed: see `lehr.data.DataLoader`.
 
@@ -87,7 +89,7 @@ def table(
     text = read_text_table(path)
     check_names([target], text)
     if preparation is None:
-        names = _columns(text, target, columns)
+        names = _columns(text, target, columns, exclude)
         text = _keep(text, names, target, missing)
         classes = () if is_regression(text, target, regression) else class_names(text, target)
         train, valid = random_split(len(text), valid_share, split_seed)
@@ -107,11 +109,15 @@ def table(
     return DataBunch(*loaders, c=len(preparation.classes) or None, preparation=preparation)
 
 
-def _columns(text: TextTable, target: str, columns: Sequence[str] | None) -> list[str]:
-    if isinstance(columns, str):
-        raise TypeError(f"columns must be a list of names; got {columns!r}. Give [{columns!r}].")
+def _columns(
+    text: TextTable, target: str, columns: Sequence[str] | None, exclude: Sequence[str]
+) -> list[str]:
+    for name, given in (("columns", columns), ("exclude", exclude)):
+        if isinstance(given, str):
+            raise TypeError(f"{name} must be a list of names; got {given!r}. Give [{given!r}].")
     names = [name for name in text.columns if name != target] if columns is None else list(columns)
-    check_names(names, text)
+    check_names([*names, *exclude], text)
+    names = [name for name in names if name not in exclude]
     if not names or target in names or len(set(names)) < len(names):
         raise ValueError(
             f"columns must name at least one column, each once, and not the target {target!r}; got "

@@ -53,7 +53,7 @@ def keep_rows(
     """
     holes = {name: rows for name, rows in holes.items() if rows}
     if missing == "drop" and holes:
-        return _without(table, holes)
+        return _without(table, holes, target)
     for name, rows in holes.items():
         if missing == "error" or name == target:
             fill = "" if name == target else " missing='mean' fills them,"
@@ -65,17 +65,20 @@ def keep_rows(
     return table
 
 
-def _without(table: TextTable, holes: Mapping[str, Sequence[int]]) -> TextTable:
+def _without(table: TextTable, holes: Mapping[str, Sequence[int]], target: str | None) -> TextTable:
+    others = [name for name in holes if name != target]
+    todo = f"Fill them by missing='mean', or leave columns out by exclude={others}."
+    todo = f" {todo}" if others else ""
     dropped = {row for rows in holes.values() for row in rows}
     counts = ", ".join(f"{name} in {len(rows)}" for name, rows in holes.items())
     if len(dropped) == len(table):
         raise ValueError(
             f"missing='drop' would leave out every row of {table.path.name}: {counts} have no "
-            "value. Leave such columns out by columns=, or fill them by missing='mean'."
+            f"value.{todo}"
         )
     warnings.warn(
         f"{table.path.name}: {len(dropped)} of {len(table)} rows are left out, because a value is "
-        f"missing ({counts}). Fill them by missing='mean', or leave columns out by columns=.",
+        f"missing ({counts}).{todo}",
         stacklevel=2,
     )
     return table.take([i for i in range(len(table)) if i not in dropped])

@@ -181,7 +181,8 @@ class TablePreparation:
             raise ValueError(
                 f"{table.path.name} would become {n:,} rows of {features:,} features, which fill "
                 f"{4 * n * features / 2**30:.0f} GiB; {widest.name[:80]!r} alone has "
-                f"{widest.width:,} categories. Leave it out by columns=, or make groups of them."
+                f"{widest.width:,} categories. Leave it out by "
+                f"exclude={[widest.name[:80]]}, or make groups of them."
             )
 
     def _check(self, table: TextTable) -> None:

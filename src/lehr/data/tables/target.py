@@ -49,7 +49,7 @@ def is_regression(table: TextTable, target: str, wanted: bool | None = None) -> 
         if wanted:
             odd = next(i for i, text in enumerate(values) if parse_number(text) is None)
             raise ValueError(
-                f"regression=True needs numbers in {target}; {table.place(odd)} has "
+                f"{target} must be numbers for regression=True; {table.place(odd)} has "
                 f"{reprlib.repr(values[odd])}. Correct it, or give regression=False to predict "
                 "classes."
             )

@@ -47,7 +47,7 @@ def read_numbers(table: TextTable, name: str) -> Tensor:
         if number is None or abs(number) > _MOST:
             raise ValueError(
                 f"{name} must be a number of at most {_MOST:.2g}; {table.place(row)} has "
-                f"{reprlib.repr(text)}. Correct it, or leave the column out by columns=."
+                f"{reprlib.repr(text)}. Correct it, or leave the column out by exclude={[name]}."
             )
         numbers.append(number)
     return torch.tensor(numbers, dtype=torch.float64)
