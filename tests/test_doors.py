@@ -48,8 +48,8 @@ def fault(path, method, function):
 
 
 def test_the_doors_are_found():
-    names = """validate predict rehearse save load export explain plan profile summary audit find_lr
-        check_resume"""
+    names = """validate predict rehearse save load export explain show_results confusion top_losses
+        plan profile summary audit find_lr check_resume"""
     assert set(DOORS) == {*(f"lehr.Learner.{name}" for name in names.split()), "lehr.Run.replay"}
 
 

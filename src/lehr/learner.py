@@ -34,9 +34,11 @@ from lehr.types import LossFunc, OptFactory, Scores, SplitBatch, Stateful, is_ma
 if TYPE_CHECKING:
     from lehr.inspect.audit import Audit
     from lehr.inspect.check_resume import ResumeCheck
+    from lehr.inspect.confusion import Confusion
     from lehr.inspect.find_lr import LRCurve
     from lehr.inspect.fit_plan import FitPlan
     from lehr.inspect.summary import Summary
+    from lehr.inspect.top_losses import TopLosses
     from lehr.inspect.trace import Profile
     from lehr.state.disk.weights import Differences
 
@@ -643,6 +645,84 @@ class Learner:
 
         return summary(self)
 
+    def show_results(self, items: int = 9, data: Any = None, *, ax: Any = None) -> Any:
+        """Draw the first items of the validation set with what the model makes of them.
+
+        Pictures are in a grid, anything else in lines. A prediction that differs from the target is
+        followed by it: "cat, is dog". Afterwards everything is as before.
+
+        Args:
+            items: how many at most, of the first batch.
+            data: any iterable of batches, in the place of the (first) validation loader.
+            ax: matplotlib axes to draw into; by default those of a new figure.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            TypeError, ValueError: ``items`` cannot be used, or there is nothing to show.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> figure = tiny_learner().show_results(3)
+            >>> [text.get_text() for text in figure.axes[0].texts][:2]
+            ['target', 'input']
+        """
+        from lehr.inspect.show_results import show_results
+
+        return show_results(self, items, data, ax)
+
+    def confusion(self, data: Any = None) -> "Confusion":
+        """Count which class was taken for which, over the validation set.
+
+        Args:
+            data: any iterable of batches, in the place of the (first) validation loader.
+
+        Returns:
+            The matrix. It prints as a table; its ``plot()`` draws it.
+
+        Raises:
+            ValueError: there is nothing to validate on, the targets are no labels ``(items,)``, or
+                the model does not return a score for each class.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> learn = tiny_learner()
+            >>> learn.confusion().counts.sum()
+            tensor(16)
+        """
+        from lehr.inspect.confusion import confusion
+
+        return confusion(self, data)
+
+    def top_losses(self, k: int = 9, data: Any = None) -> "TopLosses":
+        """Find the items of the validation set that have the highest losses.
+
+        The loss of each item is computed by itself, so a loss that couples the items of a batch is
+        not meant for this.
+
+        Args:
+            k: how many; at least 1.
+            data: any iterable of batches, in the place of the (first) validation loader.
+
+        Returns:
+            The items, the highest loss first, each with its file or row where that is known. They
+            print as a table; ``plot()`` draws them.
+
+        Raises:
+            TypeError, ValueError: ``k`` cannot be used, there is nothing to validate on, or there
+                is no loss of a single item.
+
+        Example:
+            >>> from lehr.testing import tiny_learner
+            >>> worst = tiny_learner().top_losses(2)
+            >>> len(worst), worst[0].loss >= worst[1].loss
+            (2, True)
+        """
+        from lehr.inspect.top_losses import top_losses
+
+        return top_losses(self, k, data)
+
     def audit(self, *, repair: str | None = None) -> "Audit":
         """Check the initialisation: `lehr.audit` of the first training batch and the loss.
 
@@ -744,6 +824,16 @@ class Learner:
         from lehr.inspect.check_resume import check_resume
 
         return check_resume(self, callbacks, epochs=epochs, batches=batches)
+
+    def __repr__(self) -> str:
+        from lehr.inspect import describe
+
+        return describe.text(self)
+
+    def _repr_html_(self) -> str:
+        from lehr.inspect import describe
+
+        return describe.html(self)
 
     # What a pass needs ---------------------------------------------------------------------------
 

@@ -89,3 +89,19 @@ def test_show_batch_draws_the_training_data():
     assert len(figure.axes[0].images) == 1
     assert [text.get_text() for text in figure.axes[0].texts] == ["3"]
     plt.close(figure)
+
+
+def test_a_notebook_shows_loaders_items_and_classes():
+    class Named:
+        classes = ("a<b", "dog")
+
+    loader = DataLoader(Dataset(torch.zeros(5, 2), torch.zeros(5)), 2)
+    bunch = DataBunch(loader, {"clean": loader, "odd": [1]}, c=2, preparation=Named())
+    page = bunch._repr_html_()
+    assert "<td>training</td><td>3 batches</td><td>5 items</td>" in page
+    assert "<td>validation odd</td><td>1 batches</td><td></td>" in page
+    assert "<td>classes</td><td>2</td><td>a&lt;b, dog</td>" in page
+    alone = DataBunch(lambda: iter([1]))._repr_html_()
+    assert "length unknown" in alone
+    assert "validation" not in alone
+    assert "classes" not in alone

@@ -1,5 +1,6 @@
 """explain() draws the loop that really runs."""
 
+import html
 from contextlib import contextmanager
 
 from lehr import Callback, Layer
@@ -92,3 +93,10 @@ def test_it_shows_who_has_a_context_manager_open_for_the_whole_fit():
 
     assert line(tiny_learner([Around()]).explain(), "around_fit") == ["Around"]
     assert line(tiny_learner().explain(), "around_fit") == []
+
+
+def test_the_text_shows_itself_as_it_is():
+    text = tiny_learner().explain()
+    assert repr(text) == str(text)
+    assert text.startswith("fit\n")
+    assert text._repr_html_() == f"<pre>{html.escape(text)}</pre>"

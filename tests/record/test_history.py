@@ -16,6 +16,7 @@ from lehr.record.series import Tap
 from lehr.state.differences import first_difference
 from lehr.state.disk.plain import flatten, unflatten
 from lehr.state.snapshot import capture
+from lehr.testing import tiny_learner
 
 NAN, INF = float("nan"), float("inf")
 
@@ -252,7 +253,10 @@ def test_pandas_has_the_same_table(history):
 
 def test_without_pandas_the_message_says_what_to_use(history, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    match = r"^to_pandas needs pandas, which is not installed\. Use to_csv, or install pandas\.$"
+    match = (
+        r"^a table of pandas needs pandas, which is not installed\. Use to_csv, or install "
+        r"pandas\.$"
+    )
     with pytest.raises(ImportError, match=match):
         history.to_pandas()
 
@@ -485,3 +489,14 @@ def test_a_column_can_be_taken_out_of_the_current_row_only():
     history.drop("a")
     history.drop("nothing")
     assert history.rows == [{"a": 1}, {"b": 3}]
+
+
+def test_a_table_of_pandas_has_the_rows_or_a_row_for_each_batch():
+    run = tiny_learner().fit(2)
+    rows = run.history.to_frame()
+    assert rows["valid_loss"].tolist() == run.history["valid_loss"]
+    assert rows.equals(run.history.to_pandas())
+    batches = run.history.to_frame(by_batch=True)
+    assert batches["loss"].tolist() == run.history["loss"]
+    assert batches["batch"].tolist() == list(range(8))
+    assert isinstance(batches, pd.DataFrame)

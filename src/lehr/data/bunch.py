@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from lehr.data.loading.loader import DataLoader
 from lehr.data.preparation import Preparation
-from lehr.data.show import show_batch
+from lehr.data.show import clipped, show_batch
 from lehr.errors import positive_int
 
 
@@ -82,6 +82,22 @@ class DataBunch:
             validation = "no validation" if valid is None else f"valid: {_size(valid)}"
         return f"DataBunch(train: {_size(self.train_dl)}, {validation}, c={self.c})"
 
+    def _repr_html_(self) -> str:
+        from lehr.base.rows import markup
+
+        several = isinstance(self.valid_dl, Mapping)
+        valid = cast(Mapping[str, Any], self.valid_dl if several else {"": self.valid_dl})
+        named = {f"validation {name}".strip(): loader for name, loader in valid.items()}
+        rows = [
+            [what, _size(dl), _items(dl)]
+            for what, dl in {"training": self.train_dl, **named}.items()
+            if dl is not None
+        ]
+        rows += [["classes", str(self.c), clipped(", ".join(self.classes or ()), 300)]] * bool(
+            self.c
+        )
+        return markup(["DataBunch", "", ""], rows)
+
 
 def _dataset_of(loader: Any, name: str) -> Any:
     if not hasattr(loader, "dataset"):
@@ -97,6 +113,13 @@ def _size(loader: Any) -> str:
         return f"{len(loader)} batches"
     except (TypeError, NotImplementedError):
         return "length unknown"
+
+
+def _items(loader: Any) -> str:
+    try:
+        return f"{len(loader.dataset):,} items"
+    except (TypeError, AttributeError, NotImplementedError):
+        return ""
 
 
 def get_dls(

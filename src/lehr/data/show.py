@@ -54,6 +54,28 @@ def show_batch(
     inputs = first_items(xb, items)
     names = None if preparation is None else preparation.classes
     titles = [title(target, names) for target in first_items(yb, items)]
+    return draw_items(inputs, titles, preparation, ax=ax)
+
+
+def draw_items(
+    inputs: Sequence[Any], titles: list[str], preparation: Preparation | None, *, ax: Any = None
+) -> Any:
+    """Draws items: pictures in a grid, each under its title, or anything else as lines of text.
+
+    Args:
+        inputs: of one item each.
+        titles: of each, or none.
+        preparation: undoes what was done to the items.
+        ax: matplotlib axes to draw into; by default those of a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Example:
+        >>> import torch
+        >>> len(draw_items([torch.rand(1, 8, 8)], ["seven"], None).axes[0].images)
+        1
+    """
     pictures = [_picture(x, preparation) for x in inputs]
     if all(picture is not None for picture in pictures):
         return _draw_grid([p for p in pictures if p is not None], titles, ax)

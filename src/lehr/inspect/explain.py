@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from lehr.base.html import fill
 from lehr.callback import Callback
 from lehr.engine import ALONE, Engine
 from lehr.events import ACTIONS
@@ -43,14 +44,32 @@ fit
 """
 
 
-def explain(callbacks: Iterable[Callback], engine: Engine = ALONE) -> str:
+class Explanation(str):
+    """A text that shows itself as it is, at a prompt and in a notebook.
+
+    Example:
+        >>> Explanation("fit\\n  begin_fit")
+        fit
+          begin_fit
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return fill("<pre>{{ text }}</pre>", text=str(self))
+
+
+def explain(callbacks: Iterable[Callback], engine: Engine = ALONE) -> Explanation:
     """Show the loop with these callbacks, as text. See `lehr.Learner.explain`."""
     callbacks = list(callbacks)
     lines = [_line(line, callbacks) for line in _LOOP.strip().splitlines()]
     if together := engine.describe():
         lines[0] += f", in {together}: batches are shared out, gradients averaged"
         lines = [line + _SHARED.get(line.split("  ")[-1].strip("- "), "") for line in lines]
-    return "\n".join(line.rstrip() for line in lines)
+    return Explanation("\n".join(line.rstrip() for line in lines))
 
 
 _SHARED = {"rest": "; all processes agree whether the run ends"}

@@ -244,8 +244,11 @@ class History:
         writer.writerows([made(row.get(name)) for name in columns] for row in self.rows)
         save_file(Path(path), text.getvalue().encode())
 
-    def to_pandas(self) -> "pd.DataFrame":
-        """The rows as a pandas table.
+    def to_frame(self, *, by_batch: bool = False) -> "pd.DataFrame":
+        """The rows as a table of pandas; or the series, with a row for each training batch.
+
+        Args:
+            by_batch: give what was logged by training batch.
 
         Raises:
             ImportError: pandas is not installed.
@@ -254,10 +257,15 @@ class History:
             import pandas as pd
         except ImportError as error:
             message = (
-                "to_pandas needs pandas, which is not installed. Use to_csv, or install pandas."
+                "a table of pandas needs pandas, which is not installed. Use to_csv, or install "
+                "pandas."
             )
             raise ImportError(message) from error
-        return pd.DataFrame(self.rows)
+        return pd.DataFrame(self.steps() if by_batch else self.rows)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The rows as a table of pandas, as `to_frame` gives it."""
+        return self.to_frame()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything held, as plain containers of numbers and tensors; nothing changes by it.

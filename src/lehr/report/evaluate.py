@@ -12,6 +12,7 @@ from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.learner import Learner
 from lehr.optim import optimizers
+from lehr.record.confusion import count
 from lehr.report.evaluation import Evaluation, Mistake
 from lehr.report.pictures import as_picture, in_words
 from lehr.state.optimizer import keep_places
@@ -143,8 +144,7 @@ class _Tally(Callback):
         self._seen += len(truth)
 
     def _count(self, truth: Tensor, predicted: Tensor) -> None:
-        cells = torch.bincount(truth * self.c + predicted, minlength=self.c**2)
-        self.confusion += cells.reshape(self.c, self.c)
+        self.confusion += count(truth, predicted, self.c)
         self._counted += len(truth)
         if self._counted > MOST_LABELS:
             self.truth, self.predicted = [], []

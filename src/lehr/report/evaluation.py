@@ -13,6 +13,7 @@ from lehr.base.files import replace_file
 from lehr.base.reading import read_plain
 from lehr.base.stored import MOST, Finite, Form, Index
 from lehr.errors import sentence
+from lehr.record import confusion as counted
 from lehr.state.disk import tensor_file
 
 _JSON, _TENSORS = "evaluation.json", "evaluation.safetensors"
@@ -73,7 +74,7 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         """The share of items in their right class."""
-        return int(self.confusion.diagonal().sum()) / max(self.items, 1)
+        return counted.accuracy(self.confusion)
 
     def counts(self) -> list[list[int]]:
         """The confusion matrix as lists."""
@@ -85,11 +86,11 @@ class Evaluation:
 
     def precision(self) -> list[float | None]:
         """For each class, the share of what was given it that belongs there; None for nothing."""
-        return _shares(self.confusion, 0)
+        return counted.precision(self.confusion)
 
     def recall(self) -> list[float | None]:
         """For each class, the share of its items that were found; None for a class without."""
-        return _shares(self.confusion, 1)
+        return counted.recall(self.confusion)
 
     def most_confused(self, k: int = 12) -> list[tuple[int, int, int]]:
         """The ``k`` commonest errors: label, prediction, and how many items.
@@ -99,10 +100,7 @@ class Evaluation:
             >>> Evaluation(loss=None, confusion=confusion, classes=("a", "b")).most_confused()
             [(0, 1, 2), (1, 0, 1)]
         """
-        wrong = self.confusion.clone().fill_diagonal_(0)
-        pairs = cast("list[list[int]]", wrong.nonzero().tolist())
-        counted = [(label, guess, int(wrong[label, guess])) for label, guess in pairs]
-        return sorted(counted, key=lambda error: -error[2])[:k]
+        return counted.most_confused(self.confusion, k)
 
     def save(self, folder: str | Path) -> None:
         """Write ``evaluation.json`` and ``evaluation.safetensors`` into a folder, each whole."""
@@ -240,9 +238,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} cannot be read: {sentence(error)} Remove {_JSON} to do without."
         ) from error
-
-
-def _shares(confusion: Tensor, dim: int) -> list[float | None]:
-    totals = cast("list[int]", confusion.sum(dim).tolist())
-    right = cast("list[int]", confusion.diagonal().tolist())
-    return [hit / total if total else None for hit, total in zip(right, totals, strict=True)]

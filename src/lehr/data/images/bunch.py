@@ -1,6 +1,6 @@
 """Pixels and labels of two parts into a DataBunch; every set of images is built by this."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,9 @@ PREPARED_BYTES = 1 << 28
 Part = tuple[Tensor | ImageFiles, Tensor]
 """Pixels, uint8 ``(n, channels, height, width)``, or files; and labels, int64 ``(n,)``."""
 
+Names = Callable[[int], str] | None
+"""What to call an item of a part before a reader; None where it has only a number."""
+
 
 def image_bunch(
     train: Part,
@@ -35,6 +38,7 @@ def image_bunch(
     drop_last: bool = False,
     seed: int | None = None,
     num_workers: int = 0,
+    names: tuple[Names, Names] = (None, None),
 ) -> DataBunch:
     """Two parts, ready to train on; only the first is ever augmented.
 
@@ -48,6 +52,7 @@ def image_bunch(
         drop_last: see `lehr.data.DataLoader`.
         seed: as above.
         num_workers: as above.
+        names: of the items of each part.
 
     Example:
         >>> part = torch.zeros(6, 1, 4, 4, dtype=torch.uint8), torch.arange(6) % 2
@@ -56,17 +61,17 @@ def image_bunch(
         (DataBunch(train: 3 batches, valid: 2 batches, c=2), ('a', 'b'))
     """
 
-    def dataset(part: Part, augment: str | None) -> Any:
+    def dataset(part: Part, augment: str | None, names: Names) -> Any:
         pixels, labels = part
-        images = Images(pixels, labels, preparation, augment=augment, white=white)
+        images = Images(pixels, labels, preparation, augment=augment, white=white, names=names)
         if augment or not isinstance(pixels, Tensor) or 4 * pixels.numel() > PREPARED_BYTES:
             return images
-        return Dataset(preparation(pixels, white), images.y)
+        return Dataset(preparation(pixels, white), images.y, names=names)
 
-    train_ds = dataset(train, augment)
+    train_ds = dataset(train, augment, names[0])
     loaders = get_dls(
         train_ds,
-        train_ds if valid is train and not augment else dataset(valid, None),
+        train_ds if valid is train and not augment else dataset(valid, None, names[1]),
         batch_size,
         drop_last=drop_last,
         seed=seed,

@@ -1,5 +1,6 @@
 """Images with labels, read and prepared a batch at a time."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -25,6 +26,7 @@ class Images:
         preparation: decides mode, size and scale.
         augment: see `lehr.data.images.augment.parse_augment`.
         white: the number of a white pixel.
+        names: ``index -> text``, what to call an image in memory before a reader.
 
     Raises:
         ValueError: there is not one label an image, or pixels do not fit the preparation.
@@ -49,8 +51,9 @@ class Images:
         *,
         augment: str | None = None,
         white: int = 255,
+        names: Callable[[int], str] | None = None,
     ) -> None:
-        self.pixels = pixels
+        self.pixels, self.names = pixels, names
         self.y = as_tensor(y)
         self.preparation = preparation
         self.augment = augment
@@ -110,7 +113,9 @@ class Images:
 
     def name(self, i: int) -> str:
         """What to call item ``i`` before a reader: its file, or its number."""
-        return f"item {i}" if isinstance(self.pixels, Tensor) else self.pixels.name(i)
+        if isinstance(self.pixels, Tensor):
+            return f"item {i}" if self.names is None else self.names(i)
+        return self.pixels.name(i)
 
     def __repr__(self) -> str:
         held = "in memory" if isinstance(self.pixels, Tensor) else "in files"

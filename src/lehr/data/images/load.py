@@ -132,6 +132,7 @@ def image_folder(
     n_bytes = n_images * math.prod(form.item_shape)
     held = n_bytes <= IN_MEMORY_BYTES if in_memory is None else in_memory
     ready: list[tuple[Tensor | ImageFiles, Tensor]] = [(p.files, p.labels) for p in parts]
+    kept = [p.files for p in parts]
     if held or skip_broken:
         with _hint(skip_broken):
             done = [
@@ -141,9 +142,10 @@ def image_folder(
                 for p in parts
             ]
         warn_of([fault for part in done for fault in part.faults], n_images)
+        kept = [part.files.take(of.whole) for part, of in zip(parts, done, strict=True)]
         ready = [
-            (of.pixels if held else part.files.take(of.whole), part.labels[of.whole])
-            for part, of in zip(parts, done, strict=True)
+            (of.pixels if held else files, part.labels[of.whole])
+            for files, part, of in zip(kept, parts, done, strict=True)
         ]
     if normalize and preparation is None:
         with _hint(skip_broken):
@@ -157,6 +159,7 @@ def image_folder(
         drop_last=drop_last,
         seed=seed,
         num_workers=0 if held else num_workers,
+        names=(kept[0].name, kept[-1].name),
     )
 
 

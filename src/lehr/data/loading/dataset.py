@@ -1,5 +1,6 @@
 """A pair of arrays that can be asked for one item, some, or all of a batch at once."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ class Dataset:
     Args:
         x: inputs, ``(n, ...)``; a tensor, or anything that `torch.as_tensor` takes.
         y: targets, ``(n, ...)``.
+        names: ``index -> text``, what to call an item before a reader, such as its file.
 
     Raises:
         ValueError: the lengths differ, or one of the two has no dimension to index.
@@ -35,8 +37,9 @@ class Dataset:
         tensor([4, 5])
     """
 
-    def __init__(self, x: Any, y: Any) -> None:
+    def __init__(self, x: Any, y: Any, *, names: Callable[[int], str] | None = None) -> None:
         self.x, self.y = as_tensor(x), as_tensor(y)
+        self.names = names
         for name, values in (("x", self.x), ("y", self.y)):
             if values.ndim == 0:
                 raise ValueError(
@@ -56,6 +59,15 @@ class Dataset:
         if isinstance(i, int) and not -len(self) <= i < len(self):
             raise IndexError(f"index {i} is outside a dataset of {len(self)} items")
         return self.x[i], self.y[i]
+
+    def name(self, i: int) -> str:
+        """What to call item ``i`` before a reader.
+
+        Example:
+            >>> Dataset([1.0], [0], names="people.csv:{}".format).name(0)
+            'people.csv:0'
+        """
+        return f"item {i}" if self.names is None else self.names(i)
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The items at ``indices``, copied together in one go: a whole batch for one call.

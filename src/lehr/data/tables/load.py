@@ -1,10 +1,12 @@
 """A table in a file, ready to train on."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from lehr.base.values import check_default_device
 from lehr.data.array_sets.scale import mean_and_std
@@ -103,10 +105,17 @@ def table(
         train = valid = torch.arange(len(text))
         if split != "all":
             train, valid = random_split(len(text), valid_share, split_seed)
-    whole = Dataset(preparation.encode(text), preparation.targets(text))
-    train_ds, valid_ds = Dataset(*whole[train]), Dataset(*whole[valid])
+    whole, lines = (preparation.encode(text), preparation.targets(text)), torch.tensor(text.lines)
+    train_ds, valid_ds = (
+        Dataset(*(part[rows] for part in whole), names=partial(_place, path, lines[rows]))
+        for rows in (train, valid)
+    )
     loaders = get_dls(train_ds, valid_ds, batch_size, drop_last=drop_last, seed=seed)
     return DataBunch(*loaders, c=len(preparation.classes) or None, preparation=preparation)
+
+
+def _place(path: str | Path, lines: Tensor, row: int) -> str:
+    return f"{path}:{lines[row]}"
 
 
 def _columns(
