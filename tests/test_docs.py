@@ -20,7 +20,7 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
-NEEDS = {"with-others.md": ("sklearn",)}  # packages that no part of lehr itself needs
+NEEDS = {"with-others.md": ("sklearn", "optuna")}  # packages that no part of lehr itself needs
 
 
 @pytest.mark.parametrize(

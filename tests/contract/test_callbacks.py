@@ -35,6 +35,16 @@ def new_log() -> tuple[str]:
     return (f"{FOLDER.name}/{next(LOGS)}",)
 
 
+class Trial:
+    """Stands for one of Optuna's, which prunes nothing."""
+
+    def report(self, value, step):
+        self.value = value
+
+    def should_prune(self):
+        return False
+
+
 ARGUMENTS = {
     "Accumulate": lambda: (2,),
     "BatchTransform": lambda: (0.5, 90),
@@ -51,6 +61,7 @@ ARGUMENTS = {
     "LossWeights": lambda: ({"fit": 1.0, "size": 0.5},),
     "Metrics": lambda: ([accuracy],),
     "MicroBatches": lambda: (5,),
+    "OptunaPruning": lambda: (Trial(),),
     "ParamScheduler": lambda: ("lr", sched_lin(0.2, 0.0)),
     "Progress": lambda: ("plain",),
     "SWA": lambda: (0.3,),
@@ -274,6 +285,7 @@ CHANGE_IN_A_FIT = {
     "Lookahead",
     "MixedPrecision",
     "OptimizerModes",
+    "OptunaPruning",
     "Progress",
     "Recorder",
     "ReduceOnPlateau",

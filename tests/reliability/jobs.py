@@ -151,6 +151,15 @@ VALIDATIONS = (None, "2 epochs", "2 steps", "3 steps")
 def _look(name: str, layer: nn.Module, output: Any) -> None: ...
 
 
+class Trial:
+    """Stands for one of Optuna's, which prunes nothing."""
+
+    def report(self, value: float, step: int) -> None: ...
+
+    def should_prune(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True)
 class Job:
     """One way to train; every field is an axis of the matrix."""
@@ -201,6 +210,7 @@ class Job:
             "JSONLLog": ((folder / "log.jsonl",), {}),
             "MicroBatches": ((3,), {}),
             "Metrics": (([accuracy],), {"train": True}),
+            "OptunaPruning": ((Trial(),), {}),
             "ParamScheduler": (("opt.none", None), {}),
             "Progress": (("plain",), {}),
             "ReduceOnPlateau": ((), {"patience": 0, "factor": 0.5, "param": driven}),

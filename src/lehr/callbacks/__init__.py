@@ -11,6 +11,7 @@ from lehr.callbacks.averaging.swa import SWA
 from lehr.callbacks.data.device import Device
 from lehr.callbacks.decide.checkpoint import Checkpoint
 from lehr.callbacks.decide.early_stopping import EarlyStopping
+from lehr.callbacks.decide.optuna_pruning import OptunaPruning
 from lehr.callbacks.decide.rewind import Rewind
 from lehr.callbacks.decide.stop_on_non_finite import StopOnNonFinite
 from lehr.callbacks.drive.param_scheduler import ParamScheduler
@@ -76,6 +77,7 @@ __all__ = [
     "MixUp",
     "MixedPrecision",
     "OptimizerModes",
+    "OptunaPruning",
     "ParamScheduler",
     "Progress",
     "ProgressiveResizing",

@@ -51,6 +51,7 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
         "ReduceOnPlateau",
         "TorchScheduler",
         "EarlyStopping",
+        "OptunaPruning",
         "Checkpoint",
     ),
     Phase.REPORT: (
