@@ -13,6 +13,8 @@ from lehr.data import DataLoader, Dataset
 from lehr.distributed import Distributed
 from lehr.testing import tiny_learner
 
+from . import jobs
+
 
 def sizes(count: int) -> list[tuple[int, int]]:
     draw = random.Random(0)
@@ -146,6 +148,23 @@ def test_what_is_written_is_of_all_processes(written):
     assert [row["step"] for row in rows] == [6, 12]
     assert len([line for line in lines if line["kind"] == "step"]) == 12
     assert (folder / "saved" / "step-00000012").exists()
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_number_that_each_process_has_of_its_own_decides_alike_in_all(shard, values, tmp_path):
+    alone = jobs.decides(str(tmp_path / "alone"), alone=True)
+    first, second = values(2, "decides", folder=str(tmp_path / "two"), shard=shard)
+    assert torch.equal(first["weights"], second["weights"])
+    assert torch.allclose(first["weights"], alone["weights"], atol=1e-6)
+    for end in (first, second):
+        assert (end["steps"], end["stop"], end["lr"]) == (36, alone["stop"], alone["lr"])
+        assert end["saved"] == alone["saved"]
+    assert min(alone["lr"]) < max(alone["lr"])  # the control: something was decided
+    saved = tmp_path / "two" / alone["saved"][1] / "model.safetensors"
+    one, other = tiny_learner(), tiny_learner()
+    one.load(saved)
+    other.load(tmp_path / "alone" / alone["saved"][1] / "model.safetensors")
+    assert torch.allclose(jobs.weights_of(one), jobs.weights_of(other), atol=1e-6)
 
 
 @pytest.mark.parametrize("action", ["raise", "stop"])

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lehr.engine import ALONE, Engine
 from lehr.record.history import History
 from lehr.record.monitor import Monitor, more_is_better
 
@@ -103,7 +104,9 @@ def run(*rows, valid_names=("",)):
     history = History()
     for row in rows:
         history.open_row(**row)
-    return SimpleNamespace(history=history, epoch=9, valid_names=list(valid_names))
+    return SimpleNamespace(
+        history=history, epoch=9, valid_names=list(valid_names), engine=ALONE
+    )
 
 
 def test_every_finished_row_is_judged_once_and_none_is_left_out():
@@ -141,6 +144,16 @@ def test_without_validation_it_is_an_error_at_once():
     with pytest.raises(ValueError, match=r"there is no validation loader. Use one of: train_loss"):
         Monitor("valid_loss").judge(state, 0)
     assert Monitor("train_loss").judge(state, 0) == (1, [(0, 0.5)])
+
+
+def test_the_values_are_those_of_the_first_process():
+    class Second(Engine):
+        def same(self, value):
+            return [(0, 0.75)]
+
+    state = run(dict(epoch=0, score=0.5, seconds=1))
+    state.engine = Second()
+    assert Monitor("score", "max").judge(state, 0) == (1, [(0, 0.75)])
 
 
 def test_a_column_seen_before_may_be_missing_from_a_row():

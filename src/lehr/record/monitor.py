@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from lehr.engine import Engine
 from lehr.errors import did_you_mean, nearest, real_number
 from lehr.record.history import History, column
 
@@ -16,6 +17,7 @@ class Judged(Protocol):
 
     history: History
     epoch: int
+    engine: Engine
 
     @property
     def valid_names(self) -> list[str]:
@@ -94,7 +96,9 @@ class Monitor:
     def judge(self, run: Judged, since: int) -> tuple[int, list[tuple[int, float]]]:
         """The values that came with the rows finished since the last time.
 
-        None, the value of a pass that was cut short, is left out.
+        None, the value of a pass that was cut short, is left out. Of several processes, all must
+        ask, and the values are those of the first: of a number that each logs for itself, such as
+        one outside of a batch, they would decide differently.
 
         Args:
             run: whose history it is.
@@ -111,6 +115,7 @@ class Monitor:
         for row in rows:
             if (value := row.get(self.name)) is not None:
                 values.append((row.get("epoch", run.epoch), float(value)))
+        values = run.engine.same(values)
         if rows and not values:
             self._require_column(run)
         return since + len(rows), values

@@ -228,7 +228,7 @@ class Checkpoint(Callback):
         if self._seen is None:
             self._seen = {id(cb): _undeclared(cb) for cb in run.callbacks if cb.replays}
         ending = run.stop_reason is not None or run.interrupted is not None
-        improved = self._improved(run)
+        improved = rest.stage != "batch" and self._improved(run)  # no row ends there
         due = improved or ending or self._due(run, rest)
         if run.engine.world > 1 and (due or _is_before_validation(run, rest)):
             run.history.merge()
@@ -239,7 +239,7 @@ class Checkpoint(Callback):
             snapshot = run.engine.whole(states(run.state_entries()))
             measured = self._measured.take() if self._measured is not None else None
             if improved and measured is not None:
-                snapshot = with_measured(snapshot, measured)
+                snapshot = with_measured(snapshot, run.engine.whole(measured))
             self._write(snapshot, self._about(run, rest))
             self._last_time = time.monotonic()
         elif _is_before_validation(run, rest):

@@ -43,8 +43,9 @@ class Measured:
 
     def end(self, run: "Run", best: float | None) -> None:
         """To be called when it ends, as long as the weights are there."""
-        value = run.history.current(self.monitor.name)
-        if value is not None and not self._known:
+        now = run.history.current(self.monitor.name), self._known
+        value, known = run.engine.same(now)  # as `Monitor.judge` does
+        if value is not None and not known:
             better = self.monitor.better(float(value), best)
             self._weights = weights_of(run) if better else None
 
