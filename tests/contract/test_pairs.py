@@ -7,11 +7,13 @@ import random
 from itertools import combinations
 
 import pytest
+import torch
 
 import lehr.callbacks.log.step_log
 import lehr.callbacks.measure.recorder
 from lehr import Callback
 from lehr.callbacks import Checkpoint
+from lehr.optim.optimizers import by_name
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing.contract import surroundings
@@ -43,6 +45,7 @@ class Interrupt(Callback):
 
 def end(kinds, folder, *, stop=-1, arguments=None):
     """What a run with such callbacks ends in, or the words by which it is refused."""
+    torch.manual_seed(0)  # for a teacher among them
     arguments = arguments or [ARGUMENTS.get(kind.__name__, tuple)() for kind in kinds]
     made = [kind(*given) for kind, given in zip(kinds, arguments, strict=True)]
     learn = learner(*made, Checkpoint(folder), Interrupt(stop))
@@ -51,7 +54,7 @@ def end(kinds, folder, *, stop=-1, arguments=None):
         run = learn.fit(2, resume="auto")
     except (ValueError, TypeError) as error:
         return {"refused": str(error).partition(". ")[0]}, arguments
-    entries = capture({"model": learn.model, "opt": learn.opt})
+    entries = capture({"model": learn.model, **by_name(learn.opt)})
     after = surroundings(learn)
     left = first_difference({**before, "hyper": 0}, {**after, "hyper": 0})
     losses = run.history["loss"], run.history["valid_loss"]

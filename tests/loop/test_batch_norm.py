@@ -167,3 +167,17 @@ def test_norms_of_every_kind_get_the_mean_over_all_batches(norm):
         mean = measured["2.running_mean"]
     torch.testing.assert_close(mean, whole.mean((0, 2)))
     assert (mean - batches[-1].mean((0, 2))).abs().max() > 1e-3
+
+
+def test_a_callback_that_computes_the_loss_in_its_own_way_is_not_asked_for_one():
+    class Own(Callback):
+        state = ()
+
+        def compute_loss(self, run, proceed):
+            proceed()
+            run.loss = run.loss + 0.0 * run.loss.detach()
+
+    mine, plain = Measure(["1", "3"]), Measure(["1", "3"])
+    tiny_learner([mine, Own()], model=net()).fit(1)
+    tiny_learner([plain], model=net()).fit(1)
+    assert first_difference(mine.found, plain.found) is None

@@ -31,6 +31,15 @@ def adversarial(*callbacks):
 
 REFUSED = {
     "SAM and a closure": (SAM, Closure, "the one that SAM found nearby would be lost"),
+    "GAN and MixUp": (lambda: GAN(2), MixUp, "it changes targets, and the critic has none"),
+    "GAN and CutMix": (lambda: GAN(2), CutMix, "it changes targets"),
+    "GAN and smooth labels": (lambda: GAN(2), LabelSmoothing, "it changes targets"),
+    "GAN and a teacher": (
+        lambda: GAN(2),
+        lambda: Distillation(nn.Linear(3, 2)),
+        "a teacher is called as the model is",
+    ),
+    "GAN and its average": (lambda: GAN(2), EMATeacher, "a teacher is called as the model is"),
     "GAN in pieces": (lambda: GAN(2), MicroBatches, "GAN calls the model's two parts"),
     "a state in pieces": (TruncatedBPTT, MicroBatches, "does not know how to cut the state"),
     "a state and a teacher": (

@@ -1,6 +1,6 @@
 """BatchNorm's statistics for weights with which the model was never trained, such as an average."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from lehr.base.running import averages_all, can_be_measured, statistics_of
 from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
 from lehr.data.loading.once import apart
+from lehr.events import CancelBatch
 from lehr.loop.doubles import double
 from lehr.loop.inventory import evaluates
 from lehr.loop.loop import Loop
@@ -110,8 +111,8 @@ class _Measure(Callback):
             if not averages_all(norm):
                 norm.momentum = 1 / (run.batch_index + 1)
 
-    def compute_loss(self, run: Run, proceed: Callable[[], None]) -> None:
-        pass
+    def after_pred(self, run: Run) -> None:
+        raise CancelBatch  # nobody needs a loss
 
     def after_batch(self, run: Run) -> None:
         if run.batch_index + 1 == self.batches:

@@ -231,5 +231,10 @@ def test_what_does_not_fit_is_refused():
         Distillation(net(), distance="mse")
     with pytest.raises(TypeError, match=r"tensors of one shape .* got \(6, 2\) .* and \(6, 5\)"):
         learner(net(), Distillation(nn.Linear(3, 5))).fit(1)
+    model = net()
+    for teacher in (model, nn.Sequential(model[0], nn.Linear(4, 2))):
+        with pytest.raises(ValueError, match="teacher has parameters that this fit trains"):
+            learner(model, Distillation(teacher)).fit(1)
+    assert [part.training for part in model] == [True] * 3
     assert repr(Distillation(net())) == "Distillation(weight=0.5)"
     assert tiny_learner([Distillation(net())]).fit(1).n_steps == 4

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import lehr.callbacks.loops.micro_batches
-from lehr import Callback, DataBunch, Learner, Run
+from lehr import Callback, CancelBatch, DataBunch, Learner, Run
 from lehr.callbacks import (
     SAM,
     Accumulate,
@@ -374,3 +374,35 @@ def test_buffers_do_not_depend_on_how_often_it_failed(at, monkeypatch):
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     monkeypatch.setattr(lehr.callbacks.loops.micro_batches, "_buffers", lambda module: [])
     assert not torch.equal(statistics(None)["running_mean"], expected["running_mean"])
+
+
+@pytest.mark.filterwarnings("ignore:batches are cut into micro-batches")
+def test_memory_that_runs_out_in_validation_takes_no_training_back():
+    """Also after a training batch that was cancelled between its prediction and its gradient."""
+
+    class Narrow(nn.Module):
+        def __init__(self, room):
+            super().__init__()
+            self.room = room
+
+        def forward(self, x):
+            if not self.training and len(x) > self.room:
+                raise torch.OutOfMemoryError("simulated")
+            return x
+
+    class Cancel(Callback):
+        state = ()
+
+        def after_loss(self, run):
+            if run.training and run.last_batch:
+                raise CancelBatch
+
+    found = []
+    for room in (3, 100):
+        model, batches = problem()
+        model[1], model[2] = nn.BatchNorm1d(8).double(), Narrow(room)
+        micro = MicroBatches()
+        learner(model, batches, micro, Cancel(), rehearsal=False).fit(1)
+        assert micro.size == (3 if room == 3 else None)
+        found.append(dict(model[1].named_buffers()))
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())

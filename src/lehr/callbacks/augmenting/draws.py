@@ -49,7 +49,7 @@ def whole(way: Tensor, most: int) -> Tensor:
 
 
 def coins(images: Tensor, key: int) -> Tensor:
-    """A coin for each image that hangs on its pixels, so that it falls alike wherever it is.
+    """A coin for each image, which depends on its pixels alone, not on its place in the batch.
 
     It is one bit of the sum of the pixels' bits times random factors, one for each place, which is
     mixed once more.
@@ -77,7 +77,7 @@ def coins(images: Tensor, key: int) -> Tensor:
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """Random bits that hang on those of a whole number, for each; what is too much is lost."""
+    """Random bits that depend on those of a whole number, for each; what is too much is lost."""
     x = (x ^ x >> 30 & 2**34 - 1) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ x >> 27 & 2**37 - 1) * _signed(0x94D049BB133111EB)
     return x ^ x >> 31 & 2**33 - 1

@@ -37,8 +37,9 @@ class Distillation(Taught, Callback):
     Both numbers can be scheduled, as ``"callbacks.distillation.weight"``.
 
     Raises:
-        TypeError, ValueError: an argument cannot be used; in training, if outputs are no tensors of
-            one shape and no ``distance`` is given.
+        TypeError, ValueError: an argument cannot be used; at the start of a fit, if the optimizers
+            hold a parameter of the teacher; in training, if outputs are no tensors of one shape and
+            no ``distance`` is given.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -74,8 +75,14 @@ class Distillation(Taught, Callback):
         self.distance = checked_distance(distance)
 
     def begin_fit(self, run: "Run") -> None:
-        """Be ready to warn once."""
+        """See that the teacher stays as it is."""
         self._warned = False
+        trained = {id(p) for p in run.trained_parameters()} if run.plan.trains else set[int]()
+        if any(id(p) in trained for p in self.teacher.parameters()):
+            raise ValueError(
+                "teacher has parameters that this fit trains, so it would not stay as it is. Give "
+                "a copy, e.g. copy.deepcopy(model), or use EMATeacher, whose teacher follows."
+            )
 
     def begin_train(self, run: "Run") -> None:
         """Put the teacher into evaluation mode, until the pass is over."""

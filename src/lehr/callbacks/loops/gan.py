@@ -10,7 +10,12 @@ from lehr.base.autocast import in_single_precision
 from lehr.base.nested import describe
 from lehr.callback import Callback
 from lehr.callbacks.loops import adversarial
+from lehr.callbacks.loops.distillation import Distillation
+from lehr.callbacks.loops.ema_teacher import EMATeacher
 from lehr.callbacks.loops.micro_batches import MicroBatches
+from lehr.callbacks.mixing.cut_mix import CutMix
+from lehr.callbacks.mixing.label_smoothing import LabelSmoothing
+from lehr.callbacks.mixing.mix_up import MixUp
 from lehr.errors import above_zero, positive_int, real_number
 from lehr.events import Layer, Phase
 from lehr.loop.beside import refuse_beside
@@ -23,6 +28,25 @@ if TYPE_CHECKING:
     from lehr.loop.run import Run
 
 _OTHER = {"critic": "generator", "generator": "critic"}
+
+_REFUSED = (
+    (
+        MicroBatches,
+        "it cuts what the model is called on, and GAN calls the model's two parts. Make the "
+        "batches smaller, and attach Accumulate.",
+    ),
+    (
+        (MixUp, CutMix, LabelSmoothing),
+        "it changes targets, and the critic has none. Change the real items in the data set, or "
+        "with BatchTransform.",
+    ),
+    (
+        (Distillation, EMATeacher),
+        "a teacher is called as the model is, and GAN calls the model's two parts. Leave one of "
+        "the two out; EMA averages the weights of both parts.",
+    ),
+)
+"""What cannot be used together with it, and why."""
 
 
 class GAN(Callback):
@@ -51,8 +75,8 @@ class GAN(Callback):
 
     Raises:
         TypeError, ValueError: an argument cannot be used; at the start of a fit, if model,
-            optimizers or loss function do not fit, or `MicroBatches` is there; in a batch, if
-            ``xb`` is no tensor.
+            optimizers or loss function do not fit, or a callback is there that changes targets,
+            has a teacher, or is `MicroBatches`; in a batch, if ``xb`` is no tensor.
 
     Example:
         >>> from torch import nn
@@ -103,13 +127,8 @@ class GAN(Callback):
     def begin_fit(self, run: "Run") -> None:
         """See that all is there, and begin with the critic."""
         _check(run)
-        refuse_beside(
-            run,
-            self,
-            MicroBatches,
-            "it cuts what the model is called on, and GAN calls the model's two parts. Make the "
-            "batches smaller, and attach Accumulate.",
-        )
+        for kinds, why in _REFUSED:
+            refuse_beside(run, self, kinds, why)
         self.turn, self.done = "critic", 0
         self._window: list[tuple[Tensor, float]] = []
         self._forget()
@@ -200,13 +219,15 @@ class GAN(Callback):
         self.done += 1
         most = self.n_crit if critic else self.n_gen
         below = self.critic_below if critic else self.generator_below
-        if self.done >= most or (below is not None and self._mean_loss() < below):
+        if self.done >= most or (below is not None and self._mean_loss(run) < below):
             self.turn, self.done = _OTHER[self.turn], 0
 
-    def _mean_loss(self) -> Any:
-        """That of whose turn it is, over the batches of the step."""
-        total = sum(weight for _, weight in self._window)
-        return sum(loss * (weight / total) for loss, weight in self._window)
+    def _mean_loss(self, run: "Run") -> Tensor:
+        """That of whose turn it is, over the batches of the step, in all processes."""
+        losses = [loss for loss, _ in self._window] or [torch.zeros(())]
+        weights = torch.tensor([weight for _, weight in self._window] or [0.0]).to(losses[0])
+        total, weight = run.engine.sum(torch.stack([torch.stack(losses) @ weights, weights.sum()]))
+        return total / weight
 
     def after_batch(self, run: "Run") -> None:
         """Keep no graph."""

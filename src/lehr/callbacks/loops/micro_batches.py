@@ -82,9 +82,8 @@ class MicroBatches(Callback):
     def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Predict in pieces, as small as need be."""
         self._random = run.random_state()
-        if run.training:
-            held = [buffer for part in self._holders for buffer in _buffers(part)]
-            self._before = [(buffer, buffer.clone()) for buffer in held]
+        held = [b for part in self._holders if run.training for b in _buffers(part)]
+        self._before = [(buffer, buffer.clone()) for buffer in held]
         while not self._is_done(run, partial(self._predict, run, proceed)):
             self._halve(run)
         self._pred = _version(run.pred)

@@ -75,8 +75,8 @@ class MixedPrecision(Callback):
         """Find out where the model computes, and begin with the first scale."""
         if self.dtype == "fp16" and any(isinstance(other, Closure) for other in run.callbacks):
             raise ValueError(
-                'MixedPrecision("fp16") cannot stand beside Closure: an overflow in the closure '
-                'would reach the weights. Use "bf16", which needs no scale.'
+                'MixedPrecision("fp16") cannot be used together with Closure: an overflow in '
+                'the closure would reach the weights. Use "bf16", which needs no scale.'
             )
         scaled = run.trained_parameters() if self.dtype == "fp16" and run.plan.trains else ()
         if any(p.is_complex() for p in scaled):
