@@ -1,20 +1,19 @@
 """The program as a whole: help, completion, usage errors, how it is installed."""
 
 import re
+import subprocess
+import sys
 from importlib.metadata import entry_points
 
 import pytest
 
 import lehr
 from lehr import cli
-from lehr.cli.app import USAGE
-
-COMMANDS = sorted(
-    command.name or command.callback.__name__ for command in cli.app.registered_commands
-)
+from lehr.cli.app import COMMANDS, USAGE, _imported
 
 
 def test_all_commands_are_there():
+    assert next(iter(COMMANDS)) == "train"  # what is used first is listed first
     assert [
         *(
             "audit",
@@ -30,7 +29,7 @@ def test_all_commands_are_there():
             "schedule",
             "train",
         )
-    ] == COMMANDS
+    ] == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -41,6 +40,46 @@ def test_help_has_an_example(succeed, command):
 
 def test_without_a_command_there_is_help(succeed):
     assert succeed() == succeed("--help")
+
+
+@pytest.mark.parametrize("command", [[], ["train"]])
+def test_help_has_a_short_name(succeed, command):
+    assert succeed(*command, "-h") == succeed(*command, "--help")
+
+
+def test_the_list_tells_what_a_command_is_in_words_of_its_own_help(succeed):
+    listed = succeed("--help")
+    for name, command in COMMANDS.items():
+        assert re.search(rf" {name} +{command.does.split()[0]} ", listed)
+        assert command.does.split()[0] in _imported(name).help.split()
+
+
+@pytest.mark.parametrize("command", ["train", "find-lr", "explain"])
+def test_help_says_where_published_sets_are_looked_for(succeed, command):
+    assert "LEHR_DATA" in succeed(command, "--help")
+
+
+AT_ONCE = """
+import sys
+from lehr.cli.app import COMMANDS, _imported, app
+for name in COMMANDS:
+    _imported(name)
+for words in (["--version"], ["--help"], ["train", "--help"]):
+    sys.argv[1:] = words
+    try:
+        app()
+    except SystemExit:
+        pass
+print("torch" in sys.modules)
+"""
+
+
+def test_help_and_completion_load_no_torch():
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("\nFalse\n")
+    assert "Usage" in done.stdout
 
 
 def test_version(succeed):
@@ -55,7 +94,7 @@ def test_the_program_is_installed_under_its_name():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], r"No such command 'trian'\..*"),
+        (["trian"], r"No such command 'trian'\. Did you mean train\?"),
         (["train"], r"Missing argument 'DATA'\."),
         (["compare", "a"], r"Missing argument 'RUN'\."),
         (["predict", "a"], r"Missing argument 'FILES\.\.\.'\."),

@@ -98,6 +98,7 @@ def test_without_checkpoints_there_is_nothing_to_be_done(how, capsys):
 
 def test_the_plan_is_said_before_the_training(capsys):
     planned = job(lr="0.25", opt="sgd")
+    planned.learn.progress = True
     say_plan(planned)
     carry_out(planned, folder())
     assert lines(capsys)[:5] == [

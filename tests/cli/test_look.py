@@ -88,5 +88,5 @@ def test_explain_shows_layers_and_listeners(succeed):
 def test_a_picture_that_cannot_be_saved_is_refused_before_the_work(
     refused, command, out, message, monkeypatch
 ):
-    monkeypatch.setattr("lehr.cli.look.open_job", pytest.fail)
+    monkeypatch.setattr("lehr.cli.job.open_job", pytest.fail)
     assert re.match(message, refused(*command, "--out", out))

@@ -6,11 +6,14 @@ import pytest
 from typer.testing import CliRunner
 
 from lehr import cli
+from lehr.cli import options
+from lehr.cli.app import COMMANDS
 from lehr.cli.options import complete_data, complete_run
-
-COMMANDS = sorted(
-    command.name or command.callback.__name__ for command in cli.app.registered_commands
-)
+from lehr.cli.recipes import OPTIMIZERS
+from lehr.data.published.catalog import SOURCES
+from lehr.inspect.cures import CURES
+from lehr.models import MODELS
+from lehr.schedules.text import schedule_names
 
 
 def complete(words):
@@ -77,3 +80,11 @@ def test_run_folders_are_offered_once_and_before_other_folders():
     assert complete_run("runs/") == ["runs/first", "runs/second", "runs/no_run/"]
     assert complete_run("ph") == ["photos/"]  # a file is never a run
     assert complete_run("photos/") == ["photos/cats/"]
+
+
+def test_the_names_that_help_tells_are_those_that_there_are():
+    assert tuple(SOURCES) == options.SOURCES
+    assert tuple(MODELS) == options.MODELS
+    assert tuple(OPTIMIZERS) == options.OPTIMIZERS
+    assert list(options.SCHEDULES) == schedule_names()
+    assert options.CURES == CURES

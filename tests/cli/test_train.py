@@ -278,7 +278,7 @@ def test_the_sweep_is_kept_with_the_run_and_shown_in_its_report(call, config):
 
 
 def test_the_time_of_the_sweep_is_counted(call, monkeypatch):
-    monkeypatch.setattr("lehr.cli.train.settle_lr", lambda job: settle_lr(job) and SLOW)
+    monkeypatch.setattr("lehr.cli.sweep.settle_lr", lambda job: settle_lr(job) and SLOW)
     assert re.search(r"accuracy: .*; 5\d\d s\n", call(*AUTO, "--out", "a").stdout)
     page = Path("a/report.html").read_text(encoding="utf-8")
     assert re.search(r"search for a learning rate, before.*?8 min 20 s", page, re.S)
@@ -452,3 +452,9 @@ def test_a_reader_that_has_enough_hears_no_complaint():
         assert process.stdout.readline().startswith(b"0\t")
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_quiet_says_what_came_of_it_and_nothing_before(succeed):
+    first, *rest = succeed(*AUTO, "-q", "--out", "a").splitlines()
+    assert first.startswith("accuracy: ")
+    assert rest == ["run folder: a", "report: a/report.html"]

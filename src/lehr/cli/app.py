@@ -1,21 +1,27 @@
-"""The program itself: how it starts, and how it says what went wrong."""
+"""The program itself: how it starts, which commands it has, and how it says what went wrong.
 
+The module of a command, and torch with it, is imported when that command is called: the list of
+commands, the version and the completion of a command's name are there at once.
+"""
+
+import importlib
 import logging
 import sys
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, NamedTuple, TextIO
 
 import typer
 from typer import Option
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command_from_info
 
 from lehr import __version__
 from lehr.base.output import OutputError, plain_output
 from lehr.base.terminal import printable
 from lehr.cli.words import as_options
-from lehr.errors import notes_of, said
+from lehr.errors import did_you_mean, notes_of, said
 
 USAGE, FAILURE = 2, 1
 """Exit codes: what was typed cannot be used; what was asked for could not be done."""
@@ -36,8 +42,53 @@ def is_terminal(file: TextIO) -> bool:
     return file.isatty()
 
 
+class Listed(NamedTuple):
+    """A command as the list of all says it."""
+
+    module: str
+    """of `lehr.cli`, in which it is"""
+    does: str
+    """the first sentence of its help"""
+
+
+COMMANDS = {
+    "train": Listed("train", "Train a model on DATA, and keep the results in a run folder."),
+    "resume": Listed("resume", "Go on with a training that was stopped in any way."),
+    "evaluate": Listed("use", "Print loss and accuracy of a trained model on labelled data."),
+    "predict": Listed("use", "Print a CSV with what a trained model makes of new files."),
+    "export": Listed(
+        "export", "Write a trained model as one file that gives what lehr predict gives, checked before."
+    ),
+    "report": Listed("reports", "Write a run's report, one HTML file that needs nothing else."),
+    "compare": Listed("reports", "Say what differs between two runs and where they part."),
+    "find-lr": Listed("look", "Train for a moment while lr rises, and suggest a learning rate."),
+    "explain": Listed("look", "Show what lehr train DATA would run: model, loop and callbacks."),
+    "schedule": Listed("look", "Draw a schedule over the share of the fit that is done."),
+    "audit": Listed("audit", "Send a batch through a fresh model; say where it is lost."),
+    "replay": Listed("replay", "Make a past step of a training again, bit for bit."),
+}
+"""All commands by name, as the help lists them."""
+
+
 class Group(TyperGroup):
-    """Says every usage error in one line."""
+    """Knows the commands before they are imported; says every usage error in one line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, those first that are used first."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
+        """What the list of commands shows of one; None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        return TyperCommand(cmd_name, callback=lambda: None, help=COMMANDS[cmd_name].does)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command itself, imported now."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}")
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and _imported(found.name or ""), rest
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command that the arguments ask for, then leave with its exit code."""
@@ -56,7 +107,22 @@ class Group(TyperGroup):
             sys.exit(code if isinstance(code, int) else 0)
 
 
-app = typer.Typer(cls=Group, pretty_exceptions_show_locals=False)
+def _imported(name: str) -> Any:
+    importlib.import_module(f"lehr.cli.{COMMANDS[name].module}")
+    names = {
+        info.name or getattr(info.callback, "__name__", ""): info
+        for info in app.registered_commands
+    }
+    return get_command_from_info(
+        names[name], pretty_exceptions_short=True, rich_markup_mode=app.rich_markup_mode
+    )
+
+
+app = typer.Typer(
+    cls=Group,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 Debug = Annotated[bool, Option("--debug", help="Show where an error came from.")]
 

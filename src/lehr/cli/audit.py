@@ -8,10 +8,8 @@ from typer import Argument, Option
 
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
-from lehr.cli.job import known, open_job, prepare
 from lehr.cli.look import Picture, check_picture, save_picture
-from lehr.inspect.cures import CURES
-from lehr.models import MODELS
+from lehr.cli.options import CURES, MODELS
 
 
 @app.command(epilog="Example: lehr audit cnn --data mnist --repair kaiming")
@@ -58,6 +56,8 @@ def audit(
     debug: Debug = False,
 ) -> None:
     """Send one batch through a fresh model and back; say where signal or gradient is lost."""
+    from lehr.cli.job import known, open_job, prepare
+
     with errors(debug, code=USAGE):
         if repair is not None:
             known("repair", repair, dict.fromkeys(CURES))

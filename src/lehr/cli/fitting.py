@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lehr import Callback
+from lehr import Callback, Learner
 from lehr.callbacks import Checkpoint, EarlyStopping
 from lehr.cli.app import say
 from lehr.cli.job import Job
@@ -41,7 +41,7 @@ def carry_out(
         Exception: the training's own.
     """
     origin = " (found by a sweep)" if "lr_found" in job.settings else ""
-    _say_facts({"lr": f"{job.settings['schedule']!r}{origin}"})
+    _say_facts({"lr": f"{job.settings['schedule']!r}{origin}"}, job.learn)
     begin = time.perf_counter() - searched_seconds
     try:
         try:
@@ -116,10 +116,12 @@ def say_plan(job: Job) -> None:
         "loss": loss,
         "opt": f"{settings['opt']}, weight_decay {settings['weight_decay']}",
     }
-    _say_facts(plan)
+    _say_facts(plan, learn)
 
 
-def _say_facts(facts: Mapping[str, str]) -> None:
+def _say_facts(facts: Mapping[str, str], learn: Learner) -> None:
+    if not learn.progress:
+        return
     for name, value in facts.items():
         say(f"{name:<7}{value}")
 

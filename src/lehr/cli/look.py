@@ -1,4 +1,7 @@
-"""Commands that look before anything is trained: ``find-lr``, ``schedule``, ``explain``."""
+"""Commands that look before anything is trained: ``find-lr``, ``schedule``, ``explain``.
+
+Help and completion need the declarations alone: what works is imported when it is called.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from lehr.base.drawing import save_figure
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
 from lehr.cli.chart import chart
-from lehr.cli.job import open_job, prepare
-from lehr.cli.recipes import recipe_for
-from lehr.cli.sweep import sweep_progress
-from lehr.schedules.text import parse_schedule, schedule_names
 
 Picture = Annotated[
     Path | None, Option(help="Also draw it into this file: .png, .svg or .pdf.", dir_okay=False)
@@ -49,6 +47,9 @@ def find_lr(
     debug: Debug = False,
 ) -> None:
     """Train for a moment while lr rises, draw the loss, and suggest what to train with."""
+    from lehr.cli.job import open_job, prepare
+    from lehr.cli.sweep import sweep_progress
+
     with errors(debug, code=USAGE):
         settings = prepare({**context.params, "lr": "1e-3"})
         check_picture(out)
@@ -75,8 +76,8 @@ def schedule(
         Argument(
             metavar="SCHEDULE",
             help="An expression of lehr.schedules, such as 'one_cycle(0.5)'; or a bare name, "
-            f"drawn to a peak of 1: {', '.join(schedule_names())}.",
-            autocompletion=schedule_names,
+            f"drawn to a peak of 1: {', '.join(options.SCHEDULES)}.",
+            autocompletion=lambda: list(options.SCHEDULES),
         ),
     ],
     steps: Annotated[
@@ -86,6 +87,8 @@ def schedule(
     debug: Debug = False,
 ) -> None:
     """Draw a schedule over the share of the fit that is done."""
+    from lehr.schedules.text import parse_schedule
+
     with errors(debug, code=USAGE):
         curve = parse_schedule(text, peak=1.0)
         check_picture(out)
@@ -121,6 +124,9 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Show what lehr train DATA would run: the model's layers, and the loop with its callbacks."""
+    from lehr.cli.job import open_job, prepare
+    from lehr.cli.recipes import recipe_for
+
     with errors(debug, code=USAGE):
         finds = recipe_for(source).lr is None and "(" not in schedule
         settings = prepare({**context.params, "lr": "1e-3" if finds else None})
@@ -158,6 +164,8 @@ def save_picture(plot: Callable[[Any], Any], out: Path | None, *, panels: int = 
     """
     if out is not None:
         from matplotlib.figure import Figure
+
+        from lehr.base.drawing import save_figure
 
         figure = Figure(figsize=(7 if panels == 1 else 11, 4), dpi=150, layout="constrained")
         axes = list(figure.subplots(1, panels, squeeze=False)[0])

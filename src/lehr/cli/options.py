@@ -6,10 +6,15 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from lehr.cli.recipes import OPTIMIZERS
-from lehr.data.published.catalog import SOURCES
-from lehr.models import MODELS
-from lehr.schedules.text import schedule_names
+# The names that help and completion tell, without importing what they stand for.
+SOURCES = ("digits", "mnist", "fashion_mnist", "cifar10")
+MODELS = ("linear", "mlp", "cnn", "cnn_norm", "resnet")
+OPTIMIZERS = ("adamw", "adam", "nadam", "rmsprop", "sgd")
+SCHEDULES = ("constant", "one_cycle", "warmup_cosine", "warmup_linear")
+CURES = (
+    *("kaiming", "kaiming_uniform", "xavier", "xavier_uniform", "lecun", "orthogonal"),
+    *("delta_orthogonal", "lsuv", "fixup", "zero_last"),
+)
 
 
 def _paths(incomplete: str, *, folders_only: bool = False) -> Iterator[str]:
@@ -47,8 +52,10 @@ Data = Annotated[
     str,
     Argument(
         metavar="DATA",
-        help=f"{', '.join(SOURCES)}; or the path of a folder of images (one class a folder), a "
-        ".zip of such folders, a .csv or .tsv table, or an .npz with x and y.",
+        help=f"{', '.join(SOURCES)}; or the path of a folder of images (one folder per class), a "
+        ".zip of such folders, a .csv or .tsv table, or an .npz with x and y. All named sets but "
+        "digits are read from the folder that the environment variable LEHR_DATA names; without "
+        "it, and for files that are not there, they are downloaded once.",
         autocompletion=complete_data,
         show_default=False,
     ),
@@ -77,12 +84,13 @@ LR = Annotated[
         autocompletion=lambda: ["auto"],
     ),
 ]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Say what came of it, and nothing before.")]
 ScheduleText = Annotated[
     str,
     Option(
-        help=f"The course of lr: {', '.join(schedule_names())}; or, without --lr, any expression "
+        help=f"The course of lr: {', '.join(SCHEDULES)}; or, without --lr, any expression "
         "of lehr.schedules, such as 'sched_cos(0.01, 0)'.",
-        autocompletion=schedule_names,
+        autocompletion=lambda: list(SCHEDULES),
     ),
 ]
 Opt = Annotated[

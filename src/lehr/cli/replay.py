@@ -4,25 +4,20 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from torch import Tensor
 from typer import Option
 
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
-from lehr.cli.fitting import checkpoints_of
-from lehr.cli.job import check_device
-from lehr.cli.reopen import reopen, require_checkpoints
-from lehr.inspect.replay import Replay, losses_of, replay_from, same_losses
-from lehr.loop.rests import Kept
-from lehr.loop.run import Run
-from lehr.report import RunRecord
-from lehr.resume import complete, differences
-from lehr.state.disk import capsule
-from lehr.state.disk.checkpoint import Checkpoint
-from lehr.state.disk.checkpoint_folder import CheckpointFolder, Saved
-from lehr.types import is_mapping
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lehr.inspect.replay import Replay
+    from lehr.report import RunRecord
+    from lehr.state.disk.checkpoint import Checkpoint
+    from lehr.state.disk.checkpoint_folder import Saved
 
 _SHOWN = 5  # parameters with the largest gradients
 
@@ -47,6 +42,16 @@ def replay(
 
     It is reached from the nearest checkpoint before it. Nothing in the run folder changes.
     """
+    from lehr.cli.fitting import checkpoints_of
+    from lehr.cli.job import check_device
+    from lehr.cli.reopen import reopen, require_checkpoints
+    from lehr.inspect.replay import replay_from
+    from lehr.loop.rests import Kept
+    from lehr.loop.run import Run
+    from lehr.report import RunRecord
+    from lehr.resume import differences
+    from lehr.state.disk.checkpoint_folder import CheckpointFolder
+
     with errors(debug, code=USAGE):
         check_device(device)
     with errors(debug, code=FAILURE):
@@ -76,18 +81,22 @@ def replay(
 
 def _failed(run: Path) -> dict[str, Any]:
     """What the capsule of a run folder says."""
+    from lehr.cli.fitting import checkpoints_of
+    from lehr.state.disk import capsule
+
     if (said := capsule.read(checkpoints_of(run))) is None:
         raise ValueError(f"no step of {run} has failed. Say which one is meant: --step 0.")
     say(f"the training ended here: {said['error']}")
     return said
 
 
-def lineage(saved: Sequence[Saved]) -> list[Saved]:
+def lineage(saved: Sequence["Saved"]) -> list["Saved"]:
     """The checkpoints that the newest one was reached through, the oldest first.
 
     A run that went on from an older one than the newest left what came after that one behind.
 
     Example:
+        >>> from lehr.state.disk.checkpoint_folder import Saved
         >>> saved = [Saved(Path(), {"step": step}) for step in (0, 8, 16, 12, 20)]
         >>> [one.step for one in lineage(saved)]
         [0, 8, 12, 20]
@@ -99,7 +108,7 @@ def lineage(saved: Sequence[Saved]) -> list[Saved]:
     return older[::-1]
 
 
-def told(made: Replay, known: Mapping[int, float], *, why: Iterable[str] = ()) -> list[str]:
+def told(made: "Replay", known: Mapping[int, float], *, why: Iterable[str] = ()) -> list[str]:
     """What happened in a step, in plain words, a line each.
 
     Args:
@@ -107,6 +116,8 @@ def told(made: Replay, known: Mapping[int, float], *, why: Iterable[str] = ()) -
         known: the losses of the history by number of the batch; nan for one that is not finite.
         why: what is not as it was; said only if the step is not, either.
     """
+    from lehr.inspect.replay import losses_of
+
     steps = made.step - made.began_at
     lines = [
         f"{_place(made)}, made again from the checkpoint of step {made.began_at}"
@@ -129,7 +140,7 @@ def told(made: Replay, known: Mapping[int, float], *, why: Iterable[str] = ()) -
     return lines
 
 
-def _place(made: Replay) -> str:
+def _place(made: "Replay") -> str:
     failed = made.failed
     if failed is None or failed.doing == "training":
         many = "es" * (len(made.batches) > 1)
@@ -141,6 +152,8 @@ def _place(made: Replay) -> str:
 
 
 def _compared(made: Mapping[int, Any], known: Mapping[int, float], why: Iterable[str]) -> str:
+    from lehr.inspect.replay import same_losses
+
     again, before = (
         {batch: loss if math.isfinite(loss) else None for batch, loss in losses.items()}
         for losses in (made, known)
@@ -163,13 +176,13 @@ def _compared(made: Mapping[int, Any], known: Mapping[int, float], why: Iterable
     return "The history ends before it; what led to it is bit for bit as in the history."
 
 
-def _losses_in(record: RunRecord) -> dict[int, float]:
+def _losses_in(record: "RunRecord") -> dict[int, float]:
     points = record.series.get("loss")
     return dict(zip(points.batches, points.values, strict=True)) if points else {}
 
 
 def _require_made(
-    record: RunRecord, step: int, known: Mapping[int, float], past: Sequence[Saved]
+    record: "RunRecord", step: int, known: Mapping[int, float], past: Sequence["Saved"]
 ) -> None:
     """See that the run came to the step, be it that it failed there."""
     made = max([batch + 1 for batch in known] + [saved.step for saved in past], default=0)
@@ -180,8 +193,12 @@ def _require_made(
         )
 
 
-def _nearest(run: Path, past: Sequence[Saved], step: int) -> Checkpoint:
+def _nearest(run: Path, past: Sequence["Saved"], step: int) -> "Checkpoint":
     """The last good checkpoint from before a step."""
+    from lehr.cli.fitting import checkpoints_of
+    from lehr.resume import complete
+    from lehr.state.disk.checkpoint_folder import CheckpointFolder
+
     paths = {saved.path for saved in past}
     newest, problems = CheckpointFolder(checkpoints_of(run)).newest(
         accept=lambda saved: saved.path in paths and saved.step <= step
@@ -195,7 +212,9 @@ def _nearest(run: Path, past: Sequence[Saved], step: int) -> Checkpoint:
     return complete(newest)
 
 
-def _epochs_planned(past: Sequence[Saved], step: int) -> int | None:
+def _epochs_planned(past: Sequence["Saved"], step: int) -> int | None:
     """How long the run was to be when it made a step: it may have been made longer since."""
+    from lehr.types import is_mapping
+
     later = (saved.manifest.get("settings") for saved in past if saved.step > step)
     return next((said.get("epochs") for said in later if is_mapping(said)), None)

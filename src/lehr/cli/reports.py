@@ -7,13 +7,13 @@ from typer import Option
 
 from lehr.cli import options
 from lehr.cli.app import FAILURE, Debug, app, errors, say
-from lehr.report import RunRecord, write_comparison, write_report
-from lehr.report.compare import compare as comparison
 
 
 @app.command(epilog="Example: lehr report runs/digits-20260101-120000")
 def report(run: options.Run, debug: Debug = False) -> None:
     """Write a run's report, one HTML file that needs nothing else, and say where it is."""
+    from lehr.report import write_report
+
     with errors(debug, code=FAILURE):
         say(f"report: {write_report(run)}")
 
@@ -28,6 +28,9 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Say what differs between two runs and where they part, and write a page that shows it."""
+    from lehr.report import RunRecord, write_comparison
+    from lehr.report.compare import compare as comparison
+
     with errors(debug, code=FAILURE):
         a, b = RunRecord.read(first), RunRecord.read(second)
         say(comparison(a, b).text())

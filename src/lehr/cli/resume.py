@@ -3,26 +3,16 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
-from lehr.cli.fitting import (
-    carry_out,
-    checkpoints_of,
-    has_checkpoints,
-    resume_command,
-    say_plan,
-)
-from lehr.cli.job import Job, check_device, check_interval
-from lehr.cli.reopen import anew, reopen, require_checkpoints
-from lehr.cli.trained import stored_settings
-from lehr.report import RunFolder
-from lehr.report.record import read_config
-from lehr.state.disk.checkpoint_folder import CheckpointFolder
+
+if TYPE_CHECKING:
+    from lehr.cli.job import Job
 
 
 @app.command(epilog="Example: lehr resume runs/digits-20260101-120000")
@@ -39,9 +29,17 @@ def resume(
     checkpoint_every: options.CheckpointEvery = None,
     model: options.OwnModel = None,
     device: options.DeviceName = None,
+    quiet: options.Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Go on with a training that was stopped in any way, bit for bit as if it had not been."""
+    from lehr.cli.fitting import carry_out, say_plan
+    from lehr.cli.job import check_device, check_interval
+    from lehr.cli.reopen import reopen, require_checkpoints
+    from lehr.cli.trained import stored_settings
+    from lehr.report import RunFolder
+    from lehr.report.record import read_config
+
     with errors(debug, code=USAGE):
         check_device(device)
         check_interval(checkpoint_every or "never")
@@ -65,6 +63,7 @@ def resume(
             say(_longer(job, settings["epochs"], _newest_step(run)))
             said = r".*not bit for bit exact: epochs \d+ → \d+$"
             warnings.filterwarnings("ignore", said)  # until `errors` puts the filters back
+        job.learn.progress = not quiet
         say_plan(job)
         carry_out(job, RunFolder(run), resumed=True)
 
@@ -74,6 +73,8 @@ def _is_complete(run: Path, config: Mapping[str, Any]) -> bool:
 
 
 def _say_complete(run: Path, config: Mapping[str, Any]) -> None:
+    from lehr.cli.fitting import has_checkpoints, resume_command
+
     settings, reason = config["settings"], config.get("stop_reason")
     say(f"{run} is complete: {reason or _count(settings['epochs'])}.")
     if reason is None and has_checkpoints(run):
@@ -82,6 +83,8 @@ def _say_complete(run: Path, config: Mapping[str, Any]) -> None:
 
 
 def _is_longer(run: Path, config: Mapping[str, Any], epochs: int | None) -> bool:
+    from lehr.cli.reopen import anew
+
     planned, reason = config["settings"]["epochs"], config.get("stop_reason")
     if epochs is None or epochs == planned:
         return False
@@ -99,6 +102,9 @@ def _is_longer(run: Path, config: Mapping[str, Any], epochs: int | None) -> bool
 
 
 def _require_nobody_else(run: Path) -> None:
+    from lehr.cli.fitting import checkpoints_of
+    from lehr.state.disk.checkpoint_folder import CheckpointFolder
+
     try:
         CheckpointFolder(checkpoints_of(run)).open("").close()
     except RuntimeError as error:
@@ -108,10 +114,13 @@ def _require_nobody_else(run: Path) -> None:
 
 
 def _newest_step(run: Path) -> int:
+    from lehr.cli.fitting import checkpoints_of
+    from lehr.state.disk.checkpoint_folder import CheckpointFolder
+
     return max((one.step for one in CheckpointFolder(checkpoints_of(run)).all()), default=0)
 
 
-def _longer(job: Job, epochs: int, step: int) -> str:
+def _longer(job: "Job", epochs: int, step: int) -> str:
     """What becomes of the schedule."""
     schedule, batches = job.settings["schedule"], len(job.learn.data.train_dl)
     before = schedule(max(step - 1, 0) / (epochs * batches))

@@ -1,8 +1,11 @@
-"""``lehr train``: from the data's name to a report."""
+"""``lehr train``: from the data's name to a report.
+
+Help and completion need the declaration alone: what trains is imported when it is called.
+"""
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
@@ -10,13 +13,10 @@ from typer import Option
 from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
-from lehr.cli.data_sum import data_sum
-from lehr.cli.fitting import carry_out, say_plan, take_part
-from lehr.cli.job import open_job, prepare
 from lehr.cli.processes import is_one_of_several, launch, silent
-from lehr.cli.sweep import settle_lr
-from lehr.engine import ALONE, Engine
-from lehr.report import RunFolder
+
+if TYPE_CHECKING:
+    from lehr.engine import Engine
 
 
 @app.command(epilog="Example: lehr train digits --model mlp --epochs 5 --schedule constant")
@@ -48,34 +48,50 @@ def train(
     layer_stats: options.LayerStats = None,
     processes: options.Processes = None,
     out: Annotated[Path | None, Option(help="A new folder; else runs/DATA-DATE-TIME.")] = None,
+    quiet: options.Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train a model on DATA, with settings that suit it, and keep the results in a run folder."""
+    from lehr.cli.job import prepare
+
     with errors(debug, code=USAGE):
         settings = prepare(context.params)
     if processes is not None and processes > 1 and not is_one_of_several():
-        words = [*shlex.split(settings["command"])[1:], *(["--debug"] if debug else [])]
+        words = [
+            *shlex.split(settings["command"])[1:],
+            *(["--debug"] if debug else []),
+            *(["--quiet"] if quiet else []),
+        ]
         raise typer.Exit(launch(processes, [*words, *(["--out", str(out)] if out else [])]))
     with errors(debug, code=FAILURE), forgiving_output("The training"):
         engine = _engine()
         with silent(engine.rank):
-            _train(settings, engine, out)
+            _train(settings, engine, out, quiet=quiet)
 
 
-def _engine() -> Engine:
+def _engine() -> "Engine":
     if not is_one_of_several():
+        from lehr.engine import ALONE
+
         return ALONE
     from lehr.distributed import Distributed  # half a second that others need not wait
 
     return Distributed()
 
 
-def _train(settings: dict[str, Any], engine: Engine, out: Path | None) -> None:
+def _train(settings: dict[str, Any], engine: "Engine", out: Path | None, *, quiet: bool) -> None:
+    from lehr.cli.data_sum import data_sum
+    from lehr.cli.fitting import carry_out, say_plan, take_part
+    from lehr.cli.job import open_job
+    from lehr.cli.sweep import settle_lr
+    from lehr.report import RunFolder
+
     if out is not None and engine.rank == 0:
         RunFolder.refuse_existing(out)
     if (checksum := data_sum(settings["data"])) is not None:
         settings["data_sum"] = checksum
     job, name = open_job(settings, engine), Path(settings["data"]).stem
+    job.learn.progress = not quiet
     say_plan(job)
     sweep = settle_lr(job)
     if engine.rank == 0:

@@ -6,21 +6,21 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from torch import Tensor
 from typer import Argument, Option
 
-from lehr import DataBunch, data
-from lehr.base.files import save_file
 from lehr.base.output import Output
 from lehr.base.terminal import printable, safe_cell
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, is_terminal, say
-from lehr.cli.job import check_device, resolved
-from lehr.cli.recipes import kind_of
-from lehr.cli.trained import Trained, open_trained
 from lehr.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lehr.cli.trained import Trained
+    from lehr.data import DataBunch
 
 Split = Literal["train", "valid", "test", "all"]
 
@@ -51,6 +51,9 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Print loss and accuracy of a trained model on labelled data, prepared as in its training."""
+    from lehr.cli.job import check_device, resolved
+    from lehr.cli.trained import open_trained
+
     with errors(debug, code=USAGE):
         asked = _split(split)
         check_device(device)
@@ -106,6 +109,10 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Print a CSV with what a trained model makes of new files, prepared as in its training."""
+    from lehr.base.files import save_file
+    from lehr.cli.job import check_device
+    from lehr.cli.trained import open_trained
+
     with errors(debug, code=USAGE):
         check_device(device)
         if out is not None and not out.parent.is_dir():
@@ -139,8 +146,11 @@ def _split(text: str | None) -> Split | None:
 
 
 def _open(
-    trained: Trained, path: str, split: Split, batch_size: int | None, skip_broken: bool | None
-) -> DataBunch:
+    trained: "Trained", path: str, split: Split, batch_size: int | None, skip_broken: bool | None
+) -> "DataBunch":
+    from lehr import data
+    from lehr.cli.recipes import kind_of
+
     settings = trained.settings
     chosen: dict[str, Any] = {"preparation": trained.preparation}
     kind = kind_of(path)
@@ -176,7 +186,7 @@ def _expanded(files: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _predictions(trained: Trained, files: Sequence[Path], batch_size: int) -> Iterator[list[Any]]:
+def _predictions(trained: "Trained", files: Sequence[Path], batch_size: int) -> Iterator[list[Any]]:
     learn, classes = trained.learner(), trained.preparation.classes
     for names, xb in trained.preparation.batches(files, batch_size):
         pred: Tensor = learn.predict(xb)
@@ -186,7 +196,7 @@ def _predictions(trained: Trained, files: Sequence[Path], batch_size: int) -> It
             yield [name, *best, *(f"{value:.6g}" for value in row)]
 
 
-def _head(trained: Trained, columns: int) -> list[str]:
+def _head(trained: "Trained", columns: int) -> list[str]:
     if trained.preparation.classes:
         return ["file", "prediction", *trained.preparation.classes]
     numbered = [f"prediction_{i}" for i in range(columns)]

@@ -239,7 +239,7 @@ class _Terminal(_Plain):
         self.bar.reset(self.task, completed=done)  # what was done before tells no speed
 
     def update(self, where: str, done: int, rate: str, loss: str) -> None:
-        fields = {"rate": rate, "loss": loss}
+        fields: dict[str, Any] = {"rate": rate, "loss": loss}
         self.bar.update(self.task, description=where, completed=done, refresh=True, **fields)
 
     def say(self, text: str) -> None:
