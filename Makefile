@@ -85,6 +85,7 @@ golden-against: $(VENV)/.dev    ## check that the code trains bit for bit as at 
 
 bench: $(VENV)/.dev  ## speed, import time, cost of checkpoints, accuracy, find_lr, the lesson; writes bench/results/ (two hours)
 	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/fused.py
 	$(BIN)/python bench/import_time.py
 	$(BIN)/python bench/checkpoint_cost.py
 	$(BIN)/python bench/accuracy.py

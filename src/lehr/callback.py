@@ -54,6 +54,10 @@ class Callback:
             watches in the phase *report*.
         modules: modules of its own, such as a teacher, that go to the device of the model; or other
             objects with a method ``to`` that moves them in place.
+        looks_on: whether what it does in after_pred, after_loss and after_backward can be done when
+            the step is made: it reads predictions, loss and numbers of the run there, but neither
+            weights nor gradients, and changes nothing. Any other that watches these events keeps a
+            step from being fused (``compile`` of `lehr.Learner`).
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
         plans: whether this callback takes part in `Learner.plan`: True for one whose doings depend
             on the position of the run alone. There is no batch, prediction or loss then. What it
@@ -80,6 +84,7 @@ class Callback:
     everywhere: ClassVar[bool | None] = None
     moves: ClassVar[tuple[str, ...]] = ()
     state: ClassVar[tuple[str, ...]] = ()
+    looks_on: ClassVar[bool] = False
     regrads: ClassVar[bool] = False
     replays: ClassVar[bool] = True
     drives: Sequence[Any] = ()

@@ -78,6 +78,13 @@ class Learner:
             `lehr.callbacks.Rehearsal`.
         engine: the processes that train together, a `lehr.distributed.Distributed`; None for one
             process.
+        compile: make each training step one graph, by ``torch.compile``: forward, loss, gradient
+            and update, with torch's own optimizers. It is faster where steps are short; the first
+            fit spends some seconds on it. Events are called as always, so what watches or wraps
+            anything inside the step (after_pred to zero_grad) keeps it from being fused: a warning
+            says what, and `explain`. In after_step the gradients are gone. Weights and states are
+            those of the other steps, but for rounding and for what dropout draws. The text of a
+            backend of ``torch.compile`` stands for True with that backend.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; the message names it and what is allowed.
@@ -109,6 +116,7 @@ class Learner:
         progress: bool = True,
         rehearsal: bool = True,
         engine: Engine | None = None,
+        compile: bool | str = False,
     ) -> None:
         arguments.check_learner(model, data, split_batch, weight, reduction, valid_grad)
         self.engine = arguments.as_engine(engine)
@@ -127,6 +135,7 @@ class Learner:
         self.valid_grad = valid_grad
         self.progress = progress
         self.rehearsal = rehearsal
+        self.graphs = arguments.as_graphs(compile)
         self.epochs_done = 0
         """Epochs begun in all fits so far; the random streams count from here."""
         self.steps_done = 0
@@ -513,9 +522,11 @@ class Learner:
 
         After each event come the callbacks that watch it, in their order. After each action come
         the callbacks that wrap it, the outermost first, and then ``loop``: what the loop does there
-        by itself. An event without a name costs nothing. Beside ``around_fit`` are those that have
-        a context manager open for the whole fit. At each ``rest`` all of the run's state is in its
-        entries: there a checkpoint can be saved, and a fit can be resumed.
+        by itself; or ``one graph``, if the Learner has ``compile`` and the step can be fused, else
+        the first line says why it cannot. An event without a name costs nothing. Beside
+        ``around_fit`` are those that have a context manager open for the whole fit. At each
+        ``rest`` all of the run's state is in its entries: there a checkpoint can be saved, and a
+        fit can be resumed.
 
         Args:
             callbacks: those that you would give to `fit`.
@@ -532,7 +543,7 @@ class Learner:
         """
         from lehr.inspect.explain import explain
 
-        return explain(self.everybody(callbacks), self.engine)
+        return explain(self.everybody(callbacks), self.engine, self)
 
     def plan(
         self,
@@ -902,5 +913,6 @@ class Learner:
             weight=self.weight,
             loss_is_mean=self.reduction == "mean",
             valid_grad=self.valid_grad,
+            graphs=self.graphs,
             **length,
         )

@@ -100,3 +100,18 @@ def test_the_text_shows_itself_as_it_is():
     assert repr(text) == str(text)
     assert text.startswith("fit\n")
     assert text._repr_html_() == f"<pre>{html.escape(text)}</pre>"
+
+
+def test_it_says_whether_the_step_is_fused_and_what_keeps_it_from_that():
+    learn = tiny_learner(compile=True)
+    fused = learn.explain()
+    for action in set(ACTIONS) - {"one_batch"}:
+        assert line(fused, action) == ["one", "graph"]
+    assert line(fused, "one_batch") == ["loop"]
+    text = learn.explain([Clip(), Noise()])
+    assert text.splitlines()[0] == (
+        "fit, the steps not fused: Clip wraps finish_grad; leave it out; Noise wraps finish_grad, "
+        "after_loss; leave it out"
+    )
+    assert line(text, "predict") == ["loop"]
+    assert tiny_learner([Clip()]).explain().splitlines()[0] == "fit"

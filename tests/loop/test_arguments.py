@@ -167,3 +167,16 @@ def test_an_array_is_told_to_become_a_tensor():
         refuse_one_batch(np.zeros((4, 3)))
     with pytest.raises(TypeError, match="predict takes inputs"):
         tiny_learner().predict(np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("compile", "kind", "text"),
+    [
+        (1.5, TypeError, "compile must be True, False or the name of a backend; got 1.5"),
+        ("inductr", ValueError, "names no backend of torch.compile. Did you mean inductor?"),
+    ],
+)
+def test_compile_is_a_switch_or_a_backend(compile, kind, text):
+    with pytest.raises(kind, match=text):
+        tiny_learner(compile=compile)
+    assert tiny_learner(compile="inductor").graphs.backend == "inductor"

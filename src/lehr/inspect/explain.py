@@ -6,7 +6,9 @@ from lehr.base.html import fill
 from lehr.callback import Callback
 from lehr.engine import ALONE, Engine
 from lehr.events import ACTIONS
+from lehr.learner import Learner
 from lehr.loop.order import in_layers, watching
+from lehr.loop.step.fusible import obstacles
 
 _LOOP = """
 fit
@@ -62,10 +64,18 @@ class Explanation(str):
         return fill("<pre>{{ text }}</pre>", text=str(self))
 
 
-def explain(callbacks: Iterable[Callback], engine: Engine = ALONE) -> Explanation:
+def explain(
+    callbacks: Iterable[Callback], engine: Engine = ALONE, learn: Learner | None = None
+) -> Explanation:
     """Show the loop with these callbacks, as text. See `lehr.Learner.explain`."""
     callbacks = list(callbacks)
     lines = [_line(line, callbacks) for line in _LOOP.strip().splitlines()]
+    if learn is not None and learn.graphs is not None:
+        found = obstacles(learn.model, learn.opt, learn.loss_func, callbacks, engine)
+        if found:
+            lines[0] += f", the steps not fused: {'; '.join(found)}"
+        else:
+            lines = [_fused(line) for line in lines]
     if together := engine.describe():
         lines[0] += f", in {together}: batches are shared out, gradients averaged"
         lines = [line + _SHARED.get(line.split("  ")[-1].strip("- "), "") for line in lines]
@@ -73,6 +83,13 @@ def explain(callbacks: Iterable[Callback], engine: Engine = ALONE) -> Explanatio
 
 
 _SHARED = {"rest": "; all processes agree whether the run ends"}
+
+
+def _fused(line: str) -> str:
+    """A line of an action within the step says that all of them are one."""
+    name = line.strip().partition("(")[0]
+    within = name in ACTIONS and name != "one_batch"
+    return f"{line.removesuffix('loop')}one graph" if within else line
 
 
 def _line(line: str, callbacks: Sequence[Callback]) -> str:

@@ -74,6 +74,7 @@ def _without_batches(plan: Plan, callbacks: Iterable[Callback]) -> Plan:
         valid={name: Feed([0], feed.name) for name, feed in plan.valid.items()},
         split_batch=_alone,
         weight=_one,
+        graphs=None,
     )
 
 

@@ -23,6 +23,7 @@ from lehr.loop import underway
 from lehr.loop.dispatch import Act, Listener, act
 from lehr.loop.loop import Loop
 from lehr.loop.run import Run
+from lehr.loop.step.fused import FusedStep
 from lehr.loop.undisturbed import same_attributes
 from lehr.types import Batch
 
@@ -63,6 +64,7 @@ def profile(learn: Learner, steps: int = 100, callbacks: Iterable[Callback] = ()
             device=device,
             lag=watch.clock.lag,
             by_threads=_by_threads(measured, watch) if device == "cpu" else (),
+            compiled=learn.graphs is not None,
             left_out=tuple(type(callback).__name__ for callback in apart),
         )
 
@@ -147,6 +149,8 @@ class _Stopwatch(Callback):
             timed = self.clock.timed(("callback", type(wrapper.__self__).__name__), wrapper)
             return partial(act, action, timed, run, self._acted(action, inner))
         own = getattr(do, "__func__", None) is Loop.one_batch
+        if action == "predict" and isinstance(getattr(do, "__self__", None), FusedStep):
+            action = "the fused step"
         return self.clock.timed(LOOP if own else ("action", action), do)
 
     def after_batch(self, run: Run) -> None:

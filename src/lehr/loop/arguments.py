@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -10,7 +11,8 @@ from lehr.base.arrays import is_numpy
 from lehr.base.intervals import EVERY_EPOCH, Every, every
 from lehr.base.values import check_values
 from lehr.engine import ALONE, Engine
-from lehr.errors import positive_int
+from lehr.errors import did_you_mean, positive_int
+from lehr.loop.step.graphs import Graphs
 from lehr.loop.untrained import require_trained
 from lehr.optim import optimizers
 from lehr.types import OptFactory, is_mapping
@@ -51,6 +53,31 @@ def check_learner(
             f"valid_grad must be True or False; got {valid_grad!r}. Say whether the loss or the "
             "model needs gradients in validation."
         )
+
+
+def as_graphs(compile: Any) -> Graphs | None:
+    """Where the fused steps of a Learner are kept; None if they are not to be fused.
+
+    Raises:
+        TypeError, ValueError: ``compile`` is neither True nor False nor the name of a backend.
+
+    Example:
+        >>> as_graphs(True), as_graphs(False)
+        (Graphs('inductor'), None)
+    """
+    if isinstance(compile, bool):
+        return Graphs("inductor") if compile else None
+    if not isinstance(compile, str):
+        raise TypeError(
+            f"compile must be True, False or the name of a backend; got {compile!r}. Write "
+            "compile=True for torch's own."
+        )
+    names = torch.compiler.list_backends(None)
+    if compile not in names:
+        raise ValueError(
+            f"compile={compile!r} names no backend of torch.compile. {did_you_mean(compile, names)}"
+        )
+    return Graphs(compile)
 
 
 def check_data(data: Any, name: str) -> None:

@@ -10,6 +10,7 @@ from lehr.base.nested import count_items
 from lehr.data.loading.feed import Feed
 from lehr.engine import ALONE, Engine
 from lehr.errors import item_weight
+from lehr.loop.step.graphs import Graphs
 from lehr.types import SplitBatch, is_mapping
 
 _SKIPS = ": weights that are all 0, or a callback that cancels every batch or step"
@@ -45,6 +46,8 @@ class Plan:
     """whether the loss function returns a mean over those items or their sum"""
     valid_grad: bool = False
     """whether a validation is computed with gradients on"""
+    graphs: Graphs | None = None
+    """the Learner's `lehr.loop.step.graphs.Graphs`, if its steps are to be fused"""
 
     @property
     def trains(self) -> bool:

@@ -21,6 +21,7 @@ from lehr.loop import blame
 from lehr.loop.dispatch import Actions, Listeners, around, fire
 from lehr.loop.fork_guard import no_fit_in_forks
 from lehr.loop.step.eager import EagerStep
+from lehr.loop.step.fused import FusedStep
 from lehr.loop.step.releasing import releasing
 from lehr.loop.underway import under_way
 from lehr.optim import optimizers
@@ -44,7 +45,9 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
     def __enter__(self) -> Listeners:
         loop, run = self.loop, self.loop.run
         loop.on = Listeners(run.callbacks)
-        own = EagerStep(run).actions() | {"one_batch": loop.one_batch}
+        fuses = run.plan.graphs is not None and run.plan.trains
+        step = FusedStep(run) if fuses else EagerStep(run)
+        own = step.actions() | {"one_batch": loop.one_batch}
         if run.plan.valid_grad:
             own["compute_loss"] = releasing(run, own["compute_loss"])
         loop.do = Actions(run.callbacks, run, run.engine.actions(run, own))

@@ -44,6 +44,7 @@ class Recorder(Callback):
     """
 
     phase = Phase.MEASURE
+    looks_on = True
     state = ("unfinished",)
     _engine: Engine = ALONE
 

@@ -1,0 +1,113 @@
+"""What keeps a training step from being one graph, in words."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from lehr.callback import Callback
+from lehr.engine import Engine
+from lehr.events import ACTIONS
+from lehr.loop.order import in_layers, watching
+from lehr.optim import optimizers
+from lehr.optim.functional import form_of
+from lehr.state.wrappers import bare
+
+_INSIDE = ("after_pred", "after_loss", "after_backward")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+
+
+def obstacles(
+    model: nn.Module,
+    opt: Any,
+    loss_func: Any,
+    callbacks: Sequence[Callback],
+    engine: Engine,
+) -> list[str]:
+    """Why the steps of a fit cannot be fused, each with what to change; none if they can.
+
+    What can be told beforehand, that is: whether torch can trace the model turns out when it tries.
+
+    Example:
+        >>> from lehr.callbacks import ClipGradients
+        >>> from lehr.testing import tiny_learner
+        >>> learn = tiny_learner([ClipGradients(1.0)])
+        >>> obstacles(learn.model, learn.opt, learn.loss_func, learn.callbacks, learn.engine)
+        ['ClipGradients wraps finish_grad; leave it out']
+    """
+    return [
+        *_of_callbacks(callbacks),
+        *_of_optimizers(model, opt),
+        *_of_modules(model, loss_func),
+        *(["several processes share a step"] if engine.world > 1 else []),
+    ]
+
+
+def _of_callbacks(callbacks: Sequence[Callback]) -> Iterator[str]:
+    wrapped: dict[str, list[str]] = {}
+    for callback in in_layers(callbacks):
+        acts = [name for name in ACTIONS if name != "one_batch" and hasattr(callback, name)]
+        if acts:
+            wrapped.setdefault(type(callback).__name__, []).extend(acts)
+    for event in _INSIDE:
+        inside = (one for one in watching(event, callbacks) if not one.looks_on)
+        for callback in inside:
+            wrapped.setdefault(type(callback).__name__, []).append(event)
+    for callback in callbacks:
+        name = type(callback).__name__
+        if callback.batches_per_step != 1:
+            wrapped.pop(name, None)
+            yield f"{name} lets several batches make a step; give larger batches instead"
+        elif name in wrapped:
+            names = wrapped.pop(name)
+            verb = "watches" if set(names) <= set(_INSIDE) else "wraps"
+            yield f"{name} {verb} {', '.join(dict.fromkeys(names))}; leave it out"
+        elif callback.regrads:
+            yield f"{name} takes gradients anew; leave it out"
+
+
+def _of_optimizers(model: nn.Module, opt: Any) -> Iterator[str]:
+    own = {id(p) for p in model.parameters()}
+    for one in optimizers.each(opt):
+        kind = type(one).__name__
+        if form_of(one) is None:
+            yield f"{kind} has no function in torch.optim that can be traced; take e.g. AdamW"
+            continue
+        if any(vars(one).get(name) for name in _STEP_HOOKS):
+            yield f"{kind} has hooks on its step; remove them"
+        if any(group.get("differentiable") for group in one.param_groups):
+            yield f"{kind} is differentiable; make it without"
+    held = optimizers.held_parameters(opt)
+    if any(id(p) not in own for p in held):
+        yield "the optimizer holds parameters that are not the model's; put them into the model"
+    if any(p.is_complex() or not p.is_floating_point() for p in held):
+        yield "the optimizer holds parameters that are not real numbers"
+
+
+def _of_modules(model: nn.Module, loss_func: Any) -> Iterator[str]:
+    if bare(model) is not model:
+        yield f"the model is inside a {type(model).__name__}; give the Learner the model itself"
+    if optimizers_of := [p for p in _parameters(loss_func) if p.requires_grad]:
+        yield f"the loss function has {len(optimizers_of)} parameters; put them into the model"
+
+
+def _parameters(loss_func: Any) -> Iterable[nn.Parameter]:
+    return loss_func.parameters() if isinstance(loss_func, nn.Module) else ()
+
+
+def hook_places(*modules: Any) -> list[Any]:
+    """The dicts that hold the hooks of these modules, and of all within them.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> any(hook_places(layer))
+        False
+        >>> _ = layer.register_forward_hook(print)
+        >>> any(hook_places(layer))
+        True
+    """
+    every = [
+        part for module in modules if isinstance(module, nn.Module) for part in module.modules()
+    ]
+    return [vars(part)[name] for part in every for name in _HOOKS if name in vars(part)]

@@ -1,0 +1,182 @@
+"""torch's optimizers as functions of tensors: what each is called with, read from an optimizer."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+from torch import Tensor
+
+_BETAS = {"beta1": ("betas", 0), "beta2": ("betas", 1)}
+_PAIRS = {
+    "Rprop": {
+        "etaminus": ("etas", 0),
+        "etaplus": ("etas", 1),
+        "step_size_min": ("step_sizes", 0),
+        "step_size_max": ("step_sizes", 1),
+    },
+}
+"""Parameters of a function that a group has under another name, as one of several numbers."""
+
+_MOMENTS = {"exp_avg": "", "exp_avg_sq": ""}
+_STATES: dict[str, dict[str, str]] = {
+    "SGD": {"momentum_buffer": "momentum"},
+    "Adam": {**_MOMENTS, "max_exp_avg_sq": "amsgrad", "step": ""},
+    "AdamW": {**_MOMENTS, "max_exp_avg_sq": "amsgrad", "step": ""},
+    "NAdam": {**_MOMENTS, "mu_product": "", "step": ""},
+    "RAdam": {**_MOMENTS, "step": ""},
+    "RMSprop": {
+        "square_avg": "",
+        "grad_avg": "centered",
+        "momentum_buffer": "momentum",
+        "step": "",
+    },
+    "Adagrad": {"sum": "", "step": ""},
+    "Adamax": {"exp_avg": "", "exp_inf": "", "step": ""},
+    "Adadelta": {"square_avg": "", "acc_delta": "", "step": ""},
+    "Rprop": {"prev": "", "step_size": "", "step": ""},
+    "ASGD": {"ax": "", "mu": "", "eta": "", "step": ""},
+}
+"""What each keeps for a parameter, in the order of its function: always, or where a number of the
+group is not 0. Adafactor is not among them, as it compares the rate with other numbers; nor Muon,
+which rounds the rate with its update."""
+
+
+_COUNTS = ("step", "mu_product")
+"""States that an optimizer computes with as Python's numbers, so here in double precision"""
+_TENSORS = {"Adam": ("lr", "beta1", "beta2"), "AdamW": ("lr", "beta1", "beta2")}
+_FREE = {"SGD": ("momentum",), "RMSprop": ("momentum",)}
+
+
+class Form(NamedTuple):
+    """The function of an optimizer, and where its arguments are.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1)
+        >>> form = form_of(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+        >>> form.keeps, form.function.__name__
+        ({'momentum_buffer': 'momentum'}, 'sgd')
+    """
+
+    function: Callable[..., None]
+    """as in ``torch.optim``: of parameters, gradients, and a list for each kind of state"""
+    keeps: Mapping[str, str]
+    """names of the states that it is given, in order; see `state_of`"""
+    numbers: Mapping[str, tuple[str, int | None]]
+    """its other arguments: the name in the parameter group, and which number of several"""
+    switches: Mapping[str, bool]
+    """what says that it is compiled"""
+    tensors: tuple[str, ...]
+    """arguments that may be tensors, so that another value needs no other graph"""
+    free: tuple[str, ...]
+    """arguments that may change though they are numbers: that needs one other graph, once"""
+
+    def numbers_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Its hyper-parameters, as a group has them now.
+
+        Example:
+            >>> import torch
+            >>> opt = torch.optim.Adam([torch.zeros(1)], lr=0.1)
+            >>> numbers = form_of(opt).numbers_of(opt.param_groups[0])
+            >>> numbers["lr"], numbers["beta1"], numbers["amsgrad"]
+            (0.1, 0.9, False)
+        """
+        return {
+            argument: group[name] if place is None else group[name][place]
+            for argument, (name, place) in self.numbers.items()
+        }
+
+    def state_of(
+        self, opt: Any, group: Mapping[str, Any], params: Sequence[Tensor]
+    ) -> list[list[Any]] | None:
+        """For each kind of state, the optimizer's own tensors; None where it has made none yet.
+
+        Example:
+            >>> import torch
+            >>> p = torch.nn.Parameter(torch.ones(1)); p.grad = torch.ones(1)
+            >>> opt = torch.optim.SGD([p], lr=0.1, momentum=0.9)
+            >>> form, group = form_of(opt), opt.param_groups[0]
+            >>> form.state_of(opt, group, [p]) is None
+            True
+            >>> opt.step(); form.state_of(opt, group, [p])
+            [[tensor([1.])]]
+        """
+        held = [opt.state.get(p, {}) for p in params]
+        states: list[list[Any]] = []
+        for name, needed in self.keeps.items():
+            if needed and not group[needed]:
+                states.append([None] * len(held))
+                continue
+            tensors = [state.get(name) for state in held]
+            if any(tensor is None for tensor in tensors):
+                return None
+            states.append(tensors)
+        return states
+
+    def update(
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[list[Any]],
+        numbers: Mapping[str, Any],
+    ) -> None:
+        """One step, in place; the lists of ``states`` are not changed.
+
+        Example:
+            >>> import torch
+            >>> p, form = torch.ones(1), form_of(torch.optim.SGD([torch.ones(1)], lr=0.1))
+            >>> group = torch.optim.SGD([p], lr=0.1).param_groups[0]
+            >>> form.update([p], [torch.ones(1)], [[None]], form.numbers_of(group)); p
+            tensor([0.9000])
+        """
+        exact = [name in _COUNTS for name in self.keeps]
+        own = [
+            [tensor.double() for tensor in tensors] if counts else list(tensors)
+            for counts, tensors in zip(exact, states, strict=True)
+        ]
+        self.function(params, grads, *own, **self.switches, **numbers)
+        for counts, tensors, results in zip(exact, states, own, strict=True):
+            if counts:
+                for tensor, result in zip(tensors, results, strict=True):
+                    tensor.copy_(result)
+
+
+def form_of(opt: Any) -> Form | None:
+    """The form of an optimizer, if its class is one of torch's that has such a function.
+
+    Example:
+        >>> import torch
+        >>> form_of(torch.optim.LBFGS([torch.zeros(1)])) is None
+        True
+    """
+    kind = cast("type[Any]", type(opt))
+    known = kind.__module__.startswith("torch.optim") and kind.__name__ in _STATES
+    return _form(kind) if known else None
+
+
+@cache
+def _form(kind: type[Any]) -> Form | None:
+    name = kind.__name__
+    function = getattr(sys.modules[kind.__init__.__module__], name.lower(), None)
+    if function is None:
+        return None  # of another version of torch
+    parameters = list(inspect.signature(function).parameters)[2 + len(_STATES[name]) :]
+    elsewhere = {**_BETAS, **_PAIRS.get(name, {})}
+    numbers = {p: elsewhere.get(p, (p, None)) for p in parameters if p not in _SWITCHES}
+    switches = {p: value for p, value in _SWITCHES.items() if p in parameters and value is not None}
+    tensors = tuple(argument for argument in _TENSORS.get(name, ("lr",)) if argument in numbers)
+    return Form(function, _STATES[name], numbers, switches, tensors, _FREE.get(name, ()))
+
+
+_SWITCHES = {
+    "foreach": False,
+    "fused": False,
+    "capturable": True,
+    "differentiable": False,
+    "has_complex": False,
+    "has_sparse_grad": False,
+    "grad_scale": None,
+    "found_inf": None,
+}

@@ -1,0 +1,434 @@
+"""A fused step is the eager one, made as one graph; where it cannot be, a line says why.
+
+Most tests take the backend that runs the traced graph operation by operation: it is quick, and
+what could go wrong (mutation, recompilation, what is in the graph) is the same.
+"""
+
+import copy
+import warnings
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+
+from lehr import Callback, DataBunch
+from lehr.callbacks import EMA, Checkpoint, Freeze, ParamScheduler
+from lehr.loop.run import Run
+from lehr.loop.step.fused import FusedStep
+from lehr.schedules import one_cycle, one_cycle_momentum, sched_lin
+from lehr.testing import tiny_learner
+
+SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
+ADAMW = partial(torch.optim.AdamW, lr=0.01)
+
+
+class Kinds(Callback):
+    """Notes whether each training step was fused: then there is no gradient after it."""
+
+    replays = False
+
+    def __init__(self):
+        self.fused = []
+
+    def after_step(self, run):
+        self.fused.append(all(p.grad is None for p in run.model.parameters()))
+
+
+def net(*more):
+    return nn.Sequential(nn.Linear(3, 4), *more, nn.ReLU(), nn.Linear(4, 2))
+
+
+def learner(compile="eager", opt=SGD, callbacks=(), model=None, **kwargs):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = net() if model is None else model()
+    return tiny_learner(callbacks, model=model, opt=opt, compile=compile, **kwargs)
+
+
+def difference(a, b):
+    """The largest between two models, buffers included."""
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return max((x.double() - y.double()).abs().max().item() for x, y in pairs)
+
+
+def pair(epochs=2, callbacks=tuple, **kwargs):
+    """A fused and an eager Learner after a fit, and which steps of the first were fused."""
+    kinds = Kinds()
+    fused, eager = learner(**kwargs), learner(**{**kwargs, "compile": False})
+    fused.fit(epochs, [*callbacks(), kinds])
+    eager.fit(epochs, list(callbacks()))
+    return fused, eager, kinds.fused
+
+
+def graphs():
+    return counters["stats"]["unique_graphs"]
+
+
+@pytest.fixture(autouse=True)
+def _count_from_zero():
+    counters.clear()
+
+
+OPTIMIZERS = {
+    "SGD": SGD,
+    "AdamW": ADAMW,
+    "plain SGD": partial(torch.optim.SGD, lr=0.1),
+    "Nesterov": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, dampening=0.0),
+    "Adam": partial(torch.optim.Adam, lr=0.01, amsgrad=True, weight_decay=0.01),
+    "NAdam": partial(torch.optim.NAdam, lr=0.01),
+    "RAdam": partial(torch.optim.RAdam, lr=0.01),
+    "RMSprop": partial(torch.optim.RMSprop, lr=0.01, momentum=0.5, centered=True),
+    "Adagrad": partial(torch.optim.Adagrad, lr=0.01, lr_decay=0.1),
+    "Adamax": partial(torch.optim.Adamax, lr=0.01),
+    "Adadelta": partial(torch.optim.Adadelta, lr=0.5),
+    "Rprop": partial(torch.optim.Rprop, lr=0.01),
+    "ASGD": partial(torch.optim.ASGD, lr=0.01),
+}
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in list(OPTIMIZERS)[1:]]
+
+
+@pytest.mark.parametrize("name", ["SGD", *SLOW])
+def test_it_trains_as_the_eager_step_does_with_a_schedule_and_one_graph(name):
+    schedule = lambda: [ParamScheduler("lr", one_cycle(0.05))]  # noqa: E731
+    fused, eager, kinds = pair(3, schedule, opt=OPTIMIZERS[name])
+    assert difference(fused.model, eager.model) < 1e-6
+    losses = [learn.run.history["loss"] for learn in (fused, eager)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert kinds == [False, True, True, True] * 3  # the first of an epoch makes what is missing
+    assert graphs() == 1
+    other = learner(False, OPTIMIZERS[name])  # the control: a schedule that did nothing
+    other.fit(3)
+    assert name == "Rprop" or difference(fused.model, other.model) > 1e-3
+
+
+@pytest.mark.slow
+def test_the_states_of_the_optimizer_are_those_of_the_eager_step():
+    fused, eager, _ = pair(opt=ADAMW)
+    states = [learn.opt.state_dict()["state"] for learn in (fused, eager)]
+    for number, state in states[1].items():
+        for name, value in state.items():
+            assert torch.allclose(states[0][number][name], value, atol=1e-6)
+            assert states[0][number][name].dtype == value.dtype
+
+
+@pytest.mark.slow
+def test_a_schedule_of_the_momentum_needs_one_graph_more_at_most():
+    schedules = lambda: [ParamScheduler("momentum", one_cycle_momentum(0.95, 0.85))]  # noqa: E731
+    for opt, most in ((SGD, 2), (ADAMW, 1)):
+        counters.clear()
+        fused, eager, kinds = pair(3, schedules, opt=opt)
+        assert difference(fused.model, eager.model) < 1e-6
+        assert graphs() == most
+        assert sum(kinds) == 9
+
+
+@pytest.mark.slow
+def test_a_number_that_keeps_changing_inside_the_graph_ends_the_fusing():
+    schedule = ParamScheduler("weight_decay", sched_lin(0.1, 0.0))
+    learn, kinds = learner(), Kinds()
+    with pytest.warns(UserWarning, match="weight_decay of SGD keeps changing"):
+        learn.fit(3, [schedule, kinds])
+    assert graphs() <= 4
+    assert kinds.fused[-4:] == [False] * 4
+    eager = learner(False)
+    eager.fit(3, [ParamScheduler("weight_decay", sched_lin(0.1, 0.0))])
+    assert difference(learn.model, eager.model) < 1e-6
+
+
+@pytest.mark.slow
+def test_another_fit_needs_no_other_graph():
+    learn = learner()
+    learn.fit(1)
+    learn.fit(1)
+    assert graphs() == 1
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_one_kind_goes_on_as_the_other(tmp_path):
+    def trained(first, second, opt):
+        folder = tmp_path / f"{first}{second}{opt.func.__name__}"
+        learner(first, opt).fit(2, [Checkpoint(folder), StopAt(6)])
+        learn = learner(second, opt)
+        learn.fit(2, [Checkpoint(folder)], resume="auto")
+        return learn
+
+    class StopAt(Callback):
+        replays = False
+
+        def __init__(self, at):
+            self.at = at
+
+        def after_step(self, run):
+            if run.n_steps == self.at:
+                run.interrupt("as asked")
+
+    straight = learner(False, ADAMW)
+    straight.fit(2)
+    for first, second in (("eager", False), (False, "eager")):
+        learn = trained(first, second, ADAMW)
+        assert 0 < difference(learn.model, straight.model) < 1e-6
+        assert learn.run.n_steps == 8
+    fused = learner("eager", ADAMW)
+    fused.fit(2)
+    assert difference(trained("eager", "eager", ADAMW).model, fused.model) == 0
+
+
+@pytest.mark.slow
+def test_statistics_of_batch_norm_are_kept_and_dropout_draws_anew_in_every_batch():
+    model = lambda: nn.Sequential(  # noqa: E731
+        nn.Linear(3, 6, bias=False), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 2)
+    )
+    fused, eager, kinds = pair(2, model=model)
+    assert difference(fused.model, eager.model) < 1e-6  # this backend draws as eager steps do
+    assert fused.model[1].num_batches_tracked == 8
+    assert sum(kinds) == 6
+    again = learner(model=model)
+    again.fit(2)
+    assert difference(fused.model, again.model) == 0
+
+
+class Replacing(nn.Module):
+    """Has a buffer that forward replaces by another tensor, and one that it changes in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x):
+        if self.training:
+            self.calls = self.calls + 1
+            self.mean.lerp_(x.mean(0), 0.1)
+        return self.inner(x - self.mean)
+
+
+@pytest.mark.slow
+def test_a_buffer_that_the_model_replaces_is_kept():
+    fused, eager, _ = pair(model=Replacing)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert fused.model.calls == 8
+
+
+@pytest.mark.slow
+def test_groups_frozen_and_unused_parameters_and_a_short_last_batch():
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = net(), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.used(x)
+
+    def groups(parameters):
+        first, *others, last = parameters
+        last.requires_grad_(False)
+        return torch.optim.AdamW(
+            [{"params": [first, last], "lr": 0.1}, {"params": others, "weight_decay": 0.3}],
+            lr=0.01,
+        )
+
+    fused, eager, kinds = pair(2, opt=groups, model=Unused, items=30)
+    assert difference(fused.model, eager.model) < 1e-6
+    start = learner(False, model=Unused).model.unused
+    assert difference(fused.model.unused, start) == 0  # no decay without a gradient
+    assert kinds == [False, True, True, False] * 2
+    assert graphs() == 1
+
+
+@pytest.mark.slow
+def test_freezing_in_the_course_of_a_fit():
+    freeze = lambda: [Freeze({"0": 1})]  # noqa: E731
+    fused, eager, kinds = pair(3, freeze)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert sum(kinds) == 9
+
+
+@pytest.mark.slow
+def test_what_watches_around_the_step_is_called_as_always():
+    class Spy(Callback):
+        looks_on = True
+
+        def __init__(self):
+            self.seen, self.losses = [], []
+
+        def begin_batch(self, run):
+            run.xb = run.xb * 2
+
+        def after_loss(self, run):
+            self.losses.append(run.loss.item())
+
+        def after_batch(self, run):
+            self.seen.append((run.pred.shape, run.weight, run.stepped, run.n_steps))
+
+    spies = Spy(), Spy()
+    fused, eager = learner(), learner(False)
+    fused.fit(1, [spies[0], EMA(0.9)])
+    eager.fit(1, [spies[1], EMA(0.9)])
+    assert difference(fused.model, eager.model) < 1e-6
+    assert spies[0].seen == spies[1].seen
+    assert spies[0].losses == pytest.approx(spies[1].losses, abs=1e-6)
+    assert graphs() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_losses_of_parts_and_sums(reduction):
+    def loss(pred, yb):
+        fit = nn.functional.cross_entropy(pred, yb, reduction=reduction)
+        return {"fit": fit, "penalty": 0.1 * pred.square().mean()}
+
+    fused, eager, kinds = pair(2, loss_func=loss, reduction=reduction)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert sum(kinds) == 6
+    for name in ("fit", "penalty", "loss"):
+        expected = pytest.approx(eager.run.history[name], abs=1e-5)
+        assert fused.run.history[name] == expected
+
+
+@pytest.mark.slow
+def test_a_batch_without_weight_makes_no_step():
+    weights = lambda run: 0 if run.batch_index == 2 else len(run.xb)  # noqa: E731
+    fused, eager, kinds = pair(1, weight=weights)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert kinds == [False, True, True]
+
+
+class Wraps(Callback):
+    def finish_grad(self, run, proceed):
+        proceed()
+
+
+def test_a_learner_that_cannot_fuse_says_why_and_trains_as_without():
+    fused, eager = learner(callbacks=[Wraps()]), learner(False, callbacks=[Wraps()])
+    with pytest.warns(UserWarning, match="not fused.*: Wraps wraps finish_grad; leave it out"):
+        fused.fit(1)
+    eager.fit(1)
+    assert difference(fused.model, eager.model) == 0
+    assert graphs() == 0
+
+
+def test_a_model_that_cannot_be_traced_trains_as_without():
+    class Counts(nn.Linear):
+        def forward(self, x):
+            return super().forward(x * (1 if x.sum() > 0 else 2))
+
+    model = lambda: Counts(3, 2)  # noqa: E731
+    fused, eager = learner(model=model), learner(False, model=model)
+    with pytest.warns(UserWarning, match="cannot make one graph of it"):
+        fused.fit(1)
+    eager.fit(1)
+    assert difference(fused.model, eager.model) == 0
+
+
+@pytest.mark.slow
+def test_hooks_that_come_in_the_course_of_a_fit_are_called():
+    calls = []
+
+    class Hooks(Callback):
+        def begin_batch(self, run):
+            if run.training and run.n_iter == 2:
+                run.model.register_forward_hook(lambda *_: calls.append(run.n_iter))
+
+    with pytest.warns(UserWarning, match="has hooks"):
+        learner().fit(1, [Hooks()])
+    assert calls[:2] == [2, 3]
+
+
+def test_without_a_compiler_it_says_what_to_install(monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def fails(*args):
+        raise TorchDynamoException("InvalidCxxCompiler: No working C++ compiler found")
+
+    learn = learner()
+    monkeypatch.setattr(learn.graphs, "of", lambda *args, **kwargs: fails)
+    with pytest.warns(UserWarning, match=r"needs a C\+\+ compiler, and there is none; install"):
+        learn.fit(1)
+    assert learn.run.n_steps == 4
+
+
+def test_an_error_of_the_step_itself_is_raised():
+    learn = learner()
+
+    def fails(*args):
+        raise RuntimeError("mine")
+
+    learn.graphs.of = lambda *args, **kwargs: fails
+    with pytest.raises(RuntimeError, match="mine"):
+        learn.fit(1)
+
+
+@pytest.mark.slow
+def test_validations_and_rehearsals_leave_everything_as_it_was():
+    learn = learner()
+    learn.fit(1)
+    before = copy.deepcopy(learn.model)
+    learn.find_lr(steps=10)
+    learn.validate()
+    assert difference(learn.model, before) == 0
+    assert graphs() == 1
+
+
+@pytest.mark.slow
+def test_several_optimizers_step_in_one_graph():
+    def two(parameters):
+        first, *others = parameters
+        return {"a": torch.optim.SGD([first], lr=0.1), "b": torch.optim.AdamW(others, lr=0.01)}
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = net()
+
+        def forward(self, x):
+            return self.inner(x)
+
+    learners = []
+    for compile in ("eager", False):
+        torch.manual_seed(0)
+        model = Both()
+        learn = tiny_learner(model=model, opt=two(model.parameters()), compile=compile)
+        learn.fit(2)
+        learners.append(learn)
+    assert difference(learners[0].model, learners[1].model) < 1e-6
+    assert graphs() == 1
+
+
+@pytest.mark.slow
+def test_batches_of_another_size_are_stepped_eagerly_and_that_is_said():
+    x, y = torch.randn(40, 3), torch.randint(2, (40,))
+    sizes = [8, 4, 8, 4, 8]
+    batches = list(zip(x.split([*sizes, 8]), y.split([*sizes, 8]), strict=True))
+    learn, kinds = learner(data=DataBunch(batches, None)), Kinds()
+    with pytest.warns(UserWarning, match="another size than the first of the epoch are not fused"):
+        learn.fit(1, [kinds])
+    assert kinds.fused == [False, False, True, False, True, True]
+
+
+def test_a_learner_without_it_has_the_eager_step():
+    assert learner(False).graphs is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, _, kinds = pair(1, compile=False)
+    assert kinds == [False] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch.jit, within torch
+def test_the_default_backend_trains_as_the_eager_step_does():
+    fused, eager, kinds = pair(2, opt=ADAMW, compile=True)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert sum(kinds) == 6
+
+
+def test_actions_are_those_of_the_eager_step_where_nothing_can_be_fused():
+    learn = learner()
+    plan = learn.planned(learn.data)
+    with pytest.warns(UserWarning, match="not fused"):
+        step = FusedStep(Run(learn, plan, [Wraps()]))
+    assert step.actions()["predict"].__self__ is not step
+    fusing = FusedStep(Run(learn, plan, []))
+    assert fusing.actions()["predict"].__self__ is fusing

@@ -1,0 +1,110 @@
+"""Each thing that keeps a step from being fused is named, with what to change."""
+
+import pytest
+import torch
+from torch import nn
+
+from lehr import Callback
+from lehr.callbacks import EMA, SAM, Accumulate, ClipGradients, MixedPrecision, ParamScheduler
+from lehr.engine import Engine
+from lehr.loop.step.fusible import hook_places, obstacles
+from lehr.schedules import one_cycle
+from lehr.testing import tiny_learner
+
+
+class Watches(Callback):
+    def after_backward(self, run): ...
+
+
+class LooksOn(Watches):
+    looks_on = True
+
+
+class Around(Callback):
+    def one_batch(self, run, proceed):
+        proceed()
+
+
+class Regrads(Callback):
+    regrads = True
+
+
+class Two(Engine):
+    world = 2
+
+
+def found(callbacks=(), engine=None, **kwargs):
+    learn = tiny_learner(callbacks, **kwargs)
+    everybody = learn.everybody()
+    return obstacles(learn.model, learn.opt, learn.loss_func, everybody, engine or learn.engine)
+
+
+def test_the_usual_callbacks_are_no_obstacle():
+    scheduler = ParamScheduler("lr", one_cycle(0.1))
+    usual = [scheduler, EMA(0.9), LooksOn(), Around()]
+    assert found(usual, metrics=[lambda pred, yb: pred.mean()], progress=True) == []
+
+
+@pytest.mark.parametrize(
+    ("callback", "why"),
+    [
+        (Watches(), "Watches watches after_backward; leave it out"),
+        (ClipGradients(1.0), "ClipGradients wraps finish_grad; leave it out"),
+        (Regrads(), "Regrads takes gradients anew; leave it out"),
+        (Accumulate(2), "Accumulate lets several batches make a step; give larger batches"),
+        (SAM(0.1), "SAM wraps"),
+        (MixedPrecision("bf16"), "MixedPrecision wraps predict, backward, finish_grad, step"),
+    ],
+)
+def test_a_callback_inside_is_named(callback, why):
+    (one,) = found([callback])
+    assert one.startswith(why)
+
+
+def with_hook(parameters):
+    opt = torch.optim.SGD(parameters, lr=0.1)
+    opt.register_step_post_hook(lambda *_: None)
+    return opt
+
+
+def of_others(parameters):
+    return torch.optim.SGD([*parameters, nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("opt", "why"),
+    [
+        (torch.optim.Adafactor, "Adafactor has no function in torch.optim that can be traced"),
+        (with_hook, "SGD has hooks on its step; remove them"),
+        (lambda ps: torch.optim.SGD(ps, lr=0.1, differentiable=True), "SGD is differentiable"),
+        (of_others, "the optimizer holds parameters that are not the model's"),
+    ],
+)
+def test_an_optimizer_is_named(opt, why):
+    assert found(opt=opt)[0].startswith(why)
+
+
+def test_modules_and_processes_are_named():
+    assert found(loss_func=nn.PReLU()) == [
+        "the loss function has 1 parameters; put them into the model"
+    ]
+    learn = tiny_learner()
+    wrapped = nn.DataParallel(learn.model)
+    (why,) = obstacles(wrapped, learn.opt, learn.loss_func, [], learn.engine)
+    assert why == "the model is inside a DataParallel; give the Learner the model itself"
+    assert found(engine=Two()) == ["several processes share a step"]
+    double = nn.Linear(3, 2, dtype=torch.complex64)
+    opt = torch.optim.SGD(double.parameters(), lr=0.1)
+    (why,) = obstacles(double, opt, learn.loss_func, [], learn.engine)
+    assert why == "the optimizer holds parameters that are not real numbers"
+
+
+def test_hooks_are_found_wherever_they_are():
+    model, loss = nn.Sequential(nn.Linear(1, 1)), nn.MSELoss()
+    places = hook_places(model, loss, lambda: 0)
+    assert not any(places)
+    handle = model[0].register_full_backward_hook(lambda *_: None)
+    assert any(places)
+    handle.remove()
+    loss.register_forward_pre_hook(lambda *_: None)
+    assert any(places)

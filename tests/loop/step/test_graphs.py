@@ -1,0 +1,78 @@
+"""A whole step as one function: what it computes, and when it is compiled."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from lehr.loop.step.graphs import Graphs, Part, whole_step
+from lehr.optim.functional import form_of
+
+
+@pytest.fixture
+def parts():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    return model, opt, [Part(form_of(opt), ("weight", "bias"))]
+
+
+def mse(pred, yb):
+    return (pred - yb).square().sum()
+
+
+def test_the_function_makes_the_step_that_the_five_lines_make(parts):
+    model, opt, held = parts
+    other = copy.deepcopy(model)
+    step = whole_step(model, mse, held, target=True, sums=True)
+    xb, yb = torch.randn(4, 3), torch.randn(4, 1)
+    with torch.no_grad():
+        loss, pred, of_loss = step(
+            [list(model.parameters())],
+            [[[None, None]]],
+            [form_of(opt).numbers_of(opt.param_groups[0])],
+            {},
+            (xb,),
+            {},
+            yb,
+            torch.tensor(4.0),
+        )
+    expected = other(xb)
+    assert torch.equal(pred, expected)
+    assert torch.equal(loss, mse(expected, yb))  # as the function returned it: a sum
+    assert of_loss == {}
+    (mse(expected, yb) / 4).backward()
+    torch.optim.SGD(other.parameters(), lr=0.1).step()
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-6)
+        assert p.grad is None
+        assert p.requires_grad
+
+
+def test_a_step_is_made_once_for_a_model_and_its_parts(parts):
+    model, _, held = parts
+    graphs = Graphs("eager")
+    made = graphs.of(model, mse, held, target=True, sums=False)
+    assert graphs.of(model, mse, held, target=True, sums=False) is made
+    assert graphs.of(model, mse, held, target=True, sums=True) is not made
+    assert graphs.of(copy.deepcopy(model), mse, held, target=True, sums=False) is not made
+    fewer = [held[0]._replace(names=("weight",))]
+    assert graphs.of(model, mse, fewer, target=True, sums=False) is not made
+
+
+def test_every_step_has_code_of_its_own_so_that_none_counts_for_another(parts):
+    model, _, held = parts
+    one, two = (whole_step(model, mse, held, target=True, sums=False) for _ in range(2))
+    assert one.__code__ is not two.__code__
+    assert one.__code__.co_name != two.__code__.co_name
+
+
+def test_copies_have_the_backend_and_no_graphs(parts):
+    model, _, held = parts
+    graphs = Graphs("eager")
+    made = graphs.of(model, mse, held, target=True, sums=False)
+    for other in (copy.deepcopy(graphs), pickle.loads(pickle.dumps(graphs))):
+        assert repr(other) == "Graphs('eager')"
+        assert other.of(model, mse, held, target=True, sums=False) is not made

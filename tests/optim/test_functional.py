@@ -1,0 +1,80 @@
+"""torch's functional optimizers, called with what an optimizer holds, make its step."""
+
+import copy
+
+import pytest
+import torch
+
+from lehr.optim.functional import form_of
+
+KNOWN = {
+    "SGD": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True},
+    "Adam": {"lr": 0.1, "amsgrad": True},
+    "AdamW": {"lr": 0.1},
+    "NAdam": {"lr": 0.1},
+    "RAdam": {"lr": 0.1},
+    "RMSprop": {"lr": 0.1, "momentum": 0.9, "centered": True},
+    "Adagrad": {"lr": 0.1, "lr_decay": 0.1},
+    "Adamax": {"lr": 0.1},
+    "Adadelta": {"lr": 0.1},
+    "Rprop": {"lr": 0.1},
+    "ASGD": {"lr": 0.1},
+}
+
+
+def made(name, **arguments):
+    torch.manual_seed(0)
+    p = torch.nn.Parameter(torch.randn(3))
+    return p, getattr(torch.optim, name)([p], **arguments)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_function_steps_on_the_state_that_the_optimizer_has(name):
+    p, opt = made(name, **KNOWN[name])
+    form, group = form_of(opt), opt.param_groups[0]
+    p.grad = torch.ones(3)
+    if name != "Adagrad":  # which makes its state at once
+        assert form.state_of(opt, group, [p]) is None
+    opt.step()
+    q, other = made(name, **KNOWN[name])
+    q.data, other.state[q] = p.data.clone(), copy.deepcopy(opt.state[p])
+    q.grad = p.grad.clone()
+    before = p.detach().clone()
+    opt.step()
+    with torch.no_grad():
+        # Outside of torch.compile, "capturable" asks for a GPU.
+        form = form._replace(switches={**form.switches, **_here(form)})
+        numbers = form.numbers_of(group)
+        form.update([q], [q.grad], form.state_of(other, group, [q]), numbers)
+    assert torch.allclose(p, q, atol=1e-6)
+    assert not torch.allclose(before, q, atol=1e-6)
+    for key, value in opt.state[p].items():
+        assert torch.allclose(value, other.state[q][key], atol=1e-6)
+
+
+def _here(form):
+    return {"capturable": False} if "capturable" in form.switches else {}
+
+
+def test_a_state_that_is_not_wanted_is_none():
+    p, opt = made("SGD", lr=0.1)
+    assert form_of(opt).state_of(opt, opt.param_groups[0], [p]) == [[None]]
+    p, opt = made("SGD", lr=0.1, momentum=0.9)
+    assert form_of(opt).state_of(opt, opt.param_groups[0], [p]) is None
+
+
+def test_numbers_are_read_where_the_group_has_them():
+    _, opt = made("Rprop", lr=0.1, etas=(0.4, 1.3))
+    numbers = form_of(opt).numbers_of(opt.param_groups[0])
+    assert (numbers["etaminus"], numbers["etaplus"]) == (0.4, 1.3)
+
+
+class Mine(torch.optim.SGD):
+    """A step of its own, perhaps."""
+
+
+@pytest.mark.parametrize("kind", [torch.optim.LBFGS, torch.optim.Adafactor, Mine])
+def test_an_optimizer_without_such_a_function_has_no_form(kind):
+    p = torch.nn.Parameter(torch.zeros(1))
+    assert form_of(kind([p], lr=0.1)) is None
+    assert form_of(torch.optim.SGD([p], lr=0.1)) is not None
