@@ -3,7 +3,7 @@ import re
 import torch
 
 from lehr.report import Evaluation, Mistake
-from lehr.report.classes import class_table, confused_pairs, matrix, mistakes, shade
+from lehr.report.classes import class_table, confused_pairs, matrix, mistakes, right, shade
 
 
 def of(confusion, names=None, **rest):
@@ -62,7 +62,10 @@ def test_confused_pairs():
 
 def test_class_table_says_nothing_where_there_is_nothing():
     made = class_table(of([[3, 1], [0, 0]]))
-    assert re.findall(r"<td>([^<]*)</td>", made) == ["4", "100 %", "75.0 %", "0", "0.0 %", "–"]
+    assert re.findall(r"<td>([^<]*)</td>", made) == [
+        *("4", "100 %", "75.0 %", "85.7 %"),
+        *("0", "0.0 %", "–", "0.0 %"),
+    ]
     assert "<details>" not in made
     assert "<summary>All 26 classes</summary>" in class_table(of(torch.eye(26).long()))
 
@@ -100,3 +103,20 @@ def test_mistakes_in_words():
     assert "<img" not in made
     assert "The only mistake" in made
     assert 'class="words"' not in mistakes(of(torch.eye(2).long(), mistakes=(mistake(),)))
+
+
+def test_an_item_is_shown_with_where_it_comes_from():
+    made = mistakes(of(torch.eye(2).long(), mistakes=(mistake(name="photos/<1>.jpg"), mistake())))
+    assert '<div class="nr">photos/&lt;1&gt;.jpg' in made
+    assert '<div class="nr">no. 1,234' in made
+
+
+def test_right_items_stand_beside_the_mistakes():
+    assert right(of([[1]])) is None
+    picture = torch.zeros(8, 8, 3, dtype=torch.uint8)
+    item = mistake(predicted=0, p_predicted=0.02, picture=picture, name="a.jpg")
+    made = right(of(torch.eye(2).long(), ("cat", "dog"), right=(item,)))
+    assert 'alt="item 1234: cat"' in made
+    assert "→" not in made
+    assert "2.0 %" in made
+    assert "a.jpg" in made

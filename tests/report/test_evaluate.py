@@ -285,3 +285,28 @@ def test_probabilities_of_log_probabilities():
     assert torch.allclose(probabilities(chances.log()), chances)
     assert torch.equal(probabilities(chances), chances)
     assert not torch.allclose(probabilities(chances + 1), chances)  # scores, not probabilities
+
+
+def test_items_are_called_by_their_names_where_the_loader_is_in_order():
+    learn = trained(items=200)
+    learn.data.valid_ds.names = "people.csv:{}".format
+    evaluation = evaluate(learn)
+    assert {m.name for m in evaluation.mistakes} == {
+        f"people.csv:{m.index}" for m in evaluation.mistakes
+    }
+    learn.data.valid_dl = list(learn.data.valid_dl)
+    assert {m.name for m in evaluate(learn).mistakes} == {""}
+
+
+def test_of_each_class_the_first_item_that_was_right_is_kept():
+    learn = trained(items=200)
+    evaluation = evaluate(learn)
+    _, yb, pred = reference(learn)
+    right = pred.argmax(1) == yb
+    first = {
+        c: int((right & (yb == c)).nonzero()[0]) for c in range(2) if (right & (yb == c)).any()
+    }
+    assert {item.truth: item.index for item in evaluation.right} == first
+    for item in evaluation.right:
+        assert item.predicted == item.truth
+        assert item.p_truth == item.p_predicted > 0.5

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,7 +71,10 @@ def test_without_single_predictions(tmp_path):
 
 
 JSON_FAULTS = [
-    (lambda c: c.pop("classes"), "it must have the fields loss, classes, mistakes; missing: class"),
+    (
+        lambda c: c.pop("classes"),
+        "it must have the fields loss, classes, mistakes, and may have right; missing: class",
+    ),
     (lambda c: c.update(classes=["a"]), r"confusion must be counts \(1, 1\) for 1 classes; got"),
     (lambda c: c.update(classes=["a", 3, "c"]), r"classes\[1\] must be text; got 3"),
     (lambda c: c.update(loss="low"), "loss must be a finite number or None; got 'low'"),
@@ -132,3 +136,26 @@ def test_load_of_broken_files(tmp_path):
         Evaluation.load(tmp_path)
     with pytest.raises(FileNotFoundError):
         Evaluation.load(tmp_path / "nowhere")
+
+
+def test_f1_and_the_commonest_class():
+    evaluation = made()
+    assert evaluation.f1() == [6 / 7, 4 / 5, None]
+    assert evaluation.macro_f1 == (6 / 7 + 4 / 5) / 2
+    assert evaluation.majority == ("a", 4 / 6)
+
+
+def test_names_and_right_items_come_back_and_older_files_have_none(tmp_path):
+    picture = torch.ones(2, 2, 3, dtype=torch.uint8)
+    chances = {"truth": 1, "predicted": 1, "p_truth": 0.5, "p_predicted": 0.5}
+    item = Mistake(index=4, name="photos/a.jpg", picture=picture, **chances)
+    replace(made(), right=(item,)).save(tmp_path)
+    (again,) = Evaluation.load(tmp_path).right
+    assert (again.index, again.name, again.truth) == (4, "photos/a.jpg", 1)
+    assert torch.equal(again.picture, picture)
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    del content["right"], content["mistakes"][0]["name"]
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    older = Evaluation.load(tmp_path)
+    assert older.right == ()
+    assert older.mistakes[0].name == ""

@@ -98,6 +98,9 @@ def test_a_page_that_has_everything(tmp_path):
     assert "<pre>lehr train &lt;x&gt;</pre>" in page
     assert '<th scope="row">command' not in page
     assert "items per second, about" in page
+    assert "To call everything " in page
+    assert "The mean F1 over the classes is 0." in " ".join(page.split())
+    assert "To compare with: for each class" in page
     assert "model.safetensors" in page
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lehr.base.html import fill
+from lehr.base.numbers import plain
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -66,7 +67,10 @@ def cell(name: str, value: Any) -> str:
     if name == "seconds":
         return f"{int(value) // 60}:{int(value) % 60:02d}" if value >= 10 else f"{value:.2f}s"
     if isinstance(value, float):
-        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or not value else f"{value:.3g}"
+        size = abs(value)
+        if size >= 1e5:
+            return plain(value)
+        return f"{value:.4f}" if size >= 1e-3 or not value else f"{value:.3g}"
     return str(value)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lehr.base.drawing import axes
 from lehr.base.nested import split_pair
+from lehr.base.numbers import plain
 from lehr.base.values import check_batch, check_default_device
 from lehr.data.loading.feed import Feed
 from lehr.data.loading.untouched import untouched
@@ -134,7 +135,7 @@ def title(target: Any, classes: Sequence[str] | None) -> str:
             return numbers(target, 3)
         target = target.item()
     if isinstance(target, float):
-        return f"{target:.4g}"
+        return plain(target)
     if isinstance(target, int) and classes and 0 <= target < len(classes):
         return classes[target]
     return clipped(str(target), 40)
@@ -160,7 +161,7 @@ def numbers(x: Tensor, most: int = 8) -> str:
         '0 1 2 …'
     """
     flat = x.flatten()
-    return " ".join(f"{value.item():.4g}" for value in flat[:most]) + (
+    return " ".join(plain(value.item()) for value in flat[:most]) + (
         " …" if len(flat) > most else ""
     )
 

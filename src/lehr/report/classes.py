@@ -1,10 +1,11 @@
 """A classifier's errors for a reader: confusion matrix, classes, worst mistakes."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
-from lehr.report.evaluation import Evaluation
+from lehr.report.evaluation import Evaluation, Mistake
 from lehr.report.render import part
 from lehr.report.words import percent
 
@@ -75,12 +76,12 @@ def confused_pairs(evaluation: Evaluation, k: int = 12) -> Markup | None:
 
 
 def class_table(evaluation: Evaluation) -> Markup:
-    """Precision and recall of each class; folded where there are many."""
+    """Precision, recall and F1 of each class; folded where there are many."""
     names, items = evaluation.classes, evaluation.totals()
-    shares = zip(names, items, evaluation.precision(), evaluation.recall(), strict=True)
+    measured = evaluation.precision(), evaluation.recall(), evaluation.f1()
     rows = [
-        (name, f"{n:,}", percent(precision), percent(recall))
-        for name, n, precision, recall in shares
+        (name, f"{n:,}", *map(percent, shares))
+        for name, n, *shares in zip(names, items, *measured, strict=True)
     ]
     return part("classes.html", "class_table", rows, fold=len(rows) > MOST_NUMBERS)
 
@@ -90,5 +91,16 @@ def mistakes(evaluation: Evaluation) -> Markup | None:
     worst = evaluation.mistakes
     if not worst:
         return None
-    pictured = any(mistake.picture is not None for mistake in worst)
-    return part("classes.html", "mistakes", worst, evaluation.classes, pictured)
+    return part("classes.html", "mistakes", worst, evaluation.classes, _pictured(worst))
+
+
+def right(evaluation: Evaluation) -> Markup | None:
+    """For each class an item that was put into it rightly; None if there are none."""
+    items = evaluation.right
+    if not items:
+        return None
+    return part("classes.html", "right", items, evaluation.classes, _pictured(items))
+
+
+def _pictured(items: Sequence[Mistake]) -> bool:
+    return any(item.picture is not None for item in items)

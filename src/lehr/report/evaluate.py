@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lehr.callback import Callback
+from lehr.data.loading.item_name import item_name
 from lehr.events import Phase
 from lehr.learner import Learner
 from lehr.optim import optimizers
@@ -76,7 +77,8 @@ def evaluate(learn: Learner, *, k: int = 24) -> Evaluation | None:
         loss=loss if loss is not None and math.isfinite(loss) else None,
         confusion=tally.confusion,
         classes=names if len(names) == c else tuple(map(str, range(c))),
-        mistakes=tuple(_mistake(facts, x, preparation) for facts, x in tally.worst()),
+        mistakes=tuple(_item(facts, x, preparation, loader) for facts, x in tally.worst()),
+        right=tuple(_item(facts, x, preparation, loader) for facts, x in tally.right()),
         truth=torch.cat(tally.truth) if tally.truth else None,
         predicted=torch.cat(tally.predicted) if tally.predicted else None,
     )
@@ -123,6 +125,7 @@ class _Tally(Callback):
         self.predicted: list[Tensor] = []
         self._seen = 0
         self._counted = 0
+        self._right: dict[int, tuple[dict[str, Any], Any]] = {}
         self._worst: list[tuple[float, int, dict[str, Any], Any]] = []  # a heap, mildest first
 
     def after_batch(self, run: "Run") -> None:
@@ -138,6 +141,7 @@ class _Tally(Callback):
         predicted = pred.detach().cpu().argmax(1)
         known = (truth >= 0) & (truth < self.c)
         self._count(truth[known], predicted[known])
+        self._keep_right(truth, predicted, known, chances, run.xb)
         wrong = (known & (predicted != truth)).nonzero().flatten()
         for i in cast("list[int]", wrong.tolist()):
             self._keep(i, truth[i].item(), predicted[i].item(), chances[i], run.xb)
@@ -153,34 +157,57 @@ class _Tally(Callback):
             self.predicted.append(predicted.int())
 
     def _keep(self, i: int, truth: Any, predicted: Any, chances: Tensor, xb: Any) -> None:
-        p_truth, p_predicted = chances[truth].item(), chances[predicted].item()
+        p_truth = chances[truth].item()
         badness = -p_truth if p_truth == p_truth else 1.0  # nan is worst
         index = self._seen + i
         if len(self._worst) == self.k and (badness, -index) <= self._worst[0][:2]:
             return
-        x = xb[i].detach().cpu().clone() if isinstance(xb, Tensor) and xb.ndim else None
-        facts = {
-            "index": index,
-            "truth": truth,
-            "predicted": predicted,
-            "p_truth": p_truth if p_truth == p_truth else None,
-            "p_predicted": p_predicted if p_predicted == p_predicted else None,
-        }
+        facts, x = _facts(index, truth, predicted, chances), _input(xb, i)
         push = heapq.heappush if len(self._worst) < self.k else heapq.heappushpop
         push(self._worst, (badness, -index, facts, x))
+
+    def _keep_right(
+        self, truth: Tensor, predicted: Tensor, known: Tensor, chances: Tensor, xb: Any
+    ) -> None:
+        for label in cast("list[int]", truth[known & (predicted == truth)].unique().tolist()):
+            if label not in self._right and len(self._right) < self.k:
+                i = int(((truth == label) & (predicted == label)).nonzero()[0])
+                facts = _facts(self._seen + i, label, label, chances[i])
+                self._right[label] = facts, _input(xb, i)
+
+    def right(self) -> list[tuple[dict[str, Any], Any]]:
+        """For each class the first item that was put into it rightly, with its input."""
+        return [self._right[label] for label in sorted(self._right)]
 
     def worst(self) -> list[tuple[dict[str, Any], Any]]:
         """The mistakes kept, worst first, each with its input."""
         return [(facts, x) for _, _, facts, x in sorted(self._worst, key=lambda w: (-w[0], -w[1]))]
 
 
+def _facts(index: int, truth: int, predicted: int, chances: Tensor) -> dict[str, Any]:
+    p_truth, p_predicted = chances[truth].item(), chances[predicted].item()
+    return {
+        "index": index,
+        "truth": truth,
+        "predicted": predicted,
+        "p_truth": p_truth if p_truth == p_truth else None,
+        "p_predicted": p_predicted if p_predicted == p_predicted else None,
+    }
+
+
+def _input(xb: Any, i: int) -> Tensor | None:
+    return xb[i].detach().cpu().clone() if isinstance(xb, Tensor) and xb.ndim else None
+
+
 _LABELS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def _mistake(facts: dict[str, Any], x: Tensor | None, preparation: Any) -> Mistake:
+def _item(facts: dict[str, Any], x: Tensor | None, preparation: Any, loader: Any) -> Mistake:
     picture = None if x is None else as_picture(x, preparation)
     text = "" if x is None or picture is not None else in_words(x, preparation)
-    return Mistake(**facts, picture=picture, text=text)
+    name = item_name(loader, facts["index"])
+    known = "" if name == f"item {facts['index']}" else name
+    return Mistake(**facts, picture=picture, text=text, name=known)
 
 
 def _still(entry: str) -> bool:

@@ -23,7 +23,7 @@ _LARGEST = 1 << 26  # bytes of JSON; text takes much memory when parsed
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """One item that was put into the wrong class."""
+    """One item that was put into the wrong class; among `Evaluation.right`, into the right one."""
 
     index: int
     """the item's number in the validation pass, from 0"""
@@ -39,6 +39,8 @@ class Mistake:
     """what it looks like, uint8 ``(height, width, 3)``"""
     text: str = ""
     """what it is, in words, where there is no picture"""
+    name: str = ""
+    """the file or the row that it comes from; empty if that is not known"""
 
 
 @final
@@ -61,6 +63,8 @@ class Evaluation:
     """names of the classes, by label"""
     mistakes: tuple[Mistake, ...] = ()
     """those that were given the least probability for their true class, worst first"""
+    right: tuple[Mistake, ...] = ()
+    """for each class the first item that was put into it rightly, to compare mistakes with"""
     truth: Tensor | None = None
     """the label of every item, int32 ``(items,)``; None for too many"""
     predicted: Tensor | None = None
@@ -92,6 +96,21 @@ class Evaluation:
         """For each class, the share of its items that were found; None for a class without."""
         return counted.recall(self.confusion)
 
+    def f1(self) -> list[float | None]:
+        """For each class, the harmonic mean of precision and recall; None for nothing."""
+        return counted.f1(self.confusion)
+
+    @property
+    def macro_f1(self) -> float | None:
+        """The mean of `f1` over the classes; None if there are no items."""
+        return counted.macro_f1(self.confusion)
+
+    @property
+    def majority(self) -> tuple[str, float]:
+        """The commonest class, and the accuracy of always giving that one."""
+        label, share = counted.majority(self.confusion)
+        return self.classes[label], share
+
     def most_confused(self, k: int = 12) -> list[tuple[int, int, int]]:
         """The ``k`` commonest errors: label, prediction, and how many items.
 
@@ -110,14 +129,12 @@ class Evaluation:
         for name in ("truth", "predicted"):
             if (values := getattr(self, name)) is not None:
                 tensors[name] = values.contiguous()
-        mistakes: list[dict[str, Any]] = []
-        for number, mistake in enumerate(self.mistakes):
-            fields: dict[str, Any] = {name: getattr(mistake, name) for name in _PLAIN_FIELDS}
-            if mistake.picture is not None:
-                fields["picture"] = f"picture.{number}"
-                tensors[f"picture.{number}"] = mistake.picture.contiguous()
-            mistakes.append(fields)
-        content = {"loss": self.loss, "classes": list(self.classes), "mistakes": mistakes}
+        content = {
+            "loss": self.loss,
+            "classes": list(self.classes),
+            "mistakes": _written(self.mistakes, "picture", tensors),
+            "right": _written(self.right, "right", tensors),
+        }
         replace_file(Path(folder, _TENSORS), save(tensors))
         text = json.dumps(content, indent=1, allow_nan=False)
         replace_file(Path(folder, _JSON), f"{text}\n".encode())
@@ -147,7 +164,21 @@ class Evaluation:
             ) from error
 
 
-_PLAIN_FIELDS = ("index", "truth", "predicted", "p_truth", "p_predicted", "text")
+_PLAIN_FIELDS = ("index", "truth", "predicted", "p_truth", "p_predicted", "text", "name")
+
+
+def _written(
+    items: tuple[Mistake, ...], prefix: str, tensors: dict[str, Tensor]
+) -> list[dict[str, Any]]:
+    """Items as plain dicts; their pictures are put among the tensors."""
+    written: list[dict[str, Any]] = []
+    for number, item in enumerate(items):
+        fields: dict[str, Any] = {name: getattr(item, name) for name in _PLAIN_FIELDS}
+        if item.picture is not None:
+            fields["picture"] = f"{prefix}.{number}"
+            tensors[f"{prefix}.{number}"] = item.picture.contiguous()
+        written.append(fields)
+    return written
 
 
 class _MistakeFields(Form):
@@ -157,6 +188,7 @@ class _MistakeFields(Form):
     p_truth: Finite | None
     p_predicted: Finite | None
     text: str
+    name: str = ""
     picture: str | None = None
 
 
@@ -164,6 +196,7 @@ class _EvaluationFields(Form):
     loss: Finite | None
     classes: tuple[str, ...]
     mistakes: tuple[_MistakeFields, ...]
+    right: tuple[_MistakeFields, ...] = ()
 
 
 def _checked(stored: _EvaluationFields, tensors: dict[str, Tensor]) -> Evaluation:
@@ -189,12 +222,18 @@ def _checked(stored: _EvaluationFields, tensors: dict[str, Tensor]) -> Evaluatio
         loss=stored.loss,
         confusion=confusion,
         classes=stored.classes,
-        mistakes=tuple(
-            _mistake(mistake, f"mistakes[{number}]", tensors, c)
-            for number, mistake in enumerate(stored.mistakes)
-        ),
+        mistakes=_read(stored.mistakes, "mistakes", tensors, c),
+        right=_read(stored.right, "right", tensors, c),
         truth=tensors.get("truth"),
         predicted=tensors.get("predicted"),
+    )
+
+
+def _read(
+    stored: tuple[_MistakeFields, ...], field: str, tensors: dict[str, Tensor], c: int
+) -> tuple[Mistake, ...]:
+    return tuple(
+        _mistake(one, f"{field}[{number}]", tensors, c) for number, one in enumerate(stored)
     )
 
 

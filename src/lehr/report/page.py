@@ -94,6 +94,7 @@ def report(record: RunRecord) -> str:
         confused_pairs=evaluation and classes.confused_pairs(evaluation),
         class_table=evaluation and classes.class_table(evaluation),
         mistakes=evaluation and classes.mistakes(evaluation),
+        right_items=evaluation and classes.right(evaluation),
         times=_times(record),
         environment=_facts(flat(record.environment)),
         command="\n".join(_commands(record)),

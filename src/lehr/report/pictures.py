@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lehr.base.numbers import plain
+
 LARGEST = 128
 """Pictures are made smaller until neither side has more pixels."""
 
@@ -50,7 +52,7 @@ def in_words(x: Tensor, preparation: Any = None) -> str:
     if preparation is not None:
         return str(preparation.in_words(x))
     values = x.flatten()
-    numbers = ", ".join(f"{value.item():.3g}" for value in values[:8])
+    numbers = ", ".join(plain(value.item(), 3) for value in values[:8])
     return numbers if len(values) <= 8 else f"{numbers}, … ({len(values)} numbers)"
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 from markupsafe import Markup
 
 from lehr.base.drawing import drawable
+from lehr.base.numbers import plain
 from lehr.report.render import part
 
 # Colours that stand for the page's own; the page has a light and a dark set of them.
@@ -190,7 +191,7 @@ def number_range(values: Sequence[float]) -> tuple[str, str]:
         >>> number_range([0.12345, 2.0])
         ('0.123', '2')
     """
-    return f"{min(values):.3g}", f"{max(values):.3g}"
+    return plain(min(values), 3), plain(max(values), 3)
 
 
 def _inline(svg: str, name: str, label: str) -> Markup:

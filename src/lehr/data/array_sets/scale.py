@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lehr.base.numbers import plain
+
 _PIECE = 2**17  # numbers; a megabyte stays in a core's cache
 
 
@@ -61,4 +63,4 @@ def undone(x: float, mean: float, std: float) -> str:
         ('0', '6')
     """
     unit = 1e-6 * max(abs(mean), std)
-    return f"{round((x * std + mean) / unit) * unit:.4g}"
+    return plain(round((x * std + mean) / unit) * unit)
