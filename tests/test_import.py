@@ -59,7 +59,9 @@ def test_names_are_found_as_in_any_module():
     assert set(lehr.__all__) <= set(dir(lehr))
     assert lehr.Learner is importlib.import_module("lehr.learner").Learner
     assert lehr.callbacks is importlib.import_module("lehr.callbacks")
-    with pytest.raises(AttributeError, match=r"module 'lehr' has no attribute 'Lerner'"):
+    with pytest.raises(
+        AttributeError, match=r"module 'lehr' has no Lerner\. Did you mean Learner\?"
+    ):
         lehr.Lerner
 
 

@@ -79,7 +79,9 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from lehr.base.elsewhere import OF_THE_PACKAGE, missing
+
+        raise missing("module 'lehr'", name, OF_THE_PACKAGE, __all__)
     module = import_module(_HOME[name])
     value = globals()[name] = module if module.__name__ == f"lehr.{name}" else vars(module)[name]
     return value

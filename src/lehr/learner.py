@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from torch import nn
 from torch.optim import Optimizer
 
+from lehr.base.elsewhere import OF_A_LEARNER, missing
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import count_items
 from lehr.base.signals import interruptible, patient
@@ -845,6 +846,15 @@ class Learner:
         from lehr.inspect import describe
 
         return describe.html(self)
+
+    if not TYPE_CHECKING:  # to type checkers, what is not there is an error already
+
+        def __getattr__(self, name: str) -> Any:
+            """What is not there is an error that says what is written in its place."""
+            if name.startswith("_"):  # what Python and other libraries look for
+                raise AttributeError(f"a Learner has no {name}.")
+            known = [known for known in (*vars(self), *dir(type(self))) if known[0] != "_"]
+            raise missing("a Learner", name, OF_A_LEARNER, known)
 
     # What a pass needs ---------------------------------------------------------------------------
 

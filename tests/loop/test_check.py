@@ -4,6 +4,7 @@ import re
 from contextlib import contextmanager
 
 import pytest
+import torch
 from torch import nn
 
 from lehr import Callback
@@ -263,3 +264,10 @@ def test_what_a_callback_says_of_itself_is_checked(declared, error, text):
         tiny_learner([with_method("after_loss", **declared)])
     fine = {"batches_per_step": None, "moves": ["batches"], "regrads": True, "before": ("Metrics",)}
     tiny_learner([with_method("after_loss", **fine)])
+
+
+def test_a_scheduler_of_torchs_is_no_callback_and_the_error_says_what_to_write():
+    opt = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    match = r"StepLR object .*Write TorchScheduler\(lambda opt: StepLR\(opt, …"
+    with pytest.raises(TypeError, match=match):
+        check(torch.optim.lr_scheduler.StepLR(opt, 1))

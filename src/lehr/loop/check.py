@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from torch.optim.lr_scheduler import LRScheduler
+
 from lehr.callback import Callback
 from lehr.errors import did_you_mean, nearest, positive_int
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
@@ -46,6 +48,8 @@ def check(callback: object) -> None:
     """
     if not isinstance(callback, Callback):
         made = f"Write {callback.__name__}()" if isinstance(callback, type) else "Inherit from it"
+        if isinstance(callback, LRScheduler):
+            made = f"Write TorchScheduler(lambda opt: {type(callback).__name__}(opt, …))"
         raise TypeError(
             f"callbacks must be instances of lehr.Callback; got {callback!r}. {made}, or take it "
             "out."
