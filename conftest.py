@@ -20,6 +20,8 @@ KEPT = {"PATH", "TMPDIR", "TEMP", "TMP", "TZ", "LANG", "LANGUAGE", "LEHR_DATA", 
 KEPT |= {"PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
 KEPT |= {"PYTHONUTF8", "PYTHONCOERCECLOCALE", "ATEN_CPU_CAPABILITY"}
 KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "CUDA_", "NVIDIA_", "PYTEST_", "COV_", "COVERAGE_")
+DISK = {"base", "disk", "faults"}
+"""folders of tests of what reaches the disk, and when"""
 SIGNALS = {signal.SIGINT: signal.default_int_handler} | {
     getattr(signal, name): signal.SIG_DFL
     for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGCHLD", "SIGUSR1", "SIGUSR2")
@@ -89,3 +91,12 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
     if mask:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No power is cut here, and to wait for the disk is most of the time of a test that saves."""
+    if not DISK.intersection(request.path.parts):
+        monkeypatch.setattr(os, "fsync", os.fstat)  # a file that is closed is still an error

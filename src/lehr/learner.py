@@ -738,6 +738,11 @@ class Learner:
     def audit(self, *, repair: str | None = None) -> "Audit":
         """Check the initialisation: `lehr.audit` of the first training batch and the loss.
 
+        Callbacks that change the batch, the prediction or the loss take part, as in `rehearse`: the
+        loss is the one that a fit would begin with, dropout apart. Where there is none of the whole
+        batch at once, as with two networks or a sequence in pieces, the gradient begins as random
+        numbers, and a note says so.
+
         Args:
             repair: how to initialise the model anew, in place; the names are those of `lehr.audit`.
                 None changes nothing.

@@ -7,7 +7,16 @@ import torch.nn.functional as F
 from torch import nn
 
 import lehr
-from lehr import DataBunch, Learner, audit
+from lehr import Callback, DataBunch, Learner, audit
+from lehr.callbacks import (
+    EMA,
+    ClipGradients,
+    Device,
+    Distillation,
+    LabelSmoothing,
+    MixedPrecision,
+    MixUp,
+)
 from lehr.inspect import Audit
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
@@ -114,23 +123,85 @@ def test_the_public_name_is_the_function():
     assert callable(lehr.audit)
 
 
-def test_where_a_callback_has_a_say_the_audit_is_without_the_loss_and_says_so():
-    from lehr import Callback
-    from lehr.testing import tiny_learner
+class Softened(Callback):
+    """Halves the loss, and shows the model twice what it would get."""
 
-    class Softened(Callback):
-        def compute_loss(self, run, proceed):
-            proceed()
-            run.loss = run.loss / 2
+    state = ()
 
-    class Watches(Callback):
-        def after_loss(self, run): ...
+    def begin_batch(self, run):
+        run.xb = run.xb * 2
 
-    with_a_say = tiny_learner([Softened()]).audit()
-    assert with_a_say.loss is None
-    assert "note: the gradient began as random numbers, not with the loss: Softened" in str(
-        with_a_say
+    def compute_loss(self, run, proceed):
+        proceed()
+        run.loss = run.loss / 2
+
+
+def test_where_a_callback_has_a_say_the_audit_is_of_the_batch_and_the_loss_as_in_the_fit():
+    def learn(callbacks=(), **kwargs):
+        return tiny_learner(callbacks, **kwargs)
+
+    def gradients(found):
+        return [weights.grad_std for weights in found.weights]
+
+    found, plain = learn([Softened()]).audit(), learn().audit()
+    assert found.loss == learn([Softened()]).fit(1).history["loss"][0]
+    assert found.sites[0].given.std == pytest.approx(2 * plain.sites[0].given.std)
+    assert "random numbers" not in str(found)
+    half = learn(
+        loss_func=lambda pred, yb: F.cross_entropy(pred, yb) / 2,
+        split_batch=lambda batch: (2 * batch[0], batch[1]),
     )
-    without = tiny_learner([Watches()]).audit()
-    assert without.loss is not None
-    assert "random numbers" not in str(without)
+    assert found.loss == half.audit().loss
+    assert gradients(found) == gradients(half.audit())
+    assert gradients(found) != gradients(plain)
+    assert [site.name for site in found.sites] == [site.name for site in plain.sites]
+
+
+def teacher():
+    torch.manual_seed(1)
+    return nn.Linear(3, 2)
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        lambda: [MixUp()],
+        lambda: [LabelSmoothing(0.2)],
+        lambda: [MixedPrecision("bf16")],
+        lambda: [Device("cpu"), MixUp(), LabelSmoothing(), EMA(), ClipGradients(0.1)],
+        lambda: [Distillation(teacher())],
+    ],
+    ids=lambda make: ", ".join(type(callback).__name__ for callback in make()),
+)
+def test_its_loss_is_the_first_of_the_fit_with_whatever_callbacks_come_with_lehr(callbacks):
+    learn = tiny_learner(callbacks())
+    before = capture(learn.state_entries())
+    found = learn.audit()
+    assert first_difference(before, capture(learn.state_entries())) is None
+    assert found.loss == tiny_learner(callbacks()).fit(1).history["loss"][0]
+    layers = [site.name for site in found.sites]
+    assert layers == [site.name for site in tiny_learner().audit().sites]
+
+
+def test_a_repair_is_measured_with_the_callbacks_as_well():
+    learn = tiny_learner([Softened()])
+    found = learn.audit(repair="kaiming")
+    assert found.loss == learn.fit(1).history["loss"][0]
+    assert found.before.loss == tiny_learner([Softened()]).fit(1).history["loss"][0]
+
+
+def test_where_no_loss_is_of_the_whole_batch_the_gradient_is_random_and_a_note_says_so():
+    class Twice(Callback):
+        state = ()
+
+        def predict(self, run, proceed):
+            proceed()
+            proceed()
+
+    found = tiny_learner([Twice()]).audit()
+    assert found.loss is None
+    assert (
+        "note: the gradient began as random numbers, not with the loss: with Twice there is none "
+        "of the whole batch that is computed at once." in str(found)
+    )
+    assert all(weights.grad_std for weights in found.weights)

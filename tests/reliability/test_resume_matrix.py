@@ -5,7 +5,6 @@ was stopped, with every callback that comes with lehr attached.
 """
 
 import itertools
-import os
 import random
 from dataclasses import fields
 
@@ -79,12 +78,6 @@ def sample(n):
 
 JOBS, SEEN = sample(count(120))
 TALLY = Tally("resume_matrix", "cells", "other ends", of=len(JOBS))
-
-
-@pytest.fixture(autouse=True)
-def no_power_cut(monkeypatch):
-    """Nothing waits for the disk: what a power cut would leave is looked at in tests/faults."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture(autouse=True)

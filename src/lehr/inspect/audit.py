@@ -1,6 +1,8 @@
 """Does this initialisation work? One forward and one backward pass tell."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from lehr.callback import Callback
 from lehr.inspect.audit_plot import plot
 from lehr.inspect.cures import cure
 from lehr.inspect.first_batch import first_batch
+from lehr.inspect.first_loss import FirstLoss
 from lehr.inspect.measure import Measured, Weights, measure
 from lehr.inspect.sites import Site
 from lehr.inspect.verdicts import Finding, judge
@@ -169,26 +172,41 @@ def audit(
         He et al., "Delving deep into rectifiers", 2015, section 2.2, for what a gain predicts;
         Mishkin and Matas, "All you need is a good init", 2016, for the repair "lsuv".
     """
-    before = _audited(measure(model, batch, loss_func, seed=seed))
+    look = partial(measure, batch=batch, loss_func=loss_func, seed=seed)
+    return _audit(model, batch, look, repair, seed)
+
+
+def _audit(
+    model: nn.Module,
+    batch: Any,
+    look: Callable[[nn.Module], Measured],
+    repair: str | None,
+    seed: int,
+) -> Audit:
+    before = _audited(look(model))
     if repair is None:
         return before
     with cure(model, batch, repair, before.sites, before.findings, seed=seed) as cured:
-        return _audited(measure(cured, batch, loss_func, seed=seed), before)
+        return _audited(look(cured), before)
 
 
 def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
     """Check the initialisation of a Learner's model. See `lehr.Learner.audit`."""
     device = next((p.device for p in learn.model.parameters()), torch.device("cpu"))
     batch = learn.split_batch(map_tensors(lambda t: t.to(device), first_batch(learn)))
-    apart = [type(callback).__name__ for callback in learn.callbacks if _has_a_say(callback)]
-    loss_func = None if apart else learn.loss_func
+    having = [type(callback).__name__ for callback in learn.callbacks if _has_a_say(callback)]
+    look: dict[str, Any] = {"batch": batch, "loss_func": learn.loss_func, "seed": learn.seed}
+    if having:
+        look |= {"loss_func": None, "answer": partial(FirstLoss, learn)}
     with undisturbed(learn):  # the copy of the model has the hooks that callbacks read
-        found = audit(learn.model, batch, loss_func, repair=repair, seed=learn.seed)
-    return replace(found, findings=(*found.findings, _without_loss(apart))) if apart else found
+        found = _audit(learn.model, batch, partial(measure, **look), repair, learn.seed)
+    if having and found.loss is None:
+        found = replace(found, findings=(*found.findings, _without_loss(having)))
+    return found
 
 
 def _has_a_say(callback: Callback) -> bool:
-    """Whether what the model is asked, or its loss, would be another with this callback."""
+    """Whether what the model is asked, or its loss, may be another with this callback."""
     wraps = any(hasattr(callback, action) for action in ("predict", "compute_loss", "one_batch"))
     return evaluates(callback) and (wraps or tuple(callback.moves) == ("batches",))
 
@@ -198,8 +216,8 @@ def _without_loss(names: list[str]) -> Finding:
         "without_loss",
         "note",
         (),
-        f"the gradient began as random numbers, not with the loss: {', '.join(names)} would have "
-        "changed the batch, the prediction or the loss, and takes no part in an audit.",
+        "the gradient began as random numbers, not with the loss: with "
+        f"{', '.join(names)} there is none of the whole batch that is computed at once.",
         {},
     )
 

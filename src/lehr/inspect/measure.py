@@ -1,9 +1,10 @@
 """One forward and one backward pass through a copy of a model, measured everywhere."""
 
 import math
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,8 +74,16 @@ class Measured:
     hidden: tuple[str, ...] = ()
 
 
+Answer = Callable[[nn.Module, Callable[[], AbstractContextManager[Any]], int], Any]
+
+
 def measure(
-    model: nn.Module, batch: Any, loss_func: LossFunc | None = None, *, seed: int = 0
+    model: nn.Module,
+    batch: Any,
+    loss_func: LossFunc | None = None,
+    *,
+    seed: int = 0,
+    answer: Answer | None = None,
 ) -> Measured:
     """Send a batch through a copy of the model and back; the model itself is only read.
 
@@ -87,6 +96,10 @@ def measure(
         batch: a pair (xb, yb), or inputs alone; ``xb`` may be a tuple or a dict.
         loss_func: ``(pred, yb) -> scalar``, or ``(pred) -> scalar`` for a batch without targets.
         seed: of the numbers that the gradient starts as, and of randomness in the model.
+        answer: calls the model in its own way, and returns something with a ``pred`` and a
+            ``loss``. It is given the model, a function that opens the scope in which the model is
+            to be called, and the number of items. Where its ``loss`` is None, the batch and the
+            loss function are used after all.
 
     Raises:
         ValueError: the batch has fewer than two items, the model shows no layers, the loss is no
@@ -116,12 +129,17 @@ def measure(
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):  # type: ignore[reportPrivateUsage]
             module.eval()
-    recorder = SiteRecorder(model, items)
     with _undone(original), forked(seed), torch.enable_grad():
-        with without_wrappers(model), recorder.recording():
-            pred = call(model, xb)
+        recorder = SiteRecorder(model, items)
+        own = None if answer is None else answer(model, partial(_recording, recorder, model), items)
+        if own is None or own.loss is None:
+            recorder = SiteRecorder(model, items)
+            with _recording(recorder, model):
+                pred = call(model, xb)
+            loss = None if loss_func is None else loss_of(loss_func, pred, yb)
+        else:
+            pred, loss = own.pred, own.loss
         recorder.output(pred)
-        loss = None if loss_func is None else loss_of(loss_func, pred, yb)
         if loss is not None and loss.numel() != 1:
             raise ValueError(
                 f"loss_func must return one number; got shape {tuple(loss.shape)}. Return its mean."
@@ -139,6 +157,12 @@ def measure(
         )
     value = None if loss is None else float(loss.detach())
     return Measured(recorder.sites, list(_weights(model)), items, value, hidden)
+
+
+@contextmanager
+def _recording(recorder: SiteRecorder, model: nn.Module) -> Generator[None]:
+    with without_wrappers(model), recorder.recording():
+        yield
 
 
 @interrupts_wait_at_both_ends
