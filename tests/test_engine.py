@@ -52,7 +52,7 @@ class Two(Engine):
 
     world = 2
 
-    def describe(self, batch_size=None):
+    def describe(self, batch_size=None, *, own=False):
         return "2 processes"
 
 

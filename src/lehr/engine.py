@@ -39,6 +39,11 @@ class Engine:
         return WHOLE
 
     @property
+    def reads_own(self) -> bool:
+        """Whether a loader that cannot share out its batches yields those of this process alone."""
+        return False
+
+    @property
     def key(self) -> tuple[int, ...]:
         """What sets the default generators of this process apart: nothing, for the first."""
         return (self.rank,) if self.rank else ()
@@ -73,8 +78,14 @@ class Engine:
         """Let the run end. Several processes end it together, when they next hear of each other."""
         setattr(run, wish, getattr(run, wish) or reason)
 
-    def shares(self, batches: Iterator[Any], name: str) -> Iterator[Any]:
-        """Share out each batch of a loader that does not do it itself: the part of this process."""
+    def shares(self, batches: Iterator[Any], name: str, *, entered: bool = False) -> Iterator[Any]:
+        """Share out each batch of a loader that does not do it itself: the part of this process.
+
+        Args:
+            batches: what it yields.
+            name: of the loader.
+            entered: whether the first of them is one that was read before, if there was any.
+        """
         return batches
 
     def sum(self, values: Tensor) -> Tensor:
@@ -101,8 +112,13 @@ class Engine:
         """A scope outside of a run: an error in it is told to the other processes."""
         return nullcontext()
 
-    def describe(self, batch_size: int | None = None) -> str:
-        """In words, who trains together; nothing, if it is one process."""
+    def describe(self, batch_size: int | None = None, *, own: bool = False) -> str:
+        """In words, who trains together; nothing, if it is one process.
+
+        Args:
+            batch_size: of the training loader, if it is known.
+            own: whether that loader yields batches of this process alone.
+        """
         return ""
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import StepLR
+from torch.utils.data import TensorDataset
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -370,17 +371,51 @@ def stops(names: list[str]) -> dict[str, Any]:
     return ends
 
 
-def own_batches(lengths: list[int]) -> tuple[int, torch.Tensor]:
-    """A fit of a loader that has another length in each process."""
+class Draws(torch.utils.data.Dataset):
+    """Items that are drawn when they are read."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return torch.rand(3), torch.tensor(0)
+
+
+def own_batches(lengths: list[int], folder: str) -> dict[str, Any]:
+    """Fits of loaders that have another length in each process."""
     engine = Distributed(timeout=30, data="own")
     generator = torch.Generator().manual_seed(engine.rank)
-    batches = [
-        (torch.randn(3, 3, generator=generator), torch.zeros(3, dtype=torch.long))
-        for _ in range(lengths[engine.rank])
-    ]
-    learn = tiny_learner(data=DataBunch(lambda: iter(batches)), engine=engine)
-    run = learn.fit(2)
-    return run.n_steps, weights_of(learn)
+    x = torch.randn(3 * lengths[engine.rank], 3, generator=generator)
+    items = TensorDataset(x, torch.zeros(len(x), dtype=torch.long))
+    loader = torch.utils.data.DataLoader(items, batch_size=3)
+    ends: dict[str, Any] = {"said": engine.describe(3, own=True)}
+
+    def made(train: Any, *callbacks: Callback):
+        opt = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+        return tiny_learner(
+            [ParamScheduler("lr", one_cycle(0.3)), *callbacks],
+            data=DataBunch(train, loader),
+            opt=opt,
+            engine=engine,
+        )
+
+    saves = [Checkpoint(folder, every="1 steps"), Interrupts(3)]
+    with suppress(KeyboardInterrupt):
+        made(loader, *saves).fit(2)
+    for name, train in {"sized": loader, "unsized": lambda: iter(loader)}.items():
+        learn = made(train)
+        length = {} if name == "sized" else {"steps_per_epoch": max(lengths)}
+        run = learn.fit(2, **length)
+        ends[name] = run.n_steps, weights_of(learn), run.history["valid_loss"]
+    learn = made(loader, Checkpoint(folder))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ends["resumed"] = learn.fit(2, resume="auto").n_steps, weights_of(learn)
+    ends["warned"] = [str(warning.message) for warning in caught]
+    worker = torch.utils.data.DataLoader(Draws(), batch_size=3, num_workers=1)
+    feed = Feed(worker, engine=engine)
+    ends["draws"] = [batch[0] for batch, _ in feed.epoch(0, 0)]
+    return ends
 
 
 def weights_of(learn) -> torch.Tensor:

@@ -3,14 +3,17 @@
 import json
 import random
 import signal
+from functools import partial
 from itertools import chain
 
 import pytest
 import torch
 
 from lehr import DataBunch
+from lehr.callbacks import ParamScheduler
 from lehr.data import DataLoader, Dataset
 from lehr.distributed import Distributed
+from lehr.schedules import one_cycle
 from lehr.testing import tiny_learner
 
 from . import jobs
@@ -73,27 +76,57 @@ def test_a_seed_that_is_drawn_is_the_same_everywhere(passes):
     assert passes[0]["together"]["losses"] != passes[0]["alone"]["losses"]  # another seed
 
 
-def reference(lengths: list[int]) -> torch.Tensor:
+def reference(lengths: list[int]) -> tuple[torch.Tensor, list[float]]:
     """One process that reads, batch by batch, what two read that have so many."""
     read = []
     for rank, length in enumerate(lengths):
         generator = torch.Generator().manual_seed(rank)
-        read.append([torch.randn(3, 3, generator=generator) for _ in range(length)])
+        read.append(torch.randn(3 * length, 3, generator=generator).split(3))
     joined = []
     for index in range(max(lengths)):
         x = torch.cat([batches[index] for batches in read if index < len(batches)])
         joined.append((x, torch.zeros(len(x), dtype=torch.long)))
-    learn = tiny_learner(data=DataBunch(lambda: iter(joined)))
-    learn.fit(2)
-    return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+    opt = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    schedule = ParamScheduler("lr", one_cycle(0.3))
+    learn = tiny_learner([schedule], data=DataBunch(joined, joined), opt=opt)
+    run = learn.fit(2)
+    return jobs.weights_of(learn), run.history["valid_loss"]
 
 
-def test_loaders_of_unequal_length_end_together_and_no_item_is_lost(values):
-    (steps, weights), (other_steps, other_weights) = values(2, "own_batches", lengths=[5, 3])
-    assert steps == other_steps == 10
-    assert torch.equal(weights, other_weights)
-    assert torch.allclose(weights, reference([5, 3]), atol=1e-6)
-    assert not torch.allclose(weights, reference([3, 3]), atol=1e-3)
+@pytest.fixture(scope="module", params=[[5, 3], [3, 5]], ids=str)
+def own(request, values, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("own"))
+    return values(2, "own_batches", lengths=request.param, folder=folder), request.param
+
+
+@pytest.mark.parametrize("name", ["sized", "unsized"])
+def test_loaders_of_unequal_length_end_together_and_no_item_is_lost(name, own):
+    ends, lengths = own
+    for steps, weights, losses in (end[name] for end in ends):
+        assert steps == 10
+        assert torch.equal(weights, ends[0][name][1])
+        assert torch.allclose(weights, reference(lengths)[0], atol=1e-6)
+        assert losses == pytest.approx(reference(lengths)[1], abs=1e-6)
+        assert not torch.allclose(weights, reference([3, 3])[0], atol=1e-3)
+
+
+def test_loaders_of_unequal_length_are_entered_where_one_is_at_its_end(own):
+    ends, _ = own
+    for end in ends:
+        assert end["resumed"][0] == 10
+        assert torch.equal(end["resumed"][1], end["sized"][1])
+        (warned,) = end["warned"]
+        assert "trained on (4) are read once more and left out" in warned
+
+
+def test_what_own_loaders_draw_is_another_thing_in_each_process(own):
+    (first, second), _ = own
+    assert not any(map(torch.equal, first["draws"], second["draws"]))
+
+
+def test_the_batches_of_own_loaders_are_told_as_they_are(own):
+    for end in own[0]:
+        assert end["said"] == "2 processes, batches of 6 = 2 × 3; other loaders: each its own"
 
 
 def test_a_foreign_loader_must_be_declared(world):

@@ -104,9 +104,7 @@ def run(*rows, valid_names=("",)):
     history = History()
     for row in rows:
         history.open_row(**row)
-    return SimpleNamespace(
-        history=history, epoch=9, valid_names=list(valid_names), engine=ALONE
-    )
+    return SimpleNamespace(history=history, epoch=9, valid_names=list(valid_names), engine=ALONE)
 
 
 def test_every_finished_row_is_judged_once_and_none_is_left_out():

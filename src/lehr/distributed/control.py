@@ -5,7 +5,18 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 
-_KINDS = ("fit", "validation", "step", "cancel", "rest", "end", "batch", "sum", "gather", "broadcast")
+_KINDS = (
+    "fit",
+    "validation",
+    "step",
+    "cancel",
+    "rest",
+    "end",
+    "batch",
+    "sum",
+    "gather",
+    "broadcast",
+)
 """What a message can be about: one sent for one purpose never passes for another's"""
 
 

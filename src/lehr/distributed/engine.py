@@ -95,6 +95,11 @@ class Distributed(Engine):
         """Which part of every batch this process reads."""
         return Share(self.rank, self.world)
 
+    @property
+    def reads_own(self) -> bool:
+        """Whether a loader that cannot share out its batches yields those of this process alone."""
+        return self.world > 1 and self.data == "own"
+
     # A run ---------------------------------------------------------------------------------------
 
     def prepare(self, model: nn.Module) -> None:
@@ -172,7 +177,7 @@ class Distributed(Engine):
 
     # Data and numbers ----------------------------------------------------------------------------
 
-    def shares(self, batches: Iterator[Any], name: str) -> Iterator[Any]:
+    def shares(self, batches: Iterator[Any], name: str, *, entered: bool = False) -> Iterator[Any]:
         """Share out each batch of a loader that does not do it itself: the part of this process."""
         if self.world == 1:
             return batches
@@ -185,11 +190,13 @@ class Distributed(Engine):
             )
         if self.data == "whole":
             return (part_of(batch, self.share) for batch in batches)
-        return self._own(batches, name)
+        return self._own(batches, name, entered=entered)
 
-    def _own(self, batches: Iterator[Any], name: str) -> Iterator[Any]:
+    def _own(self, batches: Iterator[Any], name: str, *, entered: bool) -> Iterator[Any]:
         """The batches that this process has; then empty ones, until all others are at their end."""
-        empty: Any = None
+        read = next(batches, None) if entered else None
+        empty: Any = None if read is None else without_items(read)
+        del read
         while True:
             batch = next(batches, None)
             if not self.control.send("batch", Said(float(batch is not None))).wait().weight:
@@ -238,7 +245,7 @@ class Distributed(Engine):
         """A scope outside of a run: an error in it is told to the other processes."""
         return nullcontext() if self.world == 1 or self.runs else _Telling(self.failures)
 
-    def describe(self, batch_size: int | None = None) -> str:
+    def describe(self, batch_size: int | None = None, *, own: bool = False) -> str:
         """In words, who trains together."""
         if self.world == 1:
             return ""
@@ -246,9 +253,9 @@ class Distributed(Engine):
         if batch_size is None:
             return f"{self.world} processes{own[self.data]}"
         each = [Share(rank, self.world).of(batch_size) for rank in range(self.world)]
-        sizes = [part.stop - part.start for part in each]
+        sizes = [batch_size if own else part.stop - part.start for part in each]
         parts = f"{self.world} × {sizes[0]}" if len({*sizes}) == 1 else " + ".join(map(str, sizes))
-        return f"{self.world} processes, batches of {batch_size} = {parts}{own[self.data]}"
+        return f"{self.world} processes, batches of {sum(sizes)} = {parts}{own[self.data]}"
 
 
 class _Telling(AbstractContextManager[None]):

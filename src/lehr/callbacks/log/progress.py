@@ -155,7 +155,8 @@ class Progress(Callback):
 def _plan(run: "Run") -> str:
     many = run.num_batches
     batches = "" if many is None else f" of {many} batch{'es' * (many != 1)}"
-    together = run.engine.describe(getattr(run.plan.train.loader, "batch_size", None))
+    feed = run.plan.train
+    together = run.engine.describe(getattr(feed.loader, "batch_size", None), own=feed.own)
     end = f", seed {run.seed}" + (f"; {together}" if together else "")
     if run.epochs is None:
         return f"{run.steps} steps, epochs{batches or ' of unknown length'}{end}"

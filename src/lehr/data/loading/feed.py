@@ -74,6 +74,9 @@ class Feed:
         """The size of the epoch that was opened last."""
         self._held: dict[str, Any] = {}
         self._gave = False  # whether it has yielded anything
+        self.own = engine.reads_own and not self.seekable
+        """Whether each of several processes reads batches of its own"""
+        self._longest = self._agreed()  # as the others have to wait for whoever has most
 
     @cached_property
     def positioned(self) -> bool:
@@ -111,13 +114,23 @@ class Feed:
 
     @property
     def len_or_none(self) -> int | None:
-        """Batches in an epoch; None if that is not known beforehand."""
-        return _len_or_none(self.loader)
+        """Batches in an epoch; None if that is not known beforehand.
+
+        Where each process has batches of its own, it is as long as the longest of them all.
+        """
+        return self._longest if self.own else _len_or_none(self.loader)
+
+    def _agreed(self) -> int | None:
+        if not self.own:
+            return None
+        lengths = self.engine.gather(_len_or_none(self.loader))
+        return None if None in lengths else max(lengths)
 
     @property
     def size(self) -> Size:
         """Batches in an epoch, and items in the dataset, as far as they can be known now."""
-        return self.len_or_none, _len_or_none(getattr(self.loader, "dataset", None))
+        items = None if self.own else _len_or_none(getattr(self.loader, "dataset", None))
+        return self.len_or_none, items
 
     def epoch(self, seed: int, epoch: int, start: int = 0) -> Generator[tuple[Batch, bool]]:
         """The batches of an epoch, each with whether it is the last.
@@ -165,6 +178,7 @@ class Feed:
         """The length of an epoch, its batches, and what is held of the loader while it lasts."""
         if self.tells:
             tell_epoch(self.loader, epoch, Streams(seed).key("set_epoch", epoch))
+        self._longest = self._agreed()
         n, _ = self.opened = self.size
         if n == 0:
             raise ValueError(self._no_batches("its length is 0"))
@@ -182,14 +196,20 @@ class Feed:
         elif isinstance(self.loader, (list, tuple)):
             batches = islice(cast(Iterable[Batch], self.loader), start, None)
         else:
-            batches = self._read(Streams(seed).key("loader", epoch), start, held)
-            return self.engine.shares(batches, self.name)
+            apart = self.engine.key if self.own else ()
+            batches = self._read(Streams(seed).key("loader", epoch, *apart), start, held)
+            return self.engine.shares(batches, self.name, entered=self._reenters(start))
         return (part_of(batch, share) for batch in batches) if share.world > 1 else batches
+
+    def _reenters(self, start: int) -> bool:
+        """Whether what is read first is the batch before ``start``, or the last before it."""
+        return self.own and start > 0 and not self.positioned
 
     def _read(self, key: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
         """A foreign loader from batch ``start`` on, its opening kept from the global generators."""
         with forked(key):
             again = start if start and not self.positioned else 0
+            skipped, last = 0, None
             generators = loader_entries(_OWN, self.loader, position=False)
             if not self.positioned:
                 held |= {name: generator.state_dict() for name, generator in generators.items()}
@@ -200,8 +220,11 @@ class Feed:
                     self._endless(f"it is a {type(batches).__name__}, which never does")
                 )
             first = [] if start else list(islice(batches, 1))
-            skipped = sum(1 for _ in islice(batches, again))
-        if skipped < again:
+            for last in islice(batches, again):
+                skipped += 1
+        if self._reenters(start):
+            first = [last] if skipped else []
+        elif skipped < again:
             raise ValueError(
                 f"start must be at most the number of batches; got {start}, but {self.name} ended "
                 f"after {skipped}. Is this the data that was stopped?"
