@@ -2,7 +2,17 @@
 
 import pytest
 
-from lehr.base.rows import aligned, cell, columns, fitting, header, html_rows, line, markup
+from lehr.base.rows import (
+    aligned,
+    cell,
+    columns,
+    fitting,
+    header,
+    html_rows,
+    line,
+    markup,
+    narrowed,
+)
 
 ROW = {
     "epoch": 0,
@@ -109,3 +119,12 @@ def test_a_narrow_line_keeps_what_tells_most():
     assert kept[4] == ["epoch", "valid_loss"]
     assert kept[5] == kept[6] == ["epoch"]
     assert all(len(header(some)) <= 40 for some in kept[3:])
+
+
+def test_a_narrow_place_has_fewer_columns_and_a_wide_one_all():
+    head, rows = ["layer", "mean", "std"], [["linear", "0.5", "1"], ["relu", "0.25", "2"]]
+    least = ["std", "mean"]
+    assert narrowed(head, rows, 17, least=least) == (head, rows)
+    shown, cells = narrowed(head, rows, 16, least=least)
+    assert (shown, cells) == (["layer", "mean"], [["linear", "0.5"], ["relu", "0.25"]])
+    assert narrowed(head, rows, 1, least=least)[0] == ["layer"]

@@ -9,7 +9,7 @@ import pytest
 
 import lehr
 from lehr import cli
-from lehr.cli.app import COMMANDS, USAGE, _imported
+from lehr.cli.app import COMMANDS, USAGE, _imported, say
 
 
 def test_all_commands_are_there():
@@ -111,3 +111,22 @@ def test_debug_shows_where(call):
     result = call("train", "digits", "--lr", 0, "--debug")
     assert isinstance(result.exception, ValueError)  # typer makes the traceback of it
     assert "lr must be" in str(result.exception)
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_long_line_is_broken_between_words_in_a_terminal(width, monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules["lehr.cli.app"], "is_terminal", lambda file: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = " ".join(["wörter"] * 20) + "\nrun"
+    say(f"/a/path/{text}")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines[-1]) == 3
+    assert max(map(len, lines)) <= width
+    assert " ".join(" ".join(lines).split()) == f"/a/path/{' '.join(text.split())}"
+    assert (len(lines) == 2) is (width == 200)
+
+
+def test_a_line_in_a_file_is_never_broken(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    say("word " * 20)
+    assert capsys.readouterr().out.count("\n") == 1

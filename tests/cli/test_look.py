@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from lehr.cli import look
+
 
 def test_find_lr_draws_the_loss_and_suggests(succeed):
     out = succeed("find-lr", "digits", "--seed", 0, "--model", "linear", "--out", "lr.png")
     first, *lines = out.splitlines()
-    assert first == "looking for a learning rate: 100 batches, then all is put back"
+    assert first == "looking for a learning rate: 100 batches"
     assert "┤" in lines[0]
     assert lines[12].split()[0] == "1e-06"
     assert 1e-3 < float(re.fullmatch(r"suggestion: (\S+)", lines[13])[1]) < 1
@@ -90,3 +92,10 @@ def test_a_picture_that_cannot_be_saved_is_refused_before_the_work(
 ):
     monkeypatch.setattr("lehr.cli.job.open_job", pytest.fail)
     assert re.match(message, refused(*command, "--out", out))
+
+
+@pytest.mark.parametrize(("columns", "longest"), [(60, 60), (200, 75)])
+def test_a_chart_is_as_wide_as_its_terminal_allows(succeed, monkeypatch, columns, longest):
+    monkeypatch.setattr(look, "terminal_width", lambda: columns)
+    lines = succeed("schedule", "one_cycle(0.5)").splitlines()
+    assert longest - 10 < max(map(len, lines)) <= longest

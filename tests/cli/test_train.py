@@ -262,7 +262,7 @@ def test_lr_auto_finds_one_and_says_so(call, config):
     assert 1e-3 < found < 1
     lines = result.stdout.splitlines()
     assert lines[0].startswith("data ")  # what is going to be done is said before the sweep
-    assert lines[4] == "looking for a learning rate: 32 batches, then all is put back"
+    assert lines[4] == "looking for a learning rate: 32 batches"
     assert lines[5] == f"lr     one_cycle({found}) (found by a sweep)"
 
 

@@ -205,3 +205,12 @@ def test_where_no_loss_is_of_the_whole_batch_the_gradient_is_random_and_a_note_s
         "of the whole batch that is computed at once." in str(found)
     )
     assert all(weights.grad_std for weights in found.weights)
+
+
+def test_a_table_fits_into_a_narrow_terminal():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    found = audit(model, torch.randn(64, 4, generator=torch.Generator().manual_seed(0)))
+    table = found.text(60).splitlines()[:5]
+    assert max(map(len, table)) <= 60
+    assert table[0].split()[:2] == ["layer", "does"]
+    assert max(map(len, str(found).splitlines()[:5])) > 60

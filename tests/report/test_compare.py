@@ -201,3 +201,11 @@ def test_runs_on_different_data_are_said_to_be_that(changes, other):
     found = compare(a, b)
     assert found.other_data is other
     assert ("The runs had different data" in found.text()) is other
+
+
+def test_the_comparison_fits_into_a_narrow_terminal():
+    a, b = (record(config={"settings": {"data": f"{c * 100}.csv", "lr": 0.1}}) for c in "ab")
+    lines = compare(a, b).text(60).splitlines()
+    assert any("aaa" in line and "bbb" in line for line in lines)
+    assert max(len(line) for line in lines if "aaa" in line) <= 60
+    assert max(map(len, compare(a, b).text().splitlines())) > 100

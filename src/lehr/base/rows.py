@@ -124,6 +124,30 @@ def aligned(
     ]
 
 
+def narrowed(
+    head: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, least: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns that it does not need, if its lines are too long for a place.
+
+    Args:
+        head: names of the columns.
+        rows: as many texts each.
+        width: of the place, in characters.
+        least: columns that may be left out, that which goes first before the others.
+
+    Example:
+        >>> narrowed(["layer", "mean", "std"], [["a", "1", "2"]], 12, least=["std", "mean"])
+        (['layer', 'mean'], [['a', '1']])
+    """
+    head, rows = list(head), [list(row) for row in rows]
+    for name in least:
+        if max(map(len, aligned(head, rows))) <= width:
+            break
+        at = head.index(name)
+        head, rows = head[:at] + head[at + 1 :], [row[:at] + row[at + 1 :] for row in rows]
+    return head, rows
+
+
 def markup(head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Markup":
     """Rows of texts as an HTML table.
 

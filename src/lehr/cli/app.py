@@ -6,9 +6,11 @@ commands, the version and the completion of a command's name are there at once.
 
 import importlib
 import logging
+import shutil
 import sys
+import textwrap
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, TextIO
 
@@ -34,7 +36,35 @@ def say(text: object, *, err: bool = False) -> None:
         text: may hold names and words from files.
         err: print to where errors go.
     """
-    typer.echo(printable(str(text)), err=err)
+    words, room = printable(str(text)), terminal_width(sys.stderr if err else sys.stdout)
+    typer.echo(words if room is None else "\n".join(_fitting(words.splitlines(), room)), err=err)
+
+
+def terminal_width(file: TextIO | None = None) -> int | None:
+    """How many characters fit into a line of the terminal; None where there is no terminal.
+
+    Args:
+        file: what is written into; None for standard output.
+    """
+    if not is_terminal(sys.stdout if file is None else file):
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def _fitting(lines: Iterable[str], room: int) -> Iterator[str]:
+    """The lines, broken between words where they are too long; what follows is indented."""
+    for line in lines:
+        if len(line) <= room:
+            yield line
+            continue
+        yield from textwrap.wrap(
+            line,
+            room,
+            subsequent_indent="    ",
+            drop_whitespace=True,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
 
 def is_terminal(file: TextIO) -> bool:

@@ -7,9 +7,10 @@ import typer
 from typer import Argument, Option
 
 from lehr.cli import options
-from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say, terminal_width
 from lehr.cli.look import Picture, check_picture, save_picture
 from lehr.cli.options import CURES, MODELS
+from lehr.cli.words import as_options
 
 
 @app.command(epilog="Example: lehr audit cnn --data mnist --repair kaiming")
@@ -65,7 +66,7 @@ def audit(
         settings = prepare({**context.params, "lr": "1e-3"})
     with errors(debug, code=FAILURE):
         result = open_job(settings).learn.audit(repair=repair)
-        say(json.dumps(result.to_dict()) if as_json else str(result))
+        say(json.dumps(result.to_dict()) if as_json else as_options(result.text(terminal_width())))
         save_picture(result.plot, out, panels=2)
     if strict and not result.healthy:
         raise typer.Exit(FAILURE)

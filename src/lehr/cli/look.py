@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from lehr.cli import options
-from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say, terminal_width
 from lehr.cli.chart import chart
 
 Picture = Annotated[
@@ -59,7 +59,7 @@ def find_lr(
         smoothed = curve.smoothed
         room = max(smoothed[0] - min(smoothed), 1e-9)
         limits = (min(smoothed), smoothed[0] + room / 2)
-        say(chart(curve.lrs, smoothed, log_x=True, limits=limits))
+        say(chart(curve.lrs, smoothed, log_x=True, limits=limits, width=_drawing()))
         if curve.suggestion is None:
             raise ValueError(
                 f"the loss does not fall at any learning rate from {start:g} to {end:g}. Look at "
@@ -97,7 +97,7 @@ def schedule(
         if steps is None:
             at = [i / 400 for i in range(401)]
             say(repr(curve))
-            say(chart(at, [curve(pos) for pos in at]))
+            say(chart(at, [curve(pos) for pos in at], width=_drawing()))
         else:
             for step in range(steps):
                 say(f"{step}\t{curve(step / steps):.6g}")
@@ -134,6 +134,12 @@ def explain(
         job = open_job(settings)
         say(f"{job.learn.summary()}\n")
         say(job.learn.explain(job.callbacks))
+
+
+def _drawing() -> int:
+    """The width of a drawing, with room for the numbers beside it."""
+    room = terminal_width()
+    return 64 if room is None else max(16, min(64, room - 12))
 
 
 def check_picture(out: Path | None) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option
 
 from lehr.cli import options
-from lehr.cli.app import FAILURE, Debug, app, errors, say
+from lehr.cli.app import FAILURE, Debug, app, errors, say, terminal_width
 
 
 @app.command(epilog="Example: lehr report runs/digits-20260101-120000")
@@ -33,6 +33,6 @@ def compare(
 
     with errors(debug, code=FAILURE):
         a, b = RunRecord.read(first), RunRecord.read(second)
-        say(comparison(a, b).text())
+        say(comparison(a, b).text(terminal_width()))
         page = write_comparison(first, second, out or second / "comparison.html")
         say(f"comparison: {page}")

@@ -61,7 +61,7 @@ def _sweep(learn: Learner, steps: int) -> Sweep:
 
 def sweep_progress(learn: Learner, steps: int) -> list[Progress]:
     """What shows how far a sweep is, for a Learner that shows progress."""
-    title = f"looking for a learning rate: {steps} batches, then all is put back"
+    title = f"looking for a learning rate: {steps} batches"
     return [Progress(title=title)] if learn.progress else []
 
 

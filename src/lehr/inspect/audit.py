@@ -10,7 +10,7 @@ from torch import nn
 
 from lehr.base.html import fill, lines
 from lehr.base.nested import map_tensors
-from lehr.base.rows import aligned, markup
+from lehr.base.rows import aligned, markup, narrowed
 from lehr.callback import Callback
 from lehr.inspect.audit_plot import plot
 from lehr.inspect.cures import cure
@@ -25,6 +25,8 @@ from lehr.loop.undisturbed import undisturbed
 from lehr.types import LossFunc
 
 _NUMBERS = ("mean", "std", "across", "predicted", "signal", "grad", "weight grad")
+_LEAST = ("predicted", "across", "output", "weight grad", "mean", "signal")
+"""What a narrow place leaves out, the first at first."""
 _HEAD = ("layer", "does", "output", *_NUMBERS, "notes")
 
 
@@ -114,9 +116,21 @@ class Audit:
         problems = f"{len(self.before.problems)} problems before, {len(self.problems)} after"
         return [f"repaired: {problems}; output across items {was.across:.2g} → {now.across:.2g}"]
 
-    def __str__(self) -> str:
-        lines = aligned(_HEAD, self._rows(), right=_NUMBERS)
+    def text(self, width: int | None = None) -> str:
+        """The table with the verdicts below.
+
+        Args:
+            width: of the place for it, in characters; columns are left out until it fits, as far
+                as it can.
+        """
+        head, rows = _HEAD, self._rows()
+        if width is not None:
+            head, rows = narrowed(head, rows, width, least=_LEAST)
+        lines = aligned(head, rows, right=_NUMBERS)
         return "\n".join([*lines, *self._verdict(), *self._change()])
+
+    def __str__(self) -> str:
+        return self.text()
 
     __repr__ = __str__
 

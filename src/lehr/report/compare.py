@@ -101,9 +101,13 @@ class Comparison:
         decide = {"data", "data_sum", "items", "data_options.valid_share", "data_options.target"}
         return any(difference.name in decide for difference in self.settings)
 
-    def text(self) -> str:
-        """The comparison for a terminal."""
-        return "\n".join(printable(line, one_line=True) for line in _lines(self))
+    def text(self, width: int | None = None) -> str:
+        """The comparison for a terminal.
+
+        Args:
+            width: of the terminal, in characters; long settings are cut to fit into half of it.
+        """
+        return "\n".join(printable(line, one_line=True) for line in _lines(self, width))
 
 
 def compare(a: RunRecord | str | Path, b: RunRecord | str | Path) -> Comparison:
@@ -257,7 +261,7 @@ def agreement_words(agreement: Agreement) -> str:
     return f"{said} A fair coin would be as uneven {chance} of the time."
 
 
-def _lines(comparison: Comparison) -> list[str]:
+def _lines(comparison: Comparison, width: int | None) -> list[str]:
     lines = [
         f"a  {comparison.a.path}  ({comparison.a.status})",
         f"b  {comparison.b.path}  ({comparison.b.status})",
@@ -269,7 +273,10 @@ def _lines(comparison: Comparison) -> list[str]:
         ("environment", comparison.environment),
     ):
         lines += ["", f"{title}: no difference" if not pairs else f"{title} that differ"]
-        lines += _columns([(d.name, _short(d.a), _short(d.b)) for d in pairs], ("", "a", "b"))
+        names = max((len(d.name) for d in pairs), default=0)
+        most = 60 if width is None else max(8, min(60, (width - names - 6) // 2))
+        cut = [(d.name, _short(d.a, most), _short(d.b, most)) for d in pairs]
+        lines += _columns(cut, ("", "a", "b"))
     lines += ["", where_they_part(comparison), ""]
     score_rows: list[tuple[str, ...]] = []
     for of_a, of_b in comparison.scores:
@@ -285,7 +292,7 @@ def _lines(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _short(value: Any, most: int = 60) -> str:
+def _short(value: Any, most: int) -> str:
     words = difference_words(value)
     return words if len(words) <= most else f"{words[: most - 2]} …"
 
