@@ -10,17 +10,10 @@ from lehr.base.autocast import in_single_precision
 from lehr.base.nested import describe
 from lehr.callback import Callback
 from lehr.callbacks.loops import adversarial
-from lehr.callbacks.loops.distillation import Distillation
-from lehr.callbacks.loops.ema_teacher import EMATeacher
-from lehr.callbacks.loops.micro_batches import MicroBatches
-from lehr.callbacks.mixing.cut_mix import CutMix
-from lehr.callbacks.mixing.label_smoothing import LabelSmoothing
-from lehr.callbacks.mixing.mix_up import MixUp
+from lehr.callbacks.loops.adversarial_check import check
 from lehr.errors import above_zero, positive_int, real_number
 from lehr.events import Layer, Phase
-from lehr.loop.beside import refuse_beside
-from lehr.loop.losses import loss_of, wanted_by
-from lehr.optim import optimizers
+from lehr.loop.losses import loss_of
 from lehr.state.wrappers import bare
 from lehr.types import is_sequence
 
@@ -28,25 +21,6 @@ if TYPE_CHECKING:
     from lehr.loop.run import Run
 
 _OTHER = {"critic": "generator", "generator": "critic"}
-
-_REFUSED = (
-    (
-        MicroBatches,
-        "it cuts what the model is called on, and GAN calls the model's two parts. Make the "
-        "batches smaller, and attach Accumulate.",
-    ),
-    (
-        (MixUp, CutMix, LabelSmoothing),
-        "it changes targets, and the critic has none. Change the real items in the data set, or "
-        "with BatchTransform.",
-    ),
-    (
-        (Distillation, EMATeacher),
-        "a teacher is called as the model is, and GAN calls the model's two parts. Leave one of "
-        "the two out; EMA averages the weights of both parts.",
-    ),
-)
-"""What cannot be used together with it, and why."""
 
 
 class GAN(Callback):
@@ -126,9 +100,7 @@ class GAN(Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """See that all is there, and begin with the critic."""
-        _check(run)
-        for kinds, why in _REFUSED:
-            refuse_beside(run, self, kinds, why)
+        check(run, self)
         self.turn, self.done = "critic", 0
         self._window: list[tuple[Tensor, float]] = []
         self._forget()
@@ -235,23 +207,6 @@ class GAN(Callback):
 
     def __repr__(self) -> str:
         return f"GAN({self.latent}, n_crit={self.n_crit}, n_gen={self.n_gen})"
-
-
-def _check(run: "Run") -> None:
-    parts = dict(bare(run.model).named_children())
-    opts = optimizers.by_name(run.opt)
-    for what, names in (("the model", parts), ("opt", opts)):
-        if missing := [name for name in _OTHER if name not in names]:
-            raise ValueError(
-                f"GAN needs a generator and a critic; {what} has no {' and no '.join(missing)}. "
-                'Name two parts of the model so, and give opt={"generator": …, "critic": …}.'
-            )
-    wanted = wanted_by(run.loss_func)
-    if wanted.always or not wanted.target:
-        raise TypeError(
-            "with GAN, loss_func gets (on_fake, on_real) in the critic's turn and (on_fake) in the "
-            "generator's. Give e.g. GAN.wasserstein, or def loss(on_fake, on_real=None)."
-        )
 
 
 def _bound(name: str, value: float | None) -> float | None:
