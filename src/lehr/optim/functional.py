@@ -45,7 +45,6 @@ which rounds the rate with its update."""
 
 _COUNTS = ("step", "mu_product")
 """States that an optimizer computes with as Python's numbers, so here in double precision"""
-_TENSORS = {"Adam": ("lr", "beta1", "beta2"), "AdamW": ("lr", "beta1", "beta2")}
 _FREE = {"SGD": ("momentum",), "RMSprop": ("momentum",)}
 
 
@@ -162,11 +161,12 @@ def _form(kind: type[Any]) -> Form | None:
     function = getattr(sys.modules[kind.__init__.__module__], name.lower(), None)
     if function is None:
         return None  # of another version of torch
-    parameters = list(inspect.signature(function).parameters)[2 + len(_STATES[name]) :]
+    taken = inspect.signature(function).parameters
+    parameters = list(taken)[2 + len(_STATES[name]) :]
     elsewhere = {**_BETAS, **_PAIRS.get(name, {})}
     numbers = {p: elsewhere.get(p, (p, None)) for p in parameters if p not in _SWITCHES}
     switches = {p: value for p, value in _SWITCHES.items() if p in parameters and value is not None}
-    tensors = tuple(argument for argument in _TENSORS.get(name, ("lr",)) if argument in numbers)
+    tensors = tuple(p for p in numbers if p == "lr" or "Tensor" in str(taken[p].annotation))
     return Form(function, _STATES[name], numbers, switches, tensors, _FREE.get(name, ()))
 
 

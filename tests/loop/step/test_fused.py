@@ -323,6 +323,20 @@ def test_a_model_that_cannot_be_traced_trains_as_without():
     assert difference(fused.model, eager.model) == 0
 
 
+def test_a_model_that_returns_more_than_tensors_trains_as_without():
+    class Output(nn.Linear):
+        def forward(self, x):
+            return {"logits": super().forward(x), "cache": None}
+
+    learn = learner(
+        model=lambda: Output(3, 2),
+        loss_func=lambda out, yb: nn.functional.cross_entropy(out["logits"], yb),
+    )
+    with pytest.warns(UserWarning, match="the model returns .* let it return tensors, alone or in"):
+        learn.fit(1)
+    assert learn.run.n_steps == 4
+
+
 @pytest.mark.slow
 def test_hooks_that_come_in_the_course_of_a_fit_are_called():
     calls = []

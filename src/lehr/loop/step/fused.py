@@ -2,13 +2,13 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
 from lehr.base.call import arguments_of
-from lehr.base.nested import tensors_in
+from lehr.base.nested import describe, inside, tensors_in
 from lehr.errors import one_line
 from lehr.loop.losses import wanted_by
 from lehr.loop.run import Run
@@ -109,6 +109,12 @@ class FusedStep:
     def _lay_out(self, trains: Callable[[Tensor], bool]) -> None:
         """Remember what is trained, and how."""
         run = self.run
+        if not _is_plain(run.pred):
+            self._give_up(
+                f"the model returns {describe(run.pred)}; let it return tensors, alone or in "
+                "tuples, lists and dicts"
+            )
+            return
         names = {id(p): name for name, p in run.model.named_parameters()}
         self._layout, self._tensors, self._held = [], [], []
         for opt in optimizers.each(run.opt):
@@ -264,6 +270,16 @@ def _has_gradient(parameter: Tensor) -> bool:
 
 def _requires_grad(parameter: Tensor) -> bool:
     return parameter.requires_grad
+
+
+def _is_plain(pred: Any) -> bool:
+    """Whether a prediction is made of what a graph can return as it is."""
+    if pred is None or isinstance(pred, Tensor):  # None: there is none yet
+        return True
+    kind = cast("type[Any]", type(pred))
+    if kind not in (tuple, list, dict):
+        return False
+    return all(inner is not None and _is_plain(inner) for inner in inside(pred) or ())
 
 
 def _size(run: Run) -> list[Any]:
