@@ -1,8 +1,11 @@
 """MLflowLog against MLflow's own stores."""
 
+import warnings
+
 import pytest
 
 from lehr.callbacks import MLflowLog, ParamScheduler
+from lehr.callbacks.log import mlflow_log
 from lehr.schedules import linear
 from lehr.testing import tiny_learner
 
@@ -58,6 +61,31 @@ def test_the_values_are_those_of_the_history_and_each_fit_is_a_run(tmp_path):
     values = [point.value for point in client.get_metric_history(first.info.run_id, "loss")]
     assert values == run.history["loss"]
     assert "lr_0_" in first.data.metrics  # MLflow allows no brackets
+
+
+@pytest.mark.parametrize("store", ["file", "database"])
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_request_that_fails_halfway_doubles_no_point(tmp_path, monkeypatch, store, arrived):
+    from mlflow.tracking import MlflowClient
+
+    real, calls = MlflowClient.log_batch, []
+
+    def fails_once(client, *args, **kwargs):
+        calls.append(len(kwargs["metrics"]))
+        if len(calls) != 3 or arrived:
+            real(client, *args, **kwargs)
+        if len(calls) == 3:
+            raise ConnectionError("no answer")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", fails_once)
+    monkeypatch.setattr(mlflow_log, "_MOST", 3)
+    log = MLflowLog("tests", tracking_uri=uri(tmp_path, store))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        tiny_learner([log]).fit(3, validate_every="2 steps")
+    assert any("cannot reach its service: ConnectionError" in str(one.message) for one in told)
+    client, (run,) = runs(tmp_path, store)
+    assert axes(client, run) == services.expected()
 
 
 def test_an_error_of_the_fit_is_said(tmp_path):

@@ -65,6 +65,25 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         tiny_learner([TensorBoardLog(tmp_path)]).fit(1)
 
 
+@pytest.mark.parametrize("after", [2, 7, 13])
+def test_a_writer_that_fails_halfway_doubles_no_point(tmp_path, monkeypatch, after):
+    from torch.utils.tensorboard import SummaryWriter
+
+    real, calls = SummaryWriter.add_scalar, []
+
+    def fails_once(writer, *args):
+        calls.append(args)
+        if len(calls) == after:
+            raise OSError("the disk is gone")
+        real(writer, *args)
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", fails_once)
+    with pytest.warns(UserWarning, match="cannot reach its service: OSError, the disk is gone"):
+        tiny_learner([TensorBoardLog(tmp_path)]).fit(3, validate_every="2 steps")
+    found = {name: sorted(axis) for name, axis in axes(tmp_path).items()}
+    assert found == services.expected()  # files of one second may be read in another order
+
+
 def test_a_folder_that_cannot_be_written_to_ends_no_fit(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with warnings.catch_warnings(record=True) as told:
