@@ -5,11 +5,14 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
 
-from lehr import Callback, accuracy
+from lehr import Callback, Learner, accuracy, data
 from lehr.callbacks import ParamScheduler
 from lehr.report import RunFolder, RunRecord, write_report
 from lehr.report.page import report, write_page
+from lehr.report.regression import Regression
 from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
 
@@ -279,3 +282,32 @@ def test_a_config_of_odd_types(tmp_path):
     outline(page)
     assert "date unknown" in page
     assert "<b>" not in page
+
+
+def test_predicted_numbers_have_a_part_of_their_own(tmp_path):
+    (tmp_path / "homes.csv").write_text(
+        "\n".join(["rooms,price", *(f"{i % 5},{10000 + 100 * i}" for i in range(40))])
+    )
+    bunch = data.table(tmp_path / "homes.csv", "price", regression=True)
+    model = nn.Linear(1, 1)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    learn = Learner(model, opt, nn.MSELoss(), bunch, progress=False, seed=0)
+    page = text(kept(tmp_path / "x", learn))
+    outline(page)
+    assert "<h2>Predicted numbers</h2>" in page
+    words = " ".join(page.split())
+    assert re.search(r"are off by \S+ on average \(MAE\)", words)
+    assert re.search(r"To give the mean, 1\d,\d{3}, for every item would have an RMSE of", words)
+    assert re.search(r"homes\.csv:\d+</th><td>1\d,\d{3}</td>", page)
+    assert "<h2>Classes</h2>" not in page
+    assert "<h2>Predicted numbers</h2>" not in text(kept(tmp_path / "y"))
+
+
+def test_a_run_that_is_kept_anew_loses_what_was_said_of_its_numbers(tmp_path):
+    path = kept(tmp_path / "x")
+    Regression.of(torch.ones(1), torch.zeros(1)).save(path)
+    (path / "history.jsonl").unlink()
+    (path / "history.csv").unlink()
+    with RunFolder(path).keep(tiny_learner(), {}):
+        pass
+    assert RunRecord.read(path).regression is None

@@ -2,7 +2,8 @@
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -61,12 +62,7 @@ def evaluate(learn: Learner, *, k: int = 24) -> Evaluation | None:
     if loader is None or not isinstance(c, int) or not 1 <= c <= MOST_CLASSES:
         return None
     tally = _Tally(c, k)
-    model = bare(learn.model)
-    held = {f"opt.{name}": keep_places(opt) for name, opt in optimizers.by_name(learn.opt).items()}
-    if isinstance(model, nn.Module):
-        held = {"model": keep_structure(model, copied=model.buffers()), **held}
-    entries = {name: e for name, e in learn.state_entries().items() if not _still(name)}
-    with probe(entries, held):
+    with everything_kept(learn):
         try:
             loss = learn.validate(loader, callbacks=[tally])["valid_loss"]
         except _NoClassifierError:
@@ -82,6 +78,21 @@ def evaluate(learn: Learner, *, k: int = 24) -> Evaluation | None:
         truth=torch.cat(tally.truth) if tally.truth else None,
         predicted=torch.cat(tally.predicted) if tally.predicted else None,
     )
+
+
+@contextmanager
+def everything_kept(learn: Learner) -> Generator[None]:
+    """A scope for a pass in evaluation mode, after which every state entry is what it was.
+
+    Parameters, gradients and the optimizers' state are not copied for that.
+    """
+    model = bare(learn.model)
+    held = {f"opt.{name}": keep_places(opt) for name, opt in optimizers.by_name(learn.opt).items()}
+    if isinstance(model, nn.Module):
+        held = {"model": keep_structure(model, copied=model.buffers()), **held}
+    entries = {name: e for name, e in learn.state_entries().items() if not _still(name)}
+    with probe(entries, held):
+        yield
 
 
 def first_loader(valid_dl: Any) -> Any:

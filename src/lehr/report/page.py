@@ -10,7 +10,7 @@ from markupsafe import Markup
 from lehr.base.files import replace_file
 from lehr.base.rows import cell, columns
 from lehr.record.monitor import more_is_better
-from lehr.report import classes, layer_figures
+from lehr.report import classes, layer_figures, regression_figures
 from lehr.report.curves import (
     figure,
     loss_panel,
@@ -89,6 +89,9 @@ def report(record: RunRecord) -> str:
         epochs_head=head,
         epochs=rows,
         evaluation=evaluation,
+        regression=record.regression,
+        regression_figures=record.regression and regression_figures.figures(record.regression),
+        largest_errors=record.regression and regression_figures.largest_errors(record.regression),
         right=evaluation and int(evaluation.confusion.diagonal().sum()),
         matrix=evaluation and classes.matrix(evaluation),
         confused_pairs=evaluation and classes.confused_pairs(evaluation),

@@ -54,7 +54,8 @@ class Line:
         x: where.
         y: how much; nan leaves a gap.
         color: which of the page's colours, 0 to 5.
-        kind: ``"raw"`` for many noisy points, ``"line"``, or ``"points"`` for a few, marked ones.
+        kind: ``"raw"`` for many noisy points, ``"line"``, ``"points"`` for a few, marked ones, or
+            ``"dots"`` without a line.
         dashed: for a second thing in one colour.
     """
 
@@ -62,7 +63,7 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     color: int = 0
-    kind: Literal["raw", "line", "points"] = "line"
+    kind: Literal["raw", "line", "points", "dots"] = "line"
     dashed: bool = field(default=False, kw_only=True)
 
 
@@ -124,7 +125,8 @@ def plot(
         if log_x:
             ax.set_xscale("log")
         else:
-            ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            whole = all(float(x).is_integer() for line in drawn for x in line.x)
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
         ax.grid(axis="y", color=_STAND_INS["hair"], linewidth=0.5)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
@@ -135,19 +137,25 @@ def plot(
 
 
 def _draw(ax: Any, line: Line) -> None:
-    raw = line.kind == "raw"
+    raw, dots = line.kind == "raw", line.kind == "dots"
     few = sum(map(math.isfinite, line.y)) <= 25
     ax.plot(
         line.x,
         line.y,
         color=_STAND_INS[f"c{line.color % 6}"],
-        linewidth=0.6 if raw else 1.3,
-        alpha=0.38 if raw else 1,
+        linewidth=0 if dots else 0.6 if raw else 1.3,
+        alpha=0.38 if raw or dots else 1,
         linestyle="--" if line.dashed else "-",
-        marker="o" if few and line.kind == "points" else "." if few and len(line.x) == 1 else "",
+        marker=_marker(line, few),
         markersize=3,
         solid_joinstyle="round",
     )
+
+
+def _marker(line: Line, few: bool) -> str:
+    if line.kind == "points" and few:
+        return "o"
+    return "." if line.kind == "dots" or (few and len(line.x) == 1) else ""
 
 
 def _clean(line: Line) -> Line:

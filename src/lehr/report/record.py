@@ -13,6 +13,7 @@ from lehr.errors import sentence
 from lehr.record.layer_table import LayerTable
 from lehr.report import layer_records
 from lehr.report.evaluation import Evaluation
+from lehr.report.regression import Regression
 from lehr.report.sweep import Sweep
 
 PLAIN_COLUMNS = ("kind", "epoch", "step", "train_loss", "valid_loss", "seconds")
@@ -50,6 +51,8 @@ class RunRecord:
     """what it does on the validation set; None if that was not kept"""
     weights: Path | None
     """the file of the weights, if there is one"""
+    regression: Regression | None = None
+    """how far predicted numbers are off there; None if that was not kept"""
     layers: list[LayerTable] = field(default_factory=list[LayerTable])
     """what was recorded of the layers; empty if nothing was"""
     sweep: Sweep | None = None
@@ -84,6 +87,7 @@ class RunRecord:
             environment=read_environment(path),
             rows=rows,
             series=series,
+            regression=_or_without("the evaluation", lambda: Regression.load(path), None),
             evaluation=_or_without("the evaluation", lambda: _evaluation(path), None),
             weights=weights if weights.is_file() else None,
             layers=_or_without("what is known of the layers", lambda: layer_records.load(path), []),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from lehr.base.html import environment
+from lehr.base.numbers import plain
 from lehr.report.pictures import data_uri
 from lehr.report.words import date, number, percent
 
@@ -64,5 +65,5 @@ def templates() -> "Environment":
 
     jinja = environment(PackageLoader("lehr.report"))
     filters = {"data_uri": data_uri, "date": date, "number": number, "percent": percent}
-    jinja.filters.update(filters, grouped="{:,}".format)
+    jinja.filters.update(filters, plain=plain, grouped="{:,}".format)
     return jinja

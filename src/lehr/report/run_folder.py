@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, final
@@ -24,10 +25,12 @@ from lehr.learner import Learner
 from lehr.loop.run import Run
 from lehr.report import layer_records
 from lehr.report.evaluate import evaluate
+from lehr.report.evaluate_regression import evaluate_regression
 from lehr.report.evaluation import Evaluation
 from lehr.report.page import write_report
 from lehr.report.plots import spans_orders
 from lehr.report.record import read_config, read_environment
+from lehr.report.regression import Regression
 from lehr.report.resumes import going_on
 from lehr.report.words import written
 from lehr.state.disk.weights import save_weights
@@ -49,7 +52,7 @@ class RunFolder:
     - ``model.safetensors``: the weights, under the names of the bare model.
     - ``loss.png``, ``lr.png``, and a plot of every other number recorded by batch.
     - ``evaluation.json`` and ``evaluation.safetensors``: what a classifier does on the validation
-      set, if the fit ended without an error.
+      set, if the fit ended without an error; ``regression.json`` of a model that predicts a number.
     - ``sweep.json``: the search for a learning rate before the training, if there was one.
     - ``layers.json`` and ``layers.safetensors``: what callbacks recorded of the layers, such as
       `ActivationStats` and `GradientStats`, if some did.
@@ -197,7 +200,8 @@ class RunFolder:
         try:
             if run is not None:
                 harmless("the plots", lambda: self._write_plots(run))
-            harmless("the evaluation", lambda: Evaluation.remove(self.path))  # of an earlier stop
+            for kind in (Evaluation, Regression):  # of an earlier stop
+                harmless("the evaluation", partial(kind.remove, self.path))
             harmless("what is known of the layers", lambda: self._write_layers(run))
             if run is not None and status != "failed":
                 config["kept"] = _kept(run)
@@ -226,7 +230,7 @@ class RunFolder:
             layer_records.save(self.path, tables)
 
     def _write_evaluation(self, learn: Learner) -> None:
-        if (evaluation := evaluate(learn)) is not None:
+        if (evaluation := evaluate(learn) or evaluate_regression(learn)) is not None:
             evaluation.save(self.path)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
