@@ -30,7 +30,8 @@ myst_heading_anchors = 3
 
 default_role = "py:obj"  # `Learner.fit` in a docstring becomes a link where there is such a name
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "description"  # in the signature they would fill eight lines
+autodoc_typehints_description_target = "documented"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_use_rtype = False
 napoleon_use_ivar = True
