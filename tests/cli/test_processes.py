@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -34,6 +35,25 @@ def test_the_launcher_of_torchrun_is_called_with_the_words(monkeypatch):
     assert command[1:3] == ["-m", "torch.distributed.run"]
     assert "--nproc-per-node=3" in command
     assert command[-4:] == ["train", "digits", "--seed", "1"]
+
+
+def test_a_wish_to_end_is_passed_on(monkeypatch):
+    heard = []
+
+    class Started:
+        def __init__(self, command): ...
+        def wait(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return -signal.SIGTERM
+
+        def send_signal(self, number):
+            heard.append(number)
+
+    monkeypatch.setattr(processes.subprocess, "Popen", Started)
+    before = signal.getsignal(signal.SIGTERM)
+    assert launch(2, ["train"]) == -signal.SIGTERM
+    assert heard == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_only_the_first_process_prints(capsys):

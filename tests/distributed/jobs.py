@@ -1,5 +1,6 @@
 """What the processes of the tests do. Every function is called in each of them."""
 
+import gc
 import os
 import signal
 import sys
@@ -15,7 +16,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    RowwiseParallel,
+    parallelize_module,
+)
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import TensorDataset
@@ -338,6 +345,15 @@ def fails(rank: int, name: str, kind: type = ValueError, text: str = "the disk i
     learner(Distributed(timeout=100), callbacks=lambda: [callback]).fit(3)
 
 
+def fails_in_its_script() -> None:
+    """A script that fails in one process before the fit."""
+    engine = Distributed(timeout=100)
+    learn = learner(engine)
+    if engine.rank == 1:
+        raise ValueError("no such column")
+    learn.fit(1)
+
+
 def goes_on() -> None:
     """A fit in which one process raises, and another one."""
     engine = Distributed(timeout=100)
@@ -371,6 +387,9 @@ def stops(names: list[str]) -> dict[str, Any]:
     return ends
 
 
+TOLD = [(3, True), (3, False), (4, False)]
+
+
 class Draws(torch.utils.data.Dataset):
     """Items that are drawn when they are read."""
 
@@ -388,7 +407,7 @@ def own_batches(lengths: list[int], folder: str) -> dict[str, Any]:
     x = torch.randn(3 * lengths[engine.rank], 3, generator=generator)
     items = TensorDataset(x, torch.zeros(len(x), dtype=torch.long))
     loader = torch.utils.data.DataLoader(items, batch_size=3)
-    ends: dict[str, Any] = {"said": engine.describe(3, own=True)}
+    ends: dict[str, Any] = {"said": [engine.describe(n, own=own) for n, own in TOLD]}
 
     def made(train: Any, *callbacks: Callback):
         opt = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
@@ -682,16 +701,23 @@ def goes_on_from(folder: str, *, shard: bool = False) -> dict[str, Any]:
 # How it is done ----------------------------------------------------------------------------------
 
 
-def in_a_group_of_others() -> tuple[int, bool, float]:
-    """A fit in a group that somebody else has made; whether the group works afterwards."""
+def in_a_group_of_others() -> tuple[int, bool, float, list[int]]:
+    """A fit in a group that somebody else has made; whether it works afterwards, and what is left.
+
+    That is how many groups there are, and how many would have been aborted after a failure.
+    """
     dist.init_process_group("gloo")
     engine = Distributed(timeout=30)
     learner(engine).fit(1)
+    world, groups = engine.world, len(engine.failures.groups) if engine.world > 1 else 0
+    engine = None
+    gc.collect()
+    left = [len(dist.distributed_c10d._world.pg_map), groups]
     total = torch.ones(1)
     dist.all_reduce(total)
     exists = dist.is_initialized()
     dist.destroy_process_group()
-    return engine.world, exists, total.item()
+    return world, exists, total.item(), left
 
 
 class StepsAlone(Callback):
@@ -847,6 +873,18 @@ def sharded_too_late() -> None:
     model = nn.Sequential(nn.Linear(3, 2))
     opt = torch.optim.SGD(model.parameters(), lr=0.1)
     learner(Distributed(layers, timeout=100), model=model, opt=opt)
+
+
+def in_other_shards(how: str) -> None:
+    """A model that is distributed in a way that is not FSDP2's over all processes."""
+    engine = Distributed(timeout=100)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    if how == "tensors":
+        mesh = init_device_mesh("cpu", (2,))
+        parallelize_module(model, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    else:
+        fully_shard(model, mesh=init_device_mesh("cpu", (2, 1), mesh_dim_names=("copies", "parts")))
+    learner(engine, model=model)
 
 
 def sharded_before() -> torch.Tensor:

@@ -74,8 +74,9 @@ def child(rank: int, world: int, port: int, name: str, arguments: dict[str, Any]
     os.environ.update(arguments.pop("environment", {}))
     try:
         outcome = ("ok", getattr(jobs, name)(**arguments))
-    except BaseException:
+    except BaseException as error:
         outcome = ("error", traceback.format_exc())
+        sys.last_value = error  # as the interpreter does
     with os.fdopen(to_write, "wb") as pipe:
         pickle.dump(outcome, pipe)
     atexit._run_exitfuncs()

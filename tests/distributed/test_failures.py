@@ -38,6 +38,13 @@ def test_an_error_that_only_speaks_of_gloo_is_no_lost_process(world):
     assert text in first[1]
 
 
+def test_an_error_outside_of_a_run_is_named_in_all(world):
+    first, second = world(2, "fails_in_its_script")
+    assert "ValueError: no such column" in second[1]
+    assert "RemoteRankError: rank 1 failed in its program: ValueError" in first[1]
+    assert "no such column" in first[1]
+
+
 def test_a_process_that_is_killed_is_named(world):
     first, second = world(2, "dies", after=8)
     assert second[0] == "died"

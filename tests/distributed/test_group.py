@@ -15,12 +15,14 @@ def test_without_others_there_is_no_group(monkeypatch):
 
 
 def test_a_group_that_exists_is_used_and_left_alone(values):
-    assert values(2, "in_a_group_of_others") == [(2, True, 2.0), (2, True, 2.0)]
+    for world, exists, total, left in values(2, "in_a_group_of_others"):
+        assert (world, exists, total) == (2, True, 2.0)
+        assert left == [1, 1]  # a group of lehr's own is gone with its engine
 
 
 def test_a_group_of_one_is_nobody_else(values):
-    ((world, exists, total),) = values(1, "in_a_group_of_others")
-    assert (world, exists, total) == (1, True, 1.0)
+    ((world, exists, total, left),) = values(1, "in_a_group_of_others")
+    assert (world, exists, total, left) == (1, True, 1.0, [1, 0])
 
 
 @pytest.mark.slow

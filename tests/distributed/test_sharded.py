@@ -55,6 +55,22 @@ def test_a_model_that_is_sharded_already_is_left_as_it_is(values):
         assert torch.allclose(weights, alone("plain")["weights"], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("tensors", r"0.weight is distributed over a mesh of shape (2,) without fully_shard, and"),
+        (
+            "copies",
+            r"0.weight is distributed over a mesh of shape (2, 1), and Distributed averages",
+        ),
+    ],
+)
+def test_a_model_that_is_distributed_otherwise_is_refused(how, said, world):
+    for kind, text in world(2, "in_other_shards", how=how):
+        assert kind == "error"
+        assert said in text
+
+
 def test_weights_are_saved_whole_and_loaded_in_parts(values, tmp_path):
     path = tmp_path / "w.safetensors"
     for saved, loaded in values(2, "saves_weights", path=str(path)):

@@ -76,6 +76,37 @@ class Two(Engine):
 
 @pytest.mark.parametrize(("weight", "read"), [(1, (2.0 + 12.0) / 4), (0, 4.0)])
 def test_what_is_read_is_the_mean_over_all_processes(weight, read):
-    losses = UnreadLosses()
-    assert losses.add_of(at(engine=Two(), weight=weight))
+    engine = Two()
+    losses = UnreadLosses(engine)
+    assert losses.add_of(at(engine=engine, weight=weight))
     assert [value for _, value in losses.read()] == [read]
+
+
+class OfTwo(Engine):
+    """One of two processes, of which the other one adds these sums."""
+
+    world = 2
+
+    def __init__(self, rank, other):
+        self.rank, self.other = rank, torch.tensor(other, dtype=torch.float64)
+
+    def sum(self, values):
+        return values + self.other
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_before_it_is_saved_the_first_process_has_the_losses_of_all(rank):
+    engine = OfTwo(rank, [[2.0, 3.0], [2.0, 1.0]])  # sums, and their weights
+    losses = UnreadLosses(engine)
+    losses.add(torch.tensor(4.0), Place(0, 0, 0), 2.0)
+    losses.add(torch.tensor(math.nan), Place(1, 0, 1), 0.0)
+    losses.merge()
+    state = losses.state_dict()
+    assert state["weights"] == ([4.0, 1.0] if rank == 0 else [0.0, 0.0])
+    other = UnreadLosses(OfTwo(1 - rank, [[0.0, 0.0], [0.0, 0.0]]))
+    other.load_state_dict(state)
+    assert other.read() == []  # what one process has, the other has not as well
+    again = UnreadLosses(OfTwo(rank, [[0.0, 0.0], [0.0, 0.0]]))
+    again.load_state_dict(state)
+    both = [(Place(0, 0, 0), 2.5), (Place(1, 0, 1), 3.0)]
+    assert again.read() == (both if rank == 0 else [])

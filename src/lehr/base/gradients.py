@@ -40,9 +40,11 @@ def total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
     whole, sharded = list[Tensor](), list[Any]()
     for gradient in gradients:
         values = dense_values(gradient)
-        (sharded if hasattr(values, "full_tensor") else whole).append(values)
+        held: list[Any] = sharded if hasattr(values, "full_tensor") else whole
+        held.append(values)
     if sharded:  # of several processes, each has a part of these, and all of the others
-        whole.append(get_total_norm(sharded, norm_type).full_tensor())
+        norm: Any = get_total_norm(sharded, norm_type)
+        whole.append(norm.full_tensor())
     return get_total_norm(whole, norm_type)
 
 

@@ -19,16 +19,22 @@ def is_one_of_several() -> bool:
 def launch(processes: int, words: Sequence[str]) -> int:
     """Start ``lehr`` with these words in so many processes, and wait for them; the exit code.
 
-    A Ctrl-C reaches all of them, and they end in their own way.
+    A Ctrl-C reaches all of them, and they end in their own way; a SIGTERM is passed on.
     """
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
     command = [sys.executable, "-c", _PROGRAM, *words]
     started = subprocess.Popen([*launcher, f"--nproc-per-node={processes}", *command])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(
+            signal.SIGTERM, lambda number, _: started.send_signal(number)
+        ),
+    }
     try:
         return started.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

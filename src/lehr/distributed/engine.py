@@ -1,6 +1,7 @@
 """The engine of several processes, started by torchrun or by whoever makes a process group."""
 
 import atexit
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -9,14 +10,15 @@ from typing import Any, Literal, final
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parameter import is_lazy
 
 from lehr.base.sharing import Share, part_of, without_items
 from lehr.distributed import sharded
 from lehr.distributed.control import Control, Said
 from lehr.distributed.data_parallel import DataParallel
-from lehr.distributed.failures import Failures
-from lehr.distributed.group import join
+from lehr.distributed.failures import Failures, leave
+from lehr.distributed.group import is_made_here, join, release
 from lehr.distributed.together import Together
 from lehr.engine import Engine, Wish
 from lehr.state.wrappers import bare
@@ -87,8 +89,10 @@ class Distributed(Engine):
             # Small things go over the CPU and apart from the gradients.
             self.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
             self.control = Control(self.group)
-            self.failures = Failures(self.rank, self.world, [self.group, dist.group.WORLD])
-            atexit.register(self.failures.leave)
+            made = [dist.group.WORLD] if is_made_here() else []  # another's is left as it is
+            self.failures = Failures(self.rank, self.world, [self.group, *made])
+            atexit.register(leave, self.failures.store, self.rank)
+            weakref.finalize(self, release, self.group)
 
     @property
     def share(self) -> Share:
@@ -106,10 +110,10 @@ class Distributed(Engine):
         """Give every process the parameters and buffers of the first."""
         if self.world > 1:
             with self.telling():
-                if sharded.is_sharded(model):
-                    return
-                self._broadcast([*model.parameters(), *model.buffers()])
-                if self.shard is not None:
+                sharded.check_shards(model, self.world)
+                tensors = [*model.parameters(), *model.buffers()]
+                self._broadcast([t for t in tensors if not isinstance(t, DTensor)])
+                if self.shard is not None and not sharded.is_sharded(model):
                     sharded.shard(model, self.shard(model))
 
     def actions(self, run: Any, own: dict[str, Any]) -> dict[str, Any]:
@@ -249,13 +253,17 @@ class Distributed(Engine):
         """In words, who trains together."""
         if self.world == 1:
             return ""
-        own = {None: "", "own": "; other loaders: each its own", "whole": "; other loaders: shared"}
+        others = {
+            None: "",
+            "own": "; other loaders: each its own",
+            "whole": "; other loaders: shared",
+        }
         if batch_size is None:
-            return f"{self.world} processes{own[self.data]}"
+            return f"{self.world} processes{others[self.data]}"
         each = [Share(rank, self.world).of(batch_size) for rank in range(self.world)]
         sizes = [batch_size if own else part.stop - part.start for part in each]
         parts = f"{self.world} × {sizes[0]}" if len({*sizes}) == 1 else " + ".join(map(str, sizes))
-        return f"{self.world} processes, batches of {sum(sizes)} = {parts}{own[self.data]}"
+        return f"{self.world} processes, batches of {sum(sizes)} = {parts}{others[self.data]}"
 
 
 class _Telling(AbstractContextManager[None]):

@@ -1,13 +1,15 @@
 """Who failed, where and why: found out by every process, within seconds."""
 
 import re
+import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import torch.distributed as dist
 
 from lehr.distributed.control import PartedError
-from lehr.distributed.group import give_up
+from lehr.distributed.group import give_up, has_given_up
 from lehr.errors import one_line
 from lehr.loop.blame import where
 
@@ -73,10 +75,6 @@ class Failures:
         self._let_go()
         return RemoteRankError(self._found_out(place, parted=not lost))
 
-    def leave(self) -> None:
-        """Say that this process has come to the end of its program."""
-        self._say(f"left {self.rank}", "")
-
     def _found_out(self, place: str, *, parted: bool) -> str:
         told: dict[int, str] = {}
         until = time.monotonic() + (_MOMENT if parted else _SECONDS)
@@ -116,11 +114,8 @@ class Failures:
         return f"{text}, epoch {run.epoch}{at}"
 
     def _say(self, key: str, text: str) -> None:
-        try:
-            if key != "failed" or self._heard(key) is None:  # the first one counts
-                self.store.set(key, text)
-        except (RuntimeError, ValueError):  # whoever keeps the store is gone
-            pass
+        if key != "failed" or self._heard(key) is None:  # the first one counts
+            _write(self.store, key, text)
 
     def _heard(self, key: str) -> str | None:
         try:
@@ -134,6 +129,26 @@ class Failures:
         for group in self.groups:
             if dist.get_backend(group) == "gloo":
                 group.abort()
+
+
+def leave(store: Any, rank: int) -> None:
+    """Say that this process has come to the end of its program; it may have raised an error."""
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    if error is not None and not has_given_up() and not _has(store, "failed"):
+        _write(store, "failed", f"rank {rank} failed in its program: {one_line(error)}")
+    _write(store, f"left {rank}", "")
+
+
+def _write(store: Any, key: str, text: str) -> None:
+    with suppress(RuntimeError, ValueError):  # whoever keeps the store is gone
+        store.set(key, text)
+
+
+def _has(store: Any, key: str) -> bool:
+    try:
+        return store.check([key])
+    except (RuntimeError, ValueError):
+        return False
 
 
 def _is_lost_peer(error: BaseException) -> bool:

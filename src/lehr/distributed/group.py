@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous  # type: ignore[reportUnknownVariableType]
 
+_made_here = False
 _failed = False  # whether a process has failed: then nobody may be there to leave with
 
 
@@ -34,13 +35,30 @@ def join(timeout: float) -> bool:
     return True
 
 
+def is_made_here() -> bool:
+    """Whether the group was made by `join`, and is nobody else's."""
+    return _made_here
+
+
+def release(group: Any) -> None:
+    """Let go of a group of our own whose engine is gone."""
+    if dist.is_initialized() and not _failed:
+        dist.destroy_process_group(group)
+
+
 def give_up() -> None:
     """End without leaving the group: after a failure, that could wait for ever."""
     global _failed
     _failed = True
 
 
+def has_given_up() -> bool:
+    """Whether a failure was told of, or heard of."""
+    return _failed
+
+
 def _make(timeout: timedelta) -> None:
+    global _made_here
     accelerated = torch.accelerator.is_available()
     if accelerated:
         torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", "0")))
@@ -56,6 +74,7 @@ def _make(timeout: timedelta) -> None:
         world_size=world,
         timeout=timeout,
     )
+    _made_here = True
 
 
 def _leave() -> None:

@@ -36,6 +36,28 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
+def check_shards(model: nn.Module, world: int) -> None:
+    """See that what is distributed of a model is sharded by FSDP2 over all processes.
+
+    Raises:
+        ValueError: it is distributed in another way, as by tensor parallelism.
+    """
+    fully = [m for m in model.modules() if isinstance(m, FSDPModule)]
+    known = {id(p) for module in fully for p in cast("nn.Module", module).parameters()}
+    for name, parameter in model.named_parameters():
+        if not isinstance(parameter, DTensor):
+            continue
+        mesh = parameter.device_mesh
+        if id(parameter) not in known or mesh.ndim != 1 or mesh.size() != world:
+            raise ValueError(
+                f"the parameter {name} is distributed over a mesh of shape {tuple(mesh.shape)}"
+                f"{'' if id(parameter) in known else ' without fully_shard'}, and Distributed "
+                f"averages gradients over all {world} processes alike. A model may be sharded by "
+                "fully_shard(module) over all of them; tensor parallelism and hybrid sharding "
+                "cannot be trained."
+            )
+
+
 class Sharded:
     """Averages the gradients of what is not sharded; FSDP2 has averaged the others.
 

@@ -61,6 +61,7 @@ class Together(AbstractContextManager[None]):
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         engine = self.engine
         engine.runs.remove(self)
+        _parts.pop(self.run, None)  # it holds the run
         try:
             if error is None or isinstance(error, Cancel):
                 self._heed(self._say("end").wait())

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from torch import Tensor
 
-from lehr.engine import ALONE
+from lehr.engine import ALONE, Engine
 from lehr.record.means import as_tensor, kept, packed, unpacked
 from lehr.record.merging import over_all
 
@@ -33,6 +33,9 @@ class Place(NamedTuple):
 class UnreadLosses:
     """Training losses by batch, read many at a time.
 
+    Args:
+        engine: the processes that keep them.
+
     Example:
         >>> import torch
         >>> losses = UnreadLosses()
@@ -41,11 +44,11 @@ class UnreadLosses:
         (1, [(Place(step=3, epoch=0, batch=3), 0.5)], 0)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine = ALONE) -> None:
         self._losses: list[float | Tensor] = []
         self._places: list[Place] = []
         self._weights: list[float] = []
-        self._engine = ALONE
+        self._engine = engine
 
     def __len__(self) -> int:
         return len(self._losses)
@@ -71,7 +74,6 @@ class UnreadLosses:
         """
         counts = run.training and run.loss.numel() == 1 and (run.weight or run.engine.world > 1)
         if counts and run.engine.world > 1:
-            self._engine = run.engine
             self.add(run.mean_loss if run.weight else run.loss, Place.of(run), run.weight)
         elif counts:
             self.add(run.mean_loss if mean else run.loss, Place.of(run))
@@ -80,16 +82,29 @@ class UnreadLosses:
     def read(self) -> list[tuple[Place, float]]:
         """The losses with their places, in order, and forget them; the device is awaited once."""
         losses, places, weights, engine = self._losses, self._places, self._weights, self._engine
-        self.__init__()
+        self.__init__(engine)
         if not losses:
             return []
         read, weights = over_all(engine, as_tensor(losses), weights)
         values = zip(places, cast("list[float]", read.tolist()), weights, strict=True)
         return [(place, value) for place, value, weight in values if weight]
 
+    def merge(self) -> None:
+        """Let the first process have what all have kept, and the others nothing; all must ask."""
+        if self._losses and self._engine.world > 1:
+            read, weights = over_all(self._engine, as_tensor(self._losses), self._weights)
+            self._losses = cast("list[float | Tensor]", read.tolist())
+            self._weights = list(weights)
+            self._leave_to_first()
+
+    def _leave_to_first(self) -> None:
+        if self._engine.rank:
+            self._weights = [0.0] * len(self._weights)
+
     def state_dict(self) -> dict[str, Any]:
         """What was kept, as plain containers of numbers and tensors."""
         return {
+            "rank": self._engine.rank,
             "losses": packed(self._losses),
             "weights": list(self._weights),
             "where": [list(place) for place in self._places],
@@ -100,6 +115,8 @@ class UnreadLosses:
         self._losses = unpacked(state_dict["losses"])
         self._places = [Place(*place) for place in state_dict["where"]]
         self._weights = list(state_dict["weights"])
+        if state_dict.get("rank", 0) != self._engine.rank:
+            self._leave_to_first()
 
 
 def first_non_finite(losses: list[tuple[Place, float]]) -> int | None:

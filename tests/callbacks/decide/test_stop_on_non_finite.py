@@ -194,7 +194,8 @@ def test_what_was_not_read_yet_is_read_by_the_run_that_goes_on(stop):
 
     run = SimpleNamespace(training=True, weight=8, epoch=0, in_batch=True, engine=ALONE)
     run.replay = lambda step: SimpleNamespace(origin="")
-    run.history = SimpleNamespace(meta={})
+    run.history = SimpleNamespace(meta={}, before_kept=[])
+    run.defer = lambda undo: None
     first, second = StopOnNonFinite(every=8), StopOnNonFinite(every=8)
     for callback in (first, second):
         callback.begin_fit(run)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lehr.base.intervals import every as interval
@@ -104,7 +105,7 @@ class Rewind(Callback):
     def begin_fit(self, run: "Run") -> None:
         """Know of nothing yet, and be there wherever the run rests."""
         self.kept: list[dict[str, Any]] = []
-        self.unread = UnreadLosses()
+        self.unread = UnreadLosses(run.engine)
         self.usual: list[float] = []
         self.skipped: list[list[list[int]]] = []
         self.lowered: list[list[float]] = []
@@ -112,6 +113,8 @@ class Rewind(Callback):
         self._going_back = False
         run.at_rest(self._visit)
         run.defer(self._forget)
+        run.history.before_kept.append(self.unread.merge)
+        run.defer(partial(run.history.before_kept.remove, self.unread.merge))
 
     def _forget(self) -> None:
         self.kept, self.unread = [], UnreadLosses()
@@ -174,6 +177,8 @@ class Rewind(Callback):
         # What is newer is of a past that the run went back from.
         self.kept = [state for state in self.kept if state["step"] <= run.n_steps]
         if self._due(run, rest) or not self.kept:
+            if run.engine.world > 1:
+                run.history.merge()
             older = [state for state in self.kept if state["step"] < run.n_steps]
             self.kept = [*older, self._taken(run, rest)][-self.keep :]
 

@@ -1,5 +1,6 @@
 """Notices a loss that is nan or infinite before it reaches the weights."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from lehr.callback import Callback
@@ -54,7 +55,9 @@ class StopOnNonFinite(Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """Have nothing to read yet."""
-        self.unread = UnreadLosses()
+        self.unread = UnreadLosses(run.engine)
+        run.history.before_kept.append(self.unread.merge)
+        run.defer(partial(run.history.before_kept.remove, self.unread.merge))
 
     def after_loss(self, run: "Run") -> None:
         """Keep the loss, and read what was kept when it is time."""

@@ -220,8 +220,8 @@ class Feed:
                     self._endless(f"it is a {type(batches).__name__}, which never does")
                 )
             first = [] if start else list(islice(batches, 1))
-            for last in islice(batches, again):
-                skipped += 1
+            for skipped, last in enumerate(islice(batches, again), 1):  # noqa: B007 - the last one
+                pass
         if self._reenters(start):
             first = [last] if skipped else []
         elif skipped < again:
