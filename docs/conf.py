@@ -69,7 +69,14 @@ def rewrite_links(app: Sphinx, path: Path, docname: str, content: list[str]) -> 
 def escape_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Take stars and bars in the prose of a docstring for what they are: |x − 1| is no markup."""
+    """Take stars and bars in the prose of a docstring for what they are: |x − 1| is no markup.
+
+    Napoleon takes what stands before a colon in the first line of an attribute for its type; so a
+    line ends there.
+    """
+    if what in ("attribute", "data", "property") and lines and ": " in lines[0]:
+        head, _, rest = lines[0].partition(": ")
+        lines[:1] = [f"{head}:", rest]
     in_example = False
     for i, line in enumerate(lines):
         in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))

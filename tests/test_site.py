@@ -1,5 +1,6 @@
 """The site builds without a warning, and shows the notebooks as they were stored."""
 
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -32,6 +33,11 @@ def test_the_site_builds(tmp_path):
     last = (site / "lessons" / "9_product.html").read_text(encoding="utf-8")
     assert "lesson 9: accuracy" in last
     assert last.count('class="cell_output') > 8
+    learner = (site / "api" / "learner.html").read_text(encoding="utf-8")
+    assert "The last run, also if it ended in an error: you can look at its batch." in " ".join(
+        learner.split()
+    )  # and its beginning is no type
+    assert "collections.abc" not in re.sub("<[^>]+>", "", learner)
     front = (site / "index.html").read_text(encoding="utf-8")
     for link in ("guide.html", "lessons/index.html", "decisions/index.html", "architecture.html"):
         assert f'href="{link}"' in front

@@ -143,7 +143,7 @@ class Learner:
         self.steps_done = 0
         """Optimizer steps made in all fits so far."""
         self.run: Run | None = None
-        """The last run, also if it ended in an error. You can look at its batch."""
+        """The last run, also if it ended in an error: you can look at its batch."""
         self._seed = streams.check_seed(seed)
         self.checked(self.callbacks)
 
