@@ -87,7 +87,8 @@ COMMANDS = {
     "evaluate": Listed("use", "Print loss and accuracy of a trained model on labelled data."),
     "predict": Listed("use", "Print a CSV with what a trained model makes of new files."),
     "export": Listed(
-        "export", "Write a trained model as one file that gives what lehr predict gives, checked before."
+        "export",
+        "Write a trained model as one file that gives what lehr predict gives, checked before.",
     ),
     "report": Listed("reports", "Write a run's report, one HTML file that needs nothing else."),
     "compare": Listed("reports", "Say what differs between two runs and where they part."),
