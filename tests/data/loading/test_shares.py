@@ -39,7 +39,7 @@ class Second(Engine):
     def share(self):
         return Share(1, 2)
 
-    def shares(self, batches, name):
+    def shares(self, batches, name, *, entered=False):
         return ((name, batch) for batch in batches)
 
 
