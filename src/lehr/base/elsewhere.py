@@ -29,7 +29,6 @@ OF_A_LEARNER = {
     "dls": "learn.data",
     "cbs": "learn.callbacks",
     "optimizer": "learn.opt",
-    "export": "learn.save(path)",
     "save_model": "learn.save(path)",
     "load_model": "learn.load(path)",
     "save_weights": "learn.save(path)",

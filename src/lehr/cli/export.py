@@ -2,18 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
-from torch import Tensor, nn
 from typer import Option
 
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
-from lehr.cli.trained import open_trained
-from lehr.data.preparation import Preparation
 from lehr.errors import did_you_mean
-from lehr.export import check_ending, write_program
 
 FORMATS = ("pt2", "onnx")
 
@@ -42,6 +37,11 @@ def export(
         if path.suffix != f".{to}":
             raise ValueError(f"--out must end in .{to}; got {path}. Give another name, or --to.")
     with errors(debug, code=FAILURE):
+        import torch
+
+        from lehr.cli.trained import Answering, open_trained
+        from lehr.export import check_ending, write_program
+
         check_ending(path)
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent}. Make it first.")
@@ -55,25 +55,3 @@ def export(
         say(f"program: {path}")
         say(f"input:   float32 ({shape}), prepared as preparation.json in it says")
         say(f"output:  float32 (items, {trained.settings['outputs']}), {what}")
-
-
-class Answering(nn.Module):
-    """A model whose output is what `lehr predict` prints.
-
-    Example:
-        >>> from lehr.data.images.preparation import ImagePreparation
-        >>> preparation = ImagePreparation(("cat", "dog"), "L", (1, 3))
-        >>> Answering(nn.Identity(), preparation)(torch.zeros(1, 2))
-        tensor([[0.5000, 0.5000]])
-    """
-
-    def __init__(self, model: nn.Module, preparation: Preparation) -> None:
-        super().__init__()
-        self.model, self.preparation = model, preparation
-
-    def forward(self, xb: Tensor) -> Any:
-        """Probabilities of classes, or numbers in the units of the target."""
-        pred: Tensor = self.model(xb)
-        if self.preparation.classes:
-            return pred.softmax(1)
-        return self.preparation.answers(pred).flatten(1)

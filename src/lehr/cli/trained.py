@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import torch
 from msgspec import Meta
-from torch import nn
+from torch import Tensor, nn
 
 from lehr import DataBunch, Learner
 from lehr.base.stored import MOST, Count, Finite, Form
@@ -208,3 +208,25 @@ def _load(model: nn.Module, path: Path) -> None:
             f"the weights in {path} do not fit the model that config.json names.\n{differences}\n"
             "Was one of the two changed?"
         )
+
+
+class Answering(nn.Module):
+    """A model whose output is what `lehr predict` prints.
+
+    Example:
+        >>> from lehr.data.images.preparation import ImagePreparation
+        >>> preparation = ImagePreparation(("cat", "dog"), "L", (1, 3))
+        >>> Answering(nn.Identity(), preparation)(torch.zeros(1, 2))
+        tensor([[0.5000, 0.5000]])
+    """
+
+    def __init__(self, model: nn.Module, preparation: Preparation) -> None:
+        super().__init__()
+        self.model, self.preparation = model, preparation
+
+    def forward(self, xb: Tensor) -> Any:
+        """Probabilities of classes, or numbers in the units of the target."""
+        pred: Tensor = self.model(xb)
+        if self.preparation.classes:
+            return pred.softmax(1)
+        return self.preparation.answers(pred).flatten(1)
