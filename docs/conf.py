@@ -84,7 +84,22 @@ def escape_docstring(
             lines[i] = re.sub(r"(`+[^`]+`+)|([*|])", lambda m: m[1] or f"\\{m[2]}", line)
 
 
+def join_names(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Let "batch, xb: …" among attributes be two names, not a type and a name, as Sphinx reads it.
+
+    What it does not take apart has no space; the names may still be broken into lines.
+    """
+    among = False
+    for i, line in enumerate(lines):
+        among = line.strip() == "Attributes:" or (among and (not line or line.startswith(" ")))
+        if among:
+            lines[i] = re.sub(r"^ +\w+(, \w+)+(?=:)", lambda m: m[0].replace(", ", ",\u200b"), line)
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", escape_docstring, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", join_names, priority=400)
     app.connect("include-read", rewrite_links)

@@ -1,5 +1,6 @@
 """Every Python block of README and docs runs, top to bottom, and says what is true."""
 
+import builtins
 import re
 import subprocess
 import sys
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
 
 import lehr
-from lehr.events import ACTIONS, EVENTS
+import lehr.distributed
+import lehr.sklearn
+from lehr.events import ACTIONS, EVENTS, Layer, Phase
 from lehr.testing import tiny_learner
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +24,10 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
-NEEDS = {"with-others.md": ("sklearn", "optuna")}  # packages that no part of lehr itself needs
+NEEDS = {  # packages that no part of lehr itself needs
+    "with-others.md": ("sklearn", "optuna"),
+    "skorch.md": ("sklearn",),
+}
 
 
 @pytest.mark.parametrize(
@@ -92,3 +99,62 @@ def test_the_shell_lines_of_the_readme_work_in_a_fresh_shell(tmp_path):
     assert "report: runs/digits-" in done.stdout
     without = paste("".join(line for line in block.splitlines(True) if "activate" not in line))
     assert "command not found" in without.stderr
+
+
+@pytest.mark.slow
+def test_the_shell_lines_about_deploying_write_a_program(tmp_path):
+    page = ROOT / "docs" / "tasks" / "deploying.md"
+    (block,) = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    subprocess.run(
+        ["bash", "--norc", "--noprofile", "-e"],
+        input=block,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "HOME": str(tmp_path), "TERM": "dumb"},
+        check=True,
+    )
+    assert (tmp_path / "runs" / "mine" / "model.pt2").exists()
+
+
+def test_the_glossary_names_every_phase_and_layer_in_their_order():
+    _, words = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8").split("## Words\n")
+    for kind in (Phase, Layer):
+        assert ", ".join(member.name.lower() for member in kind) in words
+
+
+PLACES = (
+    builtins,
+    lehr,
+    lehr.callbacks,
+    lehr.data,
+    lehr.distributed,
+    lehr.sklearn,
+    torch,
+    torch.nn,
+    torch.optim,
+)
+
+
+def absent(page: str) -> set[str]:
+    """What the page's table calls ours, in all columns but the first, and what is not there."""
+    rows = [line.partition(" | ")[2] for line in page.splitlines() if line.startswith("| ")]
+    ours = " ".join(re.findall(r"`([^`]*)`", " ".join(rows[1:])))
+    learn = tiny_learner()
+    held = {"learn": learn, "run": learn.fit(1)}
+    attributes = set(re.findall(r"\b(learn|run)\.(\w+)", ours))
+    classes = {name for name in re.findall(r"(?<![.\w])[A-Z]\w+", ours) if not name.isupper()}
+    return {f"{of}.{name}" for of, name in attributes if not hasattr(held[of], name)} | {
+        name for name in classes if not any(hasattr(place, name) for place in PLACES)
+    }
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "coming-from").glob("*.md")), ids=lambda p: p.stem
+)
+def test_the_tables_for_those_who_come_from_elsewhere_name_what_there_is(page):
+    assert not absent(page.read_text(encoding="utf-8"))
+
+
+def test_a_table_with_a_name_that_is_not_there_is_found():
+    page = "| a | lehr |\n|---|---|\n| `X()` | `learn.fitt(1)`, `run.history`, `EarlyStoping()` |"
+    assert absent(page) == {"learn.fitt", "EarlyStoping"}
