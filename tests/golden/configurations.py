@@ -281,6 +281,30 @@ def rmsprop_centred(seed=SEED, lr=0.01):
     return train(seed, opt, model=mlp(dtype=double), data=bunch(dtype=double))
 
 
+def of_family(kind: type[optim.Optimizer], rate: float) -> Callable[..., Trace]:
+    """A training with an optimizer as torch makes it."""
+
+    def trained(seed=SEED, lr=rate):
+        double = torch.float64
+        opt = lambda params: kind(params, lr=lr)  # noqa: E731
+        return train(seed, opt, model=mlp(dtype=double), data=bunch(dtype=double))
+
+    trained.__name__ = kind.__name__.lower()
+    return trained
+
+
+for family, rate in (
+    (optim.Adagrad, 0.1),
+    (optim.Adadelta, 0.5),
+    (optim.Adamax, 0.02),
+    (optim.ASGD, 0.1),
+    (optim.NAdam, 0.01),
+    (optim.RAdam, 0.01),
+    (optim.Rprop, 0.01),
+):
+    configuration(of_family(family, rate))
+
+
 @configuration
 def lbfgs(seed=SEED, lr=0.1):
     """It asks for the gradient of a whole epoch, several times a step."""
