@@ -125,7 +125,7 @@ def _handling(handles: Callable[[int], bool] | None) -> Generator[None]:
             signal.signal(number, handler)
         yield
     finally:
-        for number, before in ours.items():
+        for number, before in reversed(ours.items()):  # Ctrl-C last: it waits until the end
             signal.signal(number, before)
 
 
