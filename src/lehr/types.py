@@ -80,6 +80,9 @@ class Stateful(Protocol):
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether ``value`` is a dict or anything like one.
 
+    Its names are to be asked for by ``keys()``: to go through a TensorDict, or to look whether
+    something is in it, is to go through its items.
+
     Example:
         >>> is_mapping({}), is_mapping([])
         (True, False)

@@ -1,14 +1,18 @@
 """Batches of every nesting: taken apart, counted, mapped and joined."""
 
+import re
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
+from lehr import DataBunch
+from lehr.base.joining import join
 from lehr.base.nested import (
     describe,
     floats_in,
@@ -18,6 +22,8 @@ from lehr.base.nested import (
     split_pair,
     tensors_in,
 )
+from lehr.loop.losses import FromOutput
+from lehr.testing import tiny_learner
 
 Pair = namedtuple("Pair", ["image", "label"])
 X, Y = torch.zeros(4, 2), torch.zeros(4)
@@ -315,3 +321,101 @@ def test_a_nested_tensor_is_described_by_the_number_of_its_items():
     jagged = describe(torch.nested.nested_tensor(parts, layout=torch.jagged))
     assert jagged.startswith("(2, j")
     assert describe(Plain(X)) == "{logits: (4, 2) float32 cpu, note: str, made: int}"
+
+
+# Mappings that count items, as TensorDict does ---------------------------------------------------
+
+
+class LikeTensorDict(MutableMapping):
+    """As the class of the package tensordict: it has the length of a batch, and gives its items."""
+
+    __hash__ = None
+
+    def __init__(self, values, size):
+        self.held, self.batch_size = dict(values), torch.Size([size])
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return self.held[key]
+        return LikeTensorDict({name: value[key] for name, value in self.held.items()}, 0)
+
+    def __setitem__(self, key, value):
+        assert len(value) == len(self)
+        self.held[key] = value
+
+    def __delitem__(self, key):
+        del self.held[key]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __len__(self):
+        return self.batch_size[0]
+
+    def __contains__(self, key):
+        raise NotImplementedError("use .keys()")
+
+    def __bool__(self):
+        raise ValueError("it has no truth value")
+
+    def keys(self):
+        return self.held.keys()
+
+    def values(self):
+        return self.held.values()
+
+    def items(self):
+        return self.held.items()
+
+
+def like_tensor_dict(start, n=4):
+    rows = torch.arange(start, start + n).float()
+    return LikeTensorDict({"a": rows, "b": LikeTensorDict({"c": rows * 2}, n)}, n)
+
+
+def test_a_mapping_that_counts_items_is_asked_for_its_keys():
+    value = like_tensor_dict(0)
+    assert describe(value) == "{a: (4,) float32 cpu, b: {c: (4,) float32 cpu}}"
+    assert item_count(value) == 4
+    assert map_tensors(torch.Tensor.tolist, value) == {"a": [0, 1, 2, 3], "b": {"c": [0, 2, 4, 6]}}
+    joined = join([value, like_tensor_dict(4, 2)], [{4}, {2}])
+    assert joined["a"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert joined["b"]["c"].tolist() == [0, 2, 4, 6, 8, 10]
+    with pytest.raises(
+        ValueError, match=r"^pred is \{a: .* but \{a: .* in batch 1: .* the same str"
+    ):
+        join([value, LikeTensorDict({"a": X}, 4)])
+    assert list(value) != ["a", "b"]  # the control: what going through it gives
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        out = self.layer(x)
+        return LikeTensorDict({"logits": out, "loss": out.square().mean(1)}, len(x))
+
+
+def test_a_model_may_be_given_and_return_mappings_that_count_items():
+    xs, ys = torch.randn(3, 4, 3), torch.randint(2, (3, 4))
+    batches = [LikeTensorDict({"x": x, "y": y}, 4) for x, y in zip(xs, ys, strict=True)]
+
+    def loss_func(out, yb):
+        return nn.functional.cross_entropy(out["logits"], yb)
+
+    learn = tiny_learner(model=Named(), loss_func=loss_func, data=DataBunch(batches, batches))
+    assert learn.fit(1).n_steps == 3
+    learn.summary()
+    pred = learn.predict(batches)
+    assert torch.equal(pred["logits"], learn.model.layer(xs.flatten(0, 1)))
+    assert FromOutput("logits")(learn.model(xs[0])).shape == (4, 2)
+    with pytest.raises(
+        TypeError, match=r"got LikeTensorDict with 'logits', 'loss'\. Let the model"
+    ):
+        FromOutput("other")(learn.model(xs[0]))
+    words = r"out\['logits'\]"
+    with pytest.raises(Exception) as failed:
+        tiny_learner(model=Named(), data=DataBunch(batches, batches)).fit(1)
+    assert re.search(words, "".join(failed.value.__notes__))

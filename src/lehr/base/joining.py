@@ -53,7 +53,8 @@ def join(batches: Sequence[Any], sizes: Sequence[Collection[int]] = (), name: st
     if isinstance(first, PackedSequence):
         return pack_sequence(_items(unpack_sequence, batches), enforce_sorted=False)
     if is_mapping(first):
-        columns = [(f"{name}[{key!r}]", [batch[key] for batch in batches]) for key in first]
+        keys = list(first.keys())
+        columns = [(f"{name}[{key!r}]", [batch[key] for batch in batches]) for key in keys]
     elif (held := inside(first)) is not None:
         rows = zip(*(inside(batch) or () for batch in batches), strict=True)
         own = names_inside(first)
@@ -180,7 +181,7 @@ def _form(value: Any) -> Any:
     if isinstance(value, Tensor):
         return "tensor", value.dim(), value.layout, value.is_nested
     if is_mapping(value):
-        return "mapping", frozenset(value)
+        return "mapping", frozenset(value.keys())
     if is_sequence(value):
         return type(value) if isinstance(value, tuple) else list, len(value)
     if (names := names_inside(value)) is not None:

@@ -121,7 +121,7 @@ def names_inside(value: Any) -> Iterable[str] | None:
         (['a'], None)
     """
     if is_mapping(value):
-        return map(str, value)
+        return map(str, value.keys())
     return _field_names(value) if is_record(value) else None
 
 
@@ -156,7 +156,7 @@ def rebuilt(pattern: Any, items: list[Any]) -> Any:
 
 
 def _mapping_like(pattern: Mapping[Any, Any], items: list[Any]) -> Mapping[Any, Any]:
-    pairs = dict(zip(pattern, items, strict=True))
+    pairs = dict(zip(pattern.keys(), items, strict=True))
     if not isinstance(pattern, (dict, UserDict)):
         return pairs
     new: MutableMapping[Any, Any] = copy.copy(pattern)  # its constructor may take anything

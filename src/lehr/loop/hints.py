@@ -162,7 +162,7 @@ def warn_of_broadcast(pred: Any, yb: Any) -> None:
 def _selection(pred: Any, yb: Any) -> list[str]:
     """Of an output that is made of several things."""
     if is_mapping(pred):
-        names = list(pred)
+        names = list(pred.keys())
         which = f"out[{names[0]!r}]" if names else ""
         what = f"with {', '.join(map(repr, names))}"
     elif is_sequence(pred):

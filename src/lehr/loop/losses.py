@@ -46,7 +46,7 @@ class FromOutput:
 
     def __call__(self, pred: Any) -> Any:
         """The loss in ``pred``."""
-        if is_mapping(pred) and self.name in pred:
+        if is_mapping(pred) and self.name in set(pred.keys()):
             loss = pred[self.name]
         elif isinstance(pred, Tensor) or not hasattr(pred, self.name):
             raise TypeError(
@@ -132,7 +132,8 @@ def _contents(pred: Any) -> str:
     """What an output has, by name as far as there are names."""
     kind = type(pred).__name__
     if is_mapping(pred):
-        return f"{kind} with {', '.join(map(repr, pred))}" if pred else f"an empty {kind}"
+        names = ", ".join(map(repr, pred.keys()))
+        return f"{kind} with {names}" if names else f"an empty {kind}"
     if isinstance(pred, Tensor) or (is_sequence(pred) and not hasattr(pred, "_fields")):
         return f"{kind} {describe(pred)}"
     names = getattr(pred, "_fields", None) or getattr(pred, "__dict__", {})

@@ -49,7 +49,7 @@ def splitter(model: nn.Module, loss_func: Callable[..., Any]) -> SplitBatch:
         if batch.__class__ is tuple and len(batch) == 2 and not pair_is_input:
             return batch
         if is_mapping(batch):
-            keys = tuple(batch)
+            keys = tuple(batch.keys())
             if keys not in known:
                 known[keys] = _sorted_keys(keys, takes, wants_target=wants_target)
             inputs, target = known[keys]
