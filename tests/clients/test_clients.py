@@ -1,6 +1,7 @@
 """Models, losses, data, optimizers and metrics that nobody here wrote: each does all there is."""
 
 import pytest
+from torch.optim import lr_scheduler
 
 from . import table
 from .client import PARTS, Client, clients, examine
@@ -19,6 +20,16 @@ def test_a_case_says_all_that_the_table_needs(client):
     assert {"model", "learner", "valid"} <= functions
     assert ("plain" in functions) != (client.not_plain is not None)
     assert client.refused.keys() <= set(PARTS)
+
+
+def test_every_scheduler_of_torch_is_a_client():
+    kinds = {
+        name
+        for name, kind in vars(lr_scheduler).items()
+        if isinstance(kind, type) and issubclass(kind, lr_scheduler.LRScheduler) and name[0] != "_"
+    }
+    tried = {client.variant for client in CLIENTS if client.name == "torch_schedulers"}
+    assert tried == kinds - {"LRScheduler"} | {"SWALR"}
 
 
 @pytest.mark.parametrize("part", PARTS)

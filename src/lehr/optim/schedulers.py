@@ -12,6 +12,7 @@ from lehr.types import is_mapping, is_sequence
 
 _METRICS = ("metrics", "metric")
 _COUNTS = ("epoch", "num_updates")
+_ANY = "*"  # a metric without a name
 
 
 class Scheduler:
@@ -257,32 +258,62 @@ def _how(made: Any, every: str, *, monitor: bool) -> Callable[[int, float | None
             )
     name = "step_update" if by_update else "step"
     step: Callable[..., Any] = made.step_update if by_update else made.step
-    parameters = inspect.signature(step).parameters
-    metric = next((n for n in _METRICS if n in parameters), None)
+    parameters = _parameters(made, name)
     required = [p.name for p in parameters.values() if p.default is p.empty and p.kind < 2]
+    unknown = [n for n in required if n not in (*_METRICS, *_COUNTS)]
+    metric = next((n for n in _METRICS if n in parameters), None)
     if monitor and metric is None:
-        raise ValueError(f"{kind}.{name} takes no metric. Leave monitor out.")
+        metric = unknown.pop(0) if unknown else _ANY if _tells_nothing(parameters) else None
+        if metric is None:
+            raise ValueError(f"{kind}.{name} takes no metric. Leave monitor out.")
     if not monitor and metric in required:
         raise ValueError(
             f"{kind}.{name} needs a metric. Say which column of the history it is, e.g. "
             'monitor="valid_loss".'
         )
-    if strange := [n for n in required if n not in (*_METRICS, *_COUNTS)]:
+    if unknown:
         raise TypeError(
-            f"{kind}.{name} needs {strange[0]!r}, which is neither a metric nor a count "
-            f"({', '.join((*_METRICS, *_COUNTS))}). Wrap it in a class whose step() takes none."
+            f"{kind}.{name} needs {unknown[0]!r}, which is no count ({', '.join(_COUNTS)}). If it "
+            'is a value of the history, name the column, e.g. monitor="valid_loss"; else wrap it '
+            "in a class whose step() takes none."
         )
     count = next((n for n in required if n in _COUNTS), None)
-    return _call(step, count, metric if monitor else None)
+    first = metric == _ANY or metric == next(iter(parameters), None)
+    return _call(step, count, metric if monitor else None, first=first)
+
+
+def _parameters(made: Any, name: str) -> Mapping[str, inspect.Parameter]:
+    """Those of a scheduler's method; where it takes anything, those of the one it hands it on to.
+
+    That is the method of a class that it is derived from, or of the scheduler that it wraps.
+    """
+    kinds = cast("list[Any]", type(made).__mro__)
+    hands_on = [getattr(super(kind, made), name, None) for kind in kinds]
+    hands_on = [
+        getattr(made, name),
+        *hands_on,
+        getattr(getattr(made, "scheduler", None), name, None),
+    ]
+    every = [inspect.signature(method).parameters for method in hands_on if method is not None]
+    return next((known for known in every if not _tells_nothing(known)), every[0])
+
+
+def _tells_nothing(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether they are ``*args``, perhaps with ``**kwargs``, and nothing else."""
+    kinds = [p.kind for p in parameters.values()]
+    return kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] and all(kind in (2, 4) for kind in kinds)
 
 
 def _call(
-    step: Callable[..., Any], count: str | None, metric: str | None
+    step: Callable[..., Any], count: str | None, metric: str | None, *, first: bool
 ) -> Callable[[int, float | None], Any]:
     if count is None and metric is None:
         return lambda number, value: step()
     if metric is None:
         return lambda number, value: step(number)
+    if first:
+        after = () if count is None else (count,)
+        return lambda number, value: step(value, **dict.fromkeys(after, number))
     if count is None:
         return lambda number, value: step(**{metric: value})
     return lambda number, value: step(number, **{metric: value})

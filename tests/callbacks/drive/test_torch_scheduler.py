@@ -266,6 +266,99 @@ def test_an_epoch_without_a_value_is_left_out():
     assert len(counts) == 3
 
 
+class Wrapped:
+    """Hands everything on to the scheduler that it holds, as that of accelerate does."""
+
+    def __init__(self, scheduler):
+        self.scheduler = scheduler
+
+    def step(self, *args, **kwargs):
+        self.scheduler.step(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(vars(self)["scheduler"], name)
+
+
+class HandsOn(lr_scheduler.ReduceLROnPlateau):
+    def step(self, *args, **kwargs):
+        super().step(*args, **kwargs)
+
+
+class OtherName(lr_scheduler.ReduceLROnPlateau):
+    def step(self, val_loss):
+        super().step(val_loss)
+
+
+class OnlyPlaces(lr_scheduler.ReduceLROnPlateau):
+    def step(self, *values):
+        super().step(values[0])
+
+
+class Foreign:
+    """Derived from nothing, takes anything."""
+
+    def __init__(self, opt):
+        self.inner = PLATEAU(opt)
+
+    def step(self, *values):
+        self.inner.step(*values)
+
+    def state_dict(self):
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state):
+        self.inner.load_state_dict(state)
+
+
+def drops(kind):
+    return lambda opt: kind(opt, factor=0.3, patience=0, threshold=0.1)
+
+
+TAKERS = {
+    "wrapped": lambda opt: Wrapped(PLATEAU(opt)),
+    "hands on": drops(HandsOn),
+    "other name": drops(OtherName),
+    "only places": drops(OnlyPlaces),
+    "foreign": Foreign,
+}
+
+
+@pytest.mark.parametrize("make", TAKERS.values(), ids=TAKERS)
+def test_the_value_reaches_a_scheduler_whatever_its_step_calls_it(make):
+    def seen(make):
+        run = learner(OPTIMIZERS["SGD"]).fit(
+            EPOCHS, [TorchScheduler(make, "epoch", monitor="valid_loss")]
+        )
+        return run.history["lr"]
+
+    assert seen(make) == seen(PLATEAU)
+    assert len(set(seen(PLATEAU))) > 1  # the control: it moves
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (TAKERS["wrapped"], r"Wrapped\.step needs a metric"),
+        (TAKERS["hands on"], r"HandsOn\.step needs a metric"),
+        (TAKERS["other name"], r'OtherName\.step needs \'val_loss\', .*monitor="valid_loss"'),
+    ],
+)
+def test_without_a_monitor_it_is_refused_before_the_fit_not_after_the_first_epoch(make, text):
+    learn = learner(OPTIMIZERS["SGD"])
+    with pytest.raises((TypeError, ValueError), match=text):
+        learn.fit(1, [TorchScheduler(make, "epoch")])
+    assert learn.steps_done == 0
+
+
+def test_a_wrapper_of_a_scheduler_without_a_metric_takes_none():
+    wrapped = lambda opt: Wrapped(SCHEDULERS["StepLR"](opt))  # noqa: E731
+    with pytest.raises(ValueError, match=r"Wrapped\.step takes no metric"):
+        learner(OPTIMIZERS["SGD"]).fit(1, [TorchScheduler(wrapped, "epoch", monitor="valid_loss")])
+    run = learner(OPTIMIZERS["SGD"]).fit(1, [TorchScheduler(wrapped, "step")])
+    same = learner(OPTIMIZERS["SGD"]).fit(1, [TorchScheduler(SCHEDULERS["StepLR"], "step")])
+    assert run.history["lr"] == same.history["lr"]
+
+
 def test_one_scheduler_for_each_of_several_optimizers_or_one_by_name():
     def two(ps):
         return {"a": torch.optim.SGD(ps[:2], lr=0.4), "b": torch.optim.SGD(ps[2:], lr=0.2)}
@@ -430,7 +523,13 @@ REFUSED = [
     (lambda o: lr_scheduler.StepLR, "epoch", {}, TypeError, "make must return a scheduler"),
     (PLATEAU, "epoch", {}, ValueError, "ReduceLROnPlateau.step needs a metric. .*valid_loss"),
     (SCHEDULERS["StepLR"], "epoch", {"monitor": "valid_loss"}, ValueError, "takes no metric"),
-    (lambda o: Odd(o, t_in_epochs=True), "epoch", {}, TypeError, "Odd.step needs 'mood', which"),
+    (
+        lambda o: Odd(o, t_in_epochs=True),
+        "epoch",
+        {},
+        TypeError,
+        "Odd.step needs 'mood', which is no count .*wrap it in a class",
+    ),
     (PLATEAU, "epoch", {"monitor": "valid_lost"}, ValueError, "is no column of the history"),
     (
         lambda o: lr_scheduler.StepLR(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0), 1),

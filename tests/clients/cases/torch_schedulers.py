@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import SWALR
 
 from lehr import DataBunch, Learner
 from lehr.callbacks import TorchScheduler
@@ -34,11 +35,15 @@ EVERY_EPOCH = {
     "MultiStepLR": lambda opt: lr_scheduler.MultiStepLR(opt, [1]),
     "MultiplicativeLR": lambda opt: lr_scheduler.MultiplicativeLR(opt, lambda epoch: 0.7),
     "StepLR": lambda opt: lr_scheduler.StepLR(opt, 1),
+    "SWALR": lambda opt: SWALR(opt, swa_lr=0.02, anneal_epochs=2),
+}
+WATCHING = {  # the loss falls, which mode "max" takes for no progress
+    "ReduceLROnPlateau": lambda opt: lr_scheduler.ReduceLROnPlateau(opt, "max", 0.3, patience=0),
 }
 VARIANTS = [
     "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "LinearLR", "OneCycleLR",
     "PolynomialLR", "ChainedScheduler", "SequentialLR", "ConstantLR", "ExponentialLR", "LambdaLR",
-    "MultiStepLR", "MultiplicativeLR", "StepLR",
+    "MultiStepLR", "MultiplicativeLR", "StepLR", "SWALR", "ReduceLROnPlateau",
 ]  # fmt: skip
 
 
@@ -53,6 +58,8 @@ def model():
 def learner(net, name):
     if name in EVERY_STEP:
         scheduler = TorchScheduler(EVERY_STEP[name], every="step")
+    elif name in WATCHING:
+        scheduler = TorchScheduler(WATCHING[name], every="epoch", monitor="valid_loss")
     else:
         scheduler = TorchScheduler(EVERY_EPOCH[name], every="epoch")
     bunch = DataBunch(_numbers.TRAIN, _numbers.VALID)
@@ -62,7 +69,7 @@ def learner(net, name):
 
 def plain(net, name):
     opt = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    scheduler = (EVERY_STEP | EVERY_EPOCH)[name](opt)
+    scheduler = (EVERY_STEP | EVERY_EPOCH | WATCHING)[name](opt)
     for _ in range(2):
         for x, target in _numbers.TRAIN:
             F.cross_entropy(net(x), target).backward()
@@ -72,3 +79,7 @@ def plain(net, name):
                 scheduler.step()
         if name in EVERY_EPOCH:
             scheduler.step()
+        if name in WATCHING:
+            with torch.no_grad():
+                losses = [(F.cross_entropy(net(x), y).item(), len(y)) for x, y in _numbers.VALID]
+            scheduler.step(sum(loss * n for loss, n in losses) / sum(n for _, n in losses))

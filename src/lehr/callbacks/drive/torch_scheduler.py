@@ -32,8 +32,8 @@ class TorchScheduler(Callback):
         every: ``"step"`` or ``"epoch"``: when it steps. It must be what the numbers that you gave
             to the scheduler count.
         monitor: a column of the history whose value is handed to the scheduler at the end of each
-            epoch, for ``ReduceLROnPlateau`` and the like. An epoch without such a value is left
-            out.
+            epoch, for ``ReduceLROnPlateau`` and the like, whatever their ``step`` calls it. An
+            epoch without such a value is left out.
         opt: name of the only optimizer to drive, where there are several; by default ``make`` is
             called for each.
 
