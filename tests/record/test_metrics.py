@@ -1,6 +1,7 @@
 """The three kinds of metrics, each over one pass."""
 
 import re
+import warnings
 from functools import partial
 
 import pytest
@@ -295,6 +296,22 @@ def test_a_metric_that_cannot_be_called_says_so_at_once(make, match):
 
 def roc_auc_score(y_true, y_score, *, average="macro"):
     return 0.5
+
+
+def test_a_function_around_a_metric_that_is_no_mean_is_averaged_with_a_warning():
+    def auc(pred, target):
+        return functional.binary_auroc(pred, target)
+
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    match = r"^the metric auc calls binary_auroc, a function of a whole set; .* Write whole\(auc\)"
+    with pytest.warns(UserWarning, match=match):
+        Meter(auc)
+    with pytest.warns(UserWarning, match=r"^binary_auroc is a function of a whole set; .* Write w"):
+        Meter(functional.binary_auroc)
+    with warnings.catch_warnings():  # the control
+        warnings.simplefilter("error")
+        Meter(whole(auc))
+        Meter(lambda pred, target: functional.binary_accuracy(pred, target))
 
 
 def test_a_function_that_takes_the_targets_first_is_not_averaged():

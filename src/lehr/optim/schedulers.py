@@ -287,14 +287,11 @@ def _parameters(made: Any, name: str) -> Mapping[str, inspect.Parameter]:
 
     That is the method of a class that it is derived from, or of the scheduler that it wraps.
     """
-    kinds = cast("list[Any]", type(made).__mro__)
-    hands_on = [getattr(super(kind, made), name, None) for kind in kinds]
-    hands_on = [
-        getattr(made, name),
-        *hands_on,
-        getattr(getattr(made, "scheduler", None), name, None),
-    ]
-    every = [inspect.signature(method).parameters for method in hands_on if method is not None]
+    kinds = cast("tuple[Any, ...]", type(made).__mro__)
+    parents: list[Any] = [super(kind, made) for kind in kinds]
+    holders = [made, *parents, getattr(made, "scheduler", None)]
+    methods = [method for holder in holders if (method := getattr(holder, name, None)) is not None]
+    every = [inspect.signature(method).parameters for method in methods]
     return next((known for known in every if not _tells_nothing(known)), every[0])
 
 

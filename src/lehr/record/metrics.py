@@ -1,5 +1,6 @@
 """Metrics: functions averaged by items, objects that gather by themselves, and what is common."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -15,7 +16,7 @@ from lehr.record.merging import merge_object, merged
 from lehr.record.metric_state import metric_entry, synced, syncs_itself
 from lehr.record.results import check_columns, columns_of
 from lehr.record.selected import On
-from lehr.record.sklearns import is_sklearns, targets_first
+from lehr.record.sklearns import is_sklearns, no_mean, targets_first
 from lehr.types import Stateful, is_mapping
 
 Metric = Callable[[Any, Any], Any]
@@ -353,6 +354,14 @@ def _check_function(function: Any) -> None:
         raise TypeError(
             f"the metric {name} is called with (pred, target); it takes {signature.text}. Give it "
             "these two parameters."
+        )
+    if (called := no_mean(function)) is not None:
+        what = f"{name} is" if called == name else f"the metric {name} calls {called},"
+        warnings.warn(
+            f"{what} a function of a whole set; called for each batch, its values are averaged, "
+            f"which is rarely the value over the set. Write whole({name}): it is called once, with "
+            "all predictions and targets.",
+            stacklevel=2,
         )
 
 
