@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lehr import Callback, Phase
 from lehr.base.sharing import WHOLE
 from lehr.engine import ALONE, Engine
 from lehr.testing import tiny_learner
@@ -74,6 +75,28 @@ def test_explain_says_what_is_shared():
     assert "processes" not in alone
     assert together.startswith("fit, in 2 processes: batches are shared out, gradients averaged")
     assert together.count("-- rest; all processes agree whether the run ends") == 3
+
+
+def test_who_exists_in_the_first_process_alone_is_declared_and_not_guessed_from_the_phase():
+    class Other(Engine):
+        rank, world = 1, 2
+
+    class Shows(Callback):
+        everywhere = False
+
+        def after_batch(self, run): ...
+
+    class Late(Callback):
+        phase = Phase.REPORT
+
+        def after_batch(self, run): ...
+
+    names = [
+        [type(one).__name__ for one in tiny_learner([Shows(), Late()], engine=engine).everybody()]
+        for engine in (Other(), ALONE)
+    ]
+    assert names[0] == [name for name in names[1] if name != "Shows"]
+    assert {"Shows", "Late"} < {*names[1]}
 
 
 def test_a_copy_of_what_holds_an_engine_has_the_same():

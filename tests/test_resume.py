@@ -15,13 +15,17 @@ from lehr.base import strict_json
 from lehr.callbacks import (
     EMA,
     SAM,
+    SWA,
     Accumulate,
     Checkpoint,
     ClipGradients,
     CSVLog,
     EarlyStopping,
+    Freeze,
+    Lookahead,
     MixUp,
     ParamScheduler,
+    ProgressiveResizing,
     TorchScheduler,
 )
 from lehr.data import DataLoader
@@ -255,6 +259,8 @@ TECHNIQUES = {
     "SAM, clipped": lambda: [SAM(), ClipGradients(1.0)],
     "Accumulate": lambda: [Accumulate(2)],
     "EarlyStopping": lambda: [EarlyStopping()],
+    "SWA by epochs": lambda: [SWA(0)],
+    "Freeze by epochs": lambda: [Freeze({"0": None, "2": 0})],
 }
 
 
@@ -278,8 +284,14 @@ class ByPosition(Callback):
         self.pos = run.pos
 
 
-def by_length(folder, callbacks=(), epochs=1, resume=None, *, every=None, weight=None):
-    learn = tiny_learner([*callbacks, Checkpoint(folder)], weight=weight)
+IMAGES = {
+    "model": nn.Sequential(nn.AdaptiveAvgPool2d((3, 1)), nn.Flatten(), nn.Linear(3, 2)),
+    "split_batch": lambda batch: (batch[0][:, None, :, None], batch[1]),
+}
+
+
+def by_length(folder, callbacks=(), epochs=1, resume=None, *, every=None, **given):
+    learn = tiny_learner([*callbacks, Checkpoint(folder)], **given)
     return learn.fit(epochs, validate_every=every, resume=resume)
 
 
@@ -289,6 +301,11 @@ def by_length(folder, callbacks=(), epochs=1, resume=None, *, every=None, weight
         {"callbacks": [ParamScheduler("lr", sched_cos(0.1, 0.0))]},
         {"callbacks": [TorchScheduler(lambda o: lr_scheduler.ConstantLR(o), "step")]},
         {"callbacks": [ByPosition()]},
+        {"callbacks": [SWA(0.5)]},
+        {"callbacks": [Freeze("0", 0.5)]},
+        {"callbacks": [Freeze({"0": 0.5, "2": 0})]},
+        {"callbacks": [ProgressiveResizing(multiple=1)], **IMAGES},
+        {"callbacks": [Lookahead(3)]},  # it moves the weights once more after the last step
         {"every": "2 epochs"},
         {"every": "3 steps"},
         {"weight": lambda run: 1 + run.pos},

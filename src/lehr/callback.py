@@ -49,9 +49,17 @@ class Callback:
         replays: whether the course of a run may depend on this callback. False for one that only
             watches, such as a log: it is left out when past steps are made again, and when a
             resumed run is compared with the one that was stopped.
+        by_length: whether what this callback does to the training may depend on how long the fit is
+            planned: on ``run.pos``, ``run.epochs``, ``run.steps`` or ``run.planned_steps``. A run
+            that is resumed with more epochs is then no exact one. False for one that never does; a
+            subclass inherits that.
+        keeps: the epoch whose weights this callback leaves in the model when the fit ends, and the
+            column by which it chose; None if it chooses none.
         everywhere: whether this callback takes part in every process, if several train together;
-            False for one that writes or shows something in the first alone. None: unless it
-            watches in the phase *report*.
+            False for one that writes or shows something outside of the run: the first process has
+            it alone, and `Learner.profile` leaves it out.
+        measures: what this callback measures in validations, such as metrics. With new ones, the
+            next fit tries the validation before it trains.
         modules: modules of its own, such as a teacher, that go to the device of the model; or other
             objects with a method ``to`` that moves them in place.
         looks_on: whether what it does in after_pred, after_loss and after_backward can be done when
@@ -81,7 +89,7 @@ class Callback:
     before: ClassVar[tuple[str, ...]] = ()
     after: ClassVar[tuple[str, ...]] = ()
     evaluates: ClassVar[bool | None] = None
-    everywhere: ClassVar[bool | None] = None
+    everywhere: ClassVar[bool] = True
     moves: ClassVar[tuple[str, ...]] = ()
     state: ClassVar[tuple[str, ...]] = ()
     looks_on: ClassVar[bool] = False
@@ -91,11 +99,18 @@ class Callback:
     freezes: Mapping[Any, Any] = MappingProxyType({})
     modules: Sequence[Any] = ()
     monitors: Sequence[str] = ()
+    measures: Sequence[Any] = ()
     batches_per_step: int | None = 1
     plans: bool = False
+    by_length: bool = True
 
     @property
     def checkpoint_folder(self) -> str | os.PathLike[str] | None:
+        """See the class."""
+        return None
+
+    @property
+    def keeps(self) -> tuple[int, str] | None:
         """See the class."""
         return None
 

@@ -16,7 +16,6 @@ from lehr.callback import Callback
 from lehr.engine import Engine
 from lehr.loop import arguments, inventory, underway
 from lehr.loop.check import check
-from lehr.loop.inventory import everywhere
 from lehr.loop.loop import Loop
 from lehr.loop.losses import as_loss_func
 from lehr.loop.order import check_names
@@ -888,7 +887,7 @@ class Learner:
         if self.rehearsal and Rehearsal.is_due(self, [*defaults, *attached]):
             defaults.append(Rehearsal())
         check_names([*defaults, *attached])
-        return [cb for cb in [*defaults, *attached] if self.engine.rank == 0 or everywhere(cb)]
+        return [cb for cb in [*defaults, *attached] if self.engine.rank == 0 or cb.everywhere]
 
     def _peeked_seed(self) -> int:
         return self.engine.same(streams.peek_seed()) if self._seed is None else self._seed

@@ -22,7 +22,6 @@ from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.disk.environment import environment
 from lehr.types import is_mapping, is_sequence
 
-_SCHEDULES = ("ParamScheduler", "TorchScheduler")
 _OF_DATA = ("batches", "items", "data")
 
 
@@ -278,25 +277,16 @@ def differences(
 def _goes_by_length(run: Any, then: Mapping[str, Any]) -> bool:
     """Whether what was trained before may depend on how many epochs were planned.
 
-    Schedules do, and validations that do not come with every epoch, for there is one at the end; a
-    callback or a weight function of the user's own may.
+    Validations that do not come with every epoch do, for there is one at the end; a callback does
+    that declares ``by_length``, and a weight function of the user's own may.
     """
     plan = run.plan
     in_epochs = plan.steps is None and then.get("steps") is None
     if not in_epochs or (plan.valid and plan.validate_every != EVERY_EPOCH):
         return True
     return plan.weight is not count_items or any(
-        callback.replays and (_is_own(callback) or _is_schedule(callback))
-        for callback in run.callbacks
+        callback.replays and callback.by_length for callback in run.callbacks
     )
-
-
-def _is_own(callback: Callback) -> bool:
-    return not type(callback).__module__.startswith("lehr.")
-
-
-def _is_schedule(callback: Callback) -> bool:
-    return any(kind.__name__ in _SCHEDULES for kind in type(callback).__mro__)
 
 
 def _change(name: str, old: Any, new: Any) -> str:

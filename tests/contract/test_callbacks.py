@@ -273,6 +273,38 @@ def test_what_it_declares_is_all_that_it_needs(kind):
     contract.goes_on_after_a_stop(maker(kind), anew)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind.replays])
+def test_it_says_itself_whether_it_goes_by_the_length_of_the_fit(kind):
+    callback = make(kind)
+    assert "by_length" in {**vars(kind), **vars(callback)}
+    assert callback.by_length is (kind.__name__ in GO_BY_LENGTH)
+
+
+@pytest.mark.filterwarnings("ignore:resuming is correct")
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind.replays])
+def test_a_fit_that_is_made_longer_is_the_long_one_if_it_goes_by_no_length(
+    kind, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
+    arguments = ARGUMENTS.get(kind.__name__, tuple)()
+
+    def trained(epochs, folder):
+        callback = kind(*arguments)
+        learn = learner(callback, Checkpoint(tmp_path / folder))
+        run = learn.fit(epochs, resume="auto", exact=not callback.by_length)
+        entries = run.state_entries()
+        return capture({name: it for name, it in entries.items() if "checkpoint" not in name})
+
+    straight, short = trained(4, "straight"), trained(2, "longer")
+    difference = first_difference(straight, trained(4, "longer"))
+    assert (difference is not None) is (kind.__name__ in DEPEND_ON_THE_LENGTH_HERE)
+    assert first_difference(straight, short) is not None
+
+
+GO_BY_LENGTH = {"Lookahead", "ParamScheduler", "ProgressiveResizing", "SWA", "TorchScheduler"}
+DEPEND_ON_THE_LENGTH_HERE = {"Lookahead", "ParamScheduler", "SWA"}  # the controls
+
+
 CHANGE_IN_A_FIT = {
     "ActivationStats",
     "EMATeacher",

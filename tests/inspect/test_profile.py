@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from lehr import Callback, Layer
+from lehr import Callback, Layer, Phase
 from lehr.callbacks import Accumulate, Checkpoint, ClipGradients, CSVLog, EarlyStopping
 from lehr.inspect import profile as profiles
 from lehr.inspect.trace import Profile
@@ -84,6 +84,21 @@ def test_it_leaves_no_trace(tmp_path):
 def test_what_waits_for_a_validation_takes_no_part():
     profile = tiny_learner([EarlyStopping("valid_loss")]).profile(2)
     assert profile.left_out == ("Rehearsal", "EarlyStopping")
+
+
+def test_who_takes_no_part_is_declared_and_not_guessed_from_the_phase():
+    class Shows(Callback):
+        everywhere = False
+
+        def after_batch(self, run): ...
+
+    class Late(Callback):
+        phase = Phase.REPORT
+        replays = False
+
+        def after_batch(self, run): ...
+
+    assert tiny_learner([Shows(), Late()]).profile(2).left_out == ("Rehearsal", "Shows")
 
 
 def test_several_batches_may_make_a_step():

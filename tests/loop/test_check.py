@@ -237,6 +237,8 @@ def test_the_learner_checks_what_is_attached_to_it_and_to_a_fit():
         ({"modules": [3]}, TypeError, r"Mine\.modules must be a list of modules; got \[3\]"),
         ({"replays": "no"}, TypeError, r"Mine\.replays must be True or False; got 'no'"),
         ({"plans": "no"}, TypeError, r"Mine\.plans must be True or False; got 'no'"),
+        ({"by_length": "no"}, TypeError, r"Mine\.by_length must be True or False; got 'no'"),
+        ({"everywhere": None}, TypeError, r"Mine\.everywhere must be True or False; got None"),
         (
             {"checkpoint_folder": 3},
             TypeError,

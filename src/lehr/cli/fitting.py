@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lehr import Callback, Learner
-from lehr.callbacks import Checkpoint, EarlyStopping
+from lehr.callbacks import Checkpoint
 from lehr.cli.app import say
 from lehr.cli.job import Job
 from lehr.engine import ALONE
@@ -132,7 +132,7 @@ def _say_result(job: Job, seconds: float) -> None:
     measured = {row["epoch"]: row[name] for row in rows if row.get(name) is not None}
     if not measured:
         return
-    (kept,) = (cb.best_epoch for cb in job.callbacks if isinstance(cb, EarlyStopping))
-    epoch = max(measured) if kept not in measured else kept
-    best = "the last" if kept is None else "the best by valid_loss; its weights are kept"
+    kept = next((cb.keeps for cb in job.callbacks if cb.keeps is not None), None)
+    epoch = kept[0] if kept is not None and kept[0] in measured else max(measured)
+    best = "the last" if kept is None else f"the best by {kept[1]}; its weights are kept"
     say(f"{name}: {measured[epoch]:.4f} in epoch {epoch}, {best}; {seconds:.0f} s")

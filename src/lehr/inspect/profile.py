@@ -71,9 +71,13 @@ def profile(learn: Learner, steps: int = 100, callbacks: Iterable[Callback] = ()
 
 def _stays_out(callback: Callback) -> bool:
     """Whether it leaves a trace, or waits for a validation, which a profile has not."""
-    writes = callback.phase is Phase.REPORT and not callback.replays
     saves = callback.checkpoint_folder is not None
-    return writes or saves or bool(callback.monitors) or isinstance(callback, Rehearsal)
+    return (
+        not callback.everywhere
+        or saves
+        or bool(callback.monitors)
+        or isinstance(callback, Rehearsal)
+    )
 
 
 def _by_threads(

@@ -28,6 +28,8 @@ _QUESTIONS = {
     "regrads": "whether the callback calls run.regrad()",
     "replays": "whether the course of a run may depend on the callback",
     "plans": "whether what the callback does depends on the position alone",
+    "by_length": "whether what the callback does may depend on how long the fit is planned",
+    "everywhere": "whether the callback takes part in every process",
 }
 
 

@@ -7,7 +7,6 @@ from torch import nn
 
 from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
-from lehr.events import Phase
 from lehr.loop.position import COUNTERS
 from lehr.optim import optimizers
 from lehr.state.entries import AttributeState, ModelState, ModeState, RandomState
@@ -109,19 +108,6 @@ def evaluates(callback: Any) -> bool:
         return callback.evaluates
     wraps = any(hasattr(callback, action) for action in ("predict", "compute_loss", "one_batch"))
     return wraps or bool(callback.moves)
-
-
-def everywhere(callback: Any) -> bool:
-    """Whether a callback takes part in every process, and not in the first alone.
-
-    Example:
-        >>> from lehr.callbacks import CSVLog, EMA
-        >>> everywhere(EMA()), everywhere(CSVLog("log.csv"))
-        (True, False)
-    """
-    if callback.everywhere is not None:
-        return callback.everywhere
-    return callback.phase is not Phase.REPORT
 
 
 def entry_name(callback: Callback, callbacks: Iterable[Callback]) -> str:

@@ -19,7 +19,7 @@ from lehr.base import strict_json
 from lehr.base.drawing import drawable
 from lehr.base.files import replace_file, sweep
 from lehr.base.signals import interruptible
-from lehr.callbacks import CSVLog, EarlyStopping, JSONLLog
+from lehr.callbacks import CSVLog, JSONLLog
 from lehr.errors import add_note, notes_of, said, sentence
 from lehr.learner import Learner
 from lehr.loop.run import Run
@@ -310,8 +310,9 @@ def _config(learn: Learner, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _kept(run: Run) -> dict[str, Any] | None:
     """Which epoch has the weights that the run leaves behind, if not the last one does."""
     for callback in run.callbacks:
-        if isinstance(callback, EarlyStopping) and callback.restore_best:
-            return {"epoch": callback.best_epoch, "monitor": callback.monitor.name}
+        if callback.keeps is not None:
+            epoch, monitor = callback.keeps
+            return {"epoch": epoch, "monitor": monitor}
     return None
 
 

@@ -253,3 +253,10 @@ def test_wrong_arguments_speak(kwargs, text):
 
 def test_it_prints_as_what_it_watches():
     assert repr(EarlyStopping(patience=5)) == "EarlyStopping('valid_loss', patience=5)"
+
+
+def test_it_says_which_epoch_it_keeps_and_by_which_column():
+    values = [1.0, 0.5, 0.7]
+    assert fit(values, restore_best=True)[0].keeps == (1, "score")
+    assert fit(values)[0].keeps is None  # it puts nothing back
+    assert fit([NAN, NAN], restore_best=True)[0].keeps is None  # nothing was better than nothing

@@ -687,6 +687,17 @@ def test_no_worker_is_lost_and_none_is_left(own, persistent):
 # The callback itself ----------------------------------------------------------------------------
 
 
+def test_it_is_due_where_a_callback_declares_that_it_measures_something_new():
+    class Measures(Callback):
+        def __init__(self, *measures):
+            self.measures = measures
+
+    learn, known = tiny_learner(), object()
+    learn.fit(1, callbacks=[Measures(known)])
+    assert not Rehearsal.is_due(learn, [Measures(known)])
+    assert Rehearsal.is_due(learn, [Measures(object())])
+
+
 def test_it_is_shown_where_it_is_due():
     learn = tiny_learner()
     assert "Rehearsal" in learn.explain()

@@ -80,6 +80,7 @@ class BatchTransform(Callback):
     phase = Phase.PREPARE
     moves = ("batches",)
     state = ()
+    by_length = False
 
     def __init__(
         self,

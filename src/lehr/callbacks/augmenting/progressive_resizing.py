@@ -59,6 +59,7 @@ class ProgressiveResizing(Callback):
     phase = Phase.PREPARE
     moves = ("batches",)
     state = ()
+    by_length = True
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class RandomErasing(Callback):
     phase = Phase.PREPARE
     moves = ("batches",)
     state = ()
+    by_length = False
 
     def __init__(
         self,

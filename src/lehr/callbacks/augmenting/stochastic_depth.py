@@ -63,6 +63,7 @@ class StochasticDepth(Callback):
     phase = Phase.PREPARE
     evaluates = True  # a rehearsal trains as the fit would; a module that evaluates stays as it is
     state = ()
+    by_length = False
 
     def __init__(self, p: float = 0.2, branches: str | Sequence[str] = "*.body") -> None:
         self.p = share("p", p, example=0.2)

@@ -54,6 +54,7 @@ class EMA(Callback):
     phase = Phase.MEASURE
     evaluates = False
     state = ("average",)
+    by_length = False
 
     def __init__(
         self, decay: float | None = None, *, half_life: float | None = None, keep: bool = True

@@ -38,6 +38,7 @@ class Lookahead(Callback):
 
     phase = Phase.MEASURE
     state = ("slow", "moved_at")
+    by_length = True
 
     def __init__(self, k: int = 5, *, alpha: float = 0.5) -> None:
         self.k = positive_int("k", k, example=5)

@@ -49,6 +49,7 @@ class OptimizerModes(Callback):
     phase = Phase.PREPARE
     evaluates = False  # a pass that only looks has one of its own, which puts everything back
     state = ("training",)
+    by_length = False
 
     def __init__(self, *, put_back: bool = False) -> None:
         self.put_back = put_back

@@ -76,6 +76,7 @@ class SWA(Callback):
     ) -> None:
         whole = isinstance(start, int)
         self.start = positive_int("start", start, least=0) if whole else share("start", start)
+        self.by_length = not whole
         self.every = interval(every)
         self.validates = validates
         self.batches = None if batches is None else positive_int("batches", batches, example=100)

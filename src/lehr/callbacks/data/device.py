@@ -46,6 +46,7 @@ class Device(Callback):
     phase = Phase.PREPARE
     moves = ("model", "batches")
     state = ()
+    by_length = False
 
     def __init__(self, device: str | torch.device | None = None) -> None:
         if not isinstance(device, (str, torch.device, type(None))):

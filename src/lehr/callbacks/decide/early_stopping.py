@@ -57,6 +57,7 @@ class EarlyStopping(Callback):
 
     phase = Phase.DECIDE
     state = ("best", "best_epoch", "waited", "judged", "best_weights")
+    by_length = False
     best: float | None
     best_epoch: int | None
     best_weights: dict[str, Any] | None
@@ -75,6 +76,13 @@ class EarlyStopping(Callback):
         self.patience = None if patience is None else positive_int("patience", patience, example=3)
         self.restore_best = restore_best
         self._measured = Measured(self.monitor)
+
+    @property
+    def keeps(self) -> tuple[int, str] | None:
+        """The best epoch and its column, if its weights are put back; see `Callback`."""
+        if not self.restore_best or self.best_epoch is None:
+            return None
+        return self.best_epoch, self.monitor.name
 
     def begin_fit(self, run: "Run") -> None:
         """Know nothing yet."""

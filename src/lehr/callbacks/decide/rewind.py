@@ -79,6 +79,7 @@ class Rewind(Callback):
     layer = Layer.TRANSFORM
     evaluates = False  # a rehearsal may diverge
     state = ("kept", "unread", "usual", "skipped", "lowered", "events")
+    by_length = False
 
     def __init__(
         self,

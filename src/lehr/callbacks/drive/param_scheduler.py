@@ -62,6 +62,7 @@ class ParamScheduler(Callback):
     phase = Phase.PREPARE
     evaluates = True  # a rehearsal trains as the fit would
     state = ("driven",)  # what is set is a function of the position
+    by_length = True
     plans = True
 
     def __init__(

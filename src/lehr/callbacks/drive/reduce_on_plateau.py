@@ -60,6 +60,7 @@ class ReduceOnPlateau(Callback):
 
     phase = Phase.DECIDE
     state = ("best", "waited", "judged", "cooling", "reductions", "driven")
+    by_length = False
     best: float | None
 
     def __init__(

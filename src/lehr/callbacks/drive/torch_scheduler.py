@@ -52,6 +52,7 @@ class TorchScheduler(Callback):
     phase = Phase.DECIDE  # it needs the finished row
     evaluates = True  # a rehearsal trains as the fit would
     state = ("schedulers", "judged")
+    by_length = True
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class Accumulate(Callback):
     phase = Phase.PREPARE
     layer = Layer.WINDOW
     state = ()
+    by_length = False
     plans = True
 
     def __init__(self, batches: int | None = None, *, items: int | None = None) -> None:

@@ -47,6 +47,7 @@ class ClipGradients(Callback):
 
     layer = Layer.CLIP
     state = ()
+    by_length = False
 
     def __init__(
         self,

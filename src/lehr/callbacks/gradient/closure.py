@@ -41,6 +41,7 @@ class Closure(Callback):
     evaluates = True  # a rehearsal steps as the fit would
     regrads = True
     state = ()
+    by_length = False
 
     def __init__(self, opt: str | None = None) -> None:
         self.opt = opt

@@ -50,6 +50,7 @@ class CSVLog(RowLog, Callback):
 
     phase = Phase.REPORT
     replays = False
+    everywhere = False
     state = ("written",)
 
     def __init__(self, path: str | Path, *, append: bool = False, safe: bool = False) -> None:

@@ -47,6 +47,7 @@ class JSONLLog(StepLog, Callback):
 
     phase = Phase.REPORT
     replays = False
+    everywhere = False
     state = ("written",)
 
     def begin_fit(self, run: "Run") -> None:

@@ -45,6 +45,7 @@ class MLflowLog(ServiceLog, Callback):
 
     phase = Phase.REPORT
     replays = False
+    everywhere = False
     state = ("written",)
     package = "mlflow"
 

@@ -56,6 +56,7 @@ class Progress(Callback):
 
     phase = Phase.REPORT
     replays = False
+    everywhere = False
     state = ("shown",)
 
     def __init__(

@@ -46,6 +46,7 @@ class TensorBoardLog(ServiceLog, Callback):
 
     phase = Phase.REPORT
     replays = False
+    everywhere = False
     state = ("written",)
     package = "tensorboard"
 

@@ -48,6 +48,7 @@ class WandbLog(ServiceLog, Callback):
 
     phase = Phase.REPORT
     replays = False
+    everywhere = False
     state = ("written",)
     package = "wandb"
     once_a_batch = True

@@ -55,6 +55,7 @@ class Distillation(Taught, Callback):
     phase = Phase.PREPARE
     layer = Layer.TRANSFORM
     state = ()
+    by_length = False
 
     def __init__(
         self,

@@ -63,6 +63,7 @@ class EMATeacher(Taught, Callback):
     phase = Phase.MEASURE
     layer = Layer.TRANSFORM
     state = ("teacher", "average")
+    by_length = False
     column = "ema_distance"
 
     def __init__(

@@ -72,6 +72,7 @@ class GAN(Callback):
     phase = Phase.PREPARE
     layer = Layer.TRANSFORM
     state = ("turn", "done")
+    by_length = False
     wasserstein = staticmethod(adversarial.wasserstein)
     logistic = staticmethod(adversarial.logistic)
     hinge = staticmethod(adversarial.hinge)

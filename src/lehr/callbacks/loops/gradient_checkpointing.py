@@ -50,6 +50,7 @@ class GradientCheckpointing(Callback):
     phase = Phase.PREPARE
     evaluates = True  # a rehearsal has to fit into memory, too
     state = ()
+    by_length = False
 
     def __init__(self, layers: Sequence[str] | type[nn.Module]) -> None:
         self.layers: Sequence[str] | type[nn.Module] = layers

@@ -42,6 +42,7 @@ class LossWeights(Callback):
 
     layer = Layer.TRANSFORM
     state = ()
+    by_length = False
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         if not is_mapping(weights) or not weights:

@@ -62,6 +62,7 @@ class MicroBatches(Callback):
     phase = Phase.PREPARE
     layer = Layer.WINDOW
     state = ("size",)
+    by_length = False
 
     def __init__(self, size: int | None = None) -> None:
         self.first = None if size is None else positive_int("size", size, example=16)

@@ -50,6 +50,7 @@ class SAM(Callback):
     layer = Layer.SEARCH
     regrads = True
     state = ()
+    by_length = False
 
     def __init__(self, rho: float = 0.05, *, adaptive: bool = False) -> None:
         self.rho = above_zero("rho", rho)

@@ -91,6 +91,7 @@ class TruncatedBPTT(Callback):
     phase = Phase.PREPARE
     layer = Layer.TRANSFORM
     state = ("carried",)
+    by_length = False
 
     def __init__(
         self,

@@ -59,6 +59,7 @@ class Hooks(Callback):
 
     phase = Phase.MEASURE
     state = ()
+    by_length = False
 
     def __init__(
         self,

@@ -44,14 +44,21 @@ class Metrics(Callback):
 
     phase = Phase.MEASURE
     state = ("gathered",)
+    by_length = False
 
     def __init__(self, metrics: Iterable[Any] | Mapping[str, Any], *, train: bool = False) -> None:
         self.meters = meters(metrics)
+        self.measures = [meter.given for meter in self.meters]
         self.modules = [m.metric for m in self.meters if _moves(m)]
         self.train, self._engine = train, ALONE
         self._awaited: list[str] = []  # columns of the row under way that are None as yet
         self._batches = 0  # that the meters hold of a training pass
         self._validated = self._skipped = 0  # batches of this validation: measured, and not
+
+    @property
+    def train_columns(self) -> list[str]:
+        """The columns of what is measured in training, as far as they are known."""
+        return [f"train_{name}" for meter in self.meters for name in meter.names if self.train]
 
     @property
     def gathered(self) -> dict[str, Any]:

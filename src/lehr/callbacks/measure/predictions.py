@@ -34,7 +34,6 @@ class Predictions(Callback):
 
     phase = Phase.REPORT
     replays = False
-    everywhere = True
     layer = Layer.CAPTURE
     state = ()
 

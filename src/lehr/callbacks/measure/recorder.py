@@ -46,6 +46,7 @@ class Recorder(Callback):
     phase = Phase.MEASURE
     looks_on = True
     state = ("unfinished",)
+    by_length = False
     _engine: Engine = ALONE
 
     def begin_fit(self, run: "Run") -> None:

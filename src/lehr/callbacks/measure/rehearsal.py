@@ -119,11 +119,10 @@ def _parts(
 ) -> list[Any]:
     """All that a validation is made of."""
     callbacks = list(callbacks)
-    meters = [meter for cb in callbacks if isinstance(cb, Metrics) for meter in cb.meters]
     return [
         *(model, loss_func, reads.split_batch, reads.weight),
         *(feed.loader for feed in valid.values()),
-        *(meter.given for meter in meters),
+        *(measured for callback in callbacks for measured in callback.measures),
         *(callback for callback in callbacks if evaluates(callback)),
     ]
 
@@ -232,8 +231,7 @@ class _Attempt:
         rows = {name for row in self.rows for name in row}
         bare = {name.rpartition("/")[2] for name in rows}  # without the name of the loader
         losses = {f"train_{n.removeprefix('valid_')}" for n in bare if n.startswith("valid_")}
-        measured = [m for callback in self.metrics if callback.train for m in callback.meters]
-        train = {f"train_{name}" for meter in measured for name in meter.names}
+        train = {name for callback in self.metrics for name in callback.train_columns}
         return {"epoch", "step", "seconds"} | rows | losses | train
 
     def _note_parts(self, run: Run) -> None:

@@ -50,6 +50,7 @@ class CutMix(Callback):
 
     layer = Layer.TRANSFORM
     state = ()
+    by_length = False
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = above_zero("alpha", alpha)

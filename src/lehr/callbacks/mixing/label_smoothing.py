@@ -41,6 +41,7 @@ class LabelSmoothing(Callback):
 
     layer = Layer.TRANSFORM
     state = ()
+    by_length = False
 
     def __init__(self, eps: float = 0.1) -> None:
         self.eps = share("eps", eps, example=0.1)

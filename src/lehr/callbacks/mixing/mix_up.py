@@ -52,6 +52,7 @@ class MixUp(Callback):
 
     layer = Layer.TRANSFORM
     state = ()
+    by_length = False
 
     def __init__(self, alpha: float = 0.4) -> None:
         self.alpha = above_zero("alpha", alpha)

@@ -57,6 +57,7 @@ class MixedPrecision(Callback):
     phase = Phase.PREPARE
     layer = Layer.PRECISION
     state = ("scaler",)
+    by_length = False
 
     def __init__(
         self,

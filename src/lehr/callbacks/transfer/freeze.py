@@ -95,6 +95,7 @@ class Freeze(Callback):
             )
         for part, time in self.freezes.items():
             _check(part, time)
+        self.by_length = any(isinstance(time, float) for time in self.freezes.values())
         if batch_norm not in _POLICIES:
             raise ValueError(
                 f"batch_norm cannot be {batch_norm!r}. {did_you_mean(str(batch_norm), _POLICIES)}"
