@@ -1,11 +1,13 @@
 """What no optimizer holds is said at every fit."""
 
 import warnings
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from lehr.callback import Callback
 from lehr.loop.untrained import require_trained, warn_of_untrained
 from lehr.testing import tiny_learner
 
@@ -46,10 +48,10 @@ def test_both_are_named_at_once():
         tiny_learner(model=model, opt=opt, loss_func=loss_func).fit(1)
 
 
-def silent(model, opt, loss_func=nn.MSELoss()):  # noqa: B008 - it has no state
+def silent(model, opt, loss_func=nn.MSELoss(), callbacks=()):  # noqa: B008 - it has no state
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_untrained(model, opt, loss_func)
+        warn_of_untrained(model, opt, loss_func, callbacks)
     return not caught
 
 
@@ -108,3 +110,101 @@ def test_an_evaluation_says_nothing():
     learn.validate()
     learn.rehearse(2)
     learn.predict(torch.zeros(1, 3))
+
+
+# Loss functions around modules -------------------------------------------------------------------
+
+
+ARC = ArcFace()
+
+
+class Margin(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(2, 2))
+
+    def loss(self, pred, yb):
+        return nn.functional.cross_entropy(pred @ self.weight, yb)
+
+
+class Objective:
+    def __init__(self, **parts):
+        vars(self).update(parts)
+
+    def __call__(self, pred, yb):
+        return self.arc(pred, yb)
+
+    def method(self, pred, yb):
+        return self(pred, yb)
+
+
+def around(loss_func):
+    return lambda pred, yb: loss_func(pred, yb)
+
+
+def with_scale(pred, yb, *, scale, weight=None):
+    return scale * nn.functional.cross_entropy(pred, yb)
+
+
+@pytest.mark.parametrize(
+    ("loss_func", "name"),
+    [
+        (around(ArcFace()), "loss_func.weight"),
+        (lambda pred, yb: ARC(pred, yb), "ARC.weight"),
+        (around(around(ArcFace())), "loss_func.loss_func.weight"),
+        (Margin().loss, "weight"),
+        (around(Margin().loss), "loss_func.weight"),
+        (partial(ArcFace()), "func.weight"),
+        (partial(with_scale, scale=nn.Parameter(torch.ones(2, 2))), "0"),
+        (Objective(arc=ArcFace()), "arc.weight"),
+        (Objective(arc=ArcFace()).method, "arc.weight"),
+        (Objective(arc=around(ArcFace())), "arc.loss_func.weight"),
+        (Objective(parts=[{"arc": ArcFace()}]), "parts.0.arc.weight"),
+    ],
+)
+def test_the_weights_of_what_a_loss_function_reaches_are_named(loss_func, name):
+    model = nn.Linear(3, 2)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match=rf"^4 .*: the loss function's {name}\. No step will chan"):
+        warn_of_untrained(model, opt, loss_func)
+
+
+def test_such_a_loss_function_is_warned_of_at_every_fit():
+    learn = tiny_learner(loss_func=around(ArcFace()))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"the loss function's loss_func\.weight\."):
+            learn.fit(1)
+
+
+class Critic(Callback):
+    def __init__(self, opt=None):
+        self.opt = opt
+
+
+def test_what_a_loss_function_rightly_reaches_is_no_concern():
+    model, arc = nn.Linear(3, 2), ArcFace()
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    penalty = [lambda pred, yb: model.weight.norm(), lambda pred, yb: model(pred)]
+    for loss_func in (*penalty, nn.functional.cross_entropy, nn.MSELoss(), around(Objective())):
+        assert silent(model, opt, loss_func)
+    assert not silent(model, opt, around(arc))
+    assert silent(model, opt, around(ArcFace().eval()))  # a teacher
+    assert silent(model, opt, around(ArcFace().requires_grad_(False)))
+    both = torch.optim.SGD([*model.parameters(), *arc.parameters()], lr=0.1)
+    assert silent(model, both, around(arc))
+
+
+def test_an_optimizer_of_ones_own_may_hold_what_a_loss_function_reaches():
+    model, arc = nn.Linear(3, 2), ArcFace()
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    own = torch.optim.SGD(arc.parameters(), lr=0.1)
+
+    class Outside(Callback):
+        def after_step(self, run):
+            own.step()
+
+    assert silent(model, opt, around(arc), [Critic(own)])
+    assert silent(model, opt, around(arc), [Outside()])
+    assert silent(model, opt, Objective(arc=arc, opt=own))
+    assert not silent(model, opt, around(arc), [Critic()])
+    assert not silent(model, opt, around(arc), [Critic(opt)])

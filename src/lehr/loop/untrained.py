@@ -1,12 +1,15 @@
 """Parameters that nothing trains, and optimizers that train nothing: said at the start of a fit."""
 
 import warnings
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
+from inspect import isfunction
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
+from lehr.base.reach import reached
 from lehr.callback import Callback
 from lehr.optim import optimizers
 from lehr.optim.parts import parts_apart
@@ -41,8 +44,11 @@ def warn_of_untrained(
     Args:
         model: whose parameters.
         opt: the optimizers.
-        loss_func: if it is a module, its parameters are looked at as well.
-        callbacks: of the fit; what one of them freezes for all of it need not be held.
+        loss_func: its parameters are looked at as well. If it is no module, those are the ones that
+            it can reach, as a function around a module can; but what is in evaluation mode there
+            is taken for a teacher.
+        callbacks: of the fit; what one of them freezes for all of it need not be held. What the
+            loss function reaches may be held by an optimizer that it or a callback can reach.
 
     Example:
         >>> import torch, warnings
@@ -56,9 +62,11 @@ def warn_of_untrained(
     held = {id(p): p for p in optimizers.held_parameters(opt)}
     held |= {id(p): p for p in _frozen(model, opt, callbacks)}
     named = list(model.named_parameters())
-    of_loss = list(loss_func.named_parameters()) if isinstance(loss_func, nn.Module) else []
+    of_loss = list(_of_loss(loss_func))
     left = _left(named, held)
     left_of_loss = _left(of_loss, {*held, *(id(p) for _, p in left)})
+    if left_of_loss:
+        left_of_loss = _left(left_of_loss, _held_elsewhere(loss_func, callbacks))
     if not left and not left_of_loss:
         return
     names = [_listed([name for name, _ in left])] if left else []
@@ -88,6 +96,34 @@ def _frozen(
             parts = parts_apart(model, opt, callback.freezes)
             for part, until in callback.freezes.items():
                 yield from parts[part] if until is None else ()
+
+
+def _of_loss(loss_func: Callable[..., Any]) -> Iterator[tuple[str, nn.Parameter]]:
+    seen: set[int] = set()
+    for path, thing in reached(loss_func):
+        if isinstance(thing, nn.Module) and (thing.training or not path):
+            inner = thing.named_parameters()
+        else:
+            inner = [("", thing)] if isinstance(thing, nn.Parameter) else []
+        for name, parameter in inner:
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield f"{path}.{name}".strip("."), parameter
+
+
+def _held_elsewhere(loss_func: Callable[..., Any], callbacks: Iterable[Callback]) -> set[int]:
+    """The ids of what optimizers of the user's own hold, as far as they can be reached."""
+    starts: list[Any] = [loss_func]
+    for callback in callbacks:
+        methods = [method for method in vars(type(callback)).values() if isfunction(method)]
+        starts += [callback, *methods]
+    found = (thing for start in starts for _, thing in reached(start))
+    return {
+        id(p)
+        for optimizer in found
+        if isinstance(optimizer, Optimizer)
+        for p in optimizers.held_parameters(optimizer)
+    }
 
 
 def _left(

@@ -3,18 +3,15 @@
 import copy
 import inspect
 from collections.abc import Iterator, Mapping
-from functools import partial
-from itertools import islice
 from typing import Any, cast
 
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lehr.base.signatures import variables_of
+from lehr.base.reach import attributes_of, held_by, may_hold
 from lehr.state.generators import generators_of
-from lehr.types import is_mapping, is_seekable, is_sequence
+from lehr.types import is_seekable, is_sequence
 
-_MANY = 100  # of the objects that a loader holds, or of the entries of one, are looked into
+_MANY = 100  # of the objects that a loader holds are looked into
 
 
 def read_once(loader: Any) -> str | None:
@@ -63,26 +60,16 @@ def apart(loader: Any) -> Any:
     except Exception:
         return loader
     if not isinstance(loader, DataLoader):
-        for name, value in dict(_attributes(double)).items():
-            if _may_hold(value) and (inner := apart(value)) is not value:
+        for name, value in dict(attributes_of(double)).items():
+            if may_hold(value) and (inner := apart(value)) is not value:
                 vars(double)[name] = inner
     return double
 
 
-def _attributes(thing: Any) -> Mapping[str, Any]:
-    return getattr(thing, "__dict__", {})
-
-
 def _held(thing: Any) -> Mapping[Any, Any]:
     """What a loader, a function or an object keeps, by name, as far as it can matter."""
-    if isinstance(thing, partial) or inspect.isfunction(thing) or inspect.ismethod(thing):
-        return variables_of(thing)
-    if is_mapping(thing):
-        return dict(islice(thing.items(), _MANY))
-    if is_sequence(thing):
-        return dict(enumerate(thing[:_MANY]))
-    dataset = _attributes(getattr(thing, "dataset", None))
-    return dataset if isinstance(thing, DataLoader) else {**dataset, **_attributes(thing)}
+    dataset = attributes_of(getattr(thing, "dataset", None))
+    return dataset if isinstance(thing, DataLoader) else {**dataset, **held_by(thing)}
 
 
 def _used_up(held: Mapping[Any, Any], *, generators: bool, seen: set[int]) -> str | None:
@@ -91,22 +78,11 @@ def _used_up(held: Mapping[Any, Any], *, generators: bool, seen: set[int]) -> st
         if isinstance(value, Iterator) or (generators and _draws(value)):
             return str(name)
     for name, value in held.items():
-        if _may_hold(value) and id(value) not in seen and len(seen) < _MANY:
+        if may_hold(value) and id(value) not in seen and len(seen) < _MANY:
             seen.add(id(value))
             if inner := _used_up(_held(value), generators=False, seen=seen):
                 return f"{name}.{inner}"
     return None
-
-
-def _may_hold(value: Any) -> bool:
-    """Whether it may be a part of a loader: a container, a function, or an object of a class."""
-    if isinstance(value, (type, nn.Module, Tensor)) or inspect.ismodule(value):
-        return False
-    if is_seekable(value):
-        return False
-    if is_mapping(value) or is_sequence(value) or isinstance(value, partial):
-        return True
-    return inspect.isfunction(value) or inspect.ismethod(value) or bool(_attributes(value))
 
 
 def _draws(value: Any) -> bool:
