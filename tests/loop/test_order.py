@@ -73,6 +73,34 @@ def test_those_that_evaluate_begin_before_those_that_look_on():
     ]
 
 
+def test_before_and_after_hold_where_a_fit_begins_as_well():
+    def own(name, **attributes):
+        return type(name, (Callback,), {"begin_fit": nothing, **attributes})()
+
+    first, last = own("First", before=("Recorder",)), own("Last", after=("Looks",))
+    first_of_two, looks = own("FirstOfTwo", before=("First",)), own("Looks")
+    takes = own("Takes", evaluates=True, after=("Recorder",))
+    for some in itertools.permutations([Recorder(), Rehearsal(), first, last, first_of_two, looks]):
+        assert kinds(watching("begin_fit", [*some, takes])) == [
+            *("FirstOfTwo", "First", "Recorder", "Takes", "Rehearsal", "Looks", "Last")
+        ]
+    shown = tiny_learner().explain([first])
+    assert "begin_fit               First, Recorder, Rehearsal" in shown
+    assert "begin_fit               First, " not in tiny_learner().explain([own("First")])
+
+
+def test_what_can_be_kept_in_all_events_but_where_a_fit_begins_is_an_error():
+    evaluates = named("Evaluates", evaluates=True, begin_fit=nothing, phase=Phase.REPORT)
+    looks = named("Looks", begin_fit=nothing)
+    mine = named("Mine", after=("Looks",), before=("Evaluates",), begin_fit=nothing)
+    assert kinds(in_phases([evaluates, mine, looks])) == ["Looks", "Mine", "Evaluates"]
+    with pytest.raises(
+        ValueError,
+        match=r"Mine cannot stand before Evaluates and after Looks: .* way round in begin_fit\.",
+    ):
+        watching("begin_fit", [evaluates, mine, looks])
+
+
 def nothing(self, run, *proceed):
     for go_on in proceed:
         go_on()
@@ -113,7 +141,9 @@ def test_a_contradiction_is_an_error():
     with pytest.raises(ValueError, match="before and after of A, B contradict one another"):
         in_phases([a, b])
     between = named("Mine", before=("Metrics",), after=("Recorder",))
-    with pytest.raises(ValueError, match=r"Mine cannot stand before Metrics and after Recorder"):
+    with pytest.raises(
+        ValueError, match=r"Mine .* Metrics and after Recorder: .* way round\. Take"
+    ):
         in_phases([Recorder(), Metrics([]), between])
 
 

@@ -108,9 +108,12 @@ def in_phases(callbacks: Iterable[Callback]) -> list[Callback]:
 def watching(event: str, callbacks: Iterable[Callback]) -> list[Callback]:
     """Those that watch an event, in order.
 
-    In `begin_fit`, those that take part in evaluations come first, with the Recorder, after the
-    phase *prepare*: `Rehearsal` validates there, and they have begun by then. One that declares
-    ``after`` keeps its place.
+    In `begin_fit`, the Recorder and those that take part in evaluations come first, after the phase
+    *prepare*: `Rehearsal` validates there, and they have begun by then. There, too, ``before`` and
+    ``after`` decide first.
+
+    Raises:
+        ValueError: a ``before`` and an ``after`` contradict each other.
 
     Example:
         >>> from lehr.callbacks import CSVLog, Recorder
@@ -121,13 +124,17 @@ def watching(event: str, callbacks: Iterable[Callback]) -> list[Callback]:
         >>> [type(callback).__name__ for callback in watching("begin_fit", callbacks)]
         ['Recorder', 'Mine', 'CSVLog']
     """
-    ordered = [callback for callback in in_phases(callbacks) if hasattr(callback, event)]
-    return sorted(ordered, key=_begins_late) if event == "begin_fit" else ordered
+    if event != "begin_fit":
+        return [callback for callback in in_phases(callbacks) if hasattr(callback, event)]
+    who = (callback for callback in callbacks if hasattr(callback, event))
+    places = _places(WATCHING, WRAPPING)
+    usual = sorted(who, key=lambda cb: (_begins_late(cb), cb.phase, _place(cb, places)))
+    return _heeded(usual, (event,))
 
 
 def _begins_late(callback: Callback) -> bool:
     early = evaluates(callback) or _is_named(callback, ("Recorder",))
-    return callback.phase != Phase.PREPARE and (bool(callback.after) or not early)
+    return callback.phase != Phase.PREPARE and not early
 
 
 def in_layers(callbacks: Iterable[Callback]) -> list[Callback]:
@@ -187,9 +194,11 @@ def _inserted(
     earlier = [i for i, other in asked if _is_named(other, callback.after)]
     lowest, highest = max(earlier, default=-1) + 1, min(later, default=len(placed))
     if lowest > highest:
+        where = f" in {names[0]}" if len(names) == 1 else ""
         raise ValueError(
             f"{type(callback).__name__} cannot stand before {' and '.join(callback.before)} and "
-            f"after {' and '.join(callback.after)}: they stand the other way round. Take one out."
+            f"after {' and '.join(callback.after)}: they stand the other way round{where}. Take "
+            "one out."
         )
     own = ordered.index(callback)
     usual = sum(ordered.index(other) < own for other in placed)

@@ -487,7 +487,7 @@ def test_callbacks_that_only_look_on_do_not_see_it():
     assert spy.log == quiet.log
 
 
-@pytest.mark.parametrize("after", [(), ("Recorder",)])
+@pytest.mark.parametrize("after", [(), ("Recorder",), ("Rehearsal",)])
 @pytest.mark.parametrize("phase", [*Phase])
 def test_callbacks_that_evaluate_take_part_and_have_begun_once(phase, after):
     heard = []
@@ -515,7 +515,7 @@ def test_callbacks_that_evaluate_take_part_and_have_begun_once(phase, after):
     Normalises.phase, Normalises.after = phase, after
     tiny_learner([Normalises()], items=8).fit(1)
     first = ["begin", False]
-    if after and phase != Phase.PREPARE:  # it has to begin after another, so a copy begins before
+    if after == ("Rehearsal",):  # it has to begin later, so a copy begins before
         first = ["begin", False, "over", "end", "begin"]
     assert heard == ["around", *first, True, False, "over", "end"]
 
