@@ -292,7 +292,8 @@ class Learner:
         - A list, or a tuple, with an entry for each item becomes one with an entry for each item of
           all batches. If the tensors in it have the items along their first dimension, or there are
           more or fewer entries than items, it is taken for several outputs, each of which is joined
-          by itself.
+          by itself. As many dicts as items are one for each item, whatever is in them; of as many
+          tensors with the items along their first dimension a warning says how they are taken.
         - Of anything else, such as a number, a cache or a distribution, there is a list, with one
           for each batch. None stays None.
 

@@ -170,9 +170,8 @@ def test_lists_of_different_lengths_are_put_end_to_end_whatever_is_in_them():
     "outputs",
     [
         [X, X],
-        [X, X, X, X],  # as many as items
-        (X, X, X, X),
-        [{"logits": X, "boxes": X}] * 4,
+        (X, X, X, X),  # as many as items
+        [{"logits": X, "boxes": X}] * 3,
         (X, torch.tensor(0.5), X, X),
         (torch.tensor(0.5),) * 4,
     ],
@@ -185,6 +184,34 @@ def test_several_outputs_are_joined_one_by_one(outputs):
     assert len(first) == (8 if any(isinstance(o, dict) or o.ndim for o in outputs) else 2)
 
 
+@pytest.mark.parametrize("as_made", [list, tuple])
+@pytest.mark.parametrize("kind", [lambda t: {"boxes": t}, Output])
+def test_dicts_for_as_many_items_as_they_have_rows_are_one_for_each_item(kind, as_made):
+    batches = [as_made(kind(t) for t in numbered(start, 4, 4, 2)) for start in (0, 4, 8)]
+    joined = join(batches, [{4}] * 3)
+    assert len(joined) == 12
+    assert joined[5] is batches[1][1]
+    assert len(join([list(batch[:3]) for batch in batches], [{4}] * 3)) == 3  # heads, the control
+
+
+def test_a_list_that_may_be_either_is_taken_for_outputs_with_a_warning():
+    either = [X, X, X, X]  # four outputs, or four items with four boxes each
+    words = (
+        r"^the prediction is a list of 4 for each batch of 4, and the tensors in it have the length"
+        r" 4, too\. It may have an entry for each item; it is taken for 4 outputs, each of all "
+        r"items\. If it is that, make it a tuple, e\.g\. with select=tuple; else make each "
+    )
+    with pytest.warns(UserWarning, match=words) as warned:
+        joined = join([either, either], [{4}, {4}], "the prediction")
+    assert len(warned) == 1
+    assert [len(t) for t in joined] == [8, 8, 8, 8]
+    assert len(join([tuple(either)] * 2, [{4}, {4}])) == 4
+    assert len(join([[{"box": entry} for entry in either]] * 2, [{4}, {4}])) == 8
+    assert len(join([[X[:1]], [X[:1]]], [{1}, {1}])) == 1  # one output of batches of one item
+    assert len(join([either, [X[:3]] * 4], [{4}, {3}])) == 4  # the second decides
+    assert len(join([either, [X[:3]] * 3], [{4}, {3}])) == 7
+
+
 def test_a_recurrent_state_for_as_many_items_as_it_has_parts_is_no_list_of_items():
     state = (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5))  # (layers, items, size)
     assert [tuple(t.shape) for t in join([state, state], [{2}, {2}])] == [(2, 2, 5)] * 2
@@ -192,7 +219,8 @@ def test_a_recurrent_state_for_as_many_items_as_it_has_parts_is_no_list_of_items
 
 def test_a_batch_of_another_size_decides_what_the_others_leave_open():
     entries = [torch.zeros(2, 3), torch.zeros(2, 3)]  # two items of two boxes, or two outputs
-    assert len(join([entries, entries], [{2}, {2}])) == 2
+    with pytest.warns(UserWarning, match="It may have an entry for each item"):
+        assert len(join([entries, entries], [{2}, {2}])) == 2
     assert len(join([entries, entries[:1]], [{2}, {1}])) == 3
 
 

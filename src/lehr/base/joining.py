@@ -1,5 +1,6 @@
 """What the batches of a pass gave, joined to one value for all items."""
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ def join(batches: Sequence[Any], sizes: Sequence[Collection[int]] = (), name: st
     - Nested tensors and packed sequences become one that holds all items.
     - A list with an entry for each item becomes a list with an entry for each item of all batches;
       so does a tuple. Any other list or tuple is taken for several outputs, each joined by itself.
+      Where a list may be either, it has an entry for each item if these are dicts or dataclasses;
+      else it is taken for several outputs, and a warning says so.
     - Dicts, named tuples and dataclasses keep their class, and what is in them is joined.
     - None stays None. Of anything else there is a list, with one for each batch.
 
@@ -45,7 +48,7 @@ def join(batches: Sequence[Any], sizes: Sequence[Collection[int]] = (), name: st
         [{'box': 1}, {'box': 2}, {'box': 3}]
     """
     first = batches[0]
-    if is_sequence(first) and _are_entries_of_items(batches, sizes):
+    if is_sequence(first) and _are_entries_of_items(batches, sizes, name):
         return rebuilt(first, [entry for batch in batches for entry in batch])
     _check_alike(batches, name)
     if isinstance(first, Tensor):
@@ -95,7 +98,9 @@ def _sizes(value: Any) -> set[int]:
 # Lists: several outputs, or an entry for each item? ----------------------------------------------
 
 
-def _are_entries_of_items(batches: Sequence[Any], sizes: Sequence[Collection[int]]) -> bool:
+def _are_entries_of_items(
+    batches: Sequence[Any], sizes: Sequence[Collection[int]], name: str
+) -> bool:
     is_list = isinstance(batches[0], list)
     if not all(_is_plain(batch, list if is_list else tuple) for batch in batches):
         return False
@@ -105,9 +110,26 @@ def _are_entries_of_items(batches: Sequence[Any], sizes: Sequence[Collection[int
     known = [set(size) for size in sizes] or [set[int]()] * len(batches)
     if is_list and all(map(_is_one_dict, batches)) and all(1 in size for size in known):
         return True  # batches of one item: a list of one output would be strange
-    pairs = zip(lengths, known, strict=True)
+    pairs = list(zip(lengths, known, strict=True))
     fits = all(length in size if size else is_list for length, size in pairs)
-    return fits and not all(map(_look_like_outputs, batches, known))
+    if not fits or not all(map(_look_like_outputs, batches, known)):
+        return fits
+    if any(size != {length} for length, size in pairs):
+        return False  # another number of items is likelier
+    if all(names_inside(entry) is not None for batch in batches for entry in batch):
+        return True
+    if is_list and lengths[0] > 1:
+        warnings.warn(_either(name, lengths[0]), stacklevel=3)
+    return False
+
+
+def _either(name: str, length: int) -> str:
+    return (
+        f"{name} is a list of {length} for each batch of {length}, and the tensors in it have the "
+        f"length {length}, too. It may have an entry for each item; it is taken for {length} "
+        "outputs, each of all items. If it is that, make it a tuple, e.g. with select=tuple; else "
+        "make each entry a dict, e.g. with select=lambda out: [{'box': entry} for entry in out]."
+    )
 
 
 def _is_one_dict(values: Any) -> bool:
