@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from torch import nn
 
 from lehr import Callback, CancelFit
 from lehr.callbacks import ParamScheduler
@@ -127,21 +128,62 @@ class Undeclared(Average):
 
 
 @pytest.mark.parametrize("kind", [Average, Undeclared])
-def test_what_is_declared_is_there_in_a_pass_after_the_fit_though_callbacks_begin_anew(kind):
+def test_a_pass_after_a_fit_finds_what_the_callbacks_have_though_they_begin_anew(kind):
     average = kind()
     learn = tiny_learner([average])
     measured = learn.fit(2).history["valid_loss"][-1]
     mean, steps = average.mean, average.steps
-    plain = tiny_learner(model=learn.model).validate()["valid_loss"]
+    assert tiny_learner(model=learn.model).validate()["valid_loss"] != measured  # the control
     for _ in range(2):
-        loss = learn.validate()["valid_loss"]
-        assert (loss == measured) is bool(kind.state)
-        assert (loss == plain) is not bool(kind.state)
+        assert learn.validate()["valid_loss"] == measured
         assert average.mean is mean
         assert average.steps == steps == 8
     inputs = learn.data.valid_dl
     mean_of = tiny_learner(model=deepcopy(mean)).predict(inputs)
-    assert torch.equal(learn.predict(inputs), mean_of) is bool(kind.state)
+    assert torch.equal(learn.predict(inputs), mean_of)
+
+
+class Everything(Callback):
+    """Makes an optimizer, a tensor, modules in a list, and a view of the model; declares none."""
+
+    evaluates = True
+
+    def begin_fit(self, run):
+        self.parts = [nn.Linear(2, 1)]
+        nn.init.zeros_(self.parts[0].weight)
+        self.opt = torch.optim.SGD(self.parts[0].parameters(), lr=0.1, momentum=0.9)
+        self.sum, self.view = torch.zeros(()), nn.Sequential(run.model)
+        self.size = nn.Linear(2, 1 + (run.plan.epochs or 0))
+
+    def after_pred(self, run):
+        self.sum = self.sum + run.training
+        if run.training:
+            self.parts[0](run.pred.detach()).sum().backward()
+            self.opt.step()
+
+    def begin_validate(self, run):
+        moments = [state["momentum_buffer"].sum().item() for state in self.opt.state.values()]
+        self.seen = [self.parts[0].weight.sum().item(), self.sum.item(), *moments]
+
+
+def test_what_a_pass_cannot_give_back_it_says_and_the_weights_of_the_model_stay():
+    looks = Everything()
+    learn = tiny_learner([looks])
+    learn.fit(1)
+    seen, before = looks.seen, capture({"model": learn.model})
+    assert all(seen)
+    found = []
+    looks.after_validate = lambda run: found.append(looks.seen)
+    match = r"^Everything\.begin_fit has made 'size' anew for this pass, and what it was cannot be"
+    with pytest.warns(UserWarning, match=match):
+        learn.validate()
+    assert found == [seen]
+    other = tiny_learner(seed=7)
+    learn.model = other.model
+    before = capture({"model": learn.model})
+    with pytest.warns(UserWarning, match=match):
+        learn.validate()
+    assert first_difference(before, capture({"model": learn.model})) is None
 
 
 def test_in_a_fit_a_pass_finds_what_is_declared_as_it_is_then():

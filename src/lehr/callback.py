@@ -45,7 +45,8 @@ class Callback:
         state: names of the attributes that must be saved; ``()`` says that none must. An attribute
             that has a ``state_dict`` of its own, such as a module, is saved by it and loaded in
             place: make it in `begin_fit` or before. What is declared is also there in a
-            `Learner.validate` or `Learner.predict` after the fit, though `begin_fit` is called.
+            `Learner.validate` or `Learner.predict` after the fit, though `begin_fit` is called; so
+            are the values of modules, optimizers and tensors, declared or not.
         replays: whether the course of a run may depend on this callback. False for one that only
             watches, such as a log: it is left out when past steps are made again, and when a
             resumed run is compared with the one that was stopped.

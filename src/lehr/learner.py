@@ -74,7 +74,8 @@ class Learner:
             generator.
         progress: show a table while fitting.
         rehearsal: try one validation batch, with its metrics, before a fit trains, unless the last
-            fit has validated with the same model, loss function, data and metrics. See
+            fit has validated with the same model (with the same modules in it), loss function,
+            data and metrics. See
             `lehr.callbacks.Rehearsal`.
         engine: the processes that train together, a `lehr.distributed.Distributed`; None for one
             process.
@@ -238,6 +239,7 @@ class Learner:
                 try:
                     Loop(run).fit()
                 finally:
+                    run.made_of = inventory.made_of(self.model, self.loss_func)
                     self.epochs_done += run.epoch + 1 if run.n_iter else 0
                     self.steps_done += run.n_steps
         return run
@@ -350,7 +352,8 @@ class Learner:
 
         Model and optimizers are put back in place, with all tensors, lists, dicts and plain values
         in their attributes, and so are the modules, optimizers and tensors that callbacks hold,
-        whether they declare them or not. What is lazy is lazy again. An object of a class of your
+        whether they declare them or not: an attribute that was bound to another one inside is bound
+        to the one of before. What is lazy is lazy again. An object of a class of your
         own in an attribute stays the same object; what changes within it is not put back. Of a
         loader that is not lehr's, the generators that it draws from are put back. Its place is not:
         what is loaded into such a loader is where its next epoch begins.
@@ -379,7 +382,8 @@ class Learner:
             entries = {**self._entries(position=False), **underway.course(self)}
             everybody = [*self.callbacks, *(callback for one in runs for callback in one.callbacks)]
             try:
-                with probe(entries, parts=inventory.parts(self.opt, everybody)):
+                bound = inventory.bindings(everybody)
+                with probe(entries, bound, parts=inventory.parts(self.opt, everybody)):
                     yield
             finally:
                 self.run = run

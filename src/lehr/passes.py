@@ -1,10 +1,12 @@
 """The passes of a Learner that are no fit: validate, predict, rehearse."""
 
+import warnings
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lehr.base.nested import split_pair
 from lehr.base.signals import interruptible, patient
@@ -14,6 +16,7 @@ from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.predictions import Predictions
 from lehr.callbacks.measure.recorder import Recorder
 from lehr.data.bunch import DataBunch
+from lehr.errors import one_line
 from lehr.events import Phase
 from lehr.learner import Learner
 from lehr.loop import arguments, underway
@@ -25,8 +28,8 @@ from lehr.loop.undisturbed import same_attributes, undisturbed
 from lehr.optim import optimizers
 from lehr.state.differences import first_difference
 from lehr.state.ownership import owned
-from lehr.state.snapshot import capture, restore
-from lehr.types import Scores, is_mapping
+from lehr.state.snapshot import capture, independent, restore
+from lehr.types import Scores, Stateful, is_mapping, is_sequence
 
 
 def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores:
@@ -102,7 +105,11 @@ def _evaluators(learn: Learner) -> list[Callback]:
 
 
 class _GoOn(Callback):
-    """Gives callbacks what they have declared as state and their `begin_fit` has made anew.
+    """Gives callbacks what their `begin_fit` has made anew.
+
+    That is what they have declared as state and, declared or not, the values of the modules,
+    optimizers and tensors in their attributes. A module that has weights of the model's is left as
+    it is.
 
     Those are the callbacks of the Learner's last fit, or of the one under way; to any other nothing
     has happened yet that could be lost. Those that drive a number find it where it is now, and put
@@ -117,12 +124,49 @@ class _GoOn(Callback):
         named = of_callbacks(callbacks)
         self.entries = {name: cb for name, cb in named.items() if id(cb) in begun and not cb.drives}
         self.kept = {name: state for name, state in capture(self.entries).items() if state}
+        self.held = [(callback, dict(vars(callback))) for callback in self.entries.values()]
 
     def begin_fit(self, run: Run) -> None:
         """Load what was there before."""
         now = capture(self.entries)
         lost = {name: state for name, state in self.kept.items() if _differ(state, now[name])}
         restore({name: self.entries[name] for name in lost}, lost)
+        of_run = {id(tensor) for part in (run.model, run.loss_func) for tensor in _tensors(part)}
+        for callback, before in self.held:
+            for name in before.keys() & vars(callback).keys() - set(callback.state):
+                try:
+                    vars(callback)[name] = _gone_on(before[name], vars(callback)[name], of_run)
+                except Exception as error:
+                    warnings.warn(
+                        f"{type(callback).__name__}.begin_fit has made {name!r} anew for this "
+                        f"pass, and what it was cannot be loaded into it: {one_line(error)}. So the"
+                        " pass is made with the new one. Make it once, in __init__, or of the same "
+                        "form each time.",
+                        stacklevel=2,
+                    )
+
+
+def _gone_on(old: Any, new: Any, of_run: set[int]) -> Any:
+    """What was made anew, with the values of what was there, as far as it has such."""
+    if old is new or type(old) is not type(new):
+        return new
+    if isinstance(old, Tensor):
+        return deepcopy(old) if old.is_leaf else independent(old)
+    if is_mapping(old):
+        for key in old.keys() & new.keys():
+            _gone_on(old[key], new[key], of_run)
+    elif is_sequence(old):
+        for inner, other in zip(old, new, strict=False):
+            _gone_on(inner, other, of_run)
+    elif isinstance(old, Stateful) and of_run.isdisjoint(map(id, _tensors(new))):
+        saved = capture({"": old})
+        if _differ(saved, capture({"": new})):
+            restore({"": new}, saved)
+    return new
+
+
+def _tensors(part: Any) -> list[Tensor]:
+    return [*part.parameters(), *part.buffers()] if isinstance(part, nn.Module) else []
 
 
 def _differ(a: Any, b: Any) -> bool:

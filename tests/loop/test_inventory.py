@@ -8,6 +8,7 @@ from lehr import Callback
 from lehr.callbacks import Checkpoint
 from lehr.data import DataBunch, DataLoader
 from lehr.loop import inventory
+from lehr.loop.inventory import made_of
 from lehr.loop.plan import feeds
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture, restore
@@ -151,3 +152,20 @@ def test_a_checkpoint_holds_it_and_a_resumed_run_has_it(tmp_path):
     assert (
         first_difference(*({name: one[name] for name in names} for one in (end, resumed))) is None
     )
+
+
+def test_a_model_is_made_of_its_modules_and_the_shapes_of_its_tensors():
+    model, loss = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.CrossEntropyLoss()
+    before = made_of(model, loss)
+    nn.init.zeros_(model[0].weight)
+    model.eval()
+    assert before.is_still(model, loss)  # the control
+    assert not before.is_still(model, nn.CrossEntropyLoss())
+    assert not before.is_still(model[0], loss)
+    model[0].weight.data = torch.zeros(3, 2)
+    assert not before.is_still(model, loss)
+    lazy = nn.Sequential(nn.LazyLinear(2), nn.LazyBatchNorm1d())
+    before = made_of(lazy, None)
+    assert before.is_still(lazy, None)
+    lazy(torch.ones(2, 3))
+    assert not before.is_still(lazy, None)

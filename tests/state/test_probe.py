@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader as TorchLoader
+from torchmetrics import MeanMetric
 
 from lehr import Callback
 from lehr.callbacks import Checkpoint
@@ -490,6 +491,67 @@ def test_what_callbacks_hold_is_put_back_whether_they_declare_it_or_not(how, ins
     else:
         probed()
     assert callback.found  # a list that something was gathered in keeps it
+
+
+class MakesAnew(Callback):
+    """Makes what it holds in `begin_fit`; of its mean nothing is in a ``state_dict``."""
+
+    evaluates = True
+
+    def begin_fit(self, run):
+        self.critic, self.others = nn.Linear(2, 1), {"a": [nn.Linear(2, 1)]}
+        self.opt = torch.optim.Adam(self.critic.parameters())
+        self.sum, self.mean, self.found = torch.zeros(2), MeanMetric(), []
+
+    def after_pred(self, run):
+        self.sum = self.sum + run.pred.detach().sum(0)
+        self.mean.update(run.pred.detach())
+        self.found.append(len(run.pred))
+
+    def objects(self):
+        return [self.critic, self.others["a"][0], self.opt, self.sum, self.mean]
+
+    def values(self):
+        parts = {"critic": self.critic, "other": self.others["a"][0], "opt": self.opt}
+        return {**capture(parts), "sum": self.sum.clone(), "mean": self.mean.compute()}
+
+
+class DeclaresIt(MakesAnew):
+    state = ("critic", "opt", "sum", "mean")
+
+
+@pytest.mark.parametrize("how", ["probe", "find_lr", "rehearse", "summary"])
+@pytest.mark.parametrize("kind", [MakesAnew, DeclaresIt])
+def test_what_a_callback_makes_anew_in_a_probe_is_what_it_was(how, kind):
+    callback = kind()
+    learn = tiny_learner([callback])
+    learn.fit(1)
+    objects, values = callback.objects(), callback.values()
+    if how == "probe":
+        with learn.probe():
+            learn.fit(1)
+            assert not any(a is b for a, b in zip(objects, callback.objects(), strict=True))
+            assert first_difference(values, callback.values())
+        assert len(callback.found) == 5  # what was gathered in there may be read
+    else:
+        getattr(learn, how)(*([12] if how == "rehearse" else []))
+    assert first_difference(values, callback.values()) is None
+    again = [a is b for a, b in zip(objects, callback.objects(), strict=True)]
+    assert again[:3] + again[4:] == [True] * 4
+    assert again[3] or kind.state  # a declared tensor is another one, with the same numbers
+
+
+def test_a_module_that_a_callback_first_makes_in_a_probe_is_gone():
+    callback = MakesAnew()
+    callback.critic = None
+    learn = tiny_learner([callback])
+    with learn.probe():
+        learn.fit(1)
+        assert callback.critic
+        callback.n = 3
+    assert callback.critic is None
+    assert not hasattr(callback, "mean")
+    assert callback.n == 3  # a plain number, which it does not declare
 
 
 def test_parameters_that_only_the_optimizer_holds_are_put_back():

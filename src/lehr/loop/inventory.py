@@ -1,16 +1,21 @@
 """Which state entries there are: those of a Learner and of a run, by name."""
 
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
 from lehr.loop.position import COUNTERS
 from lehr.optim import optimizers
-from lehr.state.entries import AttributeState, ModelState, ModeState, RandomState
+from lehr.state.entries import AttributeState, ModelState, ModeState, RandomState, modules
 from lehr.state.epochs import epoch_entries
+from lehr.state.structure import keep_bound
 from lehr.types import Stateful
 
 
@@ -140,17 +145,66 @@ def rehearses(callback: Any) -> bool:
     return evaluates(callback) or changes
 
 
+@dataclass(frozen=True, slots=True)
+class MadeOf:
+    """What model and loss function are made of: modules, and the shapes of what is in them."""
+
+    modules: tuple[weakref.ref[Any], ...]
+    shapes: tuple[tuple[str, torch.Size, torch.dtype], ...]
+
+    def is_still(self, model: Any, loss_func: Any) -> bool:
+        """Whether these are made of the same modules now, with parameters of the same shapes."""
+        now = made_of(model, loss_func)
+        pairs = zip(self.modules, now.modules, strict=False)
+        same = all(then() is there() for then, there in pairs)
+        return same and len(self.modules) == len(now.modules) and self.shapes == now.shapes
+
+
+def made_of(model: Any, loss_func: Any) -> MadeOf:
+    """What is compared to see whether another model is in the place of the one that was.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2))
+        >>> before = made_of(model, None)
+        >>> model[0] = nn.Linear(2, 2)
+        >>> before.is_still(model, None), made_of(model, None).is_still(model, None)
+        (False, True)
+    """
+    roots = [root for root in (model, loss_func) if isinstance(root, nn.Module)]
+    tensors = [
+        (n, p) for root in roots for n, p in (*root.named_parameters(), *root.named_buffers())
+    ]
+    return MadeOf(
+        modules=tuple(weakref.ref(module) for root in roots for _, module in modules(root)),
+        shapes=tuple((n, _shape(p), p.dtype) for n, p in tensors),
+    )
+
+
+def _shape(tensor: Tensor) -> torch.Size:
+    return torch.Size() if is_lazy(tensor) else tensor.shape
+
+
 def parts(opt: Any, callbacks: Iterable[Callback]) -> dict[str, Any]:
     """What only an optimizer or a callback holds, to be put back in place, by who holds it.
 
     Those are parameters of the loss function, say, and the modules, optimizers, tensors and random
     generators in the attributes of callbacks, declared or not.
     """
-    named = of_callbacks({id(callback): callback for callback in callbacks}.values())
+    named = of_callbacks(_each_once(callbacks))
     return {
         "opt": optimizers.held_parameters(opt),
         **{name: {"modules": cb.modules, **vars(cb)} for name, cb in named.items()},
     }
+
+
+def bindings(callbacks: Iterable[Callback]) -> dict[str, Callable[[], None]]:
+    """Functions that bind the attributes of callbacks to what is in `parts`, by their names."""
+    named = of_callbacks(_each_once(callbacks))
+    return {f"what {name} is bound to": keep_bound(callback) for name, callback in named.items()}
+
+
+def _each_once(callbacks: Iterable[Callback]) -> Iterable[Callback]:
+    return {id(callback): callback for callback in callbacks}.values()
 
 
 def of_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:

@@ -47,6 +47,7 @@ class Run(Position):
         plan, sources, streams, scopes, rests: what the run shall do, what its epochs are read from,
             its random streams, its clean-ups, and the places where it can be entered.
         loop: the `lehr.loop.loop.Loop` that trains, while it does.
+        made_of: the `lehr.loop.inventory.MadeOf` of model and loss function, once it is over.
         engine: the `lehr.engine.Engine`: which process this is, and of how many.
         wishes: why this process wants the run to end, until all processes have heard of it.
     """
@@ -63,6 +64,7 @@ class Run(Position):
         "loss",
         "loss_func",
         "loss_parts",
+        "made_of",
         "model",
         "opt",
         "plan",
@@ -88,6 +90,7 @@ class Run(Position):
     weight: Any
     recorder: Any
     loop: Any
+    made_of: inventory.MadeOf | None
 
     def __init__(self, learn: "Learner", plan: Plan, callbacks: Sequence[Callback]) -> None:
         super().__init__(
@@ -109,7 +112,7 @@ class Run(Position):
         self.closes = True
         self.history, self.recorder, self.callbacks = History(), None, tuple(callbacks)
         self.streams, self.scopes, self.rests = streams.Streams(plan.seed), Scopes(), Rests()
-        self.loop = None
+        self.loop = self.made_of = None
         self._learn = weakref.ref(learn)
 
     @property

@@ -14,10 +14,11 @@ from lehr.state.differences import first_difference
 from lehr.state.entries import modules
 from lehr.state.generators import entry_of
 from lehr.state.optimizer import is_optimizer
-from lehr.types import is_array, is_mapping
+from lehr.types import Stateful, is_array, is_mapping
 
 _REGISTRIES = [name for name, held in vars(nn.Module()).items() if isinstance(held, (dict, set))]
 _REFILLED = (dict, OrderedDict, defaultdict, Counter, list, deque, set)  # others may object
+_PLAIN = (bool, int, float, str)
 _SPARSE = (
     *(torch.sparse_coo, torch.sparse_csr, torch.sparse_csc),
     *(torch.sparse_bsr, torch.sparse_bsc),
@@ -66,6 +67,52 @@ def keep_structure(
     keeper = _Keeper(chosen, {} if seen is None else seen)
     keeper.add("", root, containers)
     return partial(_put_back, keeper.undos)
+
+
+def keep_bound(thing: Any) -> Callable[[], None]:
+    """A function that binds the attributes of an object to the modules that they are bound to now.
+
+    So with optimizers, tensors, whatever has a ``state_dict``, and containers with such; what is in
+    them is not put back. An attribute that is bound to one later, and is not now, is as it is now.
+    Plain values, and containers of these, stay what they have become.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> it = SimpleNamespace(layer=nn.Linear(1, 1), count=1)
+        >>> layer, put_back = it.layer, keep_bound(it)
+        >>> it.layer, it.more, it.count = None, nn.ReLU(), 2
+        >>> put_back(); it.layer is layer, hasattr(it, "more"), it.count
+        (True, False, 2)
+    """
+    own = cast("dict[str, Any]", vars(thing))
+    before = dict(own)
+
+    def put_back() -> None:
+        for name in [name for name, value in own.items() if value is not before.get(name)]:
+            if holds_values(own[name]) or holds_values(before.get(name)):
+                del own[name]
+        own.update({name: value for name, value in before.items() if name not in own})
+
+    return put_back
+
+
+def holds_values(value: Any, levels: int = 8) -> bool:
+    """Whether it is a module, an optimizer, a tensor, has a ``state_dict``, or contains such.
+
+    A container of bare tensors, in which values may have been gathered, is none.
+
+    Example:
+        >>> holds_values([nn.ReLU()]), holds_values([torch.zeros(1)]), holds_values(3)
+        (True, False, False)
+    """
+    if isinstance(value, type):
+        return False
+    if isinstance(value, (Tensor, nn.Module, Stateful)) or is_optimizer(value):
+        return True
+    if levels == 0 or not _is_container(value):
+        return False
+    inside = [v for v in (value.values() if is_mapping(value) else value) if type(v) not in _PLAIN]
+    return any(holds_values(v, levels - 1) for v in inside if not isinstance(v, Tensor))
 
 
 def _put_back(undos: list[tuple[str, Callable[[], Any]]]) -> None:

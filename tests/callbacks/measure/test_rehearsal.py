@@ -707,6 +707,55 @@ def test_it_is_shown_where_it_is_due():
     assert not Rehearsal.is_due(tiny_learner(data=DataBunch(TRAIN)), [])
 
 
+def replace_head(learn):
+    learn.model[2] = nn.Linear(4, 3)
+    learn.opt = torch.optim.SGD(learn.model.parameters(), lr=0.1)
+
+
+def widen(learn):
+    learn.model[2].bias.data = torch.zeros(3)
+    learn.model[2].weight.data = torch.zeros(3, 4)
+
+
+def append(learn):
+    learn.model.append(nn.Linear(2, 3))
+    learn.opt = torch.optim.SGD(learn.model.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("change", [replace_head, widen, append])
+def test_it_is_due_again_when_what_is_in_the_model_has_changed(change):
+    def two_classes(pred, target):
+        assert pred.shape[1] == 2, "more than two"
+        return pred.mean()
+
+    learn = tiny_learner(metrics=[two_classes])
+    learn.fit(1)
+    learn.model[1].p = 0.3  # the control: the modules are the same
+    assert not Rehearsal.is_due(learn, learn.everybody())
+    change(learn)
+    done = learn.steps_done
+    with pytest.raises(AssertionError, match="more than two") as caught:
+        learn.fit(1)
+    assert "This was found before training began" in "\n".join(caught.value.__notes__)
+    assert learn.steps_done == done
+
+
+def test_it_is_due_again_when_what_is_in_the_loss_function_has_changed():
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.CrossEntropyLoss()
+
+        def forward(self, pred, yb):
+            return self.inner(pred, yb)
+
+    learn = tiny_learner(loss_func=Loss())
+    learn.fit(1)
+    assert "Rehearsal" not in learn.explain()
+    learn.loss_func.inner = nn.CrossEntropyLoss(label_smoothing=0.1)
+    assert "Rehearsal" in learn.explain()
+
+
 def test_the_first_validation_has_the_batch_that_was_tried():
     seen = []
 

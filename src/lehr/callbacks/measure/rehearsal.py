@@ -105,6 +105,8 @@ class Rehearsal(Callback):
         last = learn.run
         if not valid or last is None or last.validated_at < 0:
             return bool(valid)
+        if last.made_of is None or not last.made_of.is_still(learn.model, learn.loss_func):
+            return True
         then = _parts(last.model, last.loss_func, last.plan, last.plan.valid, last.callbacks)
         now = _parts(learn.model, learn.loss_func, learn, valid, callbacks)
         return len(then) != len(now) or any(a is not b for a, b in zip(then, now, strict=True))
