@@ -10,6 +10,9 @@ from torch.optim import Optimizer
 RECORDED = ("epoch", "step", "train_loss", "valid_loss", "seconds", "loss", "lr", "kind", "batch")
 """Names in a history that are the recorder's own, or that its files use."""
 
+TARGETS = ("label", "labels", "target", "targets", "y", "yb")
+"""What a target is called: a key of a batch that is a dict, or a parameter of a loss function."""
+
 Batch = Any
 """Whatever a loader yields."""
 

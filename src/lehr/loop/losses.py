@@ -9,10 +9,7 @@ from lehr.base.nested import describe
 from lehr.base.signatures import Signature, signature_of
 from lehr.loop.loss_parts import summed
 from lehr.state.wrappers import bare
-from lehr.types import is_mapping, is_sequence
-
-TARGETS = ("label", "labels", "target", "targets", "y", "yb")
-"""What a target is called: a key of a batch that is a dict, or a parameter of a loss function."""
+from lehr.types import TARGETS, is_mapping, is_sequence
 
 
 class Wanted(NamedTuple):

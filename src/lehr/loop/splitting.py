@@ -7,9 +7,9 @@ from torch import nn
 
 from lehr.base.nested import split_pair
 from lehr.base.signatures import Signature, signature_of
-from lehr.loop.losses import TARGETS, wanted_by
+from lehr.loop.losses import wanted_by
 from lehr.state.wrappers import bare
-from lehr.types import SplitBatch, is_mapping, is_sequence
+from lehr.types import TARGETS, SplitBatch, is_mapping, is_sequence
 
 
 class _Keys(NamedTuple):

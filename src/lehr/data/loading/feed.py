@@ -1,7 +1,7 @@
 """Any iterable of batches, seen by the loop as one thing."""
 
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 from itertools import islice
@@ -194,6 +194,7 @@ class Feed:
         if is_seekable(self.loader):
             batches = self.loader.batches(seed, epoch, start)
         elif isinstance(self.loader, (list, tuple)):
+            self._tell_of_items(cast(Sequence[Batch], self.loader)[:1])
             batches = islice(cast(Iterable[Batch], self.loader), start, None)
         else:
             apart = self.engine.key if self.own else ()
@@ -231,9 +232,7 @@ class Feed:
             )
         if start == 0 and not first and self.len_or_none is None:
             raise ValueError(self._no_batches("it ended before its first batch"))
-        if first and not self._gave and (hint := about_items(self.loader, self.name, first[0])):
-            warnings.warn(hint, stacklevel=2)
-        self._gave = self._gave or bool(first)
+        self._tell_of_items(first)
         left = True
         try:
             yield from first
@@ -244,6 +243,12 @@ class Feed:
             held.clear()
             if left:
                 held[_OWN] = None
+
+    def _tell_of_items(self, first: Sequence[Batch]) -> None:
+        """Warn if the first batch that was ever read is a single item."""
+        if first and not self._gave and (hint := about_items(self.loader, self.name, first[0])):
+            warnings.warn(hint, stacklevel=3)
+        self._gave = self._gave or bool(first)
 
     def _count(self, batches: Iterator[Batch], start: int, n: int) -> Generator[tuple[Batch, bool]]:
         number = start - 1
