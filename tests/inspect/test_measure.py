@@ -106,6 +106,37 @@ def test_tied_weights_are_one_and_copies_are_counted():
     assert (second.copies, second.units, second.zero) == (2, 4, 0)
 
 
+class Lazily(nn.Module):
+    """Calls its layer when what it returns is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return (self.layer(part) for part in x.split(2))
+
+
+class Pads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.layer(x).to_padded_tensor(0.0)
+
+
+def test_where_no_layer_is_measured_it_says_why():
+    with pytest.raises(ValueError, match=r"Lazily shows none\. It returns a generator, and calls"):
+        measure(Lazily(), torch.randn(4, 2))
+    jagged = torch.nested.nested_tensor([torch.randn(n, 2) for n in (2, 3)], layout=torch.jagged)
+    with pytest.raises(ValueError, match=r"Pads shows none\. It is given nested tensors.*padded"):
+        measure(Pads(), jagged)
+    assert measure(Pads().layer, torch.randn(4, 2)).sites  # the control
+    with pytest.raises(ValueError, match=r"Identity shows none\. Audit it before it is scripted"):
+        measure(nn.Identity(), torch.ones(4, 2))
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.script")
 def test_refusals():
     with pytest.raises(ValueError, match=re.escape("at least 2 items, better 32 or more; got 1")):

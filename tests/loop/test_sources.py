@@ -90,6 +90,58 @@ def test_data_that_are_assigned_are_read_from_the_next_epoch_on(event, expected)
     assert learn.run.n_steps == 4
 
 
+class Binds(Assigns):
+    """Assigns the loaders to the DataBunch that is there."""
+
+    def __init__(self, event, names, epoch=1):
+        super().__init__("unused", None)
+
+        def assign(run):
+            if run.epoch == epoch and (run.training or "valid" in event):
+                for name in names:
+                    setattr(run.data, name, getattr(OTHER, name))
+
+        setattr(self, event, assign)
+        self._first = assign if event == "begin_batch" else None
+        self.begin_batch = self._note
+
+
+BOTH = ("train_dl", "valid_dl")
+
+
+@pytest.mark.parametrize(
+    ("event", "names", "expected"),
+    [
+        ("begin_epoch", BOTH, [OLD, NEW, NEW]),
+        ("begin_batch", BOTH, [OLD, OLD, NEW]),
+        ("after_train", BOTH, [OLD, OLD, NEW]),
+        ("begin_epoch", ("train_dl",), [OLD, ({5}, {16}), ({5}, {16})]),
+        ("begin_epoch", ("valid_dl",), [OLD, ({8}, {6}), ({8}, {6})]),
+        ("begin_epoch", (), [OLD, OLD, OLD]),
+    ],
+)
+def test_loaders_that_are_assigned_to_the_data_are_read_from_the_next_epoch_on(
+    event, names, expected
+):
+    binds = Binds(event, names)
+    learn = tiny_learner([binds], data=DataBunch(batches(4, 8), batches(1, 16)))
+    run = learn.fit(3)
+    assert sizes(binds.seen) == expected
+    assert run.sources.changed is bool(names)
+    assert run.n_steps == 12
+
+
+def test_a_loader_that_a_property_makes_anew_is_not_taken_for_another():
+    class Fresh:
+        valid_dl = None
+
+        @property
+        def train_dl(self):
+            return batches(4, 8)
+
+    assert not tiny_learner(data=Fresh()).fit(3).sources.changed
+
+
 @pytest.mark.parametrize(("event", "epoch"), [("begin_fit", 0), ("after_epoch", 0)])
 def test_between_two_epochs_the_next_one_reads_them(event, epoch):
     assigns = Assigns(event, OTHER, epoch)

@@ -1,18 +1,18 @@
 """One forward and one backward pass through a copy of a model, measured everywhere."""
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from lehr.base.call import call
 from lehr.base.interrupts import interrupts_wait_at_both_ends
-from lehr.base.nested import floats_in, item_count, map_tensors, split_pair
+from lehr.base.nested import floats_in, item_count, map_tensors, split_pair, tensors_in
 from lehr.base.values import check_batch, check_values
 from lehr.errors import one_line
 from lehr.inspect.moments import real
@@ -149,14 +149,31 @@ def measure(
             start.backward()  # type: ignore[reportUnknownMemberType]
     hidden = tuple(dict.fromkeys(recorder.hidden))
     if all(site.role == "output" for site in recorder.sites):
-        inside = f" Nothing can be seen inside {', '.join(hidden[:4])}." if hidden else ""
         raise ValueError(
-            f"model must be made of layers that torch can show; {type(model).__name__} shows none."
-            f"{inside} Audit it before it is scripted or traced, or before torch.func maps it: "
-            "lehr.audit(model.inner, batch)."
+            f"model must be made of layers that torch can show; {type(model).__name__} shows none. "
+            f"{_why_none(xb, pred, hidden)}"
         )
     value = None if loss is None else float(loss.detach())
     return Measured(recorder.sites, list(_weights(model)), items, value, hidden)
+
+
+def _why_none(xb: Any, pred: Any, hidden: Sequence[str]) -> str:
+    if isinstance(pred, Iterator):
+        kind = type(cast(Any, pred)).__name__
+        return (
+            f"It returns a {kind}, and calls them only when that is read. Let its "
+            "forward return a list or a tuple."
+        )
+    if any(tensor.is_nested for tensor in tensors_in((xb, pred))):
+        return (
+            "It is given nested tensors, or makes them, and what a layer makes of these is not "
+            "measured. Audit it with padded tensors: lehr.audit(model, padded)."
+        )
+    inside = f"Nothing can be seen inside {', '.join(hidden[:4])}. " if hidden else ""
+    return (
+        f"{inside}Audit it before it is scripted or traced, or before torch.func maps it: "
+        "lehr.audit(model.inner, batch)."
+    )
 
 
 @contextmanager

@@ -37,7 +37,8 @@ class Run(Position):
 
     Attributes:
         model, opt, loss_func, data: the Learner's; assigning here lasts for this run. Other data
-            are read from the next epoch on; those assigned in `begin_epoch`, in that epoch.
+            are read from the next epoch on; those assigned in `begin_epoch`, in that epoch. So with
+            a loader that is assigned to ``run.data.train_dl`` or ``valid_dl``.
         batch, xb, yb, pred, loss: this batch, its input and target, their prediction and loss.
         loss_parts: the parts of ``loss`` by name, if the loss function returned such; else None.
         weight: the number of items that ``loss`` stands for; known from `after_pred` on.

@@ -20,6 +20,8 @@ class Source(NamedTuple):
     """the training batches"""
     valid: Mapping[str, Feed]
     """the validation batches by loader name"""
+    loaders: tuple[Any, ...]
+    """what the DataBunch had in its attributes then"""
 
 
 class Sources:
@@ -40,7 +42,7 @@ class Sources:
     __slots__ = ("_all", "_ends", "_read", "on_opening")
 
     def __init__(self, plan: Plan) -> None:
-        self._all = [Source(0, plan.data, plan.train, plan.valid)]
+        self._all = [Source(0, plan.data, plan.train, plan.valid, _loaders(plan.data))]
         self._ends = plan.epochs is not None
         self._read = plan.train
         self.on_opening: Callable[[Any], None] | None = None
@@ -79,10 +81,17 @@ class Sources:
                 f"{_listed(names)}; got {_listed(found)}. Columns of the history, metrics and "
                 "monitors go by them. Give those, or none before, too."
             )
-        self._all.append(Source(since, data, train, valid))
+        self._all.append(Source(since, data, train, valid, _loaders(data)))
 
     def open(self, run: Any) -> Feed:
-        """The training batches of the epoch that the run is in, which begins to read them."""
+        """The training batches of the epoch that the run is in, which begins to read them.
+
+        A loader that was assigned to the DataBunch itself is read from now on, too.
+        """
+        source = self.at(run.epoch)
+        now = _loaders(source.data)
+        if any(a is not b for a, b in zip(source.loaders, now, strict=True)):
+            self.assign(source.data, run.epoch)
         feed = self.at(run.epoch).train
         if self.on_opening is not None:
             check, self.on_opening = self.on_opening, None
@@ -91,6 +100,12 @@ class Sources:
             self._read = feed
             _tell_of_length(run, feed.len_or_none)
         return feed
+
+
+def _loaders(data: Any) -> tuple[Any, Any]:
+    """The loaders in its attributes; what a property makes anew each time is none of them."""
+    own: dict[str, Any] = getattr(data, "__dict__", {})
+    return own.get("train_dl"), own.get("valid_dl")
 
 
 def _tell_of_length(run: Any, batches: int | None) -> None:
