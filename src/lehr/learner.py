@@ -382,8 +382,7 @@ class Learner:
             entries = {**self._entries(position=False), **underway.course(self)}
             everybody = [*self.callbacks, *(callback for one in runs for callback in one.callbacks)]
             try:
-                bound = inventory.bindings(everybody)
-                with probe(entries, bound, parts=inventory.parts(self.opt, everybody)):
+                with probe(entries, *inventory.parts(self.opt, everybody)):
                     yield
             finally:
                 self.run = run

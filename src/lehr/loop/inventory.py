@@ -184,27 +184,21 @@ def _shape(tensor: Tensor) -> torch.Size:
     return torch.Size() if is_lazy(tensor) else tensor.shape
 
 
-def parts(opt: Any, callbacks: Iterable[Callback]) -> dict[str, Any]:
-    """What only an optimizer or a callback holds, to be put back in place, by who holds it.
+def parts(
+    opt: Any, callbacks: Iterable[Callback]
+) -> tuple[dict[str, Callable[[], None]], dict[str, Any]]:
+    """What only an optimizer or a callback holds, by who holds it, for `lehr.state.probe.probe`.
 
     Those are parameters of the loss function, say, and the modules, optimizers, tensors and random
     generators in the attributes of callbacks, declared or not.
+
+    Returns:
+        Functions that bind those attributes to the objects of now; and what is put back in place.
     """
-    named = of_callbacks(_each_once(callbacks))
-    return {
-        "opt": optimizers.held_parameters(opt),
-        **{name: {"modules": cb.modules, **vars(cb)} for name, cb in named.items()},
-    }
-
-
-def bindings(callbacks: Iterable[Callback]) -> dict[str, Callable[[], None]]:
-    """Functions that bind the attributes of callbacks to what is in `parts`, by their names."""
-    named = of_callbacks(_each_once(callbacks))
-    return {f"what {name} is bound to": keep_bound(callback) for name, callback in named.items()}
-
-
-def _each_once(callbacks: Iterable[Callback]) -> Iterable[Callback]:
-    return {id(callback): callback for callback in callbacks}.values()
+    named = of_callbacks({id(callback): callback for callback in callbacks}.values())
+    bound = {f"what {name} is bound to": keep_bound(callback) for name, callback in named.items()}
+    held = {name: {"modules": cb.modules, **vars(cb)} for name, cb in named.items()}
+    return bound, {"opt": optimizers.held_parameters(opt), **held}
 
 
 def of_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:
