@@ -820,10 +820,10 @@ class Learner:
 
         Copies of model, optimizer and callbacks are trained for a few batches: once without a stop,
         and once for each kind of place where a fit can be stopped (after the first batch, within
-        and at the end of an epoch, in an update window, in a validation), resumed from files. At
-        the end every state entry is compared, and every public attribute of a callback that its
-        ``state`` does not declare. Callbacks that declare ``replays = False`` are left out.
-        Afterwards everything is as before.
+        and at the end of an epoch, in an update window, in a validation; of three epochs or more,
+        within the last, too), resumed from files. At the end every state entry is compared, and
+        every public attribute of a callback that its ``state`` does not declare. Callbacks that
+        declare ``replays = False`` are left out. Afterwards everything is as before.
 
         Args:
             callbacks: those that you would give to `fit`.

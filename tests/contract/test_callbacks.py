@@ -16,7 +16,7 @@ from torch import nn
 
 import lehr.callbacks
 from lehr import Callback, accuracy
-from lehr.callbacks import GAN, Checkpoint, LossWeights
+from lehr.callbacks import GAN, Checkpoint, LossWeights, OptimizerModes, Rewind
 from lehr.events import ACTIONS, EVENTS
 from lehr.loop.check import METHODS, check
 from lehr.loop.order import in_layers, in_phases
@@ -24,6 +24,7 @@ from lehr.schedules import sched_lin
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import contract, tiny_learner
+from tests.callbacks.averaging.test_optimizer_modes import Wrapped
 
 pytestmark = pytest.mark.filterwarnings("ignore:batches are cut into micro-batches")  # on purpose
 NIGHTLY = os.environ.get("LEHR_NIGHTLY") == "1"
@@ -71,6 +72,26 @@ ARGUMENTS = {
 }
 
 
+MOVING = {  # settings with which the state moves in a few steps, before a stop and after it
+    "Checkpoint": [{"monitor": "valid_loss", "mode": "max"}],
+    "EarlyStopping": [{"mode": "max", "patience": None, "restore_best": True}],
+    "GAN": [{"n_crit": 2}, {"n_crit": 5}],
+    "Lookahead": [{"k": 2}],
+    "Metrics": [{"train": True}],
+    "MixedPrecision": [{"growth_every": 1}],
+    "ReduceOnPlateau": [
+        {"mode": "max", "patience": 0, "cooldown": 1},
+        {"mode": "max", "patience": 1},
+    ],
+    "Rewind": [
+        {"every": "1 steps", "keep": 9, "back": 3, "lr_factor": 0.5, "spike": None},
+        {"every": "2 steps", "back": 1, "check_every": 3, "spike": 0.01, "window": 10, "limit": 9},
+    ],
+    "SWA": [{"every": "2 epochs"}, {"every": "1 epoch"}],
+    "StopOnNonFinite": [{"every": 5}],
+}
+
+
 def discovered() -> list[type[Callback]]:
     found = {}
     for module in pkgutil.walk_packages(lehr.callbacks.__path__, "lehr.callbacks."):
@@ -93,12 +114,12 @@ SLOW_SERVICES = {"MLflowLog", "WandbLog"}  # seconds for each fit: tests/callbac
 ALL = [kind for kind in FOUND if not missing(kind) and kind.__name__ not in SLOW_SERVICES]
 
 
-def make(kind: type[Callback]) -> Callback:
-    return kind(*ARGUMENTS.get(kind.__name__, tuple)())
+def make(kind: type[Callback], **settings) -> Callback:
+    return kind(*ARGUMENTS.get(kind.__name__, tuple)(), **settings)
 
 
 def learner(*callbacks: Callback):
-    kinds = [type(callback) for callback in callbacks]
+    kinds = {kind for callback in callbacks for kind in type(callback).__mro__}
     torch.manual_seed(0)
     if GAN in kinds:
         return adversarial(*callbacks)
@@ -212,6 +233,12 @@ def test_it_says_itself_what_its_state_is(kind):
     assert "state" in vars(kind)
 
 
+@pytest.fixture
+def still_clock(monkeypatch):
+    monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
+
+
 class Watch(Callback):
     """Writes down the state of a callback at every rest, and interrupts the run after a step."""
 
@@ -238,24 +265,23 @@ class Watch(Callback):
             run.interrupt("test")
 
 
+def watched(kind, arguments, folder, stop=-1, **settings):
+    """The state of a callback at every rest of a run that is stopped, or goes on."""
+    callback = kind(*arguments, **settings)
+    saver = [] if issubclass(kind, Checkpoint) else [Checkpoint(folder)]
+    watch = Watch(callback, stop)
+    learner(callback, *saver, watch).fit(3, validate_every="3 steps", resume="auto")
+    return watch.seen
+
+
 @pytest.mark.parametrize("stop", [3, 4, 6])
 @pytest.mark.parametrize("kind", ALL)
-def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, monkeypatch):
-    monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
-    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
-
-    def watched(arguments, folder, stop=-1):
-        callback = kind(*arguments)
-        saver = [] if kind is Checkpoint else [Checkpoint(folder)]
-        watch = Watch(callback, stop)
-        learner(callback, *saver, watch).fit(3, validate_every="3 steps", resume="auto")
-        return watch.seen
-
+def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, still_clock):
     own = ARGUMENTS.get(kind.__name__, tuple)
-    straight = watched(own(), tmp_path / "straight")
+    straight = watched(kind, own(), tmp_path / "straight")
     arguments = own()
-    watched(arguments, tmp_path / "stopped", stop)
-    resumed = watched(arguments, tmp_path / "stopped")
+    watched(kind, arguments, tmp_path / "stopped", stop)
+    resumed = watched(kind, arguments, tmp_path / "stopped")
     assert resumed.keys() < straight.keys()
     assert len(resumed) > 2
     assert first_difference({place: straight[place] for place in resumed}, resumed) is None
@@ -268,9 +294,102 @@ def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, mon
     assert moved is (kind.__name__ in CHANGE_IN_A_FIT)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ALL if kind.replays])
-def test_what_it_declares_is_all_that_it_needs(kind):
-    contract.goes_on_after_a_stop(maker(kind), anew)
+def settings_of(kind):
+    """Those with which its state moves; one after the other, if no one moves all of it."""
+    return MOVING.get(kind.__name__, [{}])
+
+
+def eventful(callbacks):
+    """A learner with something for each to do: losses to go back from, an optimizer with modes."""
+    kinds = {kind for callback in callbacks for kind in type(callback).__mro__}
+    learn = learner(*callbacks, *([Spoil()] if Rewind in kinds else []))
+    if OptimizerModes in kinds:
+        learn.opt = Wrapped(learn.model.parameters(), 0.1)
+    return learn
+
+
+class Spoil(Callback):
+    """Makes the losses of two batches infinite."""
+
+    state = ()
+
+    def compute_loss(self, run, proceed):
+        proceed()
+        if run.training and (run.epoch, run.batch_index) in ((1, 1), (2, 3)):
+            run.loss = run.loss * torch.inf
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(kind, settings) for kind in ALL if kind.replays for settings in settings_of(kind)],
+)
+def test_what_it_declares_is_all_that_it_needs(kind, settings):
+    contract.goes_on_after_a_stop(partial(make, kind, **settings), eventful)
+
+
+def lies(*, replays):
+    """Each kind with each name that it declares."""
+    kinds = [kind for kind in ALL if kind.replays is replays]
+    return [(kind, name) for kind in kinds for name in kind.state]
+
+
+@pytest.mark.parametrize(("kind", "name"), lies(replays=True))
+def test_a_name_that_is_not_declared_is_found(kind, name):
+    left = tuple(other for other in kind.state if other != name)
+    liar = type(kind.__name__, (kind,), {"state": left, "__module__": kind.__module__})
+    found = False
+    for settings in settings_of(kind):
+        try:
+            contract.goes_on_after_a_stop(partial(make, liar, **settings), eventful)
+        except (AssertionError, FloatingPointError, RuntimeError, UserWarning):
+            found = True  # it differs, or cannot go on; with the name, it does: see above
+            break
+    assert found is ((kind.__name__, name) not in REDUNDANT)
+
+
+def forgetful(kind, forgotten):
+    """A kind whose callbacks do not load what they saved under one name."""
+
+    def load_state_dict(self, state_dict):
+        own = capture({"it": self})["it"]
+        kept = {name: value for name, value in state_dict.items() if name != forgotten}
+        kind.load_state_dict(self, kept | {name: own[name] for name in own if name == forgotten})
+
+    namespace = {"load_state_dict": load_state_dict, "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), {"state": kind.state, **namespace})
+
+
+@pytest.mark.parametrize(("kind", "name"), lies(replays=False))
+def test_an_onlookers_name_that_is_not_loaded_is_found(kind, name, tmp_path, still_clock):
+    [settings] = settings_of(kind)
+    own = ARGUMENTS.get(kind.__name__, tuple)
+    straight = watched(kind, own(), tmp_path / "straight", **settings)
+    found = []
+    for number, going_on in enumerate([kind, forgetful(kind, name)]):
+        arguments, folder = own(), tmp_path / str(number)
+        watched(kind, arguments, folder, 10, **settings)
+        seen = watched(going_on, arguments, folder, **settings)
+        found.append(first_difference({place: straight[place] for place in seen}, seen))
+    assert found[0] is None  # the control
+    assert (found[1] is not None) is ((kind.__name__, name) not in REDUNDANT)
+
+
+def test_what_is_redundant_is_declared():
+    declared = {(kind.__name__, name) for kind in ALL for name in kind.state}
+    assert set(REDUNDANT) < declared
+    assert set(MOVING) < {kind.__name__ for kind in ALL}
+
+
+REDUNDANT = {  # what no difference comes of here, and why
+    ("Lookahead", "moved_at"): "the weights that are moved a second time stay where they are",
+    ("SWA", "statistics"): "they are computed anew, from the same batches: a pass is saved",
+    ("ParamScheduler", "driven"): "of the groups that are there at first it is known anew",
+    ("ReduceOnPlateau", "driven"): "of the groups that are there at first it is known anew",
+    ("TorchScheduler", "judged"): "only the newest value counts, and each epoch here has one",
+    ("MicroBatches", "size"): "the size that fits is found again, where the first does not",
+    ("Checkpoint", "run_id"): "it is drawn, so it is not compared; see tests/callbacks/decide",
+    ("OptunaPruning", "pruned"): "a run that was pruned is over; see tests/callbacks/decide",
+}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind.replays])

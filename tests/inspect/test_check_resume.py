@@ -182,6 +182,24 @@ def test_a_loader_that_begins_a_pass_when_asked_for_its_place_is_tried_as_it_is_
     assert not forgets.ok  # the control
 
 
+def test_what_moves_only_after_the_first_epochs_is_found_where_the_last_of_several_is_stopped():
+    class Late(Callback):
+        state = ()
+
+        def begin_fit(self, run):
+            self.seen = 0
+
+        def after_epoch(self, run):
+            self.seen += run.epoch == 1
+
+    found = tiny_learner([Late()]).check_resume(epochs=3, batches=4)
+    assert [point for point, difference in found.points.items() if difference] == [
+        "in the last epoch"
+    ]
+    Late.state = ("seen",)
+    assert tiny_learner([Late()]).check_resume(epochs=3, batches=4).ok  # the control
+
+
 def test_without_validation_and_in_one_epoch_there_are_fewer_places():
     data = DataBunch(tiny_learner().data.train_dl)
     check = tiny_learner(data=data).check_resume(epochs=1, batches=2)

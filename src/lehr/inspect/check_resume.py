@@ -174,6 +174,9 @@ class _StopPoints(Callback):
         }
         if len(self.batches) > 1:
             points["at the first batch of the next epoch"] = ("batch", n + 1)
+        if len(self.batches) > 2:
+            before = sum(self.batches[:-1])
+            points["in the last epoch"] = ("batch", before + (self.batches[-1] + 1) // 2)
         if self.open is not None:
             points["in the middle of an update window"] = ("batch", self.open)
         if self.validates:

@@ -191,7 +191,7 @@ def has_a_state_that_round_trips(make: Make, learner: MakeLearner) -> None:
 def goes_on_after_a_stop(make: Make, learner: MakeLearner) -> None:
     """A run that was stopped, and goes on with new objects, ends in the same bits."""
     callback = make()
-    found = learner([callback]).check_resume(epochs=2, batches=3)
+    found = learner([callback]).check_resume(epochs=3, batches=4)
     if not found.ok:
         raise AssertionError(
             f"{_name(callback)} does not go on after a stop as if there had been none: {found!r}. "

@@ -599,3 +599,12 @@ def test_a_capsule_does_not_disturb_the_run_that_goes_on(tmp_path):
     run = learn.fit(3, resume="auto")
     assert run.n_steps == 12
     assert "failed" not in run.history.meta
+
+
+def test_a_run_that_is_resumed_goes_on_under_its_own_number(tmp_path):
+    first, second, other = Checkpoint(tmp_path), Checkpoint(tmp_path), Checkpoint(tmp_path / "b")
+    tiny_learner([first]).fit(1)
+    tiny_learner([second]).fit(2, resume="auto")
+    tiny_learner([other]).fit(2)
+    assert second.run_id == first.run_id
+    assert other.run_id != first.run_id  # the control

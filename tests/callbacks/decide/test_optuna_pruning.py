@@ -49,6 +49,16 @@ def test_a_resumed_fit_goes_on_with_the_next_step(tmp_path):
     assert sorted(second.trial.values) == [2, 3]
 
 
+def test_that_it_was_pruned_is_known_when_the_fit_is_resumed(tmp_path):
+    def fit(epochs, *, resume=None):
+        pruning = OptunaPruning(Trial(at=1 if resume is None else None))
+        tiny_learner().fit(epochs, callbacks=[pruning, Checkpoint(tmp_path)], resume=resume)
+        return pruning.pruned
+
+    assert fit(2)
+    assert fit(2, resume=tmp_path)
+
+
 def test_what_is_no_trial_is_refused():
     match = (
         r"^trial must be a trial of Optuna; got str\. Give the one that the objective is called "
