@@ -1,5 +1,6 @@
 """One test for each sentence; where torch itself refuses the step, it is asked to."""
 
+import re
 import types
 
 import numpy as np
@@ -309,11 +310,34 @@ def test_arrays_of_numpy_are_told_how_to_become_tensors():
         fit(torch.zeros(4, 3), y)
     nested = {"input": x}
     model = nn.Linear(3, 2)
-    with pytest.raises(TypeError, match=words.format("xb", r"\(4, 3\)")):
+    own = words.partition("split_batch")[0].format("xb", r"\(4, 3\)") + (
+        r"split_batch=lambda b: \(\{'input': torch\.as_tensor\(b\[0\]\['input'\]\)\}, "
+        r"torch\.as_tensor\(b\[1\]\)\)\."
+    )
+    with pytest.raises(TypeError, match=own):
         fit(nested, torch.zeros(4), model=model)
     with pytest.raises(TypeError, match=words.format("xb", r"\(4, 3\)")):
         tiny_learner().predict([(x, y)])
     fit(x, y, split_batch=lambda b: (torch.as_tensor(b[0]), torch.as_tensor(b[1])))
+
+
+def test_of_dicts_of_arrays_the_hint_has_the_keys():
+    x, y = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
+    batch = {"input": x, "label": y}
+    words = (
+        "split_batch=lambda b: ({'input': torch.as_tensor(b['input'])}, "
+        "torch.as_tensor(b['label']))"
+    )
+    with pytest.raises(TypeError, match=re.escape(words)):
+        tiny_learner(model=nn.Linear(3, 2), data=DataBunch([batch])).fit(1)
+    split = eval(words.partition("=")[2])
+    tiny_learner(model=nn.Linear(3, 2), data=DataBunch([batch]), split_batch=split).fit(1)
+    (said,) = hints(MODEL, [x, None, 3], None, None, None, batch=[x, None, 3])
+    assert said.endswith("split_batch=lambda b: ((torch.as_tensor(b[0]), None, b[2]), None).")
+    (said,) = hints(MODEL, x, None, None, None, batch=None)
+    assert said.endswith("or the Learner: split_batch=, a function that calls torch.as_tensor.")
+    (said,) = hints(MODEL, (x,), None, None, None, batch=[x])
+    assert said.endswith("split_batch=lambda b: ((torch.as_tensor(b[0]),), None).")
 
 
 def test_a_target_that_is_one_number_is_told_to_be_an_item():

@@ -1,12 +1,13 @@
 """What probably went wrong, for the errors that torch words from the inside."""
 
 import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lehr.base.arrays import arrays_in
+from lehr.base.arrays import arrays_in, is_numpy
 from lehr.base.nested import tensors_in
 from lehr.errors import said
 from lehr.types import is_mapping, is_sequence
@@ -15,7 +16,14 @@ _NO_GRAPH = ("does not require grad", "does not have a grad_fn")
 
 
 def hints(
-    model: nn.Module, xb: Any, yb: Any, pred: Any, loss: Any, training: bool = True
+    model: nn.Module,
+    xb: Any,
+    yb: Any,
+    pred: Any,
+    loss: Any,
+    training: bool = True,
+    *,
+    batch: Any = None,
 ) -> list[str]:
     """Sentences about a step that failed: what arrived, what is allowed, what to do.
 
@@ -26,6 +34,7 @@ def hints(
         pred: its prediction, None if it was not reached.
         loss: its loss, None if it was not reached.
         training: whether the loss should have a graph.
+        batch: what the loader gave, from which input and target were taken.
 
     Returns:
         As many sentences as there are findings; none if nothing looks wrong.
@@ -35,7 +44,7 @@ def hints(
         ['yb holds labels from 3 to 3, pred has 3 classes: labels must lie in 0 to 2. Check the
         labels, or give the model more outputs.']
     """
-    sentences = [*_arrays("xb", xb), *_arrays("yb", yb), *_item(yb), *_devices(model, xb, yb)]
+    sentences = [*_arrays(xb, yb, batch), *_item(yb), *_devices(model, xb, yb)]
     if pred is None and loss is None:
         return [*sentences, *_input(model, xb)]
     if loss is not None:
@@ -70,16 +79,48 @@ def step_hints(error: BaseException) -> list[str]:
     return []
 
 
-def _arrays(name: str, value: Any) -> list[str]:
-    found = next(arrays_in(value), None)
-    if found is None:
-        return []
+def _arrays(xb: Any, yb: Any, batch: Any) -> list[str]:
+    found = [(name, next(arrays_in(part), None)) for name, part in (("xb", xb), ("yb", yb))]
     return [
-        f"{name} holds a numpy.{type(found).__name__} of shape {tuple(found.shape)}: models and "
+        f"{name} holds a numpy.{type(array).__name__} of shape {tuple(array.shape)}: models and "
         "losses take tensors. Let the loader make them, as torch.utils.data.DataLoader does by "
-        "itself, or the Learner: split_batch=lambda b: (torch.as_tensor(b[0]), "
-        "torch.as_tensor(b[1]))."
+        f"itself, or the Learner: {_split_to_write(xb, yb, batch)}."
+        for name, array in found
+        if array is not None
     ]
+
+
+def _split_to_write(xb: Any, yb: Any, batch: Any) -> str:
+    """A ``split_batch`` that makes tensors of what this batch holds, as one would write it."""
+    places = dict(_places(batch, "b"))
+    try:
+        return f"split_batch=lambda b: ({_written(xb, places)}, {_written(yb, places)})"
+    except KeyError:  # it was replaced on its way
+        return "split_batch=, a function that calls torch.as_tensor"
+
+
+def _places(value: Any, path: str) -> Iterator[tuple[int, str]]:
+    yield id(value), path
+    if is_mapping(value):
+        for key, inner in value.items():
+            yield from _places(inner, f"{path}[{key!r}]")
+    elif is_sequence(value):
+        for number, inner in enumerate(value):
+            yield from _places(inner, f"{path}[{number}]")
+
+
+def _written(value: Any, places: Mapping[int, str]) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, Tensor) or is_numpy(value):
+        return f"torch.as_tensor({places[id(value)]})"
+    if is_mapping(value):
+        pairs = (f"{key!r}: {_written(inner, places)}" for key, inner in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if is_sequence(value):
+        parts = "".join(f"{_written(inner, places)}, " for inner in value)
+        return f"({parts.strip() if len(value) == 1 else parts.removesuffix(', ')})"
+    return places[id(value)]
 
 
 def _item(yb: Any) -> list[str]:
