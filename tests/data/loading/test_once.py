@@ -1,6 +1,9 @@
 """What of a loader can be read only once is found without reading it."""
 
+import multiprocessing
+import queue
 import random
+from collections import deque
 from functools import partial
 from itertools import islice
 
@@ -149,6 +152,39 @@ class Shared:
 )
 def test_an_iterator_further_down_is_found_by_its_path(loader, name):
     assert read_once(loader) == name
+
+
+class Reader:
+    def next(self):
+        return 1
+
+
+class FromQueue(IterableDataset):
+    def __init__(self, kind):
+        self.waiting = kind()
+
+    def __iter__(self):
+        while not self.waiting.empty():
+            yield self.waiting.get()
+
+
+@pytest.mark.parametrize("kind", [queue.Queue, queue.SimpleQueue, multiprocessing.Queue, Reader])
+def test_queues_and_readers_are_used_up_by_reading(kind):
+    assert read_once(DataLoader(FromQueue(kind))) == "waiting"
+    assert read_once(closure(kind())) == "value"
+    assert read_once(Wrapper(Wrapper(FromQueue(kind)))) == "inner.inner.waiting"
+    assert read_once(partial(lambda source: [source], kind())) == "0"
+
+
+def test_names_like_those_of_queues_make_none():
+    class Node:
+        next = None
+
+    class Cache(dict):
+        put = dict.__setitem__
+
+    for thing in (Node(), Cache(), queue, queue.Queue, deque([1])):
+        assert read_once(closure(thing)) is None
 
 
 class Circle:

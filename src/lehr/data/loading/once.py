@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from torch.utils.data import DataLoader
@@ -17,10 +17,10 @@ _MANY = 100  # of the objects that a loader holds are looked into
 def read_once(loader: Any) -> str | None:
     """What a loader holds that another reading would use up; None if there is nothing.
 
-    That is an iterator among the attributes of the loader or of its dataset, among the variables
-    of a function that makes one, or among the attributes of the objects found there, however far
-    down. For a function it is also a random generator, for nobody could put it back. Nothing is
-    read or called to find out.
+    That is an iterator, a queue or a reader with a method ``next``: among the attributes of the
+    loader or of its dataset, among the variables of a function that makes one, or among the
+    attributes of the objects found there, however far down. For a function it is also a random
+    generator, for nobody could put it back. Nothing is read or called to find out.
 
     Args:
         loader: as `lehr.data.loading.feed.Feed` takes it.
@@ -75,7 +75,7 @@ def _held(thing: Any) -> Mapping[Any, Any]:
 def _used_up(held: Mapping[Any, Any], *, generators: bool, seen: set[int]) -> str | None:
     """The name of the first thing that reading uses up: the nearest to the loader."""
     for name, value in held.items():
-        if isinstance(value, Iterator) or (generators and _draws(value)):
+        if _is_consumed(value) or (generators and _draws(value)):
             return str(name)
     for name, value in held.items():
         if may_hold(value) and id(value) not in seen and len(seen) < _MANY:
@@ -83,6 +83,20 @@ def _used_up(held: Mapping[Any, Any], *, generators: bool, seen: set[int]) -> st
             if inner := _used_up(_held(value), generators=False, seen=seen):
                 return f"{name}.{inner}"
     return None
+
+
+def _is_consumed(value: Any) -> bool:
+    """Whether what is read of it is gone from it: of an iterator, a queue, a reader."""
+    if isinstance(value, Iterator):
+        return True
+    if inspect.ismodule(value) or isinstance(value, type):
+        return False
+    return _has_all(value, ("get", "put", "empty")) or _has_all(value, ("next",))
+
+
+def _has_all(thing: Any, methods: Iterable[str]) -> bool:
+    kind = cast(Any, type(thing))
+    return all(callable(getattr(kind, name, None)) for name in methods)
 
 
 def _draws(value: Any) -> bool:
