@@ -35,6 +35,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # what an attribute is, its sentence says
 add_module_names = False
 
 html_theme = "furo"
