@@ -5,6 +5,7 @@ being heeded.
 """
 
 import gc
+import io
 import shutil
 import signal
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import lehr.init
 from lehr.base import interrupts
@@ -133,6 +135,22 @@ def _python_s_own_handler():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def _drawn_once(monkeypatch):
+    """Each kind of picture is drawn once: drawing is no work of ours, and nearly all of a run."""
+    draw, drawn = Figure.savefig, {}
+
+    def draw_or_copy(figure, file, *, format, **options):
+        if format not in drawn:
+            copy = io.BytesIO()
+            draw(figure, copy, format=format, **options)
+            drawn[format] = copy.getvalue()
+        text = isinstance(file, io.TextIOBase)
+        file.write(drawn[format].decode() if text else drawn[format])
+
+    monkeypatch.setattr(Figure, "savefig", draw_or_copy)
 
 
 class Stage:

@@ -40,6 +40,38 @@ class Batches:
         yield self.at
 
 
+class Emptied:
+    def __init__(self):
+        self.waiting = [1, 2]
+
+    def __iter__(self):
+        while self.waiting:
+            yield self.waiting.pop()
+
+
+def drained(waiting):
+    def batches():
+        while waiting:
+            yield waiting.popleft()
+
+    return batches
+
+
+def taking(kept, waiting):
+    while waiting:
+        yield kept, waiting.pop()
+
+
+def without_labels(rows):
+    def batches():
+        for row in rows:
+            copy = dict(row)
+            copy.pop("label")
+            yield copy
+
+    return batches
+
+
 class Items(IterableDataset):
     def __init__(self):
         self.lines = iter("ab")
@@ -65,6 +97,11 @@ def closure(value):
         (Stream().method, "source"),
         (partial(islice, iter([1]), 2), "0"),
         (partial(max, key=random.Random(1)), "0"),
+        (drained(deque([1, 2])), "waiting"),
+        (closure(drained(deque([1, 2]))), "value.waiting"),
+        (partial(taking, [0], [1, 2]), "1"),
+        (partial(taking, [0], waiting=[1, 2]), "1"),
+        (Emptied(), "waiting"),
     ],
 )
 def test_an_iterator_is_found_by_its_name(loader, name):
@@ -88,6 +125,8 @@ def used():
         used(),
         Batches(),
         closure([1, 2]),
+        closure(deque([1, 2])),
+        without_labels([{"label": 1}]),
         lambda: [torch.zeros(1), np.zeros(1), random.random()],
         partial(list, [1]),
     ],
