@@ -352,3 +352,38 @@ def test_the_loop_on_the_page_names_every_event_and_action():
     assert positions == sorted(positions)
     for action in ACTIONS:
         assert re.search(rf"\b{action}\b", loop)
+
+
+BARE_SCOPES = {
+    "base/interrupts": "what the others are made of",
+    "base/output": "of a whole program",
+    "base/signals": "inside of one that waits",
+    "callbacks": "around_fit, which the scopes of a run enter and leave",
+    "report/run_folder": "it has a Ctrl-C of its own",
+}
+
+
+def hasty(module: ast.Module) -> list[str]:
+    """Scopes that put something back, and may be interrupted while they do."""
+    found = []
+    for node in ast.walk(module):
+        names = [ast.unparse(one) for one in getattr(node, "decorator_list", [])]
+        if "contextmanager" in names and "interrupts_wait_at_both_ends" not in names:
+            tries = [one for one in ast.walk(node) if isinstance(one, ast.Try) and one.finalbody]
+            found += [node.name] * any(isinstance(n, ast.Yield) for t in tries for n in ast.walk(t))
+    return found
+
+
+def test_a_scope_that_puts_something_back_does_so_before_an_interrupt():
+    found = {room(path): names for path in FILES if (names := hasty(tree(path)))}
+    assert {
+        name for name in found if name not in BARE_SCOPES and folder(name) not in BARE_SCOPES
+    } == set()
+    assert all(
+        names == ["around_fit"] for name, names in found.items() if folder(name) == "callbacks"
+    )
+    scope = "@contextmanager\ndef f():\n    try:\n        yield\n    finally:\n        g()"
+    assert [
+        hasty(ast.parse(scope)),
+        hasty(ast.parse(f"@interrupts_wait_at_both_ends\n{scope}")),
+    ] == [["f"], []]

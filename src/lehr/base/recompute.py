@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
+
 
 def recomputed(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What ``forward`` returns; its activations are let go of, and made again for the gradient.
@@ -39,6 +41,7 @@ def recomputed(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwa
     return torchs.checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Generator[None]:
     """A scope in which a module computes something else; its hooks are called as before.
@@ -76,6 +79,7 @@ def _contexts(module: nn.Module) -> tuple[Any, Any]:
     return nullcontext(), _as_before(buffers)
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def _as_before(buffers: list[tuple[nn.Module, str, Tensor]]) -> Generator[None]:
     """A scope with the buffers of before the first pass; what is done to them is forgotten."""

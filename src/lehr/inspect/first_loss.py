@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import item_count
 from lehr.callback import Callback
 from lehr.data import DataBunch
@@ -106,6 +107,7 @@ def _forwards(model: nn.Module) -> dict[nn.Module, Any]:
     return {module: vars(module).get("forward") for module in model.modules()}
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def _with_forwards(wanted: Mapping[nn.Module, Any]) -> Generator[None]:
     """A scope in which each module has the ``forward`` that is wanted."""

@@ -176,6 +176,7 @@ def _why_none(xb: Any, pred: Any, hidden: Sequence[str]) -> str:
     )
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def _recording(recorder: SiteRecorder, model: nn.Module) -> Generator[None]:
     with without_wrappers(model), recorder.recording():

@@ -5,12 +5,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.events import ACTIONS
 from lehr.loop.dispatch import Actions
 
 _guarded: list[Actions] = []
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def no_fit_in_forks(actions: Actions) -> Generator[None]:
     """A scope in which these actions become an error in every process that is forked.

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.data.loading.feed import Feed
 from lehr.loop.inventory import of_course
 from lehr.state.ownership import is_mine, owned
@@ -16,6 +17,7 @@ _Metrics = Iterable[Any] | Mapping[str, Any]
 _runs: list[Any] = []  # the innermost last; all of one thread
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def under_way(run: Any) -> Generator[bool]:
     """A scope in which ``run`` is one of those under way.

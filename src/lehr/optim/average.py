@@ -12,6 +12,7 @@ from torch.jit import ScriptModule
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.state.wrappers import bare
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Average:
         for name, value in self._of(model).items():
             value.copy_(self.tensors[name])
 
+    @interrupts_wait_at_both_ends
     @contextmanager
     def used_by(self, model: nn.Module) -> "Generator[None]":
         """Let the model have the averages while the scope is open; then its own values again."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.engine import Engine
 from lehr.types import Stateful
 
@@ -42,6 +43,7 @@ def syncs_itself(metric: Any) -> bool:
     return any(hasattr(part, "_to_sync") for part in parts)
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def synced(metric: Any, engine: Engine) -> Generator[None]:
     """A scope in which a metric object that asks the other processes by itself asks the engine.

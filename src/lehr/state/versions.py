@@ -8,10 +8,13 @@ from torch import nn
 from torch.autograd import grad_mode
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
+
 _LAZY = (UninitializedBuffer, UninitializedParameter)
 _KEEPS = "_unsafe_preserve_version_counter"  # torch's own, and not promised
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def versions_kept(*modules: Any) -> Generator[None]:
     """A scope that changes parameters and buffers and puts the same values back.

@@ -6,6 +6,8 @@ from typing import cast
 
 from torch import nn
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
+
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -45,6 +47,7 @@ def bare_names(model: nn.Module) -> Callable[[str], str]:
     return name_of
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def without_wrappers(model: nn.Module) -> Generator[None]:
     """A scope in which no part of a model is wrapped.

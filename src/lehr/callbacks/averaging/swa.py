@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.intervals import every as interval
 from lehr.base.running import with_statistics
 from lehr.callback import Callback
@@ -155,6 +156,7 @@ class SWA(Callback):
                 stacklevel=2,
             )
 
+    @interrupts_wait_at_both_ends
     @contextmanager
     def _lent(self, run: "Run") -> Generator[None]:
         own = statistics(run.model, self.moving)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
+
 
 def wasserstein(on_fake: Tensor, on_real: Tensor | None = None) -> Tensor:
     """How far apart the critic sees items of the generator and of the data, with a minus sign.
@@ -93,6 +95,7 @@ def slope_penalty(
     return (norms - 1).square().mean()
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def frozen(module: nn.Module) -> Generator[None]:
     """A scope in which no gradient reaches the parameters, but goes through to the input.

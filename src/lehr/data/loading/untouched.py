@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.state.streams import forked
 
 
+@interrupts_wait_at_both_ends
 @contextmanager
 def untouched(loader: Any) -> Generator[None]:
     """A scope that puts back the global generators and those that a loader or its parts own.
