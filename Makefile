@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lint check test test-fast test-slow test-hostile test-reliability test-clients test-pythons test-python test-lowest golden-against bench docs clean
+.PHONY: help demo lint check test test-fast test-hostile test-reliability test-clients test-pythons test-python test-lowest golden-against bench docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -44,15 +44,14 @@ lint: $(VENV)/.dev   ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-check: lint test-fast           ## format, lint, types, and the fast tests (architecture is among them)
+# Beside `test`, which runs them all, `check` has no need to run the fast ones.
+check: lint $(if $(filter test,$(MAKECMDGOALS)),test,test-fast)  ## format, lint, types, and the fast tests (architecture is among them)
 
-test: test-fast test-slow       ## every test
+test: $(VENV)/.dev              ## every test, spread over the cores; who is done takes work from who is not
+	$(BIN)/pytest -n auto --dist worksteal
 
-test-fast: $(VENV)/.dev         ## the fast tests, spread over the cores
-	$(BIN)/pytest -n auto -m "not slow"
-
-test-slow: $(VENV)/.dev         ## the other tests; one of them builds the site
-	$(BIN)/pytest -n auto -m slow
+test-fast: $(VENV)/.dev         ## the tests that take less than a second
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 test-hostile: $(VENV)/.dev      ## some tests in unusual surroundings: no home folder, no terminal, Ctrl-C ignored …
 	$(BIN)/python tests/hostile.py

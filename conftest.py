@@ -65,15 +65,19 @@ def clean_environment(caller: dict[str, str], home: str) -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle, if asked to; tests of a file stay together, for they may share what is dear."""
+    """Files with slow tests first, so that the last ones are short; or shuffled, if asked to.
+
+    The tests of a file stay together, for they may share what is dear.
+    """
+    files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
     seed = config.getoption("--shuffle-seed")
     if seed is None:
-        return
-    files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
-    shuffled = random.Random(seed)
-    shuffled.shuffle(files)
-    for file in files:
-        shuffled.shuffle(file)
+        files.sort(key=lambda file: not any(item.get_closest_marker("slow") for item in file))
+    else:
+        shuffled = random.Random(seed)
+        shuffled.shuffle(files)
+        for file in files:
+            shuffled.shuffle(file)
     items[:] = [item for file in files for item in file]
 
 

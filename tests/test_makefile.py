@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-FAST, SLOW = '-n auto -m "not slow"', "-n auto -m slow"
+ALL = "-n auto --dist worksteal"
+FAST = f'{ALL} -m "not slow"'
 
 
 def pytest_calls(*targets):
@@ -24,9 +25,10 @@ def pytest_calls(*targets):
     ("targets", "calls"),
     [
         (["check"], [FAST]),
-        (["test"], [FAST, SLOW]),
-        (["check", "test"], [FAST, SLOW]),
-        (["lint", "test"], [FAST, SLOW]),
+        (["test"], [ALL]),
+        (["check", "test"], [ALL]),
+        (["test", "check"], [ALL]),
+        (["lint", "test"], [ALL]),
         (["lint"], []),  # the control: a target without tests
     ],
 )
@@ -38,4 +40,4 @@ def test_each_test_runs_once(targets, calls):
 def test_ci_runs_each_test_once():
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     (targets,) = re.findall(r"^make (.+)$", text, re.M)
-    assert pytest_calls(*targets.split()) == [FAST, SLOW]
+    assert pytest_calls(*targets.split()) == [ALL]
