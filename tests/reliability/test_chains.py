@@ -19,10 +19,12 @@ LAST = 3 * BATCHES
 TALLY = Tally("resume_chains", "chains", "other ends", of=count(12))
 
 
-@pytest.fixture(autouse=True)
-def clock_that_stands_still(monkeypatch):
-    monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
-    monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
+@pytest.fixture(autouse=True, scope="module")
+def clock_that_stands_still():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(lehr.callbacks.measure.recorder, "perf_counter", lambda: 0.0)
+        monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
+        yield
 
 
 def at(batch, event="after_batch"):
@@ -68,18 +70,26 @@ def test_stopped_five_to_ten_times_it_is_the_run_that_never_stopped(tmp_path, nu
     assert difference is None
 
 
+EVERY_THIRD = Job(validate_every="3 steps")
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory, clock_that_stands_still):
+    return EVERY_THIRD.straight(tmp_path_factory.mktemp("straight"))
+
+
 @pytest.mark.parametrize(
     "places",
     [(1,), (5, 6), (7, 8, 9), (8, 9, 16, 17), (1, 1, 1), (23, 23), tuple(range(6, 13))],
     ids=str,
 )
 @pytest.mark.parametrize("event", ["after_batch", "begin_batch"])
-def test_at_neighbouring_batches_and_over_the_border_of_epochs(tmp_path, places, event):
-    job = Job(validate_every="3 steps")
-    straight = job.straight(tmp_path / "straight")
-    resumed = job.resumed(tmp_path / "resumed", *(at(place, event) for place in places))
-    each_once(resumed, tmp_path / "resumed")
-    assert first_difference(straight, resumed) is None
+def test_at_neighbouring_batches_and_over_the_border_of_epochs(
+    tmp_path, never_stopped, places, event
+):
+    resumed = EVERY_THIRD.resumed(tmp_path, *(at(place, event) for place in places))
+    each_once(resumed, tmp_path)
+    assert first_difference(never_stopped, resumed) is None
 
 
 def test_stopped_before_the_first_batch_again_and_again_it_comes_to_its_end(tmp_path):
