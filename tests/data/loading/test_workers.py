@@ -1,7 +1,10 @@
+import gc
 import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -123,3 +126,65 @@ def test_closing_ends_the_processes():
     dl._workers.close()
     assert len(before - {child.pid for child in multiprocessing.active_children()}) == 2
     assert rows(dl.batches(1, 0)) == whole
+
+
+def workers_of(dl):
+    before = {child.pid for child in multiprocessing.active_children()}
+    rows(dl.batches(1, 0))
+    return {child.pid for child in multiprocessing.active_children()} - before
+
+
+def test_they_end_with_the_loader_and_nobody_waits_for_them(monkeypatch):
+    dl = DataLoader(Random(), 8, num_workers=2)
+    started = workers_of(dl)
+    assert len(started) == 2
+    ended = []
+    whole = torch.utils.data.dataloader._MultiProcessingDataLoaderIter._shutdown_workers
+    monkeypatch.setattr(
+        torch.utils.data.dataloader._MultiProcessingDataLoaderIter,
+        "_shutdown_workers",
+        lambda self: (ended.append(all(w.is_alive() for w in self._workers)), whole(self)),
+    )
+    del dl
+    gc.collect()
+    assert ended[0] is True  # by us, before torch takes its queues apart
+    assert not started & {child.pid for child in multiprocessing.active_children()}
+
+
+def test_two_passes_at_once_leave_the_processes_of_one():
+    dl = DataLoader(Random(), 8, num_workers=2)
+    before = {child.pid for child in multiprocessing.active_children()}
+    for _ in zip(dl.batches(1, 0), dl.batches(1, 0), strict=True):
+        pass
+    assert len({child.pid for child in multiprocessing.active_children()} - before) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_that_drops_the_loader_ends_none_of_them():
+    dl = DataLoader(Random(), 8, num_workers=2)
+    started = workers_of(dl)
+    if not (child := os.fork()):
+        dl._workers.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert started <= {child.pid for child in multiprocessing.active_children()}
+    assert len(rows(dl.batches(1, 1))) == 50
+
+
+PROGRAM = """
+import torch
+from lehr import DataBunch, Learner
+from lehr.data import DataLoader
+
+items = [(torch.randn(3), 0) for _ in range(8)]
+bunch = DataBunch(DataLoader(items, 4, num_workers=2), DataLoader(items, 4, num_workers=2))
+model = torch.nn.Linear(3, 2)
+opt = torch.optim.SGD(model.parameters(), 0.1)
+learn = Learner(model, opt, torch.nn.functional.cross_entropy, bunch)
+learn.fit(1)
+"""
+
+
+def test_a_program_that_ends_says_nothing_of_them():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=100)
+    assert (done.returncode, done.stderr.decode()) == (0, "")

@@ -1,7 +1,9 @@
 """Processes that read batches ahead: torch's worker machinery with our order on top."""
 
+import os
 import signal
 import traceback
+import weakref
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, cast
 
@@ -32,8 +34,14 @@ class _Orders(TorchSampler[Request]):
         return iter(self.requests)
 
 
-def _stop(loader: TorchLoader[Any]) -> None:
-    """End the processes now; left to the garbage collector, torch waits for them for seconds."""
+_others: list[TorchLoader[Any]] = []  # those whose processes are children of another process
+
+
+def _stop(loader: TorchLoader[Any], process: int) -> None:
+    """End the processes now; left to the end of the program, torch waits for them for seconds."""
+    if os.getpid() != process:  # a fork, which has the queues, but no right to end their readers
+        _others.append(loader)  # or torch would end them
+        return
     iterator = getattr(loader, "_iterator", None)
     getattr(iterator, "_shutdown_workers", lambda: None)()
 
@@ -67,6 +75,8 @@ class Workers:
         self._fetch = fetch
         self._count = count
         self._idle: TorchLoader[Any] | None = None
+        self._ends: dict[TorchLoader[Any], weakref.finalize[..., Workers]] = {}
+        """what ends the processes of each, at the latest with this object or with the program"""
         self._items = 0  # in the dataset of the idle workers
 
     def answers(self, requests: Iterable[Request]) -> Generator[Any]:
@@ -84,23 +94,30 @@ class Workers:
         try:
             yield from loader
         except Exception as error:
-            _stop(loader)
+            self._end(loader)
             # A frame of torch's holds the error that holds the frame; both would hold the loader.
             traceback.clear_frames(error.__traceback__)
             raise
         except GeneratorExit:
-            self._idle = loader
+            self._keep(loader)
             raise
+        self._keep(loader)
+
+    def _keep(self, loader: TorchLoader[Any]) -> None:
+        self.close()  # those of a pass that was begun before this one, and is over as well
         self._idle = loader
 
     def close(self) -> None:
         """End the processes that wait for a next pass; such a pass would start others."""
         if self._idle is not None:
-            _stop(self._idle)
+            self._end(self._idle)
             self._idle = None
 
+    def _end(self, loader: TorchLoader[Any]) -> None:
+        self._ends.pop(loader)()
+
     def _start(self) -> TorchLoader[Any]:
-        return TorchLoader(
+        loader = TorchLoader(
             _Served(self._fetch),
             batch_size=None,  # a request already is a whole batch
             sampler=_Orders(),
@@ -110,3 +127,5 @@ class Workers:
             persistent_workers=True,
             generator=torch.Generator().manual_seed(0),  # else it draws from the global one
         )
+        self._ends[loader] = weakref.finalize(self, _stop, loader, os.getpid())
+        return loader
