@@ -10,16 +10,25 @@ written to bench/results/fused_<hardware>_<date>.json.
 """
 
 import argparse
-import random
 import statistics
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
 
 import results
 import torch
 import torch.nn.functional as F
-from torch import nn
+from side_by_side import (
+    BATCH_SIZE,
+    HAND_WRITTEN,
+    hand_written,
+    in_turns,
+    microseconds_a_step,
+    new_model,
+    random_data,
+    ratios,
+    seconds_of,
+    steps_of,
+)
 
 from lehr import DataBunch, Learner
 from lehr.callbacks import ParamScheduler
@@ -33,60 +42,39 @@ OPTIMIZERS = {
 }
 
 
-def new_model() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
-
-
-def hand_written(x: torch.Tensor, y: torch.Tensor, make: Callable[..., torch.optim.Optimizer]):
-    model = new_model()
-    opt = make(model.parameters())
-
-    def fit() -> None:
-        for index in torch.randperm(len(x)).split(64):
-            xb, yb = x.index_select(0, index), y.index_select(0, index)
-            loss = F.cross_entropy(model(xb), yb)
-            loss.backward()
-            opt.step()
-            opt.zero_grad()
-
-    return fit
-
-
-def ours(x: torch.Tensor, y: torch.Tensor, make, *, compile: bool, schedule: bool = False):
-    data = DataBunch(DataLoader(Dataset(x, y), 64, shuffle=True))
+def ours(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    make: Callable[..., torch.optim.Optimizer],
+    *,
+    compile: bool,
+    schedule: bool = False,
+):
+    data = DataBunch(DataLoader(Dataset(x, y), BATCH_SIZE, shuffle=True))
     learn = Learner(new_model(), make, F.cross_entropy, data, progress=False, compile=compile)
     return lambda: learn.fit(1, [ParamScheduler("lr", one_cycle(0.01))] if schedule else [])
 
 
-def measured(x: torch.Tensor, y: torch.Tensor, make, repeats: int) -> dict[str, dict[str, object]]:
+def measured(
+    x: torch.Tensor, y: torch.Tensor, make: Callable[..., torch.optim.Optimizer], repeats: int
+) -> dict[str, dict[str, object]]:
     variants = {
-        "hand-written": hand_written(x, y, make),
+        HAND_WRITTEN: hand_written(x, y, make, epochs=1),
         "eager": ours(x, y, make, compile=False),
         "fused": ours(x, y, make, compile=True),
         "fused + one-cycle schedule": ours(x, y, make, compile=True, schedule=True),
     }
-    first: dict[str, float] = {}
-    for name, fit in variants.items():
-        start = perf_counter()
-        fit()
-        first[name] = perf_counter() - start
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(repeats):
-        for name in random.sample(list(variants), len(variants)):
-            start = perf_counter()
-            variants[name]()
-            seconds[name].append(perf_counter() - start)
-    steps, base, rows = -(-len(x) // 64), seconds["hand-written"], {}
-    for name, times in seconds.items():
-        ratios = [t / b for t, b in zip(times, base, strict=True)]
-        rows[name] = {
-            "ratio": round(statistics.median(ratios), 4),
-            "range": [round(min(ratios), 4), round(max(ratios), 4)],
-            "microseconds_a_step": round(statistics.median(times) / steps * 1e6, 1),
+    first = {name: seconds_of(fit) for name, fit in variants.items()}
+    seconds = in_turns(variants, repeats)
+    return {
+        name: {
+            "ratio": round(statistics.median(ones), 4),
+            "range": [round(min(ones), 4), round(max(ones), 4)],
+            "microseconds_a_step": microseconds_a_step(seconds[name], steps_of(len(x), epochs=1)),
             "first_fit_seconds": round(first[name], 2),
         }
-    return rows
+        for name, ones in ratios(seconds).items()
+    }
 
 
 def main() -> None:
@@ -97,7 +85,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write no file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    x, y = torch.randn(options.items, 784), torch.randint(10, (options.items,))
+    x, y = random_data(options.items)
     rows = {}
     for name, make in OPTIMIZERS.items():
         for variant, row in measured(x, y, make, options.repeats).items():

@@ -11,17 +11,26 @@ to bench/results/overhead_<hardware>_<date>.json.
 import argparse
 import io
 import json
-import random
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 import results
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from torch import nn
+from side_by_side import (
+    BATCH_SIZE,
+    HAND_WRITTEN,
+    hand_written,
+    in_turns,
+    microseconds_a_step,
+    new_model,
+    random_data,
+    ratios,
+    steps_of,
+)
 
 import lehr
 from lehr import Callback, DataBunch, Learner
@@ -31,6 +40,7 @@ from lehr.events import EVENTS
 from lehr.schedules import one_cycle
 
 EPOCHS = 3
+SGD = partial(torch.optim.SGD, lr=0.1)
 
 
 class Silence(Callback):
@@ -45,30 +55,10 @@ for event in EVENTS:
     setattr(Everything, event, lambda self, run: None)
 
 
-def model_and_opt() -> tuple[nn.Module, torch.optim.Optimizer]:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
-    return model, torch.optim.SGD(model.parameters(), lr=0.1)
-
-
-def hand_written(x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
-    model, opt = model_and_opt()
-
-    def fit() -> None:
-        for _ in range(EPOCHS):
-            for index in torch.randperm(len(x)).split(64):
-                xb, yb = x.index_select(0, index), y.index_select(0, index)
-                loss = F.cross_entropy(model(xb), yb)
-                loss.backward()
-                opt.step()
-                opt.zero_grad()
-
-    return fit
-
-
 def ours(x: torch.Tensor, y: torch.Tensor, *callbacks: Callback) -> Callable[[], object]:
-    model, opt = model_and_opt()
-    data = DataBunch(DataLoader(Dataset(x, y), 64, shuffle=True))
+    data = DataBunch(DataLoader(Dataset(x, y), BATCH_SIZE, shuffle=True))
+    model = new_model()
+    opt = SGD(model.parameters())
     learn = Learner(model, opt, F.cross_entropy, data, callbacks, progress=False)
     return lambda: learn.fit(EPOCHS)
 
@@ -85,9 +75,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, and write no file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    x, y = torch.randn(options.items, 784), torch.randint(10, (options.items,))
+    x, y = random_data(options.items)
     variants: dict[str, Callable[[], object]] = {
-        "hand-written": hand_written(x, y),
+        HAND_WRITTEN: hand_written(x, y, SGD, EPOCHS),
         "recorder only": ours(x, y),
         "default (recorder and live table)": ours(x, y, table()),
         "default + one-cycle schedule": ours(x, y, table(), ParamScheduler("lr", one_cycle(0.1))),
@@ -98,22 +88,16 @@ def main() -> None:
     }
     for fit in variants.values():
         fit()
-    steps = EPOCHS * -(-options.items // 64)
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(options.repeats):
-        for name in random.sample(list(variants), len(variants)):
-            start = perf_counter()
-            variants[name]()
-            seconds[name].append(perf_counter() - start)
-    base = seconds["hand-written"]
+    seconds = in_turns(variants, options.repeats)
     rows = {}
-    for name, times in seconds.items():
-        ratios = sorted(t / b for t, b in zip(times, base, strict=True))
-        low, middle, high = statistics.quantiles(ratios, n=4)
+    for name, ones in ratios(seconds).items():
+        low, middle, high = statistics.quantiles(ones, n=4)
         rows[name] = {
             "ratio": round(middle, 4),
             "quartiles": [round(low, 4), round(high, 4)],
-            "microseconds_a_step": round(statistics.median(times) / steps * 1e6, 1),
+            "microseconds_a_step": microseconds_a_step(
+                seconds[name], steps_of(options.items, EPOCHS)
+            ),
         }
         if options.json:
             continue

@@ -1,6 +1,7 @@
 """Estimators of scikit-learn around a Learner; the package itself says whether they are ones."""
 
 import pickle
+import random
 import runpy
 import sys
 from functools import partial
@@ -110,6 +111,22 @@ def test_a_fitted_estimator_survives_pickle_and_random_state_alone_decides(estim
     assert np.array_equal(again.predict_proba(x), probabilities)
     assert not np.array_equal(other.predict_proba(x), probabilities)
     assert [row["epoch"] for row in first.history_] == [0, 1]
+
+
+def test_random_state_decides_what_a_model_draws_from_numpy_and_python_too(estimators):
+    drawn = []
+
+    def noisy(in_features, classes):
+        drawn.append((np.random.rand(), random.random()))
+        return nn.Linear(in_features, classes)
+
+    before = np.random.get_state()[1].copy(), random.getstate()
+    for seed in (3, 3, 4):
+        estimators.Classifier(noisy, epochs=1, random_state=seed).fit(*blobs())
+    assert drawn[0] == drawn[1]
+    assert not set(drawn[0]) & set(drawn[2])
+    assert np.array_equal(np.random.get_state()[1], before[0])
+    assert random.getstate() == before[1]
 
 
 def test_torchs_generator_is_as_it_was_after_a_fit(estimators):

@@ -17,6 +17,7 @@ from lehr.data.split import random_split
 from lehr.errors import real_number
 from lehr.models import build
 from lehr.models.imported import made_by
+from lehr.state.streams import forked
 from lehr.types import LossFunc
 
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ class _Estimator(BaseEstimator):
         """Train a new model on ``x`` ``(items, ...)`` and ``y`` ``(items, ...)``."""
         seed = _seed(self.random_state)
         bunch = self._bunch(Dataset(x, y), seed)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with forked(seed):
             model = self._made(tuple(x.shape[1:]), outputs).to(x.dtype)
         callbacks = copy.deepcopy(list(self.callbacks))
         opt = self.opt(model.parameters(), lr=self.lr)

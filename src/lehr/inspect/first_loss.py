@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lehr.base.interrupts import interrupts_wait_at_both_ends
+from lehr.base.modes import switch_dropout_off
 from lehr.base.nested import item_count
 from lehr.callback import Callback
 from lehr.data import DataBunch
@@ -77,9 +78,7 @@ class FirstLoss(Callback):
 
     def begin_batch(self, run: Run) -> None:
         """Switch dropout off."""
-        for module in self.model.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):  # type: ignore[reportPrivateUsage]
-                module.eval()
+        switch_dropout_off(self.model)
 
     def predict(self, run: Run, proceed: Callable[[], None]) -> None:
         """See what the model is given and returns."""

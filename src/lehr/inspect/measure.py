@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lehr.base.call import call
 from lehr.base.interrupts import interrupts_wait_at_both_ends
+from lehr.base.modes import switch_dropout_off
 from lehr.base.nested import floats_in, item_count, map_tensors, split_pair, tensors_in
 from lehr.base.values import check_batch, check_values
 from lehr.errors import one_line
@@ -126,9 +127,7 @@ def measure(
         )
     original, model = bare(model), _copied(bare(model))
     model.train()
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):  # type: ignore[reportPrivateUsage]
-            module.eval()
+    switch_dropout_off(model)
     with _undone(original), forked(seed), torch.enable_grad():
         recorder = SiteRecorder(model, items)
         own = None if answer is None else answer(model, partial(_recording, recorder, model), items)
