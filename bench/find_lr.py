@@ -79,8 +79,8 @@ def main() -> None:
                     "grid": {f"{lr:g}": round(value, 4) for lr, value in grid.items()},
                 }
             )
-            told = {name: value for name, value in rows[-1].items() if name != "grid"}
-            print("  ".join(f"{name} {value}" for name, value in told.items()), flush=True)
+            shown = {name: value for name, value in rows[-1].items() if name != "grid"}
+            print("  ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
     results.write("find_lr", {"rows": rows}, {"seeds": SEEDS, "grid": GRID})
 
 

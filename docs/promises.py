@@ -46,10 +46,10 @@ def figure(what: str, counted: str) -> str | None:
 def figures(promise: dict[str, Any]) -> str:
     """The last figures of a promise, with their dates; empty if there are none."""
     pairs = promise.get("figures", [])
-    told = [text for pair in pairs if (text := figure(*pair))]
+    texts = [text for pair in pairs if (text := figure(*pair))]
     days = sorted({day for what, _ in pairs for day in dates(what)})
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else ""
-    return f"{', '.join(told)}; {when}" if told else ""
+    return f"{', '.join(texts)}; {when}" if texts else ""
 
 
 def dates(what: str) -> list[str]:
@@ -71,7 +71,7 @@ def missing(promise: dict[str, Any]) -> list[str]:
     ]
 
 
-def told(promise: dict[str, Any]) -> str:
+def entry(promise: dict[str, Any]) -> str:
     """One promise as an entry of a list."""
     lines = [f"- **{promise['code']}.** {promise['text']}"]
     lines += [f"  - `{test}`" for test in promise["tests"]]
@@ -94,7 +94,7 @@ def render() -> str:
     parts = [HEAD]
     for group in groups():
         parts.append(f"## {group['title']}\n")
-        parts += [*map(told, group["promise"]), ""]
+        parts += [*map(entry, group["promise"]), ""]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -387,3 +387,57 @@ def test_a_scope_that_puts_something_back_does_so_before_an_interrupt():
         hasty(ast.parse(scope)),
         hasty(ast.parse(f"@interrupts_wait_at_both_ends\n{scope}")),
     ] == [["f"], []]
+
+
+def named(module: ast.AST) -> list[tuple[str, str]]:
+    """Everything in a file that gets a name, and of what kind it is."""
+    found = []
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef):
+            found.append((node.name, "function"))
+        elif isinstance(node, ast.ClassDef):
+            found.append((node.name, "class"))
+        elif isinstance(node, ast.arg):
+            found.append((node.arg, "parameter"))
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.append((node.attr, "attribute"))
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.append((node.id, "variable"))
+    return [(name.strip("_").lower(), kind) for name, kind in found]
+
+
+def misused(module: ast.AST, part: str) -> set[tuple[str, str]]:
+    """What has a name of "Words in the code" and is something else; ``part``: src, tests …"""
+    allowed = {"describe": {"function"}, "found": {"variable"}, "watch": {"function"}}
+    allowed["told"] = {"parameter", "variable"} if part == "tests" else set()
+    return {(name, kind) for name, kind in named(module) if kind not in allowed.get(name, {kind})}
+
+
+def test_a_word_that_means_one_thing_names_nothing_else():
+    parts = ("src", "tests", "bench", "docs", "examples")
+    trees = {
+        path: (part, ast.parse(path.read_text(encoding="utf-8")))
+        for part in parts
+        for path in sorted((ROOT / part).rglob("*.py"))
+    }
+    faults = {str(path): misused(module, part) for path, (part, module) in trees.items()}
+    assert {path: names for path, names in faults.items() if names} == {}
+    describing = [
+        path
+        for path, (_, module) in trees.items()
+        for name, _ in named(module)
+        if name == "describe"
+    ]
+    assert describing == [SOURCE / "base" / "nested.py"]
+
+
+def test_a_word_that_is_misused_would_be_seen():
+    code = "class Watch: pass\ndef found(told): self._told = 1; found = describe = 2"
+    assert misused(ast.parse(code), "src") == {
+        ("watch", "class"),
+        ("found", "function"),
+        ("told", "parameter"),
+        ("told", "attribute"),
+        ("describe", "variable"),
+    }
+    assert ("told", "parameter") not in misused(ast.parse(code), "tests")

@@ -22,7 +22,7 @@ def test_alone_nothing_happens():
         ALONE.exchange(None)
     values = torch.ones(3)
     assert ALONE.sum(values) is values
-    assert (ALONE.gather(1), ALONE.same(1), ALONE.describe(8), ALONE.key) == ([1], 1, "", ())
+    assert (ALONE.gather(1), ALONE.same(1), ALONE.processes_text(8), ALONE.key) == ([1], 1, "", ())
     assert (ALONE.rank, ALONE.world, ALONE.share) == (0, 1, WHOLE)
     batches = iter([1])
     assert ALONE.shares(batches, "loader") is batches
@@ -53,7 +53,7 @@ class Two(Engine):
 
     world = 2
 
-    def describe(self, batch_size=None, *, own=False):
+    def processes_text(self, batch_size=None, *, own=False):
         return "2 processes"
 
 

@@ -189,12 +189,12 @@ def test_what_a_pass_cannot_give_back_it_says_and_the_weights_of_the_model_stay(
 def test_in_a_fit_a_pass_finds_what_is_declared_as_it_is_then():
     class Asks(Callback):
         def begin_fit(self, run):
-            self.found = []
+            self.losses = []
 
         def after_step(self, run):
             if run.n_steps in (1, 5):
                 before = capture({"mean": average.mean})
-                self.found.append(run.learn.validate()["valid_loss"])
+                self.losses.append(run.learn.validate()["valid_loss"])
                 assert first_difference(before, capture({"mean": average.mean})) is None
 
     average, asks = Average(), Asks()
@@ -205,7 +205,7 @@ def test_in_a_fit_a_pass_finds_what_is_declared_as_it_is_then():
         learn = tiny_learner([average])
         learn.fit(steps=steps)
         alone.append(learn.validate()["valid_loss"])
-    assert asks.found == alone
+    assert asks.losses == alone
     assert alone[0] != alone[1]
 
 

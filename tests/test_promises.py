@@ -51,7 +51,7 @@ def test_every_named_test_exists(promises):
 def test_a_promise_without_a_test_is_said_to_be_open(page, promises):
     assert any(not promise["tests"] for promise in promises)
     for promise in promises:
-        assert ("**Open:" in page.told(promise)) is (not promise["tests"])
+        assert ("**Open:" in page.entry(promise)) is (not promise["tests"])
 
 
 def test_figures_are_the_newest_and_sum_over_rows_and_a_missing_row_is_open(
@@ -66,14 +66,14 @@ def test_figures_are_the_newest_and_sum_over_rows_and_a_missing_row_is_open(
         )
         (folder / f"faults_x86_64-1threads_{date}.json").write_text(text)
     promise = {"code": "G5", "text": "x", "tests": ["a::b"], "figures": [["faults", "deaths"]]}
-    assert "Last figure: 5 deaths; 2026-01-10." in page.told(promise)
+    assert "Last figure: 5 deaths; 2026-01-10." in page.entry(promise)
     (folder / "faults_x86_64-1threads_2026-01-11.json").write_text(
         '{"date": "2026-01-11", "options": {"rows": ["a", "b", "c", "d"]}, "rows": {'
         '"a": {"date": "2026-01-03", "deaths": 2}, "b": {"date": "2026-01-11", "deaths": 1}}}'
     )
-    assert "Last figure: 3 deaths; 2026-01-03 to 2026-01-11." in page.told(promise)
-    assert "Still open: not tried in the large tier: c; d." in page.told(promise)
+    assert "Last figure: 3 deaths; 2026-01-03 to 2026-01-11." in page.entry(promise)
+    assert "Still open: not tried in the large tier: c; d." in page.entry(promise)
     promise["figures"] = [["other", "deaths"]]
-    assert page.told(promise).endswith("  - No figure of the large tier is there yet.")
+    assert page.entry(promise).endswith("  - No figure of the large tier is there yet.")
     del promise["figures"]
-    assert "igure" not in page.told(promise)
+    assert "igure" not in page.entry(promise)

@@ -112,7 +112,7 @@ class Engine:
         """A scope outside of a run: an error in it is told to the other processes."""
         return nullcontext()
 
-    def describe(self, batch_size: int | None = None, *, own: bool = False) -> str:
+    def processes_text(self, batch_size: int | None = None, *, own: bool = False) -> str:
         """In words, who trains together; nothing, if it is one process.
 
         Args:

@@ -847,14 +847,14 @@ class Learner:
         return check_resume(self, callbacks, epochs=epochs, batches=batches)
 
     def __repr__(self) -> str:
-        from lehr.inspect import describe
+        from lehr.inspect import overview
 
-        return describe.text(self)
+        return overview.text(self)
 
     def _repr_html_(self) -> str:
-        from lehr.inspect import describe
+        from lehr.inspect import overview
 
-        return describe.html(self)
+        return overview.html(self)
 
     if not TYPE_CHECKING:  # to type checkers, what is not there is an error already
 

@@ -60,9 +60,9 @@ def start_of(
     saved = find(where, callbacks, began_at)
     paths = engine.gather(None if saved is None else str(saved.path))
     if any(path != paths[0] for path in paths):
-        found = ", ".join(f"rank {rank} {path}" for rank, path in enumerate(paths))
+        named = ", ".join(f"rank {rank} {path}" for rank, path in enumerate(paths))
         raise ValueError(
-            f"the processes would go on from different checkpoints: {found}. Give a folder that "
+            f"the processes would go on from different checkpoints: {named}. Give a folder that "
             "all of them see."
         )
     if saved is None:

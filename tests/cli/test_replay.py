@@ -41,7 +41,7 @@ def also(monkeypatch):
     return add
 
 
-def told(path, batch):
+def logged_loss(path, batch):
     """The loss that the history of a run folder has for a batch."""
     lines = [json.loads(line) for line in Path(path, "history.jsonl").read_text().splitlines()]
     return next(one["loss"] for one in lines if one["kind"] == "step" and one["batch"] == batch)
@@ -62,7 +62,7 @@ def test_a_step_is_made_again_and_nothing_in_the_folder_changes(succeed, step, b
     assert re.match(
         rf"{place} from the checkpoint of step {nearest}(, \d+ steps? before)?$", lines[0]
     )
-    assert lines[1] == f"loss: {told('a', step):.8g}"
+    assert lines[1] == f"loss: {logged_loss('a', step):.8g}"
     assert lines[2] == "This is bit for bit as in the history."
     assert re.match(r"gradient norm: [\d.]+; the largest by parameter: \S+ [\d.]+, ", lines[3])
     assert len(lines) == 4
@@ -70,7 +70,7 @@ def test_a_step_is_made_again_and_nothing_in_the_folder_changes(succeed, step, b
 
 def test_a_history_that_says_something_else_is_told(succeed):
     succeed(*QUICK, *SAVED, "--out", "a")
-    file, loss = Path("a/history.jsonl"), told("a", 17)
+    file, loss = Path("a/history.jsonl"), logged_loss("a", 17)
     file.write_text(file.read_text().replace(repr(loss), repr(loss + 1e-6)))
     out = succeed("replay", "a", "--step", 17)
     assert "This is NOT as it was: the loss of training batch 17, counted from 0, is" in out
@@ -79,7 +79,7 @@ def test_a_history_that_says_something_else_is_told(succeed):
 
 def test_what_has_changed_since_is_named_where_the_step_is_another(succeed, monkeypatch):
     succeed(*QUICK, *SAVED, "--out", "a")
-    file, loss = Path("a/history.jsonl"), told("a", 17)
+    file, loss = Path("a/history.jsonl"), logged_loss("a", 17)
     file.write_text(file.read_text().replace(repr(loss), repr(loss + 1e-6)))
     now = {"torch": "2.99"}
     monkeypatch.setattr("lehr.resume.environment", lambda: now)

@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(call, succeed, stopped,
     assert "resumed at step 9 (epoch 1, batch 3)" in out
     assert contents("a") == contents("straight")
     assert config("a")["status"] == "finished"
-    assert [told["changed"] for told in config("a")["resumes"]] == [{}]
+    assert [resume["changed"] for resume in config("a")["resumes"]] == [{}]
     assert Path("a", "report.html").is_file()
 
 

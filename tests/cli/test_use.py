@@ -264,11 +264,11 @@ def test_a_folder_that_asks_for_more_than_its_weights_hold_is_refused(refused, t
     assert re.search(r"settings\.outputs is 100,000,000, but the preparation has 2\. Was one",
                      changed(outputs=10**8))  # fmt: skip
     Path("run/config.json").write_text(json.dumps(before))
-    told = changed(label_smoothing=2)
-    assert re.search(r"settings\.label_smoothing must be a number from 0 to 1.*; got 2", told)
+    refusal = changed(label_smoothing=2)
+    assert re.search(r"settings\.label_smoothing must be a number from 0 to 1.*; got 2", refusal)
     Path("run/config.json").write_text(json.dumps(before))
-    told = changed(data_options={**before["settings"]["data_options"], "num_workers": 10**6})
-    assert re.search(r"settings\.data_options\.num_workers must be a whole number to 1024", told)
+    refusal = changed(data_options={**before["settings"]["data_options"], "num_workers": 10**6})
+    assert re.search(r"settings\.data_options\.num_workers must be a whole number to 1024", refusal)
 
 
 def test_a_model_of_ones_own_that_the_weights_cannot_fill_is_refused(succeed, refused, config):

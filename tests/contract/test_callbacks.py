@@ -238,7 +238,7 @@ def still_clock(monkeypatch):
     monkeypatch.setattr(lehr.callbacks.log.step_log, "monotonic", lambda: 0.0)
 
 
-class Watch(Callback):
+class StatesAtRests(Callback):
     """Writes down the state of a callback at every rest, and interrupts the run after a step."""
 
     state = ()
@@ -268,9 +268,9 @@ def watched(kind, arguments, folder, stop=-1, **settings):
     """The state of a callback at every rest of a run that is stopped, or goes on."""
     callback = kind(*arguments, **settings)
     saver = [] if issubclass(kind, Checkpoint) else [Checkpoint(folder)]
-    watch = Watch(callback, stop)
-    learner(callback, *saver, watch).fit(3, validate_every="3 steps", resume="auto")
-    return watch.seen
+    states = StatesAtRests(callback, stop)
+    learner(callback, *saver, states).fit(3, validate_every="3 steps", resume="auto")
+    return states.seen
 
 
 @pytest.mark.parametrize("stop", [3, 4, 6])

@@ -407,7 +407,7 @@ def own_batches(lengths: list[int], folder: str) -> dict[str, Any]:
     x = torch.randn(3 * lengths[engine.rank], 3, generator=generator)
     items = TensorDataset(x, torch.zeros(len(x), dtype=torch.long))
     loader = torch.utils.data.DataLoader(items, batch_size=3)
-    ends: dict[str, Any] = {"said": [engine.describe(n, own=own) for n, own in TOLD]}
+    ends: dict[str, Any] = {"said": [engine.processes_text(n, own=own) for n, own in TOLD]}
 
     def made(train: Any, *callbacks: Callback):
         opt = partial(torch.optim.SGD, lr=0.1, momentum=0.9)

@@ -41,7 +41,7 @@ def test_without_other_processes_nothing_is_done():
     engine = Distributed()
     one, other = tiny_learner(engine=engine).fit(2), tiny_learner().fit(2)
     assert one.history["loss"] == other.history["loss"]
-    assert (engine.rank, engine.world, engine.key, engine.describe()) == (0, 1, (), "")
+    assert (engine.rank, engine.world, engine.key, engine.processes_text()) == (0, 1, (), "")
     assert engine.gather(3) == [3]
     assert engine.same(3) == 3
     assert engine.sum(torch.ones(2)).tolist() == [1, 1]

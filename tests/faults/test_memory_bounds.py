@@ -23,7 +23,7 @@ TOLD = {
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def outcome(tmp_path_factory):
     program = Path(__file__).with_name("bombs.py")
     command = [sys.executable, str(program), str(tmp_path_factory.mktemp("bombs")), "300"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
@@ -33,11 +33,11 @@ def found(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bomb", TOLD)
-def test_a_small_file_takes_little_memory(found, bomb):
-    assert re.match(TOLD[bomb], found["said"][bomb])
+def test_a_small_file_takes_little_memory(outcome, bomb):
+    assert re.match(TOLD[bomb], outcome["said"][bomb])
 
 
 @pytest.mark.slow
-def test_every_bomb_is_looked_at_and_small(found):
-    assert found["said"].keys() == TOLD.keys()
-    assert max(found["sizes"].values()) < 6_000_000
+def test_every_bomb_is_looked_at_and_small(outcome):
+    assert outcome["said"].keys() == TOLD.keys()
+    assert max(outcome["sizes"].values()) < 6_000_000

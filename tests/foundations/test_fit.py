@@ -44,7 +44,7 @@ def learner(bunch: DataBunch, seed: int = 0, **changed) -> Learner:
     return learn
 
 
-def told(learn: Learner, epochs: int = 1):
+def fit_and_lines(learn: Learner, epochs: int = 1):
     lines = []
     return fit(epochs, learn, lines.append), lines
 
@@ -70,7 +70,7 @@ def test_the_loop_equals_one_written_with_torch(digits):
     learn = learner(digits)
     twin = nn.Sequential(nn.Linear(64, 50), nn.ReLU(), nn.Linear(50, 10))
     twin.load_state_dict(learn.model.state_dict())
-    (loss, right), _ = told(learn, 2)
+    (loss, right), _ = fit_and_lines(learn, 2)
     opt = torch.optim.SGD(twin.parameters(), 0.5)
     for _ in range(2):
         for xb, yb in digits.train_dl:
@@ -98,11 +98,11 @@ def test_the_loss_falls_below_07_only_if_parameters_are_really_updated(digits):
             for p in self._parameters():
                 p = p.grad * 0.5
 
-    assert told(learner(digits), 2)[0][0] < 0.7
+    assert fit_and_lines(learner(digits), 2)[0][0] < 0.7
     learn = learner(digits)
     learn.opt = Printed(learn.model.parameters())
     untrained = validate(learn)
-    assert told(learn, 2)[0] == untrained
+    assert fit_and_lines(learn, 2)[0] == untrained
     assert untrained[0] > 2
 
 
@@ -111,7 +111,7 @@ def test_a_guard_on_accuracy_holds_for_nearly_every_seed_and_catches_bugs(digits
     """At least 99 of 100 seeds get more than 0.7 of the validation digits right after 3 epochs, and
     none does with the step's sign wrong or with shuffled labels.
     """
-    assert sum(told(learner(digits, seed), 3)[0][1] > 0.7 for seed in range(100)) >= 99
+    assert sum(fit_and_lines(learner(digits, seed), 3)[0][1] > 0.7 for seed in range(100)) >= 99
     train_ds = digits.train_ds
     shuffled = Dataset(train_ds.x, train_ds.y[torch.randperm(len(train_ds))])
     no_labels = DataBunch(SliceLoader(shuffled, 64), digits.valid_dl, 10)
@@ -125,8 +125,8 @@ def test_a_guard_on_accuracy_holds_for_nearly_every_seed_and_catches_bugs(digits
     for seed in range(5):
         uphill = learner(digits, seed)
         uphill.opt = Uphill(uphill.model.parameters())
-        assert not told(uphill, 3)[0][1] > 0.7
-        assert not told(learner(no_labels, seed), 3)[0][1] > 0.7
+        assert not fit_and_lines(uphill, 3)[0][1] > 0.7
+        assert not fit_and_lines(learner(no_labels, seed), 3)[0][1] > 0.7
 
 
 class NeverCleared(Optimizer):
@@ -142,10 +142,10 @@ def test_the_guard_catches_a_missing_zero_grad_on_mnist(mnist):
     part = Dataset(*train_ds[:12_800]), Dataset(*valid_ds[:2000])
     bunch = DataBunch(SliceLoader(part[0], 64), SliceLoader(part[1], 128), 10)
     for seed in range(5):
-        assert told(learner(bunch, seed))[0][1] > 0.7
+        assert fit_and_lines(learner(bunch, seed))[0][1] > 0.7
         broken = learner(bunch, seed)
         broken.opt = NeverCleared(broken.model.parameters())
-        assert not told(broken)[0][1] > 0.7
+        assert not fit_and_lines(broken)[0][1] > 0.7
 
 
 def test_a_batch_is_five_steps_in_order():
@@ -186,7 +186,7 @@ def test_the_mode_is_training_in_one_half_and_not_in_the_other():
     and up again in the next epoch.
     """
     model = Modes()
-    told(tiny(model), 2)
+    fit_and_lines(tiny(model), 2)
     assert model.seen == [(True, True), (True, True), (False, False)] * 2
 
 
@@ -199,7 +199,7 @@ def test_validation_drops_nothing_and_updates_no_statistics(switch):
     if not switch:
         model.eval = lambda: model
     learn = tiny(model)
-    told(learn)
+    fit_and_lines(learn)
     model.train()
     before = model[1].running_mean.clone()
     first, second = validate(learn), validate(learn)
@@ -212,12 +212,12 @@ def test_an_epoch_reports_a_line_and_the_last_results_return(digits):
     none trains nothing, reports nothing and returns None.
     """
     learn = learner(digits)
-    (loss, right), lines = told(learn, 2)
+    (loss, right), lines = fit_and_lines(learn, 2)
     assert lines[-1] == f"epoch 1: valid loss {loss:.4f}, accuracy {right:.4f}"
     assert len(lines) == 2
     assert (loss, right) == validate(learn)
     before = learn.model[0].weight.detach().clone()
-    assert told(learn, 0) == (None, [])
+    assert fit_and_lines(learn, 0) == (None, [])
     assert torch.equal(learn.model[0].weight, before)
 
 
@@ -279,7 +279,7 @@ def test_what_is_changed_in_a_learner_counts_at_once():
 
     learn = tiny(Modes())
     learn.loss_func = first
-    told(learn)
+    fit_and_lines(learn)
     assert used == ["first", "second", "second"]
 
 
@@ -358,7 +358,7 @@ def test_an_epoch_over_slices_of_mnist_gets_most_right(mnist):
     assert (len(mnist[0]), len(mnist[1]), mnist[1][0][1].item()) == (50_000, 10_000, 3)
     assert validate(learn)[1] < 0.3
     assert validate(learn)[0] == pytest.approx(2.30, abs=0.05)
-    assert told(learn)[0][1] > 0.9
+    assert fit_and_lines(learn)[0][1] > 0.9
     xb, yb = mnist[0][-16:]
     assert cross_entropy(learn.model(xb), yb) < 0.7
 
@@ -377,7 +377,7 @@ def test_torchs_loader_trains_as_well_with_samplers_as_with_defaults(mnist):
         lambda: DataLoader(train_ds, 64, shuffle=True, drop_last=True),
     ):
         bunch = DataBunch(make(), SliceLoader(valid_ds, 128), 10)
-        assert told(learner(bunch))[0][1] > 0.7
+        assert fit_and_lines(learner(bunch))[0][1] > 0.7
 
 
 @pytest.mark.slow
@@ -388,7 +388,7 @@ def test_five_epochs_of_mnist_end_where_they_were_published(mnist):
     """
     bunch = DataBunch(*get_dls(*mnist, 64), 10)
     learn = learner(bunch)
-    rights = [told(learn)[0][1] for _ in range(5)]
+    rights = [fit_and_lines(learn)[0][1] for _ in range(5)]
     assert min(rights) > 0.9
     assert max(rights) > 0.96
 
@@ -405,7 +405,7 @@ def test_one_epoch_of_mnist_gives_the_published_accuracy(mnist):
         order = torch.randperm(50_000)
         shuffled = Dataset(*mnist[0][order])
         bunch = DataBunch(SliceLoader(shuffled, 64), SliceLoader(mnist[1], 128), 10)
-        rights.append(told(learner(bunch, seed))[0][1])
+        rights.append(fit_and_lines(learner(bunch, seed))[0][1])
     assert statistics.median(rights) >= 0.937
     assert max(rights) < 0.97
 
@@ -422,7 +422,7 @@ def test_as_many_steps_on_the_small_digits_get_more_right(digits):
         for seed in range(3):
             learn = learner(digits, seed)
             learn.data = DataBunch(*get_dls(train_ds, valid_ds, 64), 10)
-            found.append(told(learn, epochs)[0][1])
+            found.append(fit_and_lines(learn, epochs)[0][1])
     assert statistics.median(rights[34]) > 0.96
     assert min(rights[34]) >= 0.937
     assert max(rights[1]) < 0.937

@@ -171,13 +171,13 @@ def test_a_probe_leaves_no_trace_in_the_foundations():
 def test_the_products_callbacks_schedule_a_foundations_optimizer():
     seen = []
 
-    class Watch(lehr.Callback):
+    class RateLog(lehr.Callback):
         def after_step(self, run):
             seen.append(run.learn.opt.param_groups[0]["lr"])
 
     learn = foundations_learner()
     schedule = lehr.callbacks.ParamScheduler("lr", lehr.schedules.sched_lin(LR, 0))
-    learn.fit(1, callbacks=[schedule, Watch()])
+    learn.fit(1, callbacks=[schedule, RateLog()])
     assert seen[0] == LR
     assert seen == sorted(seen, reverse=True)
     assert len(set(seen)) == 29

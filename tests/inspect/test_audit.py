@@ -140,8 +140,8 @@ def test_where_a_callback_has_a_say_the_audit_is_of_the_batch_and_the_loss_as_in
     def learn(callbacks=(), **kwargs):
         return tiny_learner(callbacks, **kwargs)
 
-    def gradients(found):
-        return [weights.grad_std for weights in found.weights]
+    def gradients(audit):
+        return [weights.grad_std for weights in audit.weights]
 
     found, plain = learn([Softened()]).audit(), learn().audit()
     assert found.loss == learn([Softened()]).fit(1).history["loss"][0]

@@ -223,7 +223,7 @@ def audited(model, digits, words, *, with_loss=True):
     return audit(model, batch, loss if with_loss else None)
 
 
-def told(model, digits, words, **kwargs):
+def problems(model, digits, words, **kwargs):
     return [str(finding) for finding in audited(model, digits, words, **kwargs).problems]
 
 
@@ -232,7 +232,7 @@ def test_no_false_alarm(name, digits, words):
     for seed in range(2):
         torch.manual_seed(seed)
         model = HEALTHY[name]()
-        assert told(model, digits, words, with_loss=bool(seed)) == []
+        assert problems(model, digits, words, with_loss=bool(seed)) == []
 
 
 @pytest.mark.slow
@@ -240,7 +240,7 @@ def test_no_false_alarm(name, digits, words):
 def test_no_false_alarm_over_fifty_seeds_of_a_resnet(name, digits, words):
     for seed in range(50):
         torch.manual_seed(seed)
-        assert told(HEALTHY[name](), digits, words) == []
+        assert problems(HEALTHY[name](), digits, words) == []
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 
 
-class Watch(Callback):
+class GivenToSteps(Callback):
     """Writes down what the optimizer is given at every step."""
 
     layer = Layer.CLIP
@@ -49,18 +49,18 @@ def learner(*callbacks, **kwargs):
 
 @pytest.mark.parametrize("step", range(12))
 def test_every_step_is_the_one_that_was_made(tmp_path, step):
-    watch = Watch()
-    learn = learner(watch, Checkpoint(tmp_path, every="3 steps", keep=2))
+    given = GivenToSteps()
+    learn = learner(given, Checkpoint(tmp_path, every="3 steps", keep=2))
     run = learn.fit(3)
     replay = run.replay(step)
-    xb, pred, grads = watch.steps[step]
+    xb, pred, grads = given.steps[step]
     assert replay.exact
     assert replay.losses == run.history["loss"][step : step + 1]
     assert replay.batches == [step % 4]
     found = {"xb": replay.xb[0], "pred": replay.pred[0].detach(), "grads": replay.grads}
     assert first_difference({"xb": xb, "pred": pred, "grads": grads}, found) is None
     assert replay.began_at <= step
-    wrong = {"xb": xb, "pred": pred, "grads": watch.steps[step - 1][2]}
+    wrong = {"xb": xb, "pred": pred, "grads": given.steps[step - 1][2]}
     assert first_difference(wrong, found) is not None
 
 
@@ -100,9 +100,9 @@ def test_nothing_of_the_run_its_learner_and_its_files_changes(tmp_path):
 def test_somebody_may_look_at_what_happens_from_that_state_on(tmp_path):
     learn = learner(Checkpoint(tmp_path))
     run = learn.fit(2)
-    watch = Watch()
-    replay = run.replay(6, callbacks=[watch])
-    assert len(watch.steps) == 6 - replay.began_at + 1
+    given = GivenToSteps()
+    replay = run.replay(6, callbacks=[given])
+    assert len(given.steps) == 6 - replay.began_at + 1
 
 
 def test_a_step_that_failed_is_begun_again_and_its_error_kept(tmp_path):

@@ -14,7 +14,7 @@ def sites(model, batch):
     return measure(model, batch).sites
 
 
-def told(model, batch):
+def kinds(model, batch):
     return [(s.name, s.kind, s.role) for s in sites(model, batch)]
 
 
@@ -32,7 +32,7 @@ class Functional(nn.Module):
 
 def test_functions_are_seen_like_modules():
     torch.manual_seed(0)
-    assert told(Functional(), torch.randn(8, 4)) == [
+    assert kinds(Functional(), torch.randn(8, 4)) == [
         ("w1", "linear", "weight"),
         ("(model)", "relu", "activation"),
         ("w2", "matmul", "weight"),

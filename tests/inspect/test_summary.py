@@ -60,7 +60,7 @@ def test_layers_stand_in_the_order_of_their_calls_with_shapes_parameters_and_gro
 
 
 def test_groups_have_their_names_and_what_is_frozen_says_until_when():
-    def found(freeze):
+    def summarised(freeze):
         model = Net()
         model.scale.requires_grad_(False)
         rule = {"body": ["first", "norm"], "head": ...}
@@ -69,7 +69,9 @@ def test_groups_have_their_names_and_what_is_frozen_says_until_when():
         layers = {layer.name: (layer.group, layer.lr, layer.frozen) for layer in summary.layers}
         return layers, summary
 
-    layers, summary = found(Freeze({"first.bias": 1, "norm": 0.3, "unused": None, "second": 0}))
+    layers, summary = summarised(
+        Freeze({"first.bias": 1, "norm": 0.3, "unused": None, "second": 0})
+    )
     assert layers == {
         "first": ("body", "0.01", "until epoch 1"),
         "norm": ("body.no_decay", "0.01", "until 30% of the steps"),
@@ -79,7 +81,7 @@ def test_groups_have_their_names_and_what_is_frozen_says_until_when():
     }
     assert summary.trained == 16 + 8 + 10
     assert str(summary).splitlines()[-1].startswith("group head: SGD, 68 parameters, lr 0.1, mo")
-    layers, summary = found(Freeze("body"))
+    layers, summary = summarised(Freeze("body"))
     assert (layers["first"][2], layers["norm"][2], summary.trained) == ("yes", "yes", 10 + 56)
 
 

@@ -27,12 +27,12 @@ class Measure(Callback):
     state = ()
 
     def __init__(self, paths, batches=None):
-        self.paths, self.batches, self.found = paths, batches, None
+        self.paths, self.batches, self.measured = paths, batches, None
 
     def after_epoch(self, run):
         own = statistics(run.model, ["1", "3"])
         measure(run, self.paths, self.batches)
-        self.found = statistics(run.model, ["1", "3"])
+        self.measured = statistics(run.model, ["1", "3"])
         set_statistics(run.model, own)
 
 
@@ -41,8 +41,8 @@ def test_they_are_those_of_torchs_update_bn():
     learn = tiny_learner([mine], model=net())
     learn.fit(1)
     update_bn([batch for batch, _ in learn.planned(learn.data).train.epoch(0, 0)], learn.model)
-    assert first_difference(mine.found, statistics(learn.model, ["1", "3"])) is None
-    assert mine.found["1.num_batches_tracked"] == 4
+    assert first_difference(mine.measured, statistics(learn.model, ["1", "3"])) is None
+    assert mine.measured["1.num_batches_tracked"] == 4
 
 
 def test_layers_that_are_not_named_keep_theirs():
@@ -51,14 +51,14 @@ def test_layers_that_are_not_named_keep_theirs():
     learn.model[1].eval()
     before = learn.model[1].running_mean.clone()
     learn.fit(1)
-    assert torch.equal(mine.found["1.running_mean"], before)
-    assert not torch.equal(mine.found["3.running_mean"], learn.model[3].running_mean)
+    assert torch.equal(mine.measured["1.running_mean"], before)
+    assert not torch.equal(mine.measured["3.running_mean"], learn.model[3].running_mean)
 
 
 def test_so_many_batches_are_read_as_were_asked_for():
     mine = Measure(["1", "3"], batches=3)
     tiny_learner([mine], model=net()).fit(1)
-    assert mine.found["3.num_batches_tracked"] == 3
+    assert mine.measured["3.num_batches_tracked"] == 3
 
 
 def test_nothing_else_of_the_run_is_changed():
@@ -84,7 +84,7 @@ def test_callbacks_that_take_part_in_an_evaluation_take_part():
     learn.fit(1)
     batches = [x + 100 for (x, _), _ in learn.planned(learn.data).train.epoch(0, 0)]
     update_bn(batches, learn.model)
-    assert torch.equal(mine.found["1.running_mean"], learn.model[1].running_mean)
+    assert torch.equal(mine.measured["1.running_mean"], learn.model[1].running_mean)
 
 
 def test_those_move_that_are_in_training_mode_under_one_path_each():
@@ -180,4 +180,4 @@ def test_a_callback_that_computes_the_loss_in_its_own_way_is_not_asked_for_one()
     mine, plain = Measure(["1", "3"]), Measure(["1", "3"])
     tiny_learner([mine, Own()], model=net()).fit(1)
     tiny_learner([plain], model=net()).fit(1)
-    assert first_difference(mine.found, plain.found) is None
+    assert first_difference(mine.measured, plain.measured) is None

@@ -83,11 +83,14 @@ def test_the_history_and_the_streams_of_a_run_that_is_under_way_are_kept():
                 after = capture(run.state_entries())
                 for state in (before, changed, after):
                     del state["callbacks.recorder"]["unfinished"]["seconds"]
-                self.found = first_difference(before, changed), first_difference(before, after)
+                self.differences = (
+                    first_difference(before, changed),
+                    first_difference(before, after),
+                )
 
     looks = Looks()
     tiny_learner([looks], rehearsal=False).fit(1)
-    changed, after = looks.found
+    changed, after = looks.differences
     assert changed is not None
     assert after is None
 

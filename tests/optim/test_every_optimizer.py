@@ -60,21 +60,21 @@ class Closure(Callback):
         run.stepped = True
 
 
-class Table(nn.Module):
+class Embedded(nn.Module):
     """Its gradient is sparse."""
 
     def __init__(self):
         super().__init__()
-        self.table = nn.EmbeddingBag(2, 2, sparse=True)
+        self.embedding = nn.EmbeddingBag(2, 2, sparse=True)
 
     def forward(self, x):
-        return self.table((x > 0).long())
+        return self.embedding((x > 0).long())
 
 
 def learner(name):
     torch.manual_seed(0)
     bias = name != "muon"
-    model = Table() if name == "sparse_adam" else None
+    model = Embedded() if name == "sparse_adam" else None
     model = model or nn.Sequential(nn.Linear(3, 4, bias), nn.Tanh(), nn.Linear(4, 2, bias))
     callbacks = [Closure()] if name == "lbfgs" else []
     return tiny_learner(callbacks, model=model, opt=OPTIMIZERS[name])

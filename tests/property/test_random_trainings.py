@@ -247,8 +247,8 @@ def test_any_training_is_that_of_the_plain_loop(part):
         near = {"rel": 1e-5, "abs": 1e-6, "nan_ok": True}
         assert losses == pytest.approx(plain_losses, **near), f"case {number}: {case}"
         for row, expected in zip(rows, plain_rows, strict=True):
-            told = (row["train_loss"], row["valid_loss"])
-            for value, by_hand_value in zip(told, expected, strict=True):
+            losses_of_row = (row["train_loss"], row["valid_loss"])
+            for value, by_hand_value in zip(losses_of_row, expected, strict=True):
                 assert value == pytest.approx(by_hand_value, **near), f"case {number}: {case}"
 
 

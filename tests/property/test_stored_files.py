@@ -254,14 +254,14 @@ def record(folder: Path, config, lines) -> None:
     looked_at(read(RunRecord.read, folder))
 
 
-def looked_at(found) -> None:
-    if found is not None:
-        assert isinstance(found.title, str)
-        assert isinstance(found.status, str)
-        for name in found.metrics:
-            assert all(value is None or math.isfinite(value) for value in found.column(name))
-        assert found.batches >= 0
-        assert all(len(points.batches) == len(points.values) for points in found.series.values())
+def looked_at(kept) -> None:
+    if kept is not None:
+        assert isinstance(kept.title, str)
+        assert isinstance(kept.status, str)
+        for name in kept.metrics:
+            assert all(value is None or math.isfinite(value) for value in kept.column(name))
+        assert kept.batches >= 0
+        assert all(len(points.batches) == len(points.values) for points in kept.series.values())
 
 
 @settings(max_examples=count(60), deadline=None)

@@ -18,7 +18,7 @@ class Streamed:
 
     def __init__(self):
         self.epoch, self.place, self.start = 0, None, None
-        self.told = []
+        self.epochs = []
 
     def __iter__(self):
         first = self.start["place"] if self.start and self.start["epoch"] == self.epoch else 0
@@ -29,7 +29,7 @@ class Streamed:
             yield x[chosen], y[chosen], i[chosen]
 
     def set_epoch(self, epoch):
-        self.told.append(epoch)
+        self.epochs.append(epoch)
         self.epoch = epoch
 
     def state_dict(self):

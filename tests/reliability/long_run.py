@@ -25,7 +25,7 @@ from lehr.testing import tiny_learner
 KEPT: list[torch.Tensor] = []
 
 
-def found() -> dict[str, int]:
+def gathered() -> dict[str, int]:
     """What a process may gather: tensors, memory in bytes, open files, threads, children."""
     gc.collect()
     alive = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
@@ -55,7 +55,7 @@ class Count(Callback):
 
     def after_epoch(self, run):
         if (run.epoch + 1) % self.every == 0:
-            self.seen.append(found())
+            self.seen.append(gathered())
 
 
 class Fails(Callback):
@@ -103,9 +103,9 @@ def main() -> None:
         count = Count(epochs, keep=keep)
         learner(folder / "long", count).fit(epochs)
         short(-2, folder, keep=False), short(-1, folder, keep=False)
-        before = found()
+        before = gathered()
         dead = sum(short(number, folder, keep=keep) for number in range(fits))
-        after = found()
+        after = gathered()
     print(json.dumps({"long": count.seen, "dead": dead, "before": before, "after": after}))
 
 

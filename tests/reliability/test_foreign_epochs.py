@@ -11,24 +11,24 @@ from . import foreign
 from .test_foreign_probes import LOOKS, learner
 
 
-class Told(DistributedSampler):
-    """Knows what it was told."""
+class Counted(DistributedSampler):
+    """Knows the epochs that were set."""
 
     def __init__(self):
         super().__init__(range(32), num_replicas=1, rank=0)
-        self.told = []
+        self.epochs = []
 
     def set_epoch(self, epoch):
-        self.told.append(epoch)
+        self.epochs.append(epoch)
         super().set_epoch(epoch)
 
 
 def sampled():
-    return foreign.torchs(Told())
+    return foreign.torchs(Counted())
 
 
-def told(loader):
-    return (loader.sampler if hasattr(loader, "sampler") else loader).told
+def epochs_set(loader):
+    return (loader.sampler if hasattr(loader, "sampler") else loader).epochs
 
 
 @pytest.mark.parametrize("make", [sampled, foreign.Streamed])
@@ -36,7 +36,7 @@ def test_every_epoch_has_an_order_of_its_own_and_two_fits_are_as_one(make):
     learn, seen = learner(make())
     learn.fit(4)
     assert len({str(epoch) for epoch in seen.epochs}) == 4
-    assert told(learn.data.train_dl) == [0, 1, 2, 3]
+    assert epochs_set(learn.data.train_dl) == [0, 1, 2, 3]
     other, pieces = learner(make())
     for epochs in (1, 2, 1):
         other.fit(epochs)
@@ -50,8 +50,8 @@ def test_an_epoch_of_many_passes_through_the_loop_is_told_once(tmp_path):
         split_batch=lambda batch: batch[:2],
     )
     learn.fit(2, validate_every="4 steps")
-    assert told(learn.data.train_dl) == [0, 1]
-    assert valid.told == [0, 0, 1, 1]  # each validation opens its loader
+    assert epochs_set(learn.data.train_dl) == [0, 1]
+    assert valid.epochs == [0, 0, 1, 1]  # each validation opens its loader
 
 
 @pytest.mark.parametrize("make", [sampled, foreign.Streamed])
@@ -75,7 +75,7 @@ def test_a_resumed_run_tells_the_number_that_the_epoch_has(tmp_path, make, stop)
     else:
         learn.fit(3, resume="auto")
     assert before.batches() + after.batches() == all_of_it.batches()
-    assert told(learn.data.train_dl) == ([0, 1, 2] if stop == 5 else [1, 2])
+    assert epochs_set(learn.data.train_dl) == ([0, 1, 2] if stop == 5 else [1, 2])
 
 
 @pytest.mark.parametrize("make", [sampled, foreign.Streamed])
@@ -89,7 +89,7 @@ def test_a_run_that_goes_back_tells_the_number_again(make):
 
     learn, seen = learner(make(), Rewind(every="1 steps", keep=20), Once())
     learn.fit(2)
-    assert told(learn.data.train_dl) == [0, 1, 0, 1]
+    assert epochs_set(learn.data.train_dl) == [0, 1, 0, 1]
     assert seen.epochs[0][5:] == seen.epochs[2]
     assert seen.epochs[1] == seen.epochs[3][:2]
 
@@ -101,7 +101,7 @@ def test_only_a_resume_check_tells_anything_and_puts_back_what_it_told(make, loo
     learn.fit(2)
     loader = learn.data.train_dl
     LOOKS[look](learn)
-    assert (told(loader) == [0, 1]) is (look != "check_resume" or (look, make) == _COPIED)
+    assert (epochs_set(loader) == [0, 1]) is (look != "check_resume" or (look, make) == _COPIED)
     assert (loader.sampler if make is sampled else loader).epoch == 1
 
 

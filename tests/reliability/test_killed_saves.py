@@ -51,14 +51,14 @@ def test_killed_at_any_moment_the_folder_loads_as_of_the_last_save_or_the_one_be
     folder, draw = tmp_path / "saved", random.Random(0)
     saves = under_way = bad = 0
     for _ in range(KILLS):
-        told = killed(saver, folder, draw.uniform(0, LONGEST))
+        saved = killed(saver, folder, draw.uniform(0, LONGEST))
         under_way += any(folder.glob(".staging-*")) or any(folder.glob(".pruned-*"))
         try:
             loaded = newest(folder)
         except Exception:
             bad += 1
         else:
-            bad += loaded not in (told, told + 1)  # it may have died before it could tell
+            bad += loaded not in (saved, saved + 1)  # it may have died before it could tell
             saves = loaded
     row = {"kills": KILLS, "in the middle of a save": under_way, "saves": saves, "bad loads": bad}
     name = "one process after the other"

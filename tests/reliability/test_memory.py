@@ -23,33 +23,33 @@ def ran(epochs, fits, *more):
     return json.loads(done.stdout)
 
 
-def grown(told):
+def grown(sizes):
     """How much more there is of anything at the end of the long run than in its middle."""
-    middle, last = told["long"][len(told["long"]) // 2], told["long"][-1]
+    middle, last = sizes["long"][len(sizes["long"]) // 2], sizes["long"][-1]
     return {what: last[what] - middle[what] for what in last}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600 if figures.NIGHTLY else 300)
 def test_a_long_run_and_many_short_ones_leave_nothing():
-    told = ran(EPOCHS, FITS)
-    more = grown(told)
+    sizes = ran(EPOCHS, FITS)
+    more = grown(sizes)
     row = {"epochs": EPOCHS, "fits": FITS, "more bytes": more["memory"]}
     row["more tensors"] = more["tensors"]
-    row["Learners left"] = FITS - told["dead"]
+    row["Learners left"] = FITS - sizes["dead"]
     figures.keep("memory", "one process", row, ["one process"])
-    assert len(told["long"]) == 10
+    assert len(sizes["long"]) == 10
     assert more["memory"] < MOST + EPOCHS // 2 * AN_EPOCH["memory"]
     assert more["tensors"] <= EPOCHS // 2 * AN_EPOCH["tensors"]
     assert (more["files"], more["threads"], more["children"]) == (0, 0, 0)
-    assert told["dead"] == FITS
+    assert sizes["dead"] == FITS
     for what in ("tensors", "files", "threads", "children"):
-        assert told["after"][what] == told["before"][what], what
+        assert sizes["after"][what] == sizes["before"][what], what
 
 
 @pytest.mark.slow
 def test_what_grows_would_be_seen():
-    told = ran(40, 4, "keep")
-    assert grown(told)["tensors"] > 40 // 2 * AN_EPOCH["tensors"]
-    assert grown(told)["memory"] > MOST + 40 // 2 * AN_EPOCH["memory"]
-    assert told["dead"] == 0
+    sizes = ran(40, 4, "keep")
+    assert grown(sizes)["tensors"] > 40 // 2 * AN_EPOCH["tensors"]
+    assert grown(sizes)["memory"] > MOST + 40 // 2 * AN_EPOCH["memory"]
+    assert sizes["dead"] == 0

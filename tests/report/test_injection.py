@@ -173,9 +173,9 @@ class Outline(HTMLParser):
         self.close()
 
     def handle_starttag(self, name, attributes):
-        told = [(key, None if key in self.SAID else value) for key, value in attributes]
+        shown = [(key, None if key in self.SAID else value) for key, value in attributes]
         self.words += [value for key, value in attributes if key in self.SAID]
-        self.outline.append((name, told))
+        self.outline.append((name, shown))
 
     def handle_endtag(self, name):
         self.outline.append(f"/{name}")

@@ -47,11 +47,11 @@ def test_a_section_without_content_is_left_out():
 class Cells(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.cells = []
 
     def handle_starttag(self, name, attributes):
         if name in ("th", "td"):
-            self.found.append((name, dict(attributes).get("scope")))
+            self.cells.append((name, dict(attributes).get("scope")))
 
 
 def table(head, rows):
@@ -61,7 +61,7 @@ def table(head, rows):
 def test_tables_have_scopes():
     parser = Cells()
     parser.feed(table(["a", "b"], [["1", "2"]]))
-    assert parser.found == [("th", "col"), ("th", "col"), ("th", "row"), ("td", None)]
+    assert parser.cells == [("th", "col"), ("th", "col"), ("th", "row"), ("td", None)]
     made = table(["a"], [])
     assert "<caption>x &lt; y</caption>" in made
     assert 'aria-label="x &lt; y"' in made

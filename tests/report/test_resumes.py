@@ -9,18 +9,18 @@ NEW = {"started": "tuesday", "lehr": "0.2.0", "settings": {"epochs": 6, "seed": 
 
 
 def test_what_changed_has_its_old_and_its_new_value():
-    told = going_on(OLD, NEW, {"threads": 2}, {"threads": 1})
-    assert told["started"] == "monday"
-    assert told["lehr"] == "0.1.0"
+    record = going_on(OLD, NEW, {"threads": 2}, {"threads": 1})
+    assert record["started"] == "monday"
+    assert record["lehr"] == "0.1.0"
     changed = {"lehr": ["0.1.0", "0.2.0"], "epochs": [3, 6], "threads": [2, 1]}
-    assert told["resumes"] == [{"time": "tuesday", "changed": changed}]
+    assert record["resumes"] == [{"time": "tuesday", "changed": changed}]
 
 
 def test_every_time_adds_one_and_where_nothing_changed_nothing_is_said():
     once = OLD | going_on(OLD, {**OLD, "started": "tuesday"}, {}, {})
     twice = going_on(once, {**NEW, "started": "wednesday"}, {}, {})
-    assert [told["time"] for told in twice["resumes"]] == ["tuesday", "wednesday"]
-    assert [bool(told["changed"]) for told in twice["resumes"]] == [False, True]
+    assert [record["time"] for record in twice["resumes"]] == ["tuesday", "wednesday"]
+    assert [bool(record["changed"]) for record in twice["resumes"]] == [False, True]
 
 
 @pytest.mark.parametrize("damaged", [None, 3, "resumes", {"changed": {}}, [3, None, "x"]])
@@ -30,7 +30,7 @@ def test_a_damaged_record_tells_of_none(damaged):
 
 
 def test_only_what_made_it_longer_is_a_command():
-    told = [
+    record = [
         {"changed": {"epochs": [3, 6]}},
         {"changed": {"threads": [2, 1]}},
         {"changed": {"epochs": [6, "many"]}},
@@ -38,5 +38,5 @@ def test_only_what_made_it_longer_is_a_command():
         {},
         {"changed": {"epochs": [6, 9]}},
     ]
-    found = longer_commands({"resumes": told}, "runs/my run")
+    found = longer_commands({"resumes": record}, "runs/my run")
     assert found == ["lehr resume 'runs/my run' --epochs 6", "lehr resume 'runs/my run' --epochs 9"]

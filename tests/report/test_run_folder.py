@@ -454,7 +454,7 @@ def test_a_run_that_goes_on_leaves_what_one_without_a_stop_does(tmp_path, error)
     config = read(folder)
     assert (config["status"], config["error"]) == ("finished", None)
     assert config["started"] == earlier["started"] < config["ended"]
-    assert [told["changed"] for told in config["resumes"]] == [{}]
+    assert [resume["changed"] for resume in config["resumes"]] == [{}]
     assert timeless(folder) == timeless(straight)
     for name in ("model.safetensors", "evaluation.safetensors"):
         assert (folder.path / name).read_bytes() == (straight.path / name).read_bytes()
@@ -486,9 +486,9 @@ def test_a_number_that_no_file_of_json_can_hold_is_refused_before_the_training(t
 def test_what_was_changed_for_going_on_is_told(tmp_path):
     folder, earlier = begun(tmp_path, ZeroDivisionError("mine"))
     gone_on(folder, {"epochs": 4, "schedule": one_cycle(0.5)}, epochs=4)
-    (told,) = read(folder)["resumes"]
-    assert told["changed"] == {"epochs": [3, 4], "schedule": [None, "one_cycle(0.5)"]}
-    assert told["time"] > earlier["started"]
+    (resume,) = read(folder)["resumes"]
+    assert resume["changed"] == {"epochs": [3, 4], "schedule": [None, "one_cycle(0.5)"]}
+    assert resume["time"] > earlier["started"]
 
 
 def test_until_the_state_is_loaded_nothing_changes(tmp_path):

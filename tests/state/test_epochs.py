@@ -10,7 +10,7 @@ from lehr.state.epochs import EpochState, epoch_entries, tell_epoch
 from lehr.state.snapshot import capture, restore
 
 
-class Told:
+class Counted:
     def __init__(self, **parts):
         self.epochs, self.epoch = [], 0
         vars(self).update(parts)
@@ -24,9 +24,9 @@ class Told:
 
 
 def test_loader_samplers_and_dataset_are_told_each_once():
-    inner, both, dataset = Told(), Told(), Told()
-    batch_sampler = Told(sampler=inner)
-    loader = Told(sampler=both, batch_sampler=batch_sampler, dataset=dataset, more=both)
+    inner, both, dataset = Counted(), Counted(), Counted()
+    batch_sampler = Counted(sampler=inner)
+    loader = Counted(sampler=both, batch_sampler=batch_sampler, dataset=dataset, more=both)
     loader.sampler = batch_sampler.sampler = both
     tell_epoch(loader, 5, key=0)
     assert [part.epochs for part in (loader, both, batch_sampler, dataset)] == [[5]] * 4
@@ -34,8 +34,8 @@ def test_loader_samplers_and_dataset_are_told_each_once():
 
 
 def test_each_of_several_loaders_is_told_and_what_they_share_once():
-    shared = Told()
-    a, b = Told(dataset=shared), Told(dataset=shared)
+    shared = Counted()
+    a, b = Counted(dataset=shared), Counted(dataset=shared)
     tell_epoch({"a": a, "b": b}, 2, key=0)
     assert [part.epochs for part in (a, b, shared)] == [[2]] * 3
     assert sorted(epoch_entries("x", {"a": a, "b": b})) == [
@@ -61,8 +61,8 @@ def test_what_it_draws_is_keyed_and_leaves_no_trace():
 
 @pytest.mark.parametrize("epoch", [3, torch.tensor(3)])
 def test_the_number_is_put_back_where_it_can_be_read(epoch):
-    sampler = Told(epoch=epoch)
-    entries = epoch_entries("x", Told(sampler=sampler, epoch=None))
+    sampler = Counted(epoch=epoch)
+    entries = epoch_entries("x", Counted(sampler=sampler, epoch=None))
     assert list(entries) == ["x.sampler.epoch"]
     before = capture(entries)
     sampler.set_epoch(8)
@@ -75,7 +75,7 @@ def test_the_number_is_put_back_where_it_can_be_read(epoch):
 
 @pytest.mark.parametrize("epoch", [True, 1.5, "1", torch.zeros(2), None])
 def test_anything_else_is_no_number_of_an_epoch(epoch):
-    assert epoch_entries("x", Told(epoch=epoch)) == {}
+    assert epoch_entries("x", Counted(epoch=epoch)) == {}
 
 
 def test_torchs_sampler_says_its_number():

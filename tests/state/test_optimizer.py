@@ -27,10 +27,10 @@ class Embedded(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.table = nn.Embedding(8, 1, sparse=True)
+        self.embedding = nn.Embedding(8, 1, sparse=True)
 
     def forward(self, x):
-        return self.table(torch.arange(len(x))) * 3
+        return self.embedding(torch.arange(len(x))) * 3
 
 
 OPTIMIZERS = {

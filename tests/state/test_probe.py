@@ -139,13 +139,18 @@ class Growing(nn.Module):
 
 
 def made_of(model):
-    """Every part, its class and its tables by identity, and the values of what is not lazy."""
+    """Every part, its class and its registries by identity, and the values of what is not lazy."""
     parts = []
     for name, module in model.named_modules():
-        tables = (module._parameters, module._buffers, module._modules, module._forward_pre_hooks)
-        tables = [[(key, id(value)) for key, value in table.items()] for table in tables]
+        registries = (
+            module._parameters,
+            module._buffers,
+            module._modules,
+            module._forward_pre_hooks,
+        )
+        held = [[(key, id(value)) for key, value in one.items()] for one in registries]
         names = sorted(vars(module)), sorted(module._non_persistent_buffers_set)
-        parts.append((name, id(module), type(module), tables, names))
+        parts.append((name, id(module), type(module), held, names))
     tensors = [*model.parameters(), *model.buffers()]
     values = [None if is_lazy(t) else t.detach().clone() for t in tensors]
     return parts, [(id(t), type(t)) for t in tensors], values
@@ -447,14 +452,14 @@ class HoldsMuch(Callback):
     def __init__(self):
         self.critic, self.others = nn.Linear(2, 1), {"a": [nn.Linear(2, 1)]}
         self.opt = torch.optim.Adam(self.critic.parameters())
-        self.sum, self.found = torch.zeros(2), []
+        self.sum, self.sizes = torch.zeros(2), []
 
     def begin_fit(self, run):
         nn.init.zeros_(self.others["a"][0].weight)
 
     def after_pred(self, run):
         self.sum += run.pred.detach().sum(0)
-        self.found.append(len(run.pred))
+        self.sizes.append(len(run.pred))
         if run.training:
             self.critic(run.pred.detach()).sum().backward()
             self.opt.step()
@@ -490,7 +495,7 @@ def test_what_callbacks_hold_is_put_back_whether_they_declare_it_or_not(how, ins
         learn.fit(1, [Asks()])
     else:
         probed()
-    assert callback.found  # a list that something was gathered in keeps it
+    assert callback.sizes  # a list that something was gathered in keeps it
 
 
 class MakesAnew(Callback):
@@ -501,12 +506,12 @@ class MakesAnew(Callback):
     def begin_fit(self, run):
         self.critic, self.others = nn.Linear(2, 1), {"a": [nn.Linear(2, 1)]}
         self.opt = torch.optim.Adam(self.critic.parameters())
-        self.sum, self.mean, self.found = torch.zeros(2), MeanMetric(), []
+        self.sum, self.mean, self.sizes = torch.zeros(2), MeanMetric(), []
 
     def after_pred(self, run):
         self.sum = self.sum + run.pred.detach().sum(0)
         self.mean.update(run.pred.detach())
-        self.found.append(len(run.pred))
+        self.sizes.append(len(run.pred))
 
     def objects(self):
         return [self.critic, self.others["a"][0], self.opt, self.sum, self.mean]
@@ -532,7 +537,7 @@ def test_what_a_callback_makes_anew_in_a_probe_is_what_it_was(how, kind):
             learn.fit(1)
             assert not any(a is b for a, b in zip(objects, callback.objects(), strict=True))
             assert first_difference(values, callback.values())
-        assert len(callback.found) == 5  # what was gathered in there may be read
+        assert len(callback.sizes) == 5  # what was gathered in there may be read
     else:
         getattr(learn, how)(*([12] if how == "rehearse" else []))
     assert first_difference(values, callback.values()) is None

@@ -80,8 +80,8 @@ def sizes_of(xb: Any, yb: Any) -> set[int]:
         ({8}, {3, 4})
     """
     arguments = [xb] if isinstance(xb, (Tensor, PackedSequence)) else inside(xb) or ()
-    found = {size for argument in arguments for size in _sizes(argument)}
-    return found or set(_sizes(yb))
+    sizes = {size for argument in arguments for size in _sizes(argument)}
+    return sizes or set(_sizes(yb))
 
 
 def _sizes(value: Any) -> set[int]:

@@ -118,8 +118,8 @@ class Group(TyperGroup):
         """The command itself, imported now."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             ctx.fail(f"No such command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}")
-        name, found, rest = super().resolve_command(ctx, args)
-        return name, found and _imported(found.name or ""), rest
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and _imported(command.name or ""), rest
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command that the arguments ask for, then leave with its exit code."""

@@ -73,7 +73,7 @@ def replay(
         )
         again = Run(learn, plan, callbacks)
         made = replay_from(learn, again, kept, wanted, [], failed=step is None)
-        for line in told(made, known, why=differences(about, again)):
+        for line in lines_about(made, known, why=differences(about, again)):
             say(line)
         if failed.get("doing", "training") != "training" and made.error is None:
             say("Nothing is raised this time.")
@@ -108,7 +108,9 @@ def lineage(saved: Sequence["Saved"]) -> list["Saved"]:
     return older[::-1]
 
 
-def told(made: "Replay", known: Mapping[int, float], *, why: Iterable[str] = ()) -> list[str]:
+def lines_about(
+    made: "Replay", known: Mapping[int, float], *, why: Iterable[str] = ()
+) -> list[str]:
     """What happened in a step, in plain words, a line each.
 
     Args:

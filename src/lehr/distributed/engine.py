@@ -249,7 +249,7 @@ class Distributed(Engine):
         """A scope outside of a run: an error in it is told to the other processes."""
         return nullcontext() if self.world == 1 or self.runs else _Telling(self.failures)
 
-    def describe(self, batch_size: int | None = None, *, own: bool = False) -> str:
+    def processes_text(self, batch_size: int | None = None, *, own: bool = False) -> str:
         """In words, who trains together."""
         if self.world == 1:
             return ""

@@ -76,22 +76,22 @@ class Failures:
         return RemoteRankError(self._found_out(place, parted=not lost))
 
     def _found_out(self, place: str, *, parted: bool) -> str:
-        told: dict[int, str] = {}
+        words: dict[int, str] = {}
         until = time.monotonic() + (_MOMENT if parted else _SECONDS)
         while time.monotonic() < until:
             if (failed := self._heard("failed")) is not None:
                 return f"{failed} (rank {self.rank} was in {place})"
             for rank in range(self.world):
                 if (said := self._heard(f"place {rank}")) is not None:
-                    told[rank] = said
+                    words[rank] = said
                 elif self._heard(f"left {rank}") is not None:
-                    told[rank] = f"rank {rank} has ended its program"
-            if len(told) == self.world:
+                    words[rank] = f"rank {rank} has ended its program"
+            if len(words) == self.world:
                 break
             time.sleep(0.02)
-        silent = [str(rank) for rank in range(self.world) if rank not in told]
+        silent = [str(rank) for rank in range(self.world) if rank not in words]
         if parted or not silent:
-            places = [told.get(rank, f"rank {rank} elsewhere") for rank in range(self.world)]
+            places = [words.get(rank, f"rank {rank} elsewhere") for rank in range(self.world)]
             return (
                 f"the processes have parted: {'; '.join(places)}. fit, validate and predict must "
                 "be called in every process, and a callback must cancel in all of them or in none; "

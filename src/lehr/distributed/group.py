@@ -64,8 +64,8 @@ def _make(timeout: timedelta) -> None:
         torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", "0")))
     # After a failure, torchrun starts all anew, with a store that remembers the addresses of those
     # that are gone.
-    found: Any = rendezvous("env://", timeout=timeout)
-    store, rank, world = next(found)
+    meetings: Any = rendezvous("env://", timeout=timeout)
+    store, rank, world = next(meetings)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     dist.init_process_group(
         "cuda:nccl,cpu:gloo" if accelerated else "gloo",

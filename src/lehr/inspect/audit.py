@@ -213,10 +213,10 @@ def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
     if having:
         look |= {"loss_func": None, "answer": partial(FirstLoss, learn)}
     with undisturbed(learn):  # the copy of the model has the hooks that callbacks read
-        found = _audit(learn.model, batch, partial(measure, **look), repair, learn.seed)
-    if having and found.loss is None:
-        found = replace(found, findings=(*found.findings, _without_loss(having)))
-    return found
+        seen = _audit(learn.model, batch, partial(measure, **look), repair, learn.seed)
+    if having and seen.loss is None:
+        seen = replace(seen, findings=(*seen.findings, _without_loss(having)))
+    return seen
 
 
 def _has_a_say(callback: Callback) -> bool:

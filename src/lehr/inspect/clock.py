@@ -65,11 +65,11 @@ class Clock:
         """What each account has, the largest first; and nothing is counted any more."""
         self._switch(self._for)
         on_device = self._on_device()
-        found = (
+        shares = (
             Share(*account, seconds, None if on_device is None else on_device.get(account, 0.0))
             for account, seconds in self._seconds.items()
         )
-        return tuple(sorted(found, key=lambda share: -share.seconds))
+        return tuple(sorted(shares, key=lambda share: -share.seconds))
 
     # The device ----------------------------------------------------------------------------------
 

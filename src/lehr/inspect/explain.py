@@ -76,7 +76,7 @@ def explain(
             lines[0] += f", the steps not fused: {'; '.join(found)}"
         else:
             lines = [_fused(line) for line in lines]
-    if together := engine.describe():
+    if together := engine.processes_text():
         lines[0] += f", in {together}: batches are shared out, gradients averaged"
         lines = [line + _SHARED.get(line.split("  ")[-1].strip("- "), "") for line in lines]
     return Explanation("\n".join(line.rstrip() for line in lines))

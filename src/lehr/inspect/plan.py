@@ -42,7 +42,7 @@ def plan(
     with learn.probe(), same_attributes(learn, everybody):
         planned = _without_batches(learn.planned(learn.data, everybody, **length), everybody)
         Loop(Run(learn, planned, [*(cb for cb in everybody if cb.plans), walk])).fit()
-    return walk.found()
+    return walk.fit_plan()
 
 
 def _without_batches(plan: Plan, callbacks: Iterable[Callback]) -> Plan:
@@ -164,13 +164,13 @@ class _Walk(Callback):
             self.waiting = run.epoch, self._now(run), self._trained(run)
 
     def _now(self, run: Run) -> dict[str, float]:
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         for slots in self.slots:
             places = list(slots.find(run))
             for number, place in enumerate(places):
                 name = slots.param if len(places) == 1 else f"{slots.param}[{number}]"
-                found[name] = float(place.get())
-        return found
+                values[name] = float(place.get())
+        return values
 
     def _trained(self, run: Run) -> int:
         flags = [parameter.requires_grad for _, parameter in self.parameters]
@@ -217,7 +217,7 @@ class _Walk(Callback):
     def zero_grad(self, run: Run, proceed: Callable[[], None]) -> None:
         """Nothing."""
 
-    def found(self) -> FitPlan:
+    def fit_plan(self) -> FitPlan:
         """What was noted."""
         unforeseen = [cb for cb in self.everybody if cb.drives and not cb.plans]
         return FitPlan(

@@ -42,28 +42,28 @@ def profile(learn: Learner, steps: int = 100, callbacks: Iterable[Callback] = ()
     def measured() -> _Stopwatch:
         nonlocal run
         with learn.probe(), same_attributes(learn, everybody):
-            watch = _Stopwatch(Clock(device), steps)
+            stopwatch = _Stopwatch(Clock(device), steps)
             length = {"seed": learn.seed, "tells": False, "steps": steps + _WARM_UP}
             plan = learn.planned(DataBunch(learn.data.train_dl), taking_part, **length)
             underway.refuse_open([plan.train])
-            plan = replace(plan, train=_Timed(plan.train, watch.clock))
-            run = Run(learn, plan, [*taking_part, watch])
+            plan = replace(plan, train=_Timed(plan.train, stopwatch.clock))
+            run = Run(learn, plan, [*taking_part, stopwatch])
             Loop(run).fit()
-        return watch
+        return stopwatch
 
     with interruptible(lambda reason: run.stop(reason) if run else None):
-        watch = measured()
-        if not watch.steps:
+        stopwatch = measured()
+        if not stopwatch.steps:
             raise ValueError(
                 f"no step was measured: the first {_WARM_UP} are not counted, and the run ended "
                 f"before the next ({run.stop_reason if run else None}). Let it train longer."
             )
         return Profile(
-            shares=watch.shares,
-            steps=len(watch.steps),
+            shares=stopwatch.shares,
+            steps=len(stopwatch.steps),
             device=device,
-            lag=watch.clock.lag,
-            by_threads=_by_threads(measured, watch) if device == "cpu" else (),
+            lag=stopwatch.clock.lag,
+            by_threads=_by_threads(measured, stopwatch) if device == "cpu" else (),
             compiled=learn.graphs is not None,
             left_out=tuple(type(callback).__name__ for callback in apart),
         )
@@ -94,7 +94,7 @@ def _by_threads(
             medians[number].append(measured().median)
     finally:
         torch.set_num_threads(threads)
-    return tuple((number, min(found)) for number, found in medians.items())
+    return tuple((number, min(times)) for number, times in medians.items())
 
 
 class _Timed(Feed):

@@ -105,7 +105,7 @@ def top_losses(learn: Learner, k: int = 9, data: Any = None) -> TopLosses:
             prediction=answer(learn, pred, answers=answers, scores=not _is_float(yb)),
             x=x,
         )
-        for loss, index, x, pred, yb in worst.found()
+        for loss, index, x, pred, yb in worst.in_order()
     ]
     return TopLosses(tuple(items), preparation)
 
@@ -176,7 +176,7 @@ class _Worst(Callback):
         x, pred, yb = (next(iter(first_items(part, 1)), None) for part in parts)
         return x, pred, yb
 
-    def found(self) -> list[tuple[float, int, Any, Any, Any]]:
+    def in_order(self) -> list[tuple[float, int, Any, Any, Any]]:
         """Loss, number, input, prediction and target of each, the highest loss first."""
         ordered = sorted(self._heap, key=lambda one: (-one[0], -one[1]))
         return [(loss, -minus, x, pred, yb) for loss, minus, x, pred, yb in ordered]

@@ -124,5 +124,5 @@ def _one(run: Run) -> float:
 
 
 def _at(model: nn.Module, paths: Iterable[str]) -> dict[str, Any]:
-    found = dict(modules(model))
-    return {path: found[path] for path in paths}
+    by_path = dict(modules(model))
+    return {path: by_path[path] for path in paths}

@@ -122,8 +122,8 @@ def _notes(error: BaseException, run: Any) -> list[str]:
         return [note, *step_hints(error)]
     if not place.endswith(_WITH_HINTS):
         return [note]
-    found = hints(run.model, run.xb, run.yb, run.pred, run.loss, run.training, batch=run.batch)
-    return [note, *found, *without_gradients(error, run)]
+    advice = hints(run.model, run.xb, run.yb, run.pred, run.loss, run.training, batch=run.batch)
+    return [note, *advice, *without_gradients(error, run)]
 
 
 def _position(run: Any, at: str) -> str:

@@ -73,10 +73,10 @@ def failure(run: Any, error: Exception | None) -> Failure | None:
     noted = run.history.meta.get("failed")
     if noted is not None:
         return Failure(**noted)
-    found = None if error is None else raised_at(run, error)
-    if found is not None:
-        note_failure(run, found)
-    return found
+    raised = None if error is None else raised_at(run, error)
+    if raised is not None:
+        note_failure(run, raised)
+    return raised
 
 
 def raised_at(run: Any, error: Exception) -> Failure | None:
@@ -94,9 +94,9 @@ def raised_at(run: Any, error: Exception) -> Failure | None:
     return Failure(run.n_steps, run.epoch, batch, doing)
 
 
-def note_failure(run: Any, found: Failure) -> None:
+def note_failure(run: Any, failure: Failure) -> None:
     """Note in the history what ends the run."""
-    run.history.meta["failed"] = found._asdict()
+    run.history.meta["failed"] = failure._asdict()
 
 
 def failed_step(run: Any) -> int:

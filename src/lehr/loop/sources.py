@@ -74,11 +74,11 @@ class Sources:
         """
         arguments.check_data(data, "run.data")
         train, valid = feeds(data, tells=True, ends=self._ends, engine=self._read.engine)
-        names, found = list(self._all[0].valid), list(valid)
-        if names != found:
+        names, given = list(self._all[0].valid), list(valid)
+        if names != given:
             raise ValueError(
                 "run.data must have the validation loaders that the run began with: "
-                f"{_listed(names)}; got {_listed(found)}. Columns of the history, metrics and "
+                f"{_listed(names)}; got {_listed(given)}. Columns of the history, metrics and "
                 "monitors go by them. Give those, or none before, too."
             )
         self._all.append(Source(since, data, train, valid, _loaders(data)))

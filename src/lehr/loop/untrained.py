@@ -117,10 +117,10 @@ def _held_elsewhere(loss_func: Callable[..., Any], callbacks: Iterable[Callback]
     for callback in callbacks:
         methods = [method for method in vars(type(callback)).values() if isfunction(method)]
         starts += [callback, *methods]
-    found = (thing for start in starts for _, thing in reached(start))
+    things = (thing for start in starts for _, thing in reached(start))
     return {
         id(p)
-        for optimizer in found
+        for optimizer in things
         if isinstance(optimizer, Optimizer)
         for p in optimizers.held_parameters(optimizer)
     }

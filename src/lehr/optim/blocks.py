@@ -28,15 +28,15 @@ def blocks(model: nn.Module) -> list[list[str]]:
     inner = bare(model)
     if not _has_row(inner):
         return [[path] for path, _ in _children(*_opened("", inner))]
-    found: list[list[str]] = []
+    paths: list[list[str]] = []
     alone = True  # the next piece begins a new block of the model
     for path, in_row in _pieces("", inner):
         if in_row or alone:
-            found.append([path])
+            paths.append([path])
         else:
-            found[-1].append(path)
+            paths[-1].append(path)
         alone = in_row
-    return found
+    return paths
 
 
 def _pieces(prefix: str, module: nn.Module) -> Iterator[tuple[str, bool]]:

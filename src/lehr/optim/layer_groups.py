@@ -79,17 +79,17 @@ def layer_groups(
     spared = undecayed(model, no_decay)
     groups = _by_function(model, rule) if callable(rule) else _by_parts(model, rule)
     rates = _rates(lr, decay, len(groups))
-    found: list[dict[str, Any]] = []
+    settings: list[dict[str, Any]] = []
     for (name, parameters), rate in zip(groups.items(), rates, strict=True):
         own = {} if rate is None else {"lr": rate}
         decayed = [p for p in parameters if id(p) not in spared]
         others = [p for p in parameters if id(p) in spared]
         if decayed:
-            found.append({"params": decayed, "name": name, **own})
+            settings.append({"params": decayed, "name": name, **own})
         if others:
             name = f"{name}.no_decay"
-            found.append({"params": others, "name": name, **own, "weight_decay": 0.0})
-    return found
+            settings.append({"params": others, "name": name, **own, "weight_decay": 0.0})
+    return settings
 
 
 def _by_function(model: nn.Module, rule: Callable[[str], Any]) -> dict[str, list[nn.Parameter]]:

@@ -10,21 +10,21 @@ from torch import Tensor
 from lehr.base.interrupts import call_uninterrupted
 from lehr.errors import positive_int
 
-_ROWS = 64  # that are gathered on the device before they are fetched
+_GATHERED = 64  # batches that are gathered on the device before they are fetched
 
 
 @final
 class LayerLog:
-    """A table of numbers for each batch: one row for each layer, one column for each number.
+    """The numbers of every layer, batch by batch.
 
-    What is added stays on its device, and 64 tables are fetched at once, or all when somebody
-    reads them. Memory is bounded: when ``capacity`` tables are held, every second one goes, and
+    What is added stays on its device, and 64 batches are fetched at once, or all when somebody
+    reads them. Memory is bounded: when ``capacity`` batches are held, every second one goes, and
     from then on every second one is kept; so they always span the whole run, evenly.
 
     Args:
-        layers: their names; the rows of every table.
+        layers: their names.
         columns: how many numbers each layer has.
-        capacity: the most tables held; at least 2.
+        capacity: the most batches held; at least 2.
 
     Example:
         >>> log = LayerLog(["first", "last"], 3)
@@ -44,14 +44,14 @@ class LayerLog:
         self._fetched: list[Tensor] = []
         self._gathered: list[Tensor] = []
 
-    def add(self, batch: int, table: Tensor) -> None:
-        """Add the table of a batch, of shape ``(layers, columns)``."""
+    def add(self, batch: int, numbers: Tensor) -> None:
+        """Add the numbers of a batch, of shape ``(layers, columns)``."""
         self._count += 1
         if (self._count - 1) % self._stride:
             return
         self.batches.append(batch)
-        self._gathered.append(table.detach())
-        if len(self._gathered) == _ROWS:
+        self._gathered.append(numbers.detach())
+        if len(self._gathered) == _GATHERED:
             self._fetch()
         if len(self.batches) >= self.capacity:
             call_uninterrupted(self._thin)
@@ -70,7 +70,7 @@ class LayerLog:
         return self._fetched[0]
 
     def means(self) -> "LayerLog":
-        """The same with one table for each batch: the mean of those that were added for it.
+        """The same with each batch once: the mean of what was added for it.
 
         Example:
             >>> log = LayerLog(["only"], 1)
@@ -92,7 +92,7 @@ class LayerLog:
             self._gathered = []
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is held, and what decides which tables come next."""
+        """All that is held, and what decides which batches come next."""
         return {
             "layers": self.layers,
             "batches": list(self.batches),

@@ -52,14 +52,14 @@ def evaluate_regression(learn: Learner, *, k: int = 12) -> Regression | None:
     if not len(truth) or not bool(torch.isfinite(truth).all() & torch.isfinite(predicted).all()):
         return None
 
-    def describe(i: int) -> tuple[str, str]:
+    def item_text(i: int) -> tuple[str, str]:
         name = item_name(loader, i)
         if name == f"item {i}":
             return "", ""
         x = loader.dataset[i][0]
         return name, in_words(x, preparation) if isinstance(x, Tensor) else ""
 
-    return Regression.of(truth, predicted, k, describe)
+    return Regression.of(truth, predicted, k, item_text)
 
 
 class _NoRegressionError(Exception):

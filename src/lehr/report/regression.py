@@ -63,7 +63,7 @@ class Regression:
         truth: Tensor,
         predicted: Tensor,
         k: int = 12,
-        describe: Callable[[int], tuple[str, str]] = lambda i: ("", ""),
+        item_text: Callable[[int], tuple[str, str]] = lambda i: ("", ""),
     ) -> "Regression":
         """Compare predictions with the truth.
 
@@ -71,7 +71,7 @@ class Regression:
             truth: ``(items,)``, finite, at least one.
             predicted: ``(items,)``, finite.
             k: how many of the largest errors to keep.
-            describe: the name of an item and its input in words.
+            item_text: the name of an item and its input in words.
 
         Example:
             >>> import torch
@@ -83,7 +83,7 @@ class Regression:
         off = (predicted - truth).abs()
 
         def error(i: int) -> LargeError:
-            name, text = describe(i)
+            name, text = item_text(i)
             true, given = truth[i].item(), predicted[i].item()
             return LargeError(index=i, truth=true, predicted=given, name=name, text=text)
 

@@ -14,16 +14,16 @@ from lehr.report.render import part
 _BINS = 40
 
 
-def figures(found: Regression) -> Markup | None:
+def figures(regression: Regression) -> Markup | None:
     """Predicted against true numbers, and how the residuals are spread."""
-    ends = [min(found.truth), max(found.truth)]
-    residuals = [p - t for p, t in zip(found.predicted, found.truth, strict=True)]
+    ends = [min(regression.truth), max(regression.truth)]
+    residuals = [p - t for p, t in zip(regression.predicted, regression.truth, strict=True)]
     panels = [
         Panel(
             "predicted",
             "true",
             [
-                Line("items", found.truth, found.predicted, 0, "dots"),
+                Line("items", regression.truth, regression.predicted, 0, "dots"),
                 Line("as it should be", ends, ends, 1, dashed=True),
             ],
         ),
@@ -46,7 +46,7 @@ def histogram(values: list[float]) -> tuple[list[float], list[float]]:
     return cast("list[float]", middles.tolist()), cast("list[float]", counts.tolist())
 
 
-def largest_errors(found: Regression) -> Markup | None:
+def largest_errors(regression: Regression) -> Markup | None:
     """The largest errors as a table; None if there are none."""
     rows = [
         (
@@ -56,6 +56,6 @@ def largest_errors(found: Regression) -> Markup | None:
             plain(one.predicted - one.truth),
             one.text,
         )
-        for one in found.worst
+        for one in regression.worst
     ]
     return part("regression.html", "largest_errors", rows) if rows else None

@@ -210,11 +210,11 @@ def _keep_items(container: Any) -> Callable[[], None]:
 
 
 def _keep_object(thing: Any) -> Callable[[], None]:
-    """Class, attributes and, of a module, its tables."""
+    """Class, attributes and, of a module, its registries."""
     kind, own = thing.__class__, cast("dict[str, Any]", vars(thing))
     attributes = dict(own)
-    tables = [attributes.get(name) for name in _REGISTRIES]
-    registries = [_keep_items(table) for table in tables if isinstance(table, (dict, set))]
+    held = [attributes.get(name) for name in _REGISTRIES]
+    registries = [_keep_items(one) for one in held if isinstance(one, (dict, set))]
 
     def put_back() -> None:
         if type(thing) is not kind:

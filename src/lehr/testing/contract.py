@@ -191,10 +191,10 @@ def has_a_state_that_round_trips(make: Make, learner: MakeLearner) -> None:
 def goes_on_after_a_stop(make: Make, learner: MakeLearner) -> None:
     """A run that was stopped, and goes on with new objects, ends in the same bits."""
     callback = make()
-    found = learner([callback]).check_resume(epochs=3, batches=4)
-    if not found.ok:
+    check = learner([callback]).check_resume(epochs=3, batches=4)
+    if not check.ok:
         raise AssertionError(
-            f"{_name(callback)} does not go on after a stop as if there had been none: {found!r}. "
+            f"{_name(callback)} does not go on after a stop as if there had been none: {check!r}. "
             'Name what must survive: state = ("…",); what the run knows by itself need not.'
         )
 
@@ -214,8 +214,8 @@ def does_not_change_the_training(
     with_it, without = _outcome(learner([callback]), 2), _outcome(learner([]), 2)
     apart = () if validation else ("valid_loss", "left")
     compared = [name for name in without if not name.endswith(apart)]
-    found, expected = ({name: one.get(name) for name in compared} for one in (with_it, without))
-    if difference := first_difference(found, expected):
+    got, expected = ({name: one.get(name) for name in compared} for one in (with_it, without))
+    if difference := first_difference(got, expected):
         raise AssertionError(
             f"{_name(callback)} changes the training: {difference}. If it is there to do so, say "
             "check_callback(…, changes_training=True), or changes_validation=True if it changes "
@@ -232,14 +232,14 @@ def surroundings(learn: Learner) -> dict[str, Any]:
         ['modes', 'random', 'gradients', 'hyper', 'hooks']
     """
     entries = learn.state_entries()
-    found = capture({name: entries[name] for name in ("modes", "random", "gradients")})
-    found["hyper"] = [
+    states = capture({name: entries[name] for name in ("modes", "random", "gradients")})
+    states["hyper"] = [
         {key: value for key, value in group.items() if key != "params"}
         for opt in optimizers.each(learn.opt)
         for group in opt.param_groups
     ]
-    found["hooks"] = [sum(map(len, _hooks(module))) for module in learn.model.modules()]
-    return found
+    states["hooks"] = [sum(map(len, _hooks(module))) for module in learn.model.modules()]
+    return states
 
 
 def _is_the_same_twice(learner: MakeLearner) -> None:

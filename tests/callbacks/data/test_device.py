@@ -97,7 +97,7 @@ def test_a_dataclass_is_moved_and_keeps_its_class():
 def test_what_is_there_already_is_not_touched(monkeypatch):
     calls = []
 
-    class Watch(Callback):
+    class SameObjects(Callback):
         def after_pred(self, run):
             calls.append(run.xb is run.batch[0] and run.yb is run.batch[1])
 
@@ -105,7 +105,7 @@ def test_what_is_there_already_is_not_touched(monkeypatch):
     batch = ({"input": torch.zeros(4, 3)}, torch.zeros(4, dtype=torch.long))
     data = DataBunch([batch] * 3, [batch])
     model = nn.Linear(3, 2)
-    tiny_learner([Device("cpu"), Watch()], model=model, data=data).fit(1)
+    tiny_learner([Device("cpu"), SameObjects()], model=model, data=data).fit(1)
     assert calls == [True] * 4
 
 
@@ -114,12 +114,12 @@ def test_only_copies_from_the_host_into_cuda_are_told_not_to_wait():
         def to(self, target, *, non_blocking):
             return non_blocking
 
-    def told(source, target):
+    def waits_not(source, target):
         return device._move(Fake(device=torch.device(source)), torch.device(target))
 
-    assert told("cpu", "cuda:0") is True  # which CUDA heeds where the tensor is pinned
+    assert waits_not("cpu", "cuda:0") is True  # which CUDA heeds where the tensor is pinned
     for source, target in (("cuda:0", "cpu"), ("cuda:0", "cuda:1"), ("cpu", "mps"), ("mps", "cpu")):
-        assert told(source, target) is False
+        assert waits_not(source, target) is False
     there = Fake(device=CPU)
     assert device._move(there, CPU) is there
 

@@ -396,9 +396,9 @@ def test_a_capsule_names_the_checkpoint_that_was_being_written(tmp_path, monkeyp
 
 def test_a_capsule_says_what_ended_the_fit_and_not_that_the_disk_failed_then(tmp_path, monkeypatch):
     held = Held(monkeypatch, error=None, disk=OSError(errno.EIO, "broken disk"))
-    saver, watch = Checkpoint(tmp_path, background=True), StopOnNonFinite(action="stop")
+    saver, guard = Checkpoint(tmp_path, background=True), StopOnNonFinite(action="stop")
     with pytest.raises(OSError, match="broken disk"):
-        tiny_learner([saver, watch, held]).fit(3)
+        tiny_learner([saver, guard, held]).fit(3)
     assert capsule.read(tmp_path)["error"].startswith("loss is nan at step 5")
 
 
@@ -548,8 +548,8 @@ def test_a_step_that_ends_the_fit_with_an_error_is_noted_and_can_be_made_again(t
 def test_a_loss_that_is_not_finite_is_noted_where_it_was_and_not_where_it_was_read(
     tmp_path, action, every
 ):
-    watch = StopOnNonFinite(every=every, action=action)
-    learn = tiny_learner([Checkpoint(tmp_path), watch, FailAt(5)])
+    guard = StopOnNonFinite(every=every, action=action)
+    learn = tiny_learner([Checkpoint(tmp_path), guard, FailAt(5)])
     with pytest.raises(FloatingPointError) if action == "raise" else nullcontext():
         learn.fit(3)
     said = capsule.read(tmp_path)

@@ -25,14 +25,14 @@ class Ask(Callback):
     """Asks at one training batch, and sees that nothing is left of it."""
 
     def __init__(self, at=(0, 0)):
-        self.at, self.told, self.left = at, None, None
+        self.at, self.origin, self.left = at, None, None
 
     def after_loss(self, run):
         if run.training and (run.epoch, run.batch_index) == self.at:
             entries = run.state_entries()
             kept = {name: entries[name] for name in ("model", "modes", "random", "streams")}
             before = capture(kept)
-            self.told = origin(run)
+            self.origin = origin(run)
             self.left = first_difference(before, capture(kept))
 
 
@@ -43,7 +43,7 @@ def asked(model, batch, loss_func=None, at=(0, 0)):
     loss = loss_func or nn.functional.mse_loss
     Learner(model, opt, loss, data, [ask], progress=False, seed=1).fit(1)
     assert ask.left is None
-    return ask.told
+    return ask.origin
 
 
 def batch(*bad, value=math.nan):
@@ -124,7 +124,7 @@ def test_a_dropped_item_is_found_with_the_mask_that_dropped_it():
     data = DataBunch([(torch.randn(6, 3), torch.zeros(6, 2))])
     Learner(model, opt, nn.functional.mse_loss, data, [see, ask], progress=False, seed=2).fit(1)
     assert 0 < len(see.bad) < 6
-    assert ask.told.endswith(f"(Inverse) in items {', '.join(map(str, see.bad))}.")
+    assert ask.origin.endswith(f"(Inverse) in items {', '.join(map(str, see.bad))}.")
 
 
 class Negative(Callback):

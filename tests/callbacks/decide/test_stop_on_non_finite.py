@@ -186,7 +186,7 @@ def test_it_prints_as_it_was_written():
 
 @pytest.mark.parametrize("stop", range(1, 8))
 def test_what_was_not_read_yet_is_read_by_the_run_that_goes_on(stop):
-    def watch(callback, batches):
+    def feed(callback, batches):
         for batch in batches:
             run.n_steps = run.batch_index = batch
             run.loss = torch.tensor(float("nan") if batch == 1 else 0.5)
@@ -199,13 +199,13 @@ def test_what_was_not_read_yet_is_read_by_the_run_that_goes_on(stop):
     first, second = StopOnNonFinite(every=8), StopOnNonFinite(every=8)
     for callback in (first, second):
         callback.begin_fit(run)
-    watch(first, range(stop))
+    feed(first, range(stop))
     state = capture({"it": first})
     restore({"it": second}, unflatten(*flatten(state)))
     assert first_difference(state, capture({"it": second})) is None
     text = r"loss was nan at step 1 \(epoch 0, batch 1\), found 6 batches later"
     with pytest.raises(FloatingPointError, match=text):
-        watch(second, range(stop, 8))
+        feed(second, range(stop, 8))
     second.begin_fit(run)
     if stop > 1:
-        watch(second, range(stop, 8))  # without the state nobody would know
+        feed(second, range(stop, 8))  # without the state nobody would know

@@ -27,7 +27,7 @@ def learner(opt=None, **kwargs):
     return tiny_learner(model=model, opt=opt, **kwargs)
 
 
-class Watch(Callback):
+class ReadInBatches(Callback):
     """Notes a value as the batch sees it."""
 
     state = ()
@@ -41,9 +41,9 @@ class Watch(Callback):
 
 
 def scheduled(learn, name, read, **kwargs):
-    watch = Watch(read)
-    run = learn.fit(1, callbacks=[ParamScheduler(name, FALL, **kwargs), watch])
-    return watch.seen, run
+    values = ReadInBatches(read)
+    run = learn.fit(1, callbacks=[ParamScheduler(name, FALL, **kwargs), values])
+    return values.seen, run
 
 
 @pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "dampening"])
@@ -95,9 +95,11 @@ def test_all_groups_or_one():
 def test_a_schedule_for_each_group():
     rise = sched_lin(0.0, 0.4)
     learn = learner(two_groups)
-    watch = Watch(lambda run: [group["lr"] for group in run.opt.param_groups])
-    learn.fit(1, [ParamScheduler("lr", FALL, group=0), ParamScheduler("lr", rise, group=-1), watch])
-    assert watch.seen == [[FALL(i / 4), rise(i / 4)] for i in range(4)]
+    values = ReadInBatches(lambda run: [group["lr"] for group in run.opt.param_groups])
+    learn.fit(
+        1, [ParamScheduler("lr", FALL, group=0), ParamScheduler("lr", rise, group=-1), values]
+    )
+    assert values.seen == [[FALL(i / 4), rise(i / 4)] for i in range(4)]
 
 
 def test_attributes_by_path():
@@ -197,10 +199,10 @@ def test_two_callbacks_of_one_name_need_names_of_their_own():
     with pytest.raises(ValueError, match=r"ambiguous: 2 callbacks are named 'own'. Set"):
         learn.fit(1, [ParamScheduler("callbacks.own.n", FALL)])
     b.name = "second"
-    watch = Watch(lambda run: (a.n, b.n))
-    learn.fit(1, [ParamScheduler("callbacks.second.n", FALL), watch])
-    assert [n for n, _ in watch.seen] == [3.0] * 4
-    assert [n for _, n in watch.seen] == EXPECTED
+    values = ReadInBatches(lambda run: (a.n, b.n))
+    learn.fit(1, [ParamScheduler("callbacks.second.n", FALL), values])
+    assert [n for n, _ in values.seen] == [3.0] * 4
+    assert [n for _, n in values.seen] == EXPECTED
 
 
 def test_two_schedules_for_one_number_are_refused():
@@ -386,10 +388,10 @@ def test_a_relative_schedule_is_resumed_from_the_own_values(tmp_path):
                 run.interrupt("test")
 
     def fit(*more):
-        learn, watch = learner(two_groups), Watch(all_rates)
+        learn, values = learner(two_groups), ReadInBatches(all_rates)
         schedule = ParamScheduler("lr", FALL, relative=True)
-        learn.fit(1, [schedule, watch, Checkpoint(tmp_path), *more], resume="auto")
-        return watch.seen, learn
+        learn.fit(1, [schedule, values, Checkpoint(tmp_path), *more], resume="auto")
+        return values.seen, learn
 
     fit(Stop())
     seen, learn = fit()
@@ -426,10 +428,10 @@ class Unfreeze(Callback):
 @pytest.mark.parametrize("step", [1, 4])  # in the middle of an epoch, and between two
 @pytest.mark.parametrize(("relative", "factor"), [(True, 0.05), (False, 1.0)])
 def test_a_group_that_is_added_is_taken_along_and_put_back_to_what_it_had(step, relative, factor):
-    learn, watch = learner(), Watch(all_rates)
+    learn, values = learner(), ReadInBatches(all_rates)
     fall = ParamScheduler("lr", FALL, relative=relative)
-    learn.fit(2, [fall, watch, Unfreeze(step, lr=0.05)])
-    added = [rates[1] for rates in watch.seen if len(rates) == 2]
+    learn.fit(2, [fall, values, Unfreeze(step, lr=0.05)])
+    added = [rates[1] for rates in values.seen if len(rates) == 2]
     assert added == [FALL(i / 8) * factor for i in range(step, 8)]
     assert all_rates(learn.run) == [0.1, 0.05]
 
@@ -475,9 +477,9 @@ def test_the_groups_of_a_wrapper_are_driven_after_a_resume_too(tmp_path):
 
     def fit(folder, *more):
         learn = learner(lambda model: Lookahead(torch.optim.SGD(model.parameters(), lr=0.1)))
-        watch = Watch(all_rates)
-        learn.fit(1, [ParamScheduler("lr", FALL), watch, Checkpoint(folder), *more], resume="auto")
-        return [lr for [lr] in watch.seen], learn
+        values = ReadInBatches(all_rates)
+        learn.fit(1, [ParamScheduler("lr", FALL), values, Checkpoint(folder), *more], resume="auto")
+        return [lr for [lr] in values.seen], learn
 
     straight, one = fit(tmp_path / "a")
     fit(tmp_path / "b", Stop())
@@ -529,13 +531,13 @@ def rates(run):
 
 @pytest.mark.parametrize(("relative", "own"), [(None, (1, 1)), (False, (1, 1)), (True, (0.1, 1))])
 def test_each_group_has_its_own_factor(relative, own):
-    learn, watch = grouped(), Watch(rates)
+    learn, values = grouped(), ReadInBatches(rates)
     driver = ParamScheduler("lr", FALL.per_group([0.5, 2]), relative=relative)
-    run = learn.fit(1, callbacks=[driver, watch])
-    assert watch.seen == [
+    run = learn.fit(1, callbacks=[driver, values])
+    assert values.seen == [
         pytest.approx((0.5 * lr * own[0], 2 * lr * own[1])) for lr in (0.4, 0.3, 0.2, 0.1)
     ]
-    assert run.history["lr"] == [last for _, last in watch.seen]
+    assert run.history["lr"] == [last for _, last in values.seen]
     assert rates(learn) == (0.1, 1.0)
 
 
@@ -592,9 +594,9 @@ def test_a_share_that_was_written_as_0_may_become_a_fraction():
 
 
 def windows(callbacks, **length):
-    watch = Watch(lambda run: (run.n_steps, run.closes))
-    run = tiny_learner([*callbacks, watch], items=32 * 8).fit(**length)
-    return watch.seen, run
+    values = ReadInBatches(lambda run: (run.n_steps, run.closes))
+    run = tiny_learner([*callbacks, values], items=32 * 8).fit(**length)
+    return values.seen, run
 
 
 def test_accumulation_can_follow_a_schedule():
@@ -615,13 +617,13 @@ def test_the_length_in_steps_is_unknown_where_accumulation_follows_a_schedule():
 
 
 def batch_sizes(callbacks=(), resume=None, **length):
-    watch = Watch(lambda run: len(run.xb))
+    values = ReadInBatches(lambda run: len(run.xb))
     learn = learner(items=64)
     learn.data.train_dl.batch_size = 4
     driver = ParamScheduler("data.train_dl.batch_size", sched_lin(4, 24).rounded(4))
-    run = learn.fit(callbacks=[driver, watch, *callbacks], resume=resume, **length)
+    run = learn.fit(callbacks=[driver, values, *callbacks], resume=resume, **length)
     assert learn.data.train_dl.batch_size == 4
-    return watch.seen, run
+    return values.seen, run
 
 
 def test_the_batch_size_can_follow_a_schedule_epoch_by_epoch():

@@ -122,10 +122,10 @@ def learner(make_opt, callbacks=(), **kwargs):
 
 
 def fit(make_opt, make, every, *callbacks, **kwargs):
-    watch = Rates()
+    rates = Rates()
     learn = learner(make_opt)
-    run = learn.fit(EPOCHS, [TorchScheduler(make, every, **kwargs), watch, *callbacks])
-    return [p.detach() for p in learn.model.parameters()], watch.seen, run
+    run = learn.fit(EPOCHS, [TorchScheduler(make, every, **kwargs), rates, *callbacks])
+    return [p.detach() for p in learn.model.parameters()], rates.seen, run
 
 
 @pytest.fixture(autouse=True)
@@ -186,11 +186,11 @@ def test_a_resumed_fit_goes_on_bit_for_bit(name, every, stop, tmp_path):
     straight = fit(OPTIMIZERS["SGD"], make, every, **column)
 
     def again(*more):
-        watch = Rates()
+        rates = Rates()
         learn = learner(OPTIMIZERS["SGD"], [Checkpoint(tmp_path)])
         scheduler = TorchScheduler(make, every, **column)
-        run = learn.fit(EPOCHS, [scheduler, watch, *more], resume="auto")
-        return [p.detach() for p in learn.model.parameters()], watch.seen, run, learn
+        run = learn.fit(EPOCHS, [scheduler, rates, *more], resume="auto")
+        return [p.detach() for p in learn.model.parameters()], rates.seen, run, learn
 
     again(Stop())
     weights, seen, run, learn = again()

@@ -19,7 +19,7 @@ def table(path):
         return list(csv.reader(file))
 
 
-class Watch(Callback):
+class LineCounts(Callback):
     """Notes how many lines the file has at the end of every batch."""
 
     phase = 4
@@ -42,9 +42,9 @@ def test_the_file_is_what_the_history_would_write(tmp_path, every):
 
 def test_a_row_is_there_when_its_epoch_is_over(tmp_path):
     path = tmp_path / "log.csv"
-    watch = Watch(path)
-    tiny_learner([CSVLog(path), watch], items=8).fit(3)
-    assert watch.seen == [0, 0, 2, 2, 3, 3]  # a training and a validation batch each
+    counts = LineCounts(path)
+    tiny_learner([CSVLog(path), counts], items=8).fit(3)
+    assert counts.seen == [0, 0, 2, 2, 3, 3]  # a training and a validation batch each
 
 
 def test_what_other_listeners_add_late_is_in_the_row(tmp_path):

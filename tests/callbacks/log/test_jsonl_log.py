@@ -59,7 +59,7 @@ def test_the_batches_of_a_row_stand_before_it_and_only_once(tmp_path):
     assert kinds(path) == "msssrsrssrssr"
 
 
-class Watch(Callback):
+class KindsInFile(Callback):
     """Notes what is in the file before every training batch."""
 
     phase = 4
@@ -74,9 +74,9 @@ class Watch(Callback):
 
 def test_everything_is_there_when_its_epoch_is_over(tmp_path):
     path = tmp_path / "log.jsonl"
-    watch = Watch(path)
-    tiny_learner([JSONLLog(path), watch], items=16).fit(2)
-    assert watch.seen == ["", "", "mssr", "mssr"]
+    written = KindsInFile(path)
+    tiny_learner([JSONLLog(path), written], items=16).fit(2)
+    assert written.seen == ["", "", "mssr", "mssr"]
 
 
 def test_after_an_error_the_batches_up_to_it_are_there(tmp_path):

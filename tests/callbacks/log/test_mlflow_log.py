@@ -80,10 +80,10 @@ def test_a_request_that_fails_halfway_doubles_no_point(tmp_path, monkeypatch, st
     monkeypatch.setattr(MlflowClient, "log_batch", fails_once)
     monkeypatch.setattr(mlflow_log, "_MOST", 3)
     log = MLflowLog("tests", tracking_uri=uri(tmp_path, store))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tiny_learner([log]).fit(3, validate_every="2 steps")
-    assert any("cannot reach its service: ConnectionError" in str(one.message) for one in told)
+    assert any("cannot reach its service: ConnectionError" in str(one.message) for one in caught)
     client, (run,) = runs(tmp_path, store)
     assert axes(client, run) == services.expected()
 

@@ -177,9 +177,9 @@ def test_a_full_disk_is_one_warning_and_nothing_is_missing_when_there_is_room(
     straight = Play(tmp_path / "straight", kind).play("0123")
     log = Play(tmp_path / "log", kind).play("0")
     before = (tmp_path / "log").read_bytes()
-    with full_disk(), pytest.warns(UserWarning, match=r"no space left.*The fit goes on") as told:
+    with full_disk(), pytest.warns(UserWarning, match=r"no space left.*The fit goes on") as caught:
         log.play("12")
-    assert len(told) == 1
+    assert len(caught) == 1
     assert (tmp_path / "log").read_bytes() == before
     log.play("3")
     assert (tmp_path / "log").read_bytes() == (tmp_path / "straight").read_bytes()
@@ -210,10 +210,10 @@ def test_a_fit_ends_well_whose_folder_is_gone(tmp_path, kind):
                 shutil.rmtree(tmp_path / "logs")
 
     learn = tiny_learner([kind(tmp_path / "logs" / "log"), Remove()])
-    with pytest.warns(UserWarning, match=r"Make the folder '.*logs' first\. The fit") as told:
+    with pytest.warns(UserWarning, match=r"Make the folder '.*logs' first\. The fit") as caught:
         run = learn.fit(3)
     assert len(run.history) == 3
-    assert len(told) == 1
+    assert len(caught) == 1
 
 
 def test_an_error_of_another_kind_is_still_one(tmp_path):

@@ -154,9 +154,9 @@ def test_a_service_that_is_out_of_reach_is_told_once_and_gets_all_when_it_is_bac
 
     with pytest.warns(
         UserWarning, match="Fake cannot reach its service: ConnectionError, "
-    ) as told:
+    ) as caught:
         fit(store, Outage())
-    assert len(told) == 1
+    assert len(caught) == 1
     assert sorted(store.points()) == sorted(straight.points())
 
 
@@ -165,9 +165,9 @@ def test_a_service_that_never_answers_ends_no_fit():
     store.down = True
     with pytest.warns(
         UserWarning, match=r"out of reach. The fit goes on, and what is missing"
-    ) as told:
+    ) as caught:
         run = fit(store)
-    assert len(told) == 1
+    assert len(caught) == 1
     assert (run.n_steps, store.runs) == (12, {})
 
 

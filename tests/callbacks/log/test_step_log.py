@@ -68,9 +68,9 @@ def test_what_could_not_be_written_is_tried_again_later_and_later(tmp_path, monk
             super().write_entries(run, steps, rows, last=last)
 
     log = Tries(tmp_path / "log")
-    with pytest.warns(UserWarning, match=r"No space left on device The fit goes on") as told:
+    with pytest.warns(UserWarning, match=r"No space left on device The fit goes on") as caught:
         tiny_learner([log, full], items=8 * 20).fit(1)
-    assert len(told) == 1
+    assert len(caught) == 1
     assert full.tried == [1, 3, 7, 15, 16, 17, 18, 19, 20, 20, 20]
     assert log.batches == list(range(20))
     assert log.handed[0][0] == list(range(14))  # the one under way comes later

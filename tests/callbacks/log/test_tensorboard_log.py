@@ -86,11 +86,11 @@ def test_a_writer_that_fails_halfway_doubles_no_point(tmp_path, monkeypatch, aft
 
 def test_a_folder_that_cannot_be_written_to_ends_no_fit(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run = tiny_learner([TensorBoardLog(tmp_path / "file" / "folder")]).fit(1)
     assert run.n_steps == 4
-    ours = [str(one.message) for one in told if "TensorBoardLog" in str(one.message)]
+    ours = [str(one.message) for one in caught if "TensorBoardLog" in str(one.message)]
     assert len(ours) == 1
     assert ours[0].startswith("TensorBoardLog cannot reach its service: NotADirectoryError")
 

@@ -146,11 +146,11 @@ def test_it_follows_the_weights_that_lookahead_leaves():
 
 def test_the_teacher_has_none_of_the_hooks_of_other_callbacks():
     model, callback = net(), EMATeacher()
-    watch, alone = ActivationStats(["0"]), ActivationStats(["0"])
-    learner(model, watch, callback).fit(1)
+    beside, alone = ActivationStats(["0"]), ActivationStats(["0"])
+    learner(model, beside, callback).fit(1)
     assert not any(module._forward_hooks for module in callback.teacher.modules())
     learner(net(), EMATeacher(), alone).fit(1)
-    assert torch.equal(watch.train.values(), alone.train.values())
+    assert torch.equal(beside.train.values(), alone.train.values())
 
 
 def test_validation_is_that_of_the_student():

@@ -346,9 +346,9 @@ def test_a_bound_is_for_the_mean_over_the_batches_of_a_step():
 
     def turns(bound):
         gan = GAN(2, n_crit=3, critic_below=bound, generator_below=1e9)
-        watch = Turns(gan)
-        learner(gan, watch, Accumulate(2), loss_func=given, count=12).fit(1)
-        return "".join(watch.turns)
+        log = Turns(gan)
+        learner(gan, log, Accumulate(2), loss_func=given, count=12).fit(1)
+        return "".join(log.turns)
 
     assert turns(-1.0) == "ccccccggcccc"  # the last batch alone is below
     assert turns(1.0) == "ccggccggccgg"
@@ -362,8 +362,8 @@ def test_batches_without_weight_have_no_say_about_a_turn():
 
     weights = iter([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     gan = GAN(2, n_crit=2, critic_below=0.0)
-    watch = Turns(gan)
+    log = Turns(gan)
     learner(
-        gan, watch, Accumulate(2), loss_func=given, count=6, weight=lambda run: next(weights)
+        gan, log, Accumulate(2), loss_func=given, count=6, weight=lambda run: next(weights)
     ).fit(1)
-    assert "".join(watch.turns) == "ccccgg"
+    assert "".join(log.turns) == "ccccgg"

@@ -26,9 +26,9 @@ def test_pieces_give_the_output_and_the_gradient_of_the_whole():
 def test_what_counts_no_items_is_given_to_each_piece_whole():
     seen = []
 
-    def forward(x, table, *, words):
-        seen.append((len(x), len(table), words))
-        return x, table.sum() + torch.zeros(len(x)), words
+    def forward(x, shared, *, words):
+        seen.append((len(x), len(shared), words))
+        return x, shared.sum() + torch.zeros(len(x)), words
 
     out = in_pieces(nn.Identity(), forward, 5, 2, torch.zeros(5), torch.ones(3), words="same")
     assert seen == [(1, 3, "same"), (2, 3, "same"), (2, 3, "same")]

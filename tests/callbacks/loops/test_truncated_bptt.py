@@ -82,12 +82,12 @@ def test_the_gradient_goes_k_steps_back_and_no_further():
     reached = []
     for k in (7, 3):
 
-        class Watch(Callback):
+        class GradientReach(Callback):
             def after_backward(self, run):
                 reached.append(run.model.embed.weight.grad.abs().sum(1) > 0)
 
         last = [(words, torch.tensor([[-100] * 6 + [1]]))]
-        learner(reader(), last, TruncatedBPTT(k, pred_time_dim=2), Watch()).fit(1)
+        learner(reader(), last, TruncatedBPTT(k, pred_time_dim=2), GradientReach()).fit(1)
     assert reached[0].tolist() == [True] * 7
     assert reached[1].tolist() == [False] * 6 + [True]
 

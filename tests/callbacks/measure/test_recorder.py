@@ -301,8 +301,8 @@ def by_hand(n, seed, every=None):
     for batch in range(1, n + 1):
         loss = torch.tensor(rng.uniform(0, 1), dtype=torch.float64)
         weight = 5 if batch == n else 8
-        told = {"n_iter": batch, "n_steps": batch, "loss": loss, "weight": weight}
-        yield "after_batch", {**told, "training": True}
+        fields = {"n_iter": batch, "n_steps": batch, "loss": loss, "weight": weight}
+        yield "after_batch", {**fields, "training": True}
         if every and batch % every == 0:
             yield "begin_validate", {"training": False}
             yield "after_batch", {"loss": torch.tensor(0.25)}
@@ -347,11 +347,11 @@ class Stand:
             del self.undos[1:]
 
     def numbers(self):
-        told = self.run.history.to_dict()
-        return {**told, "rows": [{**row, "seconds": None} for row in told["rows"]]}
+        content = self.run.history.to_dict()
+        return {**content, "rows": [{**row, "seconds": None} for row in content["rows"]]}
 
 
-def told(events, look=lambda stand: None):
+def stand_after(events, look=lambda stand: None):
     stand = Stand()
     for event, fields in events:
         stand.tell(event, fields)
@@ -370,8 +370,8 @@ def test_no_bit_depends_on_who_looks_and_when(every):
             if rng.random() < 0.02:
                 capture(stand.entries)
 
-        assert told(events).numbers() == told(events, look).numbers()
-        assert told(events).numbers()["rows"][0]["train_loss"] == first_row(events, every)
+        assert stand_after(events).numbers() == stand_after(events, look).numbers()
+        assert stand_after(events).numbers()["rows"][0]["train_loss"] == first_row(events, every)
 
 
 def first_row(events, every):
@@ -394,7 +394,7 @@ def test_to_fold_when_somebody_looks_would_change_bits():
             if rng.random() < 0.05:
                 stand.recorder._fold()
 
-        quiet, folding = told(events), Stand()
+        quiet, folding = stand_after(events), Stand()
         for event, fields in events:
             folding.tell(event, fields)
             if event == "after_batch":
@@ -410,12 +410,12 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(every, stop, looked):
     events = list(by_hand(700, seed=1, every=every))
     ends = ("begin_validate", "after_train", "after_epoch", "after_fit")
     stop = [i for i, (event, f) in enumerate(events) if event in ends or "n_iter" in f][stop]
-    whole = told(events)
-    first = told(events[:stop])
+    whole = stand_after(events)
+    first = stand_after(events[:stop])
     if looked:
         _ = first.run.history.series
     snapshot = unflatten(*flatten(capture(first.entries)))
-    second = told(events[:3])  # what is heard again
+    second = stand_after(events[:3])  # what is heard again
     vars(second.run).update({**vars(first.run), "history": second.run.history})
     second.run.defer = second.undos.append
     restore(second.entries, snapshot)
@@ -430,22 +430,22 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(every, stop, looked):
 
 def test_without_its_state_the_row_would_lack_what_was_before():
     events = list(by_hand(700, seed=1))
-    first, second = told(events[:300]), told(events[:3])
+    first, second = stand_after(events[:300]), stand_after(events[:3])
     second.run.history.load_state_dict(capture(first.entries)["history"])
     for event, fields in events[300:]:
         second.tell(event, fields)
-    assert second.numbers() != told(events).numbers()
+    assert second.numbers() != stand_after(events).numbers()
 
 
 def test_the_clock_of_a_row_goes_on(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("lehr.callbacks.measure.recorder.perf_counter", lambda: clock[0])
     events = list(by_hand(10, seed=1))
-    first = told(events[:3])
+    first = stand_after(events[:3])
     clock[0] += 7
     snapshot = capture(first.entries)
     clock[0] += 1000
-    second = told(events[:3])
+    second = stand_after(events[:3])
     restore(second.entries, snapshot)
     clock[0] += 2
     for event, fields in events[3:]:

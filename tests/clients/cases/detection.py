@@ -39,9 +39,9 @@ def model():
     return Model()
 
 
-def box_loss(found, targets):
-    pairs = zip(found, targets, strict=True)
-    return sum((f["boxes"] - t["boxes"]).abs().mean() for f, t in pairs) / len(found)
+def box_loss(boxes, targets):
+    pairs = zip(boxes, targets, strict=True)
+    return sum((f["boxes"] - t["boxes"]).abs().mean() for f, t in pairs) / len(boxes)
 
 
 def learner(net):

@@ -87,8 +87,8 @@ def test_an_earlier_preparation():
 
 @pytest.fixture
 def file(tmp_path):
-    def write(**found):
-        np.savez(tmp_path / "a.npz", **{name: np.asarray(value) for name, value in found.items()})
+    def write(**content):
+        np.savez(tmp_path / "a.npz", **{name: np.asarray(value) for name, value in content.items()})
         return tmp_path / "a.npz"
 
     return write
@@ -116,7 +116,7 @@ def test_the_parts_of_a_file(file):
 
 
 @pytest.mark.parametrize(
-    ("found", "split", "message"),
+    ("content", "split", "message"),
     [
         ({"y": Y}, "valid", "must have an array x; it has y"),
         ({"x": X}, "valid", "must have an array y; it has x"),
@@ -126,9 +126,9 @@ def test_the_parts_of_a_file(file):
         ({"x": X, "y": Y}, "train", "split must be one of valid, test, all; got 'train'"),
     ],
 )
-def test_what_a_file_lacks(file, found, split, message):
+def test_what_a_file_lacks(file, content, split, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        arrays_file(file(**found), split=split)
+        arrays_file(file(**content), split=split)
 
 
 def test_parts_that_cannot_be_joined(file):

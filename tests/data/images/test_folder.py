@@ -14,7 +14,7 @@ def make(root, *names):
 
 
 @pytest.fixture(params=["folder", "zip"])
-def found(request, tmp_path):
+def find(request, tmp_path):
     """Finds what some names make, in a folder or in a zip."""
 
     def find(*names):
@@ -32,8 +32,8 @@ PLAIN = ("dog/b.jpg", "cat/2.PNG", "cat/10.jpeg", "dog/deep/a.webp", "cat/notes.
 
 
 @pytest.mark.parametrize("above", ["", "train/", "archive/", "archive/photos/"])
-def test_a_folder_for_each_class(found, above):
-    images = found(*(above + name for name in PLAIN))
+def test_a_folder_for_each_class(find, above):
+    images = find(*(above + name for name in PLAIN))
     part = images.part("train")
     assert images.splits == ("train",)
     assert part.names == ("cat", "dog")
@@ -43,18 +43,18 @@ def test_a_folder_for_each_class(found, above):
     assert part.files.read(0) == b""
 
 
-def test_hidden_things_are_not_there(found):
-    images = found(*PLAIN, ".git/a.png", "__MACOSX/cat/._2.png", "cat/._2.png", "dog/.x/a.png")
+def test_hidden_things_are_not_there(find):
+    images = find(*PLAIN, ".git/a.png", "__MACOSX/cat/._2.png", "cat/._2.png", "dog/.x/a.png")
     assert len(images.part("train")) == 4
 
 
 @pytest.mark.parametrize("valid", ["valid", "val", "Validation"])
 @pytest.mark.parametrize("above", ["", "archive/"])
-def test_splits(found, valid, above):
+def test_splits(find, valid, above):
     names = [
         f"{above}{split}/{c}/{i}.jpg" for split in ("train", valid) for c in "ab" for i in "12"
     ]
-    images = found(*names, *(f"{above}test/{c}/9.jpg" for c in "ab"))
+    images = find(*names, *(f"{above}test/{c}/9.jpg" for c in "ab"))
     assert images.splits == ("train", "valid", "test")
     assert [len(images.part(split)) for split in images.splits] == [4, 4, 2]
     assert "9.jpg" in images.part("test").files.name(0)
@@ -63,15 +63,15 @@ def test_splits(found, valid, above):
     assert [name.split("/")[-3] for name in both.files.names[:4]] == ["train"] * 2 + [valid] * 2
 
 
-def test_a_class_may_be_called_train(found):
-    part = found("train/1.jpg", "bus/1.jpg").part("train")
+def test_a_class_may_be_called_train(find):
+    part = find("train/1.jpg", "bus/1.jpg").part("train")
     assert part.names == ("bus", "train")
 
 
-def test_a_part_of_a_part(found):
+def test_a_part_of_a_part(find):
     import torch
 
-    part = found(*PLAIN).part("train").take(torch.tensor([3, 0]))
+    part = find(*PLAIN).part("train").take(torch.tensor([3, 0]))
     assert part.labels.tolist() == [1, 0]
     assert part.files.names[1].endswith("10.jpeg")
 
@@ -89,27 +89,27 @@ def test_a_part_of_a_part(found):
         (["train/a/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"], "of which two mean the same"),
     ],
 )
-def test_other_layouts(found, names, message):
+def test_other_layouts(find, names, message):
     with pytest.raises(ValueError, match=message):
-        found(*names).part("train")
+        find(*names).part("train")
 
 
-def test_an_unsorted_test_folder_is_an_error_only_when_asked_for(found):
-    images = found("train/a/1.jpg", "train/b/1.jpg", "test/1.jpg")
+def test_an_unsorted_test_folder_is_an_error_only_when_asked_for(find):
+    images = find("train/a/1.jpg", "train/b/1.jpg", "test/1.jpg")
     assert len(images.part("train")) == 2
     with pytest.raises(ValueError, match=r"test/ in .* has 1 images that lie in no folder"):
         images.part("test")
 
 
-def test_splits_of_different_classes(found):
-    images = found("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/c/1.jpg", "val/d/1.jpg")
+def test_splits_of_different_classes(find):
+    images = find("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/c/1.jpg", "val/d/1.jpg")
     with pytest.raises(ValueError, match=r"b is only in train/\. Is a folder misspelt"):
         images.part("train", "valid")
 
 
-def test_images_that_are_still_packed(found):
+def test_images_that_are_still_packed(find):
     with pytest.raises(ValueError, match=r"has no images.* Is it b/train\.ZIP, inside, that you"):
-        found("b/train.ZIP", "c.zip", "readme.txt")
+        find("b/train.ZIP", "c.zip", "readme.txt")
 
 
 def test_no_such_path(tmp_path):

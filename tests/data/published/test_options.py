@@ -48,8 +48,8 @@ def test_help_says_what_each_option_means(name):
     text = inspect.getdoc(function)
     assert text.index("Args:") < text.index("Returns:") < text.index("Example:")
     section = text.partition("Args:\n")[2].partition("\n\n")[0]
-    told = re.findall(r"^    (\w+): \S", section, re.M)
-    assert told == list(inspect.signature(function).parameters)
+    explained = re.findall(r"^    (\w+): \S", section, re.M)
+    assert explained == list(inspect.signature(function).parameters)
     assert text.count("Args:") == 1
 
 

@@ -33,7 +33,7 @@ class Two(Engine):
     world = 2
 
 
-def found(callbacks=(), engine=None, **kwargs):
+def obstacles_of(callbacks=(), engine=None, **kwargs):
     learn = tiny_learner(callbacks, **kwargs)
     everybody = learn.everybody()
     return obstacles(learn.model, learn.opt, learn.loss_func, everybody, engine or learn.engine)
@@ -42,7 +42,7 @@ def found(callbacks=(), engine=None, **kwargs):
 def test_the_usual_callbacks_are_no_obstacle():
     scheduler = ParamScheduler("lr", one_cycle(0.1))
     usual = [scheduler, EMA(0.9), LooksOn(), Around()]
-    assert found(usual, metrics=[lambda pred, yb: pred.mean()], progress=True) == []
+    assert obstacles_of(usual, metrics=[lambda pred, yb: pred.mean()], progress=True) == []
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_usual_callbacks_are_no_obstacle():
     ],
 )
 def test_a_callback_inside_is_named(callback, why):
-    (one,) = found([callback])
+    (one,) = obstacles_of([callback])
     assert one.startswith(why)
 
 
@@ -81,18 +81,18 @@ def of_others(parameters):
     ],
 )
 def test_an_optimizer_is_named(opt, why):
-    assert found(opt=opt)[0].startswith(why)
+    assert obstacles_of(opt=opt)[0].startswith(why)
 
 
 def test_modules_and_processes_are_named():
-    assert found(loss_func=nn.PReLU()) == [
+    assert obstacles_of(loss_func=nn.PReLU()) == [
         "the loss function has 1 parameters; put them into the model"
     ]
     learn = tiny_learner()
     wrapped = nn.DataParallel(learn.model)
     (why,) = obstacles(wrapped, learn.opt, learn.loss_func, [], learn.engine)
     assert why == "the model is inside a DataParallel; give the Learner the model itself"
-    assert found(engine=Two()) == ["several processes share a step"]
+    assert obstacles_of(engine=Two()) == ["several processes share a step"]
     double = nn.Linear(3, 2, dtype=torch.complex64)
     opt = torch.optim.SGD(double.parameters(), lr=0.1)
     (why,) = obstacles(double, opt, learn.loss_func, [], learn.engine)

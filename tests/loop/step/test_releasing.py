@@ -70,19 +70,19 @@ def backward_in_loss(pred, yb):
 
 class Grads(Callback):
     def begin_fit(self, run):
-        self.found = []
+        self.present = []
 
     def after_validate(self, run):
-        self.found.append([p.grad is not None for p in run.model.parameters()])
+        self.present.append([p.grad is not None for p in run.model.parameters()])
 
     def after_epoch(self, run):
-        self.found.append([p.grad is not None for p in run.model.parameters()])
+        self.present.append([p.grad is not None for p in run.model.parameters()])
 
 
 def test_no_parameter_keeps_a_gradient_of_a_validation():
-    watch = Grads()
-    tiny_learner(loss_func=backward_in_loss, valid_grad=True).fit(1, callbacks=[watch])
-    assert watch.found == [[True] * 4, [False] * 4]
+    grads = Grads()
+    tiny_learner(loss_func=backward_in_loss, valid_grad=True).fit(1, callbacks=[grads])
+    assert grads.present == [[True] * 4, [False] * 4]
 
 
 def test_the_gradients_of_an_open_window_stay_the_same_objects():

@@ -20,8 +20,8 @@ from lehr.state.snapshot import capture
 WEIGHTS = {"0.weight": torch.arange(6.0).reshape(2, 3), "0.bias": torch.tensor([1.0, -0.0])}
 
 
-def write_torch(path, found=WEIGHTS):
-    torch.save(found, path)
+def write_torch(path, content=WEIGHTS):
+    torch.save(content, path)
 
 
 def write_legacy(path):
@@ -47,8 +47,8 @@ def test_the_content_decides_what_a_file_is(write, name, tmp_path):
 
 @pytest.mark.parametrize("under", ["state_dict", "model", "model_state_dict"])
 def test_a_state_dict_may_lie_one_level_deep(under, tmp_path):
-    found = {"epoch": 3, under: WEIGHTS, "loss": torch.tensor(3.0), "opt": {"state": {0: 1}}}
-    write_torch(tmp_path / "a", found)
+    content = {"epoch": 3, under: WEIGHTS, "loss": torch.tensor(3.0), "opt": {"state": {0: 1}}}
+    write_torch(tmp_path / "a", content)
     assert first_difference(WEIGHTS, read_weights(tmp_path / "a")) is None
 
 
@@ -66,7 +66,7 @@ def test_the_state_dict_of_a_model_is_read_with_what_is_no_tensor(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("content", "told"),
     [
         ({"model": WEIGHTS, "state_dict": WEIGHTS}, "more than one model: under 'state_dict' and"),
         ({"a": 1, "b": [WEIGHTS]}, "no weights by name, but the keys ['a', 'b']. Give a file"),
@@ -77,8 +77,8 @@ def test_the_state_dict_of_a_model_is_read_with_what_is_no_tensor(tmp_path):
         ({"model": {"epoch": 3}}, "no weights by name, but the keys ['epoch']."),
     ],
 )
-def test_a_file_without_weights_is_told_from_one_with_them(found, told, tmp_path):
-    write_torch(tmp_path / "a", found)
+def test_a_file_without_weights_is_told_from_one_with_them(content, told, tmp_path):
+    write_torch(tmp_path / "a", content)
     with pytest.raises(ValueError, match=re.escape(told)):
         read_weights(tmp_path / "a")
 
@@ -182,8 +182,8 @@ class Huge:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_that_asks_for_memory_is_refused(tmp_path, zipped):
-    found = {**WEIGHTS, "huge": Huge()}
-    torch.save(found, tmp_path / "a", _use_new_zipfile_serialization=zipped)
+    content = {**WEIGHTS, "huge": Huge()}
+    torch.save(content, tmp_path / "a", _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match=r"a is refused: it is a pickle that asks for a bytearray"):
         read_weights(tmp_path / "a")
 

@@ -157,7 +157,7 @@ def _plan(run: "Run") -> str:
     many = run.num_batches
     batches = "" if many is None else f" of {many} batch{'es' * (many != 1)}"
     feed = run.plan.train
-    together = run.engine.describe(getattr(feed.loader, "batch_size", None), own=feed.own)
+    together = run.engine.processes_text(getattr(feed.loader, "batch_size", None), own=feed.own)
     end = f", seed {run.seed}" + (f"; {together}" if together else "")
     if run.epochs is None:
         return f"{run.steps} steps, epochs{batches or ' of unknown length'}{end}"

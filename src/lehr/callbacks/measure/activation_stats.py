@@ -123,8 +123,8 @@ class ActivationStats(Callback):
             rows = [self._rows.get(name) for name in log.layers]
             known = next((row for row in rows if row is not None), torch.empty(log.columns))
             nothing = torch.full_like(known, torch.nan)
-            table = torch.stack([nothing if row is None else row for row in rows])
-            log.add(run.n_iter, table)
+            numbers = torch.stack([nothing if row is None else row for row in rows])
+            log.add(run.n_iter, numbers)
             self._rows = {}
 
     def plot(self) -> Any:

@@ -37,8 +37,8 @@ def numbered(ys: Sequence[Any], known: Sequence[str] | None) -> tuple[list[Any],
                 f"y has the label {text!r}, which is no class. {did_you_mean(text, names)}"
             )
     return [
-        y if found is None else [label[text] for text in found]
-        for y, found in zip(ys, texts, strict=True)
+        y if words is None else [label[text] for text in words]
+        for y, words in zip(ys, texts, strict=True)
     ], names
 
 

@@ -37,7 +37,7 @@ class FusedStep:
 
     __slots__ = (
         *("_eager", "_epoch", "_flags", "_fused", "_graph", "_graphs", "_hooks", "_layout"),
-        *("_changes", "_held", "_others", "_size", "_tensors", "_told", "_weight", "run", "why"),
+        *("_changes", "_held", "_others", "_size", "_tensors", "_warned", "_weight", "run", "why"),
     )
 
     def __init__(self, run: Run) -> None:
@@ -55,7 +55,7 @@ class FusedStep:
         self._tensors: list[dict[str, _Number]] = []
         self._weight = _Number()
         self._held: list[dict[str, Any]] = []
-        self._changes, self._told = 0, False
+        self._changes, self._warned = 0, False
         if found := obstacles(run.model, run.opt, run.loss_func, run.callbacks, run.engine):
             self._give_up("; ".join(found))
 
@@ -168,8 +168,8 @@ class FusedStep:
             return False
         if (fits := self._size == _size(run)) or run.last_batch:
             return fits
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             warnings.warn(
                 "compile: batches of another size than the first of the epoch are not fused. Give "
                 "all the same, e.g. by padding.",
@@ -188,11 +188,11 @@ class FusedStep:
 
     def _numbers(self) -> list[dict[str, Any]]:
         """The hyper-parameters of all parts; those that may change are in tensors."""
-        found = [part.form.numbers_of(group) for _, group, _, part in self._layout]
-        for numbers, tensors in zip(found, self._tensors, strict=True):
+        numbers = [part.form.numbers_of(group) for _, group, _, part in self._layout]
+        for own, tensors in zip(numbers, self._tensors, strict=True):
             for name, tensor in tensors.items():
-                numbers[name] = tensor.of(numbers[name])
-        return found
+                own[name] = tensor.of(own[name])
+        return numbers
 
     def _keeps_changing(self, numbers: list[dict[str, Any]]) -> bool:
         """Whether a number that the graph holds has changed too often; then nothing is fused."""

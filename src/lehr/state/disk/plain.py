@@ -84,7 +84,7 @@ def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
 def unflatten(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
     """The value that `flatten` took apart.
 
-    Nothing that ``structure`` says is looked up anywhere but in tables of this module; it may come
+    Nothing that ``structure`` says is looked up anywhere but in dicts of this module; it may come
     from anybody.
 
     Raises:

@@ -40,8 +40,8 @@ def text(learn: Learner) -> str:
 
 def html(learn: Learner) -> str:
     """A Learner as a table, and the history of its last run."""
-    table = markup(["Learner", ""], facts(learn))
-    return table if learn.run is None else table + html_rows(learn.run.history.rows)
+    held = markup(["Learner", ""], facts(learn))
+    return held if learn.run is None else held + html_rows(learn.run.history.rows)
 
 
 def _name(thing: Any) -> str:
