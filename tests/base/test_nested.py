@@ -17,10 +17,13 @@ from lehr.base.nested import (
     describe,
     floats_in,
     item_count,
+    map_beside,
     map_leaves,
     map_tensors,
+    placed,
     split_pair,
     tensors_in,
+    without_entries,
 )
 from lehr.loop.losses import FromOutput
 from lehr.testing import tiny_learner
@@ -312,6 +315,40 @@ def test_only_dense_real_and_complex_numbers_are_floats():
 
 def test_leaves_are_what_is_no_container():
     assert map_leaves(repr, (1, [None, {"a": "b"}])) == ("1", ["None", {"a": "'b'"}])
+
+
+def test_every_place_is_written_as_python_would_reach_it():
+    batch = OrderedDict(x=[1, Pair("text", None)], other=Plain(X))
+    places = dict(placed(batch, "batch"))
+    assert list(places)[:3] == ["batch", "batch['x']", "batch['x'][0]"]  # containers come first
+    assert len(places) == 7  # what is in a dataclass has no number and no key
+    for path, thing in places.items():
+        assert eval(path) is thing
+
+
+def test_two_nestings_are_gone_through_side_by_side():
+    value = {"a": 1, "b": (2, [3]), "c": Plain(X), "only here": 4}
+    other = {"b": [5, (6,)], "a": 7, "c": Plain(Y), "only there": 8}
+    seen = []
+    same = map_beside(lambda one, there: seen.append((one, there)) or one, value, other)
+    assert seen[:3] == [(1, 7), (2, 5), (3, 6)]
+    assert seen[-1] == (4, None)
+    assert any(one is X and there is Y for one, there in seen)
+    assert (same["a"], same["b"], same["only here"]) == (1, (2, [3]), 4)
+    assert (type(same["c"]), type(same["b"])) == (Plain, tuple)
+
+
+@pytest.mark.parametrize("other", [None, 3, [1], [1, 2, 3], {"a": 1}])
+def test_beside_what_has_another_form_there_is_nothing(other):
+    assert map_beside(lambda one, there: there, [1, 2], other) == [None, None]
+
+
+def test_entries_are_left_out_at_every_depth():
+    value = {"a": 1, "seconds": 2, "b": ({"seconds": 3, "c": 4}, Pair(OnlyRead({"seconds": 5}), 6))}
+    rest = without_entries(value, lambda key, inner: key == "seconds")
+    assert rest == {"a": 1, "b": ({"c": 4}, Pair({}, 6))}
+    assert "seconds" in value
+    assert without_entries(value, lambda key, inner: inner == 5)["b"][1].image == {}
 
 
 @pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype")

@@ -190,11 +190,11 @@ def test_numbers_that_json_has_no_word_for_become_null_everywhere(odd, tmp_path)
     with pytest.raises(ValueError, match=r"NaN|Infinity"):
         strict(json.dumps(odd))
     history = History()
-    history.meta["deep"] = {"list": [1.5, odd]}
+    history.meta["deep"] = {"list": [1.5, odd], "pair": (odd, 2)}
     history.log_row("loss", torch.tensor(odd))
     history.log_step("lr", odd, batch=0)
     whole = strict(history.to_json())
-    assert whole["meta"] == {"deep": {"list": [1.5, None]}}
+    assert whole["meta"] == {"deep": {"list": [1.5, None], "pair": [None, 2]}}
     assert whole["rows"] == [{"loss": None}]
     assert whole["series"]["lr"] == {"batch": [0], "value": [None]}
     history.to_jsonl(tmp_path / "h.jsonl")

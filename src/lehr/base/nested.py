@@ -204,6 +204,24 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(inner)
 
 
+def placed(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What can be reached by keys and numbers, containers first, each with its place.
+
+    Args:
+        value: any nesting of mappings, lists and tuples; other containers are one thing here.
+        path: of ``value`` itself.
+
+    Example:
+        >>> dict(placed({"a": [3, "text"]}, "batch"))
+        {'batch': {'a': [3, 'text']}, "batch['a']": [3, 'text'], "batch['a'][0]": 3,
+         "batch['a'][1]": 'text'}
+    """
+    yield path, value
+    pairs = value.items() if is_mapping(value) else enumerate(value) if is_sequence(value) else ()
+    for key, inner in pairs:
+        yield from placed(inner, f"{path}[{key!r}]")
+
+
 def floats_in(value: Any) -> Iterator[Tensor]:
     """Those of `tensors_in` that hold real or complex numbers and are neither sparse nor nested.
 
@@ -250,6 +268,56 @@ def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     if held is None:
         return function(value)
     return rebuilt(value, [map_leaves(function, inner) for inner in held])
+
+
+def map_beside(function: Callable[[Any, Any], Any], value: Any, other: Any) -> Any:
+    """``value`` with ``function`` applied to everything in it that is no container.
+
+    Args:
+        function: of a thing, and of what stands in the same place of ``other``; None, if there is
+            no such place.
+        value: any nesting of containers.
+        other: one of the same kind, mostly.
+
+    Example:
+        >>> map_beside(max, {"a": 1, "b": [2, 5]}, {"b": [3, 4], "a": 0})
+        {'a': 1, 'b': [3, 5]}
+    """
+    held = inside(value)
+    if held is None:
+        return function(value, other)
+    beside = _in_same_places(value, other)
+    pairs = zip(held, beside, strict=True)
+    return rebuilt(value, [map_beside(function, inner, there) for inner, there in pairs])
+
+
+def _in_same_places(value: Any, other: Any) -> list[Any]:
+    if is_mapping(value):
+        keys = value.keys()
+        return [other.get(key) if is_mapping(other) else None for key in keys]
+    places = list(inside(value) or ())
+    alike = type(value) is type(other) or (is_sequence(value) and is_sequence(other))
+    there = list(inside(other) or ()) if alike else []
+    return there if len(there) == len(places) else [None] * len(places)
+
+
+def without_entries(value: Any, unwanted: Callable[[Any, Any], bool]) -> Any:
+    """``value`` without some entries of the mappings in it, which become dicts.
+
+    Args:
+        value: any nesting of mappings, lists and tuples.
+        unwanted: of a key and what stands there.
+
+    Example:
+        >>> without_entries({"a": 1, "b": [{"c": None}]}, lambda key, inner: inner is None)
+        {'a': 1, 'b': [{}]}
+    """
+    if is_mapping(value):
+        kept = {key: inner for key, inner in value.items() if not unwanted(key, inner)}
+        return {key: without_entries(inner, unwanted) for key, inner in kept.items()}
+    if is_sequence(value):
+        return rebuilt(value, [without_entries(inner, unwanted) for inner in value])
+    return value
 
 
 def describe(value: Any) -> str:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from lehr.base.nested import map_tensors
+from lehr.base.nested import map_beside, map_tensors
 from lehr.distributed.data_parallel import average
 from lehr.state.optimizer import is_optimizer
-from lehr.types import is_mapping, is_sequence
+from lehr.types import is_mapping
 
 
 def shard(model: nn.Module, parts: Iterable[nn.Module]) -> None:
@@ -130,7 +130,7 @@ def parted(entry: Any, state: Any) -> Any:
     """
     if is_optimizer(entry) and is_mapping(state):
         state = {**state, "state": _of_parameters(entry, state["state"])}
-    return _like(state, entry.state_dict())
+    return map_beside(_like, state, entry.state_dict())
 
 
 def _of_parameters(opt: Any, state: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -149,15 +149,8 @@ def _as_parameter(value: Any, parameter: Tensor) -> Any:
 
 
 def _like(saved: Any, now: Any) -> Any:
-    if isinstance(saved, Tensor):
-        if not isinstance(now, DTensor) or isinstance(saved, DTensor):
-            return saved
-        there = saved.to(now.device)
-        return distribute_tensor(there, now.device_mesh, now.placements, src_data_rank=None)
-    if is_mapping(saved) and is_mapping(now):
-        known = cast("Mapping[Any, Any]", now)
-        return {name: _like(value, known.get(name)) for name, value in saved.items()}
-    if is_sequence(saved) and is_sequence(now) and len(saved) == len(now):
-        values = [_like(a, b) for a, b in zip(saved, now, strict=True)]
-        return tuple(values) if isinstance(saved, tuple) else values
-    return saved
+    """What was saved, in shards if what is there now is."""
+    if not isinstance(saved, Tensor) or isinstance(saved, DTensor) or not isinstance(now, DTensor):
+        return saved
+    there = saved.to(now.device)
+    return distribute_tensor(there, now.device_mesh, now.placements, src_data_rank=None)

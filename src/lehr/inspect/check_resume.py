@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from lehr.base.nested import without_entries
 from lehr.callback import Callback
 from lehr.callbacks.decide.checkpoint import Checkpoint
 from lehr.callbacks.measure.rehearsal import Rehearsal
@@ -113,7 +114,7 @@ def check_resume(
 def _outcome(run: "Run", callbacks: list[Callback]) -> Snapshot:
     """The state of a run that ended, but for the time it took, and what callbacks did not tell."""
     names = {id(cb): name for name, cb in run.state_entries().items()}
-    states = _timeless(capture(run.state_entries()))
+    states = without_entries(capture(run.state_entries()), lambda key, value: key == "seconds")
     for callback in run.callbacks:
         if not callback.replays:
             del states[names[id(callback)]]
@@ -123,12 +124,6 @@ def _outcome(run: "Run", callbacks: list[Callback]) -> Snapshot:
                 path = f"{names[id(callback)]}.{name} (which `state` does not declare)"
                 states |= _plain(path, AttributeState(callback, (name,)))
     return states
-
-
-def _timeless(value: Any) -> Any:
-    if is_mapping(value):
-        return {key: _timeless(inner) for key, inner in value.items() if key != "seconds"}
-    return [_timeless(inner) for inner in value] if is_sequence(value) else value
 
 
 def _plain(path: str, entry: AttributeState) -> Snapshot:

@@ -3,11 +3,11 @@
 import math
 import weakref
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from lehr.base.interrupts import (
     interrupts_wait_at_both_ends,
     interrupts_wait_in,
 )
-from lehr.base.nested import floats_in
+from lehr.base.nested import floats_in, tensors_in
 from lehr.base.signals import patient
 from lehr.init import Fans, fans
 from lehr.inspect.moments import Moments, dead_share, histogram, moments
@@ -216,8 +216,7 @@ class SiteRecorder(TorchFunctionMode):
     def _weight(self, kind: str, args: Any, kwargs: Any) -> tuple[Tensor, Fans | None] | None:
         """The weights that this call multiplies with, and what each output sums over."""
         if kind in _PRODUCTS:
-            tensors = [a for a in _flat(args) if isinstance(a, Tensor)]
-            for place, one in enumerate(tensors):
+            for place, one in enumerate(tensors_in(args)):
                 if id(one) in self._parameters and one.ndim >= 2:
                     ends = one.shape[-1], one.shape[-2]
                     fan_in, fan_out = ends if place == 0 else ends[::-1]
@@ -303,14 +302,6 @@ def _first(args: Any, kwargs: Mapping[str, Any]) -> Any:
         formula = isinstance(args[0], str) and len(args) > 1  # einsum begins with one
         return args[1] if formula else args[0]
     return kwargs.get("input", kwargs.get("query"))
-
-
-def _flat(values: Any) -> Iterator[Any]:
-    for value in values:
-        if is_sequence(value):
-            yield from _flat(cast(Any, value))
-        else:
-            yield value
 
 
 def _tensor(value: Any) -> Tensor | None:

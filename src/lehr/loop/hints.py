@@ -1,14 +1,14 @@
 """What probably went wrong, for the errors that torch words from the inside."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lehr.base.arrays import arrays_in, is_numpy
-from lehr.base.nested import tensors_in
+from lehr.base.arrays import is_numpy
+from lehr.base.nested import placed, tensors_in
 from lehr.errors import said
 from lehr.types import is_mapping, is_sequence
 
@@ -80,7 +80,7 @@ def step_hints(error: BaseException) -> list[str]:
 
 
 def _arrays(xb: Any, yb: Any, batch: Any) -> list[str]:
-    found = [(name, next(arrays_in(part), None)) for name, part in (("xb", xb), ("yb", yb))]
+    found = [(name, _array_in(part)) for name, part in (("xb", xb), ("yb", yb))]
     return [
         f"{name} holds a numpy.{type(array).__name__} of shape {tuple(array.shape)}: models and "
         "losses take tensors. Let the loader make them, as torch.utils.data.DataLoader does by "
@@ -90,23 +90,18 @@ def _arrays(xb: Any, yb: Any, batch: Any) -> list[str]:
     ]
 
 
+def _array_in(value: Any) -> Any:
+    """The first array of NumPy's in a nesting."""
+    return next((part for _, part in placed(value) if is_numpy(part)), None)
+
+
 def _split_to_write(xb: Any, yb: Any, batch: Any) -> str:
     """A ``split_batch`` that makes tensors of what this batch holds, as one would write it."""
-    places = dict(_places(batch, "b"))
+    places = {id(part): path for path, part in placed(batch, "b")}
     try:
         return f"split_batch=lambda b: ({_written(xb, places)}, {_written(yb, places)})"
     except KeyError:  # it was replaced on its way
         return "split_batch=, a function that calls torch.as_tensor"
-
-
-def _places(value: Any, path: str) -> Iterator[tuple[int, str]]:
-    yield id(value), path
-    if is_mapping(value):
-        for key, inner in value.items():
-            yield from _places(inner, f"{path}[{key!r}]")
-    elif is_sequence(value):
-        for number, inner in enumerate(value):
-            yield from _places(inner, f"{path}[{number}]")
 
 
 def _written(value: Any, places: Mapping[int, str]) -> str:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from lehr.base.nested import without_entries
 from lehr.base.signatures import variables_of
 from lehr.errors import add_note
 from lehr.optim.driven import Driven
@@ -111,7 +112,8 @@ class Scheduler:
         """Its own state without functions, and the numbers of before."""
         if self.made is None:
             return self._state
-        own = _without_functions(self.made.state_dict())
+        state = self.made.state_dict()  # some hold functions, as SWALR once did
+        own = without_entries(state, lambda key, value: inspect.isroutine(value))
         return {"scheduler": own, "driven": self.driven.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -314,16 +316,6 @@ def _call(
     if count is None:
         return lambda number, value: step(**{metric: value})
     return lambda number, value: step(number, **{metric: value})
-
-
-def _without_functions(value: Any) -> Any:
-    """A state without the functions that some schedulers put in it, as SWALR once did."""
-    if is_mapping(value):
-        kept = {k: v for k, v in value.items() if not inspect.isroutine(v)}
-        return {k: _without_functions(v) for k, v in kept.items()}
-    if is_sequence(value):
-        return type(value)(_without_functions(v) for v in value)
-    return value
 
 
 def _typed(now: Any, saved: Any) -> Any:

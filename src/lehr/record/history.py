@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lehr.base.files import save_file
 from lehr.base.rows import html_rows
+from lehr.base.strict_json import as_json
 from lehr.engine import Engine
 from lehr.errors import did_you_mean
 from lehr.record.means import Mean, kept
@@ -214,7 +216,7 @@ class History:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Everything as JSON text; written to ``path`` if one is given, whole. nan becomes null."""
-        text = json.dumps(_finite(self.to_dict()), indent=1)
+        text = json.dumps(as_json(_finite, self.to_dict()), indent=1)
         if path is not None:
             save_file(Path(path), f"{text}\n".encode())
         return text
@@ -315,7 +317,7 @@ def json_line(kind: str, values: Mapping[str, Any]) -> str:
         >>> json_line("row", {"epoch": 0, "valid_loss": float("nan")})
         '{"kind": "row", "epoch": 0, "valid_loss": null}\\n'
     """
-    return json.dumps(_finite({"kind": kind, **values})) + "\n"
+    return json.dumps(as_json(_finite, {"kind": kind, **values})) + "\n"
 
 
 def column(name: str, loader: str) -> str:
@@ -356,10 +358,5 @@ def _read(value: Any) -> Any:
 
 def _finite(value: Any) -> Any:
     # JSON has no nan and no infinity.
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}  # type: ignore[reportUnknownVariableType]
-    if isinstance(value, list):
-        return [_finite(v) for v in value]  # type: ignore[reportUnknownVariableType]
-    return value
+    lost = isinstance(value, float) and not math.isfinite(value)
+    return None if lost else value

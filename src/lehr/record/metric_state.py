@@ -8,6 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from lehr.base.interrupts import interrupts_wait_at_both_ends
+from lehr.base.nested import map_tensors
 from lehr.engine import Engine
 from lehr.types import Stateful
 
@@ -126,8 +127,5 @@ _OWN = frozenset({"training", "_computed", "_forward_cache"})
 
 
 def _there(value: Any, now: Any, part: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(now.device if isinstance(now, Tensor) else part.device)
-    if isinstance(value, list):
-        return [_there(inner, None, part) for inner in cast("list[Any]", value)]
-    return value
+    place = now if isinstance(now, Tensor) else part
+    return map_tensors(lambda tensor: tensor.to(place.device), value)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from lehr.base.rows import cell
-from lehr.types import is_mapping, is_sequence
+from lehr.base.strict_json import as_json
 
 
 def number(value: float | None) -> str:
@@ -103,10 +103,10 @@ def written(value: Any) -> Any:
         >>> written({"lr": 0.1, "betas": (0.9, float("nan")), "out": complex(1)})
         {'lr': 0.1, 'betas': [0.9, 'nan'], 'out': '(1+0j)'}
     """
-    if is_mapping(value):
-        return {str(name): written(inner) for name, inner in value.items()}
-    if is_sequence(value):
-        return [written(inner) for inner in value]
+    return as_json(_written, value)
+
+
+def _written(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)

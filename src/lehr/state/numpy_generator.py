@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lehr.types import is_mapping
+from lehr.base.nested import map_leaves, map_tensors
 
 
 def numpy_state() -> list[Any]:
@@ -76,8 +76,10 @@ def as_plain(value: Any) -> Any:
         >>> as_plain({"kind": "PCG64", "pos": np.int64(3)})
         {'kind': 'PCG64', 'pos': 3}
     """
-    if is_mapping(value):
-        return {key: as_plain(inner) for key, inner in value.items()}
+    return map_leaves(_as_plain, value)
+
+
+def _as_plain(value: Any) -> Any:
     if getattr(value, "ndim", 0):
         return torch.from_numpy(value.copy())
     return value if isinstance(value, (str, float)) else int(value)
@@ -90,6 +92,4 @@ def as_numpy(value: Any) -> Any:
         >>> as_numpy({"key": torch.tensor([1, 2])})
         {'key': array([1, 2])}
     """
-    if is_mapping(value):
-        return {key: as_numpy(inner) for key, inner in value.items()}
-    return value.numpy() if isinstance(value, Tensor) else value
+    return map_tensors(Tensor.numpy, value)

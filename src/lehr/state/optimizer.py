@@ -66,7 +66,10 @@ def keep_places(opt: Optimizer) -> Callable[[], None]:
 
 
 def _undo_casts(loaded: Any, saved: Any) -> Any:
-    """``loaded`` in the dtypes of ``saved``, and on its own devices; containers stay the same."""
+    """``loaded`` in the dtypes of ``saved``, and on its own devices; containers stay the same.
+
+    They are the optimizer's own, so `lehr.base.nested`, which makes new ones, is of no use here.
+    """
     if is_mapping(loaded) and is_mapping(saved):
         for key in loaded.keys() & saved.keys():
             if (value := _undo_casts(loaded[key], saved[key])) is not loaded[key]:
@@ -84,7 +87,7 @@ def _undo_casts(loaded: Any, saved: Any) -> Any:
 
 
 def _into(old: Any, new: Any, written: set[int]) -> Any:
-    """``new``, in the tensors of ``old`` where they fit."""
+    """``new``, in the tensors of ``old`` where they fit; a list, as of parameters, stays."""
     if old is new:
         return new
     if is_sequence(new) and is_sequence(old) and isinstance(new, tuple) and len(old) == len(new):

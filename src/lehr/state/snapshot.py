@@ -147,6 +147,8 @@ def _detached(tensor: Tensor) -> Tensor:
 _PLAIN = frozenset((NoneType, bool, int, float, str))
 
 
+# Not by `lehr.base.nested`: in a snapshot containers are plain ones, and an object of a dataclass
+# or a packed sequence, which a batch would be taken apart into, is one thing.
 def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = independent) -> Any:
     if isinstance(value, Tensor):
         return tensor(value)

@@ -1,10 +1,16 @@
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from lehr.data import collate
+
+
+@dataclass
+class Item:
+    x: torch.Tensor
 
 
 def test_the_lessons_batch():
@@ -44,6 +50,12 @@ def test_ragged_items(items, told):
         collate(items)
     assert "Pass collate_fn= that pads them, or resize" in str(caught.value)
     assert caught.value.__cause__ is not None
+
+
+def test_what_is_no_structure_of_the_data_is_not_compared():
+    """torch collates no dataclass, whatever is in it."""
+    with pytest.raises(TypeError, match="must contain tensors"):
+        collate([Item(torch.zeros(2)), Item(torch.zeros(3))])
 
 
 def test_what_cannot_be_stacked():

@@ -1,9 +1,12 @@
 """Many items into one batch."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from torch.utils import data
+
+from lehr.base.nested import placed
+from lehr.types import is_mapping, is_sequence
 
 
 def collate(items: Sequence[Any]) -> Any:
@@ -49,27 +52,25 @@ def first_difference(items: Sequence[Any]) -> str | None:
         >>> first_difference([(1, "a"), (2, "b"), (3, "c", 4)])
         'item 2 has 3 parts and item 0 has 2 parts'
     """
-    model = dict(parts(items[0]))
+    model = _forms(items[0])
     for number, item in enumerate(items):
-        for place, form in parts(item):
+        for place, form in _forms(item).items():
             if model.get(place, form) != form:
                 at = f" at {place}" if place else ""
                 return f"item {number} has {form}{at} and item 0 has {model[place]}"
     return None
 
 
-def parts(item: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every part of an item with its place in it and its form: shape, keys or number of parts."""
-    shape = getattr(item, "shape", None)
+def _forms(item: Any) -> dict[str, str]:
+    """Shape, keys or number of parts of what is in an item, by its place."""
+    forms = {place: _form(part) for place, part in placed(item)}
+    return {place: form for place, form in forms.items() if form is not None}
+
+
+def _form(part: Any) -> str | None:
+    shape = getattr(part, "shape", None)
     if shape is not None:
-        yield place, f"shape {tuple(shape)}"
-    elif isinstance(item, Mapping):
-        mapping = cast(Mapping[Any, Any], item)
-        yield place, f"keys {list(mapping)}"
-        for key, value in mapping.items():
-            yield from parts(value, f"{place}[{key!r}]")
-    elif isinstance(item, (tuple, list)):
-        values = cast(Sequence[Any], item)
-        yield place, f"{len(values)} parts"
-        for i, value in enumerate(values):
-            yield from parts(value, f"{place}[{i}]")
+        return f"shape {tuple(shape)}"
+    if is_mapping(part):
+        return f"keys {list(part)}"
+    return f"{len(part)} parts" if is_sequence(part) else None
