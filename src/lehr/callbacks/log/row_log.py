@@ -119,22 +119,30 @@ class RowLog:
             write: raises OSError if the file cannot be written to.
 
         Raises:
-            FileExistsError: the file is not this run's.
+            Exception: one that `forgiven` does not know.
         """
         try:
             write()
-        except FileExistsError:
-            raise
-        except OSError as error:
+        except Exception as error:
+            if (text := self.forgiven(error)) is None:
+                raise
             if not self._warned:
                 self._warned = True
-                warnings.warn(
-                    f"{error} The fit goes on, and what is missing in the file is written with a "
-                    "later row, if it can be.",
-                    stacklevel=2,
-                )
+                warnings.warn(text, stacklevel=2)
             return False
         return True
+
+    def forgiven(self, error: Exception) -> str | None:
+        """What a warning says of an error after which the fit goes on; None of any other.
+
+        A file that cannot be written to is forgiven; one that is not this run's is not.
+        """
+        if not isinstance(error, OSError) or isinstance(error, FileExistsError):
+            return None
+        return (
+            f"{error} The fit goes on, and what is missing in the file is written with a later "
+            "row, if it can be."
+        )
 
     def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
         """Write rows that are finished, at least one: all of them or, with an error, none.

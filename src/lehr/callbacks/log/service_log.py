@@ -1,7 +1,6 @@
 """Sends everything in the history to a service that keeps it, such as TensorBoard."""
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from numbers import Real
@@ -136,27 +135,15 @@ class ServiceLog(StepLog):
         own = ("ends", "names")
         super().cut({name: value for name, value in mark.items() if name not in own})
 
-    def attempt(self, write: Callable[[], object]) -> bool:
-        """Whether something could be sent; the first time that it cannot be, a warning says so.
-
-        Raises:
-            Exception: what is wrong is the callback itself.
-        """
-        try:
-            write()
-        except Exception as error:
-            if _is_mistake(error, type(self)):
-                raise
-            if not self._warned:
-                self._warned = True
-                warnings.warn(
-                    f"{type(self).__name__} cannot reach its service: {type(error).__name__}, "
-                    f"{sentence(error)} The fit goes on, and what is missing is sent with a later "
-                    "row, if it can be.",
-                    stacklevel=2,
-                )
-            return False
-        return True
+    def forgiven(self, error: Exception) -> str | None:
+        """What a warning says of an error; None if what is wrong is the callback itself."""
+        if _is_mistake(error, type(self)):
+            return None
+        return (
+            f"{type(self).__name__} cannot reach its service: {type(error).__name__}, "
+            f"{sentence(error)} The fit goes on, and what is missing is sent with a later row, if "
+            "it can be."
+        )
 
     def write_rows(self, run: "Run", rows: list[dict[str, Any]]) -> None:
         """Send what was logged by batch since the rows before, and the rows."""

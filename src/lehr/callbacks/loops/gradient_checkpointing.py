@@ -10,9 +10,9 @@ from torch import nn
 
 from lehr.base.recompute import forward_replaced, recomputed
 from lehr.callback import Callback
-from lehr.errors import did_you_mean
 from lehr.events import Phase
 from lehr.state.entries import modules
+from lehr.state.layers import layers_of
 from lehr.state.wrappers import bare
 from lehr.types import is_sequence
 
@@ -71,24 +71,19 @@ class GradientCheckpointing(Callback):
             scope.enter_context(forward_replaced(module, forget))
 
     def _chosen(self, model: nn.Module) -> list[nn.Module]:
-        known = {name: module for name, module in modules(model) if name}
         if isinstance(self.layers, type):
-            names = [name for name, module in known.items() if isinstance(module, self.layers)]
-            if not names:
+            named = ((name, module) for name, module in modules(model) if name)
+            chosen = {name: module for name, module in named if isinstance(module, self.layers)}
+            if not chosen:
                 raise ValueError(
                     f"layers is {self.layers.__name__}, but {type(model).__name__} has no such "
                     "module inside. Name the modules, or choose their class."
                 )
         else:
-            names = list(self.layers)
-        for name in names:
-            if name not in known:
-                raise ValueError(
-                    f"layers names {name!r}, which is no module of {type(model).__name__}. "
-                    f"{did_you_mean(name, known)}"
-                )
-            _check(name, known[name])
-        return [known[name] for name in names]
+            chosen = layers_of(model, self.layers)
+        for name, module in chosen.items():
+            _check(name, module)
+        return list(chosen.values())
 
     def __repr__(self) -> str:
         shown = self.layers.__name__ if isinstance(self.layers, type) else self.layers

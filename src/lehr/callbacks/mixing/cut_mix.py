@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lehr.callback import Callback
 from lehr.callbacks.augmenting.batches import image_batch
-from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss
+from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss, predict_from
 from lehr.errors import above_zero
 from lehr.events import Layer
 
@@ -61,20 +61,13 @@ class CutMix(Callback):
         if not run.training:
             proceed()
             return
-        own = run.xb
-        images = image_batch(own, self, "MixUp takes tensors of any shape.")
-        run.xb, self._pairs = self._composed(run, images)
-        try:
-            proceed()
-        finally:
-            run.xb = own
+        images = image_batch(run.xb, self, "MixUp takes tensors of any shape.")
+        composed, self._pairs = self._composed(run, images)
+        predict_from(run, proceed, composed)
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss for both targets."""
-        if self._pairs is None:
-            proceed()
-        else:
-            compute_loss(run, proceed, self._pairs)
+        compute_loss(run, proceed, self._pairs)
 
     def _composed(self, run: "Run", images: Tensor) -> tuple[Tensor, Pairs]:
         stream = run.stream(self.name)

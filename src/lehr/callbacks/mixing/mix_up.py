@@ -14,6 +14,7 @@ from lehr.callbacks.mixing.pairs import (
     compute_loss,
     is_packed,
     partners,
+    predict_from,
     refuse_packed,
 )
 from lehr.errors import above_zero
@@ -62,20 +63,12 @@ class MixUp(Callback):
         self._pairs = self._drawn(run) if run.training else None
         if self._pairs is None:
             proceed()
-            return
-        own, pairs = run.xb, self._pairs
-        run.xb = mixed(own, pairs)
-        try:
-            proceed()
-        finally:
-            run.xb = own
+        else:
+            predict_from(run, proceed, mixed(run.xb, self._pairs))
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss for both targets."""
-        if self._pairs is None:
-            proceed()
-        else:
-            compute_loss(run, proceed, self._pairs)
+        compute_loss(run, proceed, self._pairs)
 
     def _drawn(self, run: "Run") -> Pairs:
         stream = run.stream(self.name)

@@ -36,12 +36,29 @@ def beta(alpha: float, generator: torch.Generator) -> float:
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
 
-def compute_loss(run: "Run", proceed: Callable[[], None], pairs: Pairs) -> None:
+def predict_from(run: "Run", proceed: Callable[[], None], xb: Any) -> None:
+    """Predict from ``xb`` instead of the batch's own input, which is put back."""
+    own, run.xb = run.xb, xb
+    try:
+        proceed()
+    finally:
+        run.xb = own
+
+
+def compute_loss(run: "Run", proceed: Callable[[], None], pairs: Pairs | None) -> None:
     """Set the loss to the mean of the losses for the own targets and for those of the partners.
+
+    Args:
+        run: the run.
+        proceed: computes a loss.
+        pairs: who was mixed with whom; None if nobody was.
 
     Raises:
         TypeError: the loss function is not given the targets.
     """
+    if pairs is None:
+        proceed()
+        return
     own = run.yb
     if own is None or not wanted_by(run.loss_func).target:
         raise TypeError(
