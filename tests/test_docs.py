@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 import torch
+from nbclient import NotebookClient
 
 import lehr
 import lehr.distributed
@@ -44,6 +46,26 @@ def test_blocks_run(page, tmp_path, monkeypatch):
     finally:
         lehr.seed(None)
         plt.close("all")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_paragraph", [False, True], ids=["blocks", "paragraphs"])
+@pytest.mark.parametrize("name", ["README.md", "PYPI.md"])
+def test_a_first_page_works_in_a_fresh_notebook(name, by_paragraph, tmp_path):
+    """Its blocks as cells, or each paragraph of them: every fit and plot is shown, once."""
+    sources = blocks(ROOT / name)
+    if by_paragraph:
+        sources = [part for block in sources for part in re.split(r"\n\n+(?=\S)", block)]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client.shutdown_kernel = "immediate"  # nothing is left to be saved
+    client.execute()
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    shown = [kind for output in outputs for kind in output.get("data", {})]
+    source = "".join(sources)
+    assert shown.count("text/html") == source.count("learn.fit(")
+    assert shown.count("image/png") == source.count("plot_loss()")
 
 
 def test_the_guides_callback_that_skips_bad_steps_bears_frozen_parameters():

@@ -1,5 +1,8 @@
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import pytest
+from IPython.core.events import EventManager
 
 from lehr.base import drawing
 
@@ -23,10 +26,44 @@ def test_a_new_figure_waits_for_show_in_a_script():
     assert ax.figure.get_size_inches().tolist() == [2, 1]
 
 
-def test_in_a_notebook_pyplot_does_not_show_it_a_second_time(monkeypatch):
+class Shell:
+    """A notebook's shell, as far as figures need it."""
+
+    def __init__(self):
+        self.events = EventManager(self, {"post_run_cell": lambda result: None})
+        self.shown = []
+
+    def run(self, cell, *, quiet=False):
+        result = cell()
+        self.events.trigger("post_run_cell", SimpleNamespace(result=None if quiet else result))
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    shell = Shell()
     monkeypatch.setattr(drawing, "in_notebook", lambda: True)
-    assert drawing.axes().figure is not None
-    assert plt.get_fignums() == []
+    monkeypatch.setattr(drawing, "ipython_shell", lambda: shell)
+    monkeypatch.setattr("IPython.display.display", shell.shown.append)
+    return shell
+
+
+def draw():
+    return drawing.axes().figure
+
+
+def test_a_notebook_shows_a_figure_that_is_drawn_in_the_middle_of_a_cell_once(shell):
+    drawn = []
+    shell.run(lambda: drawn.extend([draw(), draw()]))
+    assert shell.shown == drawn
+    shell.run(lambda: 3)
+    assert len(shell.shown) == 2
+    assert plt.get_fignums() == []  # pyplot shows none of them a second time
+
+
+@pytest.mark.parametrize(("quiet", "times"), [(False, 0), (True, 1)])
+def test_the_figure_that_is_the_result_of_a_cell_is_shown_as_its_result(shell, quiet, times):
+    shell.run(draw, quiet=quiet)
+    assert len(shell.shown) == times
 
 
 def test_a_figure_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lehr.base.files import save_file
-from lehr.base.notebook import in_notebook
+from lehr.base.notebook import in_notebook, ipython_shell
 
 _LARGEST, _SMALLEST = 1e100, 1e-100  # beyond them, the arithmetic of axes breaks down
 
@@ -32,8 +32,8 @@ def axes(ax: Any = None, *, size: tuple[float, float] = (6, 3.5)) -> Any:
 def panels(count: int, *, size: tuple[float, float], stacked: bool = False) -> list[Any]:
     """Axes side by side, or one above the other, in a new figure of pyplot's.
 
-    In a notebook the figure is taken off pyplot's list at once, so that a cell that ends in it
-    shows it once and not twice; elsewhere it waits for ``plt.show()``.
+    A notebook shows the figure once, when the cell ends, wherever in the cell it was drawn;
+    elsewhere it waits for ``plt.show()``.
 
     Args:
         count: how many.
@@ -56,8 +56,23 @@ def panels(count: int, *, size: tuple[float, float], stacked: bool = False) -> l
         height_ratios=heights,
     )
     if in_notebook():
-        plt.close(figure)
+        plt.close(figure)  # pyplot would show it beside a result that is the same figure
+        _show_after_cell(figure)
     return list(grid.flat)
+
+
+def _show_after_cell(figure: Any) -> None:
+    """Show a figure when the cell of the notebook ends, unless it is the cell's result."""
+    events = ipython_shell().events
+
+    def show(cell: Any) -> None:
+        events.unregister("post_run_cell", show)
+        if cell.result is not figure:
+            from IPython.display import display  # type: ignore[reportUnknownVariableType]
+
+            display(figure)
+
+    events.register("post_run_cell", show)
 
 
 def drawable(values: Iterable[float]) -> list[float]:
