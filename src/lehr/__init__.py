@@ -79,9 +79,9 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        from lehr.base.elsewhere import OF_THE_PACKAGE, missing
+        from lehr.base.elsewhere import OF_THE_PACKAGE, missing_in
 
-        raise missing("module 'lehr'", name, OF_THE_PACKAGE, __all__)
+        raise missing_in("lehr", name, OF_THE_PACKAGE, __all__)
     module = import_module(_HOME[name])
     value = globals()[name] = module if module.__name__ == f"lehr.{name}" else vars(module)[name]
     return value

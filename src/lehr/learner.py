@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, Never, final
 
 from torch import nn
 from torch.optim import Optimizer
 
-from lehr.base.elsewhere import OF_A_LEARNER, missing
+from lehr.base import elsewhere
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import count_items
 from lehr.base.signals import interruptible, patient
@@ -101,6 +101,7 @@ class Learner:
         True
     """
 
+    @elsewhere.refusing_others(elsewhere.OF_MAKING_A_LEARNER)
     def __init__(
         self,
         model: nn.Module,
@@ -179,6 +180,7 @@ class Learner:
         steps_per_epoch: int | None = None,
         resume: str | os.PathLike[str] | None = None,
         exact: bool = False,
+        **others: Never,
     ) -> Run:
         """Train.
 
@@ -200,6 +202,7 @@ class Learner:
                 empty. Make Learner, data and callbacks as you did for the fit that was stopped.
             exact: raise an error where the resumed result might differ in a bit, instead of a
                 warning.
+            others: none; for an argument of another library's fit, the error says what to write.
 
         Returns:
             The run: its history, its recorder, and where it stood when it ended.
@@ -212,6 +215,7 @@ class Learner:
                 was called. The Learner can predict, validate and go on. In an interactive shell
                 fit returns instead.
         """
+        elsewhere.refuse_others(self.fit, others, elsewhere.OF_A_FIT)
         length = arguments.check_length(epochs, steps, steps_per_epoch)
         interval = arguments.check_interval(validate_every, self.data.valid_dl)
         everybody = self.everybody(callbacks)
@@ -860,10 +864,8 @@ class Learner:
 
         def __getattr__(self, name: str) -> Any:
             """What is not there is an error that says what is written in its place."""
-            if name.startswith("_"):  # what Python and other libraries look for
-                raise AttributeError(f"a Learner has no {name}.")
             known = [known for known in (*vars(self), *dir(type(self))) if known[0] != "_"]
-            raise missing("a Learner", name, OF_A_LEARNER, known)
+            raise elsewhere.missing("a Learner", name, elsewhere.OF_A_LEARNER, known)
 
     # What a pass needs ---------------------------------------------------------------------------
 

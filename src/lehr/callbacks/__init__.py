@@ -1,5 +1,7 @@
 """The callbacks that come with lehr, one class a file."""
 
+from typing import Any
+
 from lehr.callbacks.augmenting.batch_transform import BatchTransform
 from lehr.callbacks.augmenting.progressive_resizing import ProgressiveResizing
 from lehr.callbacks.augmenting.random_erasing import RandomErasing
@@ -93,3 +95,9 @@ __all__ = [
     "TruncatedBPTT",
     "WandbLog",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from lehr.base.elsewhere import OF_THE_CALLBACKS, missing_in
+
+    raise missing_in("lehr.callbacks", name, OF_THE_CALLBACKS, __all__)
