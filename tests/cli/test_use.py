@@ -374,6 +374,22 @@ def test_columns_and_whole_numbers_to_predict(succeed, config):
     assert "squared error" in succeed("evaluate", "run")
 
 
+@pytest.mark.filterwarnings("default")
+def test_whole_numbers_that_nearly_all_differ_are_predicted_as_numbers_with_a_word(call, config):
+    lines = ["a,price", *(f"{i % 9},{100 + 7 * i}" for i in range(300))]
+    Path("t.csv").write_text("\n".join(lines))
+    options = ("t.csv", "--target", "price", "--epochs", 1, "--lr", 0.01)
+    result = call("train", *options, "--out", "run")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == (
+        "warning: price is predicted as a number, because t.csv has 300 different whole numbers of "
+        "it in 300 rows. To predict classes, give --classification; --regression says that it is "
+        "right.\n"
+    )
+    assert config("run")["settings"]["outputs"] == 1
+    assert call("evaluate", "run").stderr == ""  # the run knows
+
+
 def test_a_zip_of_images_is_predicted_as_its_folder_is(succeed, refused, trained):
     photos("new", items=2)
     shutil.make_archive("packed", "zip", ".", "new")

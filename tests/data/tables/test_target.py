@@ -31,15 +31,20 @@ def test_what_is_predicted():
     assert not is_regression(table("1", "2.5"), "y", False)
 
 
-def test_amounts_or_classes():
+def test_many_whole_numbers_are_amounts_and_a_warning_says_so():
     prices = table(*map(str, range(1000, 1101)))
-    with pytest.raises(
-        ValueError, match=r"y has 101 different whole numbers in 101 rows of a\.csv"
+    with pytest.warns(
+        UserWarning,
+        match=r"^y is predicted as a number, because a\.csv has 101 different whole numbers of it "
+        r"in 101 rows\. To predict classes, give regression=False; regression=True says that",
     ):
-        is_regression(prices, "y")
-    assert is_regression(prices, "y", True)
+        assert is_regression(prices, "y")
+    with pytest.warns(UserWarning, match="has 101 different whole numbers of it in 1010 rows"):
+        assert is_regression(table(*[str(i % 101) for i in range(1010)]), "y")
+    assert is_regression(prices, "y", True)  # who has decided is not warned
     assert not is_regression(prices, "y", False)
     assert not is_regression(table(*[str(i % 20) for i in range(50)]), "y")
+    assert not is_regression(table(*[str(i % 100) for i in range(1000)]), "y")
 
 
 def test_regression_needs_numbers():

@@ -48,7 +48,8 @@ def table(
         path: a file in UTF-8 whose first line names the columns; comma, semicolon or tab
             between values.
         target: the column to predict. Text and whole numbers (also 1.0) are classes; if any
-            number has decimals, it is predicted as a number.
+            number has decimals, it is predicted as a number. So are whole numbers of which there
+            are more than 100, or more than 20 and every second row has its own, with a warning.
         batch_size: of training; validation has twice that.
         columns: the columns to predict from; by default all others.
         exclude: columns to leave out of these.

@@ -1,6 +1,7 @@
 """The column to predict: classes or numbers, and which."""
 
 import reprlib
+import warnings
 
 import torch
 from torch import Tensor
@@ -26,7 +27,10 @@ def whole_number(text: str) -> str | None:
 
 
 def is_regression(table: TextTable, target: str, wanted: bool | None = None) -> bool:
-    """Whether a column is to be predicted as a number: by default if any number has decimals.
+    """Whether a column is to be predicted as a number.
+
+    By default it is, if any number has decimals. Whole numbers are classes, unless there are more
+    than 100, or more than 20 and every second row has its own; then a warning says so.
 
     Args:
         table: rows with a target.
@@ -34,8 +38,7 @@ def is_regression(table: TextTable, target: str, wanted: bool | None = None) -> 
         wanted: the user's word on it.
 
     Raises:
-        ValueError: numbers are wanted and one value is none, or nothing is wanted and so many
-            different whole numbers could be either.
+        ValueError: numbers are wanted and one value is none.
 
     Example:
         >>> from pathlib import Path
@@ -59,13 +62,15 @@ def is_regression(table: TextTable, target: str, wanted: bool | None = None) -> 
     whole = {whole_number(text) for text in values}
     if None in whole:
         return True
-    if len(whole) > 100 or nearly_all_differ(len(whole), len(values)):
-        raise ValueError(
-            f"{target} has {len(whole)} different whole numbers in {len(values)} rows of "
-            f"{table.path.name}, which may be amounts or classes. Give regression=True to predict "
-            "an amount, or regression=False to predict a class."
-        )
-    return False
+    if len(whole) <= 100 and not nearly_all_differ(len(whole), len(values)):
+        return False
+    warnings.warn(
+        f"{target} is predicted as a number, because {table.path.name} has {len(whole)} different "
+        f"whole numbers of it in {len(values)} rows. To predict classes, give regression=False; "
+        "regression=True says that it is right.",
+        stacklevel=3,
+    )
+    return True
 
 
 def class_names(table: TextTable, target: str) -> tuple[str, ...]:
