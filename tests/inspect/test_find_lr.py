@@ -259,3 +259,15 @@ def test_a_rate_that_is_no_number_is_refused(value, said):
     with pytest.raises(ValueError, match=rf"lr of every .* group 0 of Own has {said}\. Give the"):
         learn.find_lr()
     assert f"{value}" in str(learn.summary()) or value == ()
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [[2.0, 1.5, 1.0, 9e9], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4e5]],
+)
+def test_the_plot_has_room_for_the_fall_and_not_for_the_blow_up(losses):
+    curve = LRCurve([1e-3, 1e-2, 0.1, 1.0], losses, None)
+    low, high = curve.limits
+    assert low < min(losses) <= losses[0] < high <= 2.5
+    (ax,) = curve.plot().axes
+    assert ax.get_ylim() == pytest.approx((low, high))

@@ -1,6 +1,9 @@
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
+from lehr.inspect.find_lr import LRCurve
 from lehr.report import RunRecord
 from lehr.report.curves import (
     Panel,
@@ -11,9 +14,11 @@ from lehr.report.curves import (
     loss_panel,
     metric_panels,
     scheduled_panels,
+    sweep_panel,
 )
 from lehr.report.plots import Line
 from lehr.report.record import Points
+from lehr.report.sweep import Sweep
 
 
 def record(rows=(), **series):
@@ -100,3 +105,16 @@ def test_figure_and_legend_escape_what_they_are_given():
     assert 'class="panels small few"' in made
     assert legend(Panel("lr", "batch", [Line("lr", [0], [1.0])])) is None
     assert "var(--c0)" in legend(Panel("lr", "batch", [Line("a", [0], [1.0])]))
+
+
+def test_a_sweep_shows_its_fall_however_high_the_loss_leaps_in_the_end():
+    lrs = [10.0 ** (i / 10 - 4) for i in range(40)]
+    falls = [2.3 - 0.03 * i for i in range(34)]
+    curve = LRCurve(lrs, [*falls, 5.0, 50.0, 4e3, 1e5, 2e6, 3e9], lrs[30])
+    panel = sweep_panel(replace(record(), sweep=Sweep(curve, 1.0)))
+    low, high = panel.limits
+    assert min(falls) - 0.5 < low < min(falls) < max(falls) < high < 4
+    svg = str(figure([panel], "", name="sweep"))
+    told = re.search(r'aria-label="[^"]*: from ([\d.]+) to ([\d.]+)"', svg)
+    assert low <= float(told[1]) <= float(told[2]) <= high
+    assert sweep_panel(record()) is None

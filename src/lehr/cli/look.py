@@ -56,10 +56,7 @@ def find_lr(
     with errors(debug, code=FAILURE):
         learn = open_job(settings).learn
         curve = learn.find_lr(start, end, steps=steps, callbacks=sweep_progress(learn, steps))
-        smoothed = curve.smoothed
-        room = max(smoothed[0] - min(smoothed), 1e-9)
-        limits = (min(smoothed), smoothed[0] + room / 2)
-        say(chart(curve.lrs, smoothed, log_x=True, limits=limits, width=_drawing()))
+        say(chart(curve.lrs, curve.smoothed, log_x=True, limits=curve.limits, width=_drawing()))
         if curve.suggestion is None:
             raise ValueError(
                 f"the loss does not fall at any learning rate from {start:g} to {end:g}. Look at "

@@ -52,6 +52,23 @@ class LRCurve:
         """The losses without most of their noise."""
         return smooth(self.losses, _WIDTH)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and highest loss that a plot shows: the fall, and the beginning of the rise.
+
+        Where the sweep diverges, the loss is often many times that of the beginning. An axis with
+        room for that would show the fall as a flat line.
+
+        Example:
+            >>> low, high = LRCurve([0.1, 1.0, 10.0], [2.0, 1.0, 9e5], None).limits
+            >>> low < 1.0 < 2.0 < high < 3.0
+            True
+        """
+        low = min(self.losses)
+        high = max(self.losses[: self.losses.index(low) + 1])
+        room = max(high - low, abs(high) / 10) or 1.0
+        return low - room / 10, high + room / 2
+
     def plot(self, ax: Any = None) -> Any:
         """Draw the loss over the learning rate, with the suggestion; returns the figure."""
         ax = drawing.axes(ax)
@@ -60,9 +77,7 @@ class LRCurve:
         if self.suggestion is not None:
             ax.axvline(self.suggestion, color="C1", linewidth=1)
             ax.set_title(f"suggestion: {self.suggestion:.2g}")
-        low, high = min(self.smoothed), self.smoothed[0]
-        room = max(high - low, 1e-3 * abs(high))
-        ax.set(xscale="log", xlabel="lr", ylabel="loss", ylim=(low - room / 4, high + room))
+        ax.set(xscale="log", xlabel="lr", ylabel="loss", ylim=self.limits)
         return ax.figure
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ class Panel(NamedTuple):
     lines: list[Line]
     log: bool = False
     log_x: bool = False
+    limits: tuple[float, float] | None = None
 
 
 def loss_panel(record: RunRecord, color: int = 0) -> Panel:
@@ -129,7 +130,9 @@ def sweep_panel(record: RunRecord) -> Panel | None:
         lines.append(
             Line(f"chosen: {curve.suggestion:.3g}", [curve.suggestion], [loss], 1, "points")
         )
-    return Panel("search for a learning rate", "learning rate", lines, log_x=True)
+    return Panel(
+        "search for a learning rate", "learning rate", lines, log_x=True, limits=curve.limits
+    )
 
 
 def figure(
@@ -148,8 +151,16 @@ def figure(
 
 
 def _plot(panel: Panel, size: tuple[float, float], name: str) -> Markup:
-    title, xlabel, lines, log, log_x = panel
-    return plot(lines, title=title, xlabel=xlabel, size=size, name=name, log=log, log_x=log_x)
+    return plot(
+        panel.lines,
+        title=panel.title,
+        xlabel=panel.xlabel,
+        size=size,
+        name=name,
+        log=panel.log,
+        log_x=panel.log_x,
+        limits=panel.limits,
+    )
 
 
 def legend(panel: Panel) -> Markup | None:

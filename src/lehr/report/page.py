@@ -148,7 +148,8 @@ def _curves(record: RunRecord) -> list[Markup | None]:
         ),
         figure(
             [] if sweep is None else [sweep],
-            "The training loss while the rate rose, before the training; then all was put back.",
+            "The training loss while the rate rose, before the training; then all was put back. "
+            "Where it leaves the plot upwards, the rate was too high.",
             name="sweep",
         ),
     ]

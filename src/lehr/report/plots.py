@@ -76,6 +76,7 @@ def plot(
     name: str = "plot",
     log: bool = False,
     log_x: bool = False,
+    limits: tuple[float, float] | None = None,
 ) -> Markup:
     """A plot as an inline SVG element; the same lines give the same text, byte for byte.
 
@@ -87,6 +88,7 @@ def plot(
         name: unique in its page.
         log: draw the vertical axis logarithmic if the values are positive and span a factor of 30.
         log_x: draw the horizontal axis logarithmic.
+        limits: of the vertical axis; lines go on beyond them, unseen. None shows all.
 
     Returns:
         The SVG, or a sentence if there is nothing to draw.
@@ -118,6 +120,9 @@ def plot(
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             ax.yaxis.set_minor_formatter(NullFormatter())
+        elif limits is not None:
+            ax.set_ylim(*limits)
+            values = [v for v in values if limits[0] <= v <= limits[1]] or list(limits)
         elif min(values) == max(values):
             room = abs(values[0]) * 0.1 or 1.0
             ax.set_ylim(values[0] - room, values[0] + room)
