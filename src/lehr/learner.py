@@ -761,7 +761,8 @@ class Learner:
         Raises:
             ValueError: the batch has fewer than two items, the model shows no layers, or there is
                 no such repair.
-            TypeError: the model cannot be copied, or the batch has a form that is not known.
+            TypeError: the model cannot be copied, or has no forward, as that of a GAN; or the batch
+                has a form that is not known.
 
         Example:
             >>> from lehr.testing import tiny_learner

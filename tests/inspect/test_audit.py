@@ -10,6 +10,7 @@ import lehr
 from lehr import Callback, DataBunch, Learner, audit
 from lehr.callbacks import (
     EMA,
+    GAN,
     ClipGradients,
     Device,
     Distillation,
@@ -214,3 +215,20 @@ def test_a_table_fits_into_a_narrow_terminal():
     assert max(map(len, table)) <= 60
     assert table[0].split()[:2] == ["layer", "does"]
     assert max(map(len, str(found).splitlines()[:5])) > 60
+
+
+def test_a_holder_of_networks_without_a_forward_is_said_to_be_one():
+    model = nn.ModuleDict({"generator": nn.Linear(2, 1), "critic": nn.Linear(1, 1)})
+    opts = {name: torch.optim.SGD(model[name].parameters(), 0.1) for name in model}
+    bunch = DataBunch([torch.randn(8, 1) for _ in range(4)])
+    learn = Learner(model, opts, GAN.wasserstein, bunch, [GAN(2)], progress=False)
+    said = (
+        r"^model must have a forward to be audited; ModuleDict only holds its parts \(generator, "
+        r'critic\)\. Audit each by itself, .*: lehr\.audit\(model\.get_submodule\("generator"\), xb'
+    )
+    for look in (learn.audit, lambda: audit(model, torch.randn(8, 1))):
+        with pytest.raises(TypeError, match=said):
+            look()
+    assert audit(model.get_submodule("generator"), torch.randn(8, 2)).sites
+    with pytest.raises(TypeError, match=r"Identityless only holds its parts \(none\)"):
+        audit(type("Identityless", (nn.Module,), {})(), torch.randn(8, 2))

@@ -171,7 +171,7 @@ def audit(
     Raises:
         ValueError: the batch has fewer than two items, the model shows no layers, a buffer of it
             has no shape yet, something is on the device ``meta``, or there is no such repair.
-        TypeError: the model cannot be copied, or the batch is of no known form.
+        TypeError: the model has no forward or cannot be copied, or the batch is of no known form.
 
     Example:
         >>> import torch

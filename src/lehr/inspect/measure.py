@@ -1,5 +1,6 @@
 """One forward and one backward pass through a copy of a model, measured everywhere."""
 
+import inspect
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -105,7 +106,8 @@ def measure(
     Raises:
         ValueError: the batch has fewer than two items, the model shows no layers, the loss is no
             scalar, or something is on the device ``meta``.
-        TypeError: the model is no module or cannot be copied, or the batch is not of a known form.
+        TypeError: the model is no module, has no forward or cannot be copied, or the batch is not
+            of a known form.
 
     Example:
         >>> measure(nn.Linear(2, 1), torch.randn(8, 2)).sites[0].kind
@@ -132,6 +134,7 @@ def measure(
         recorder = SiteRecorder(model, items)
         own = None if answer is None else answer(model, partial(_recording, recorder, model), items)
         if own is None or own.loss is None:
+            _check_forward(model)
             recorder = SiteRecorder(model, items)
             with _recording(recorder, model):
                 pred = call(model, xb)
@@ -154,6 +157,19 @@ def measure(
         )
     value = None if loss is None else float(loss.detach())
     return Measured(recorder.sites, list(_weights(model)), items, value, hidden)
+
+
+def _check_forward(model: nn.Module) -> None:
+    """See that a model can be called; a holder of several networks, as of a GAN, cannot be."""
+    inherited = inspect.getattr_static(type(model), "forward", None) is nn.Module.forward
+    if inherited and "forward" not in vars(model):
+        parts = [name for name, _ in model.named_children()]
+        part = parts[0] if parts else "part"
+        raise TypeError(
+            f"model must have a forward to be audited; {type(model).__name__} only holds its parts "
+            f"({', '.join(parts) or 'none'}). Audit each by itself, with inputs of its own: "
+            f'lehr.audit(model.get_submodule("{part}"), xb).'
+        )
 
 
 def _why_none(xb: Any, pred: Any, hidden: Sequence[str]) -> str:

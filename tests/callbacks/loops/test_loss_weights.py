@@ -54,12 +54,18 @@ def test_a_part_whose_weight_is_zero_has_no_share_even_if_it_is_nan():
     assert torch.equal(weights(learn), weights(alone))
 
 
-def test_without_any_weight_nothing_is_learnt():
-    learn = tiny_learner([LossWeights({"fit": 0.0, "size": 0.0})], loss_func=both)
-    before = weights(learn)
-    run = learn.fit(1)
-    assert torch.equal(before, weights(learn))
-    assert run.history["loss"] == [0.0] * 4
+@pytest.mark.parametrize("size", [1.0, math.nan])
+def test_weights_that_are_all_zero_are_an_error(size):
+    def broken(pred, yb):
+        return {"fit": F.cross_entropy(pred, yb), "size": pred.sum() * size}
+
+    learn = tiny_learner([LossWeights({"fit": 0.0, "size": 0.0})], loss_func=broken)
+    with pytest.raises(
+        ValueError, match=r"every weight of LossWeights is 0 \(fit, size\), so there is nothing"
+    ):
+        learn.fit(1)
+    learn.callbacks[0].weights["fit"] = 1.0
+    assert learn.fit(1).n_steps == 4
 
 
 def test_weights_follow_a_schedule():

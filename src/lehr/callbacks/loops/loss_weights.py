@@ -26,7 +26,7 @@ class LossWeights(Callback):
 
     Raises:
         TypeError: a weight is no number; or, in a batch, the loss has no parts.
-        ValueError: there is no weight; or, in a batch, one lacks for a part.
+        ValueError: there is no weight; or, in a batch, one lacks for a part, or all are 0.
 
     Example:
         >>> from torch.nn import functional as F
@@ -69,7 +69,12 @@ class LossWeights(Callback):
                     "it as it is."
                 )
         counted = [self.weights[name] * part for name, part in parts.items() if self.weights[name]]
-        run.loss = sum(counted[1:], counted[0]) if counted else 0.0 * run.loss
+        if not counted:
+            raise ValueError(
+                f"every weight of LossWeights is 0 ({', '.join(parts)}), so there is nothing to "
+                "train on. Give one part a weight, or look at the schedule that drives it."
+            )
+        run.loss = sum(counted[1:], counted[0])
 
     def __repr__(self) -> str:
         return f"LossWeights({self.weights})"
