@@ -6,7 +6,7 @@ from types import FunctionType
 import pytest
 import torch
 
-from lehr import Callback
+from lehr import Callback, DataBunch, data
 from lehr.events import CancelBatch, CancelEpoch, CancelFit, Layer
 from lehr.loop.blame import where
 from lehr.testing import tiny_learner
@@ -315,3 +315,27 @@ def test_a_loss_without_a_graph_is_no_fault_in_a_validation():
     with pytest.raises(ZeroDivisionError) as raised:
         tiny_learner().validate(callbacks=[broken("after_batch")])
     assert "without a graph" not in notes(raised)
+
+
+class Faulty(torch.utils.data.Dataset):
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        if index == 13:
+            raise LookupError(f"no item {index}")
+        return torch.ones(3), 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loader", [data.DataLoader, torch.utils.data.DataLoader])
+def test_an_error_in_a_worker_process_is_placed_in_the_users_own_line(loader):
+    learn = tiny_learner(rehearsal=False)
+    learn.data = DataBunch(loader(Faulty(), 4, num_workers=1))
+    try:  # pytest.raises would keep the frames, and with them the processes, alive
+        learn.fit(1)
+    except LookupError as error:
+        notes = error.__notes__
+    assert notes[0].startswith(f"In a worker process, at {__file__}:")
+    assert notes[0].endswith('in __getitem__: raise LookupError(f"no item {index}").')
+    assert notes[1] == "In the loop, between batches or reading one, epoch 0, training batch 3."

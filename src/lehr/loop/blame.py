@@ -8,8 +8,9 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 from lehr.base.nested import describe
+from lehr.base.tracebacks import frames_in, own_line
 from lehr.callback import Callback
-from lehr.errors import add_note, one_line
+from lehr.errors import add_note, one_line, said
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import act, fire
 from lehr.loop.hints import hints, step_hints, without_gradients
@@ -118,6 +119,8 @@ def _notes(error: BaseException, run: Any) -> list[str]:
     if at == "batch":
         note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
         note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
+    if at == "reading" and (line := own_line(frames_in(said(error)))):  # as torch's workers say it
+        return [f"In a worker process, at {line}.", note]
     if place.split(" > ")[-1] == "step":
         return [note, *step_hints(error)]
     if not place.endswith(_WITH_HINTS):

@@ -2,6 +2,7 @@ import gc
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -92,12 +93,18 @@ def caught(dl):
     try:  # pytest.raises would keep the frames, and with them the processes, alive
         list(dl.batches(0, 0))
     except LookupError as error:
-        return str(error)
+        return error
 
 
 def test_an_error_keeps_its_type_and_the_next_pass_works():
     dl = DataLoader(Faulty(), 4, num_workers=1)
-    assert "no item 13" in caught(dl)
+    error = caught(dl)
+    assert str(error) == "no item 13"
+    (note,) = error.__notes__
+    assert re.fullmatch(
+        r"In a worker process, at .*test_workers\.py:\d+, in __getitem__: raise .*", note
+    )
+    assert str(error.__cause__).count("  File ") == 1  # no frame of torch's, none of lehr's
     assert dl._workers._idle is None  # the next pass gets processes of its own
     assert next(dl.batches(0, 0))[0].tolist() == [0, 1, 2, 3]
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler as TorchSampler
 
+from lehr.data.loading.failures import Failure
 from lehr.data.loading.fetch import Fetch, Request
 
 
@@ -22,7 +23,10 @@ class _Served(TorchDataset[Any]):
         self.fetch = fetch
 
     def __getitem__(self, index: Any) -> Any:
-        return self.fetch(index)
+        try:
+            return self.fetch(index)
+        except Exception as error:
+            return Failure.of(error)  # torch would put its whole traceback into the message
 
 
 class _Orders(TorchSampler[Request]):
@@ -54,6 +58,12 @@ def _leave_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _read(answer: Any) -> Any:
+    if isinstance(answer, Failure):
+        raise answer.error()
+    return answer
 
 
 def _unchanged(batch: Any) -> Any:
@@ -92,7 +102,7 @@ class Workers:
         self._idle, self._items = None, items
         cast(_Orders, loader.sampler).requests = requests
         try:
-            yield from loader
+            yield from map(_read, loader)
         except Exception as error:
             self._end(loader)
             # A frame of torch's holds the error that holds the frame; both would hold the loader.
