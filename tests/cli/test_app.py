@@ -28,6 +28,7 @@ def test_all_commands_are_there():
             "resume",
             "schedule",
             "train",
+            "watch",
         )
     ] == sorted(COMMANDS)
 

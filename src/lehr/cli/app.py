@@ -84,6 +84,7 @@ class Listed(NamedTuple):
 COMMANDS = {
     "train": Listed("train", "Train a model on DATA, and keep the results in a run folder."),
     "resume": Listed("resume", "Go on with a training that was stopped in any way."),
+    "watch": Listed("watch", "Show a run as it goes on, and keep its report up to date."),
     "evaluate": Listed("use", "Print loss and accuracy of a trained model on labelled data."),
     "predict": Listed("use", "Print a CSV with what a trained model makes of new files."),
     "export": Listed(

@@ -24,11 +24,14 @@ from lehr.report.render import marked, page
 from lehr.report.resumes import longer_commands, resumes
 from lehr.report.words import best, date, duration, flat, setting
 
+_REFRESH_SECONDS = 10  # of a page whose training goes on
+
 
 def write_report(path: str | Path, config: dict[str, Any] | None = None) -> Path:
     """Write ``report.html`` into a run folder: a page that needs no network and no other file.
 
-    It shows what there is, also of a training that failed at once or still runs.
+    It shows what there is, also of a training that failed at once or still runs. As long as it
+    runs, the page refreshes itself in a browser.
 
     Args:
         path: the run folder.
@@ -79,6 +82,7 @@ def report(record: RunRecord) -> str:
         name=record.name,
         date=date(config.get("started")),
         status=_status_class(record),
+        refresh=_REFRESH_SECONDS if record.status == "running" else None,
         verdict=verdict(record),
         stop_reason=config.get("stop_reason"),
         error=config.get("error"),
