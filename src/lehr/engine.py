@@ -1,5 +1,6 @@
 """What the loop asks of the processes that train together. Here there is one, and it is alone."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -77,6 +78,13 @@ class Engine:
     def ask(self, run: Any, wish: Wish, reason: str) -> None:
         """Let the run end. Several processes end it together, when they next hear of each other."""
         setattr(run, wish, getattr(run, wish) or reason)
+
+    def clock(self, run: Any) -> float:
+        """Seconds, from some moment on, that are the same in every process at the same place.
+
+        Several processes have what the first one read when they last heard of each other.
+        """
+        return time.monotonic()
 
     def shares(self, batches: Iterator[Any], name: str, *, entered: bool = False) -> Iterator[Any]:
         """Share out each batch of a loader that does not do it itself: the part of this process.

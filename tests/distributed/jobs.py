@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     RowwiseParallel,
@@ -54,9 +55,11 @@ from lehr.callbacks import (
     StopOnNonFinite,
     TorchScheduler,
 )
+from lehr.callbacks.log import step_log
+from lehr.callbacks.measure import recorder
 from lehr.data import DataLoader, Dataset, get_dls
 from lehr.data.loading.feed import Feed
-from lehr.distributed import Distributed
+from lehr.distributed import Distributed, failures, together
 from lehr.events import ACTIONS
 from lehr.schedules import one_cycle
 from lehr.state.streams import forked
@@ -495,7 +498,12 @@ def first_alone(method: str, then: str) -> None:
     engine = Distributed(timeout=100)
     learn = learner(engine)
     if engine.rank == 0:
-        getattr(learn, method)(*{"predict": [torch.zeros(3, 3)], "fit": [1]}.get(method, []))
+        called = time.monotonic()
+        try:
+            getattr(learn, method)(*{"predict": [torch.zeros(3, 3)], "fit": [1]}.get(method, []))
+        except RuntimeError as error:
+            error.args = (f"{error} called at {called} ",)
+            raise
     if then == "fit":
         learn.fit(1)
 
@@ -573,8 +581,36 @@ def parts(sizes: list[tuple[int, int]], *, shuffle: bool = True) -> list[list[li
     return read
 
 
-def writes(folder: str) -> list[str]:
-    """The files that this process opens for writing, in a fit with everything that writes."""
+class Norms(Callback):
+    """Logs a number in every training batch; and looks at what a file has of them meanwhile."""
+
+    replays = False
+
+    def __init__(self, path: Path | None = None):
+        self.path, self.seen = path, 0
+
+    def after_step(self, run):
+        run.log("norm", sum(float(p.detach().square().sum()) for p in run.model.parameters()))
+        if self.path is not None and run.engine.rank == 0 and run.n_steps == 6:
+            self.seen = self.path.read_text().count('"step", "batch"')
+
+
+def logging(folder: Path) -> list[Callback]:
+    """Callbacks that write."""
+    made = [
+        CSVLog(folder / "log.csv"),
+        JSONLLog(folder / "log.jsonl"),
+        Checkpoint(folder / "saved"),
+    ]
+    return [*made, Norms(folder / "log.jsonl")]
+
+
+def writes(folder: str) -> tuple[list[str], dict[str, int]]:
+    """The files that this process opens for writing, in a fit with everything that writes.
+
+    And how many lines the log has within the first epoch, where losses are shared now and then, and
+    at every step.
+    """
     opened: list[str] = []
 
     def hook(event, arguments):
@@ -587,10 +623,50 @@ def writes(folder: str) -> list[str]:
     tempfile.gettempdir()  # looks, once, whether it can write there
     sys.addaudithook(hook)
     engine = Distributed(timeout=30)
-    made = [CSVLog(f"{folder}/log.csv"), JSONLLog(f"{folder}/log.jsonl")]
-    made += [Checkpoint(f"{folder}/saved")]
-    learner(engine, callbacks=lambda: made, progress=True).fit(2)
-    return opened
+    step_log._SECONDS, early = 0.0, {}  # at every batch it is time to write
+    for name, recorder._SECONDS in (("late", 5.0), ("soon", 0.0)):
+        at = Path(folder, name)
+        if engine.rank == 0:
+            at.mkdir()
+        made = logging(at)
+        learner(engine, callbacks=lambda made=made: made, progress=True).fit(2)
+        early[name] = made[-1].seen
+    return opened, early
+
+
+def by_the_clock(folder: str) -> dict[str, Any]:
+    """At which steps this process takes part in saving, by a clock that is another in each."""
+    engine, now, messages, ends = Distributed(timeout=30), [0.0], list[str](), {}
+    together.time = SimpleNamespace(monotonic=lambda: now[0])
+    send = engine.control.send
+
+    class Clock(Callback):
+        replays = False
+
+        def begin_batch(self, run):
+            if run.training:
+                now[0] = 60.0 * run.n_iter * (1 + 9 * engine.rank)
+
+    def counted(kind, *args, **options):
+        messages.append(kind)
+        return send(kind, *args, **options)
+
+    for every in ("5 minutes", "1000 minutes", "99 epochs"):
+        saves = Checkpoint(Path(folder, every), every=every)
+        write, steps, now[0] = saves._write, list[int](), 0.0
+        saves._write = lambda snapshot, about, w=write, s=steps: (
+            s.append(about["step"]),
+            w(snapshot, about),
+        )
+        learn, engine.control.send = (
+            learner(engine, callbacks=lambda s=saves: [s, Clock()]),
+            counted,
+        )
+        learn.fit(3)
+        engine.control.send = send
+        ends[every] = steps, list(messages)
+        messages.clear()
+    return ends
 
 
 def passes() -> dict[str, Any]:
@@ -672,20 +748,52 @@ def stops_early(folder: str, after: int, *, shard: bool = False) -> int:
     return learn.run.n_steps
 
 
-def saves_and_dies(folder: str, rank: int, seconds: float) -> None:
-    """A fit that saves at every step, in which one process is killed some time after the first."""
+WRITES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link")
 
-    class Timer(Callback):
-        replays = False
 
-        def after_step(self, run):
-            if run.n_steps == 1 and run.engine.rank == rank:
-                pid = os.getpid()
-                threading.Timer(seconds, os.kill, (pid, signal.SIGKILL)).start()
+class DiesAt(Callback):
+    """Kills a process in the save after the second step, just before something is done."""
 
-    engine = Distributed(timeout=100)
-    saving(engine, Path(folder), Timer(), dropout=0.0, every="1 steps").fit(3)
-    time.sleep(seconds)  # it may have come through
+    replays = False
+
+    def __init__(self, rank: int, number: int):
+        self.rank, self.number, self.done = rank, number, -1
+
+    def after_step(self, run):
+        if run.engine.rank == self.rank and run.n_steps == 2:
+            self.done = 0
+
+    def count(self) -> None:
+        """Something is about to be done."""
+        if self.done == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.done += self.done >= 0
+
+
+def saves_and_dies(folder: str, rank: int, before: str, number: int, *, shard: bool) -> None:
+    """A fit that saves at every step, in which one process is killed in the second save.
+
+    That is before it changes the disk, or gathers a tensor, for so many times.
+    """
+    deaths = DiesAt(rank, number)
+
+    def hook(event, arguments):
+        # Not the file of the CSV log, nor what is only read.
+        inside = event in WRITES and str(arguments[0]).startswith(f"{folder}/")
+        if inside and (event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            deaths.count()
+
+    def gather(tensor, **options):
+        deaths.count()
+        return full_tensor(tensor, **options)
+
+    if before == "disk":
+        sys.addaudithook(hook)
+    else:
+        full_tensor, DTensor.full_tensor = DTensor.full_tensor, gather
+    failures._SECONDS = 0.5  # nobody will say a word
+    engine = Distributed(layers if shard else None, timeout=100)
+    saving(engine, Path(folder), deaths, dropout=0.0, every="1 steps").fit(3)
 
 
 def goes_on_from(folder: str, *, shard: bool = False) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """A process that has loaded everything, and makes others that train together.
 
 It answers each request `(world, name, arguments, limit)` by a list with how each of so many new
-processes ended: ``("ok", value)``, ``("error", text)``, ``("died", signal)`` or ``("silent", "")``
-if it was still at work after ``limit`` seconds. ``name`` is a function of `jobs`. The requests come
-as pickles on standard input; the answers go to standard output.
+processes ended: ``("ok", value)``, ``("error", text)``, ``("died", "")`` or ``("silent", "")`` if
+it was still at work after ``limit`` seconds. A text ends with the moment of the error, in seconds.
+``name`` is a function of `jobs`. The requests come as pickles on standard input; the answers go to
+standard output.
 """
 
 import atexit
@@ -75,7 +76,7 @@ def child(rank: int, world: int, port: int, name: str, arguments: dict[str, Any]
     try:
         outcome = ("ok", getattr(jobs, name)(**arguments))
     except BaseException as error:
-        outcome = ("error", traceback.format_exc())
+        outcome = ("error", f"{traceback.format_exc()}\nat {time.monotonic()}")
         sys.last_value = error  # as the interpreter does
     with os.fdopen(to_write, "wb") as pipe:
         pickle.dump(outcome, pipe)

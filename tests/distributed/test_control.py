@@ -38,28 +38,28 @@ STEP = [2, 1, 8, 7, 0]  # kind, run, batches, steps, size
 
 
 def send(made: Control) -> Sent:
-    return made.send("step", Said(4.0, 0.0, 1.0), position=(8, 7))
+    return made.send("step", Said(4.0, 0.0, 1.0, 9.0), position=(8, 7))
 
 
 def test_what_is_said_is_added_up():
-    assert send(control([*STEP, 3.0, 1.0, 1.0])).wait() == Said(7.0, 1.0, 2.0)
+    assert send(control([*STEP, 3.0, 1.0, 1.0, 0.0])).wait() == Said(7.0, 1.0, 2.0, 9.0)
 
 
 @pytest.mark.parametrize("number", range(5))
 def test_another_place_is_noticed(number):
-    other = [*STEP, 0, 0, 0]
+    other = [*STEP, 0, 0, 0, 0]
     other[number] += 1
     with pytest.raises(PartedError, match=r"the processes are not at the same place"):
         send(control(other)).wait()
 
 
 def test_an_answer_can_be_read_twice():
-    sent = send(control([*STEP, 3.0, 0, 0]))
+    sent = send(control([*STEP, 3.0, 0, 0, 0]))
     assert sent.wait() == sent.wait()
 
 
 def test_one_that_does_not_answer_is_lost_and_has_not_parted():
-    made = control([*STEP, 0, 0, 0], error="Timed out")
+    made = control([*STEP, 0, 0, 0, 0], error="Timed out")
     with pytest.raises(RuntimeError, match="Timed out") as raised:
         send(made).wait()
     assert not isinstance(raised.value, PartedError)

@@ -1,5 +1,6 @@
 """Data, numbers, stops and files: D5, D7, D8, D10 and D11 of the guarantees."""
 
+import csv
 import json
 import random
 import signal
@@ -172,18 +173,61 @@ def written(values, tmp_path_factory):
 
 
 def test_only_the_first_process_writes(written):
-    (first, second), _ = written
+    ((first, _), (second, _)), _ = written
     assert second == []
     assert len(first) > 5
 
 
-def test_what_is_written_is_of_all_processes(written):
-    _, folder = written
+@pytest.fixture(scope="module")
+def written_alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    jobs.learner(None, callbacks=lambda: jobs.logging(folder)).fit(2)
+    return folder
+
+
+def lines_of(folder, kind):
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    rows = [line for line in lines if line["kind"] == "row"]
-    assert [row["step"] for row in rows] == [6, 12]
-    assert len([line for line in lines if line["kind"] == "step"]) == 12
-    assert (folder / "saved" / "step-00000012").exists()
+    return [line for line in lines if line["kind"] == kind]
+
+
+@pytest.mark.parametrize("name", ["late", "soon"])
+def test_what_is_written_is_of_all_processes(name, written, written_alone):
+    folder = written[1] / name
+    for kind, count in (("step", 12), ("row", 2)):
+        lines, expected = lines_of(folder, kind), lines_of(written_alone, kind)
+        assert len(lines) == len(expected) == count
+        for line, other in zip(lines, expected, strict=True):
+            line.pop("seconds", 0)
+            other.pop("seconds", 0)
+            assert line == pytest.approx(other, abs=1e-6)
+    assert {"batch", "loss", "lr", "norm"} < {*lines_of(folder, "step")[0]}
+    table, expected = (
+        list(csv.DictReader((at / "log.csv").read_text().splitlines()))
+        for at in (folder, written_alone)
+    )
+    assert len(table) == len(expected) > 0
+    for row, other in zip(table, expected, strict=True):
+        for column in {*row} - {"seconds"}:
+            assert float(row[column]) == pytest.approx(float(other[column]), abs=1e-6)
+    one, other = tiny_learner(), tiny_learner()
+    one.load(folder / "saved" / "step-00000012" / "model.safetensors")
+    other.load(written_alone / "saved" / "step-00000012" / "model.safetensors")
+    assert torch.allclose(jobs.weights_of(one), jobs.weights_of(other), atol=1e-6)
+    # The control: the first process alone would have written something else.
+    assert lines_of(folder, "row")[0] != lines_of(folder, "row")[1]
+
+
+def test_a_batch_is_written_when_all_of_its_numbers_are_there(written):
+    (_, early), _ = written[0]
+    assert early == {"late": 0, "soon": 4}
+
+
+def test_the_clock_of_the_first_process_says_when_all_save(values, tmp_path):
+    first, second = values(2, "by_the_clock", folder=str(tmp_path))
+    assert first["5 minutes"][0] == second["5 minutes"][0] == [0, 6, 11, 17, 18]
+    assert first["1000 minutes"][0] == [0, 18]
+    for end in (first, second):  # and nothing is sent for it
+        assert end["1000 minutes"][1] == end["99 epochs"][1]
 
 
 @pytest.mark.parametrize("shard", [False, True])

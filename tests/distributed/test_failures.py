@@ -1,13 +1,19 @@
 """Whoever fails, every process says so, within seconds: D9 of the guarantees, and more."""
 
-import time
-
 import pytest
 
 from lehr.events import ACTIONS, EVENTS
 
 PLACES = [*EVENTS, *ACTIONS]
+SECONDS = (
+    5.0  # until others have heard; to wait for a lost process takes 6, the groups' timeout 100
+)
 QUICK = ("begin_fit", "after_loss", "after_step", "after_validate", "predict")
+
+
+def moment(text: str) -> float:
+    """When an error ended its process, by a clock that all processes of a machine share."""
+    return float(text.rpartition("\nat ")[2])
 
 
 @pytest.mark.parametrize(
@@ -19,11 +25,10 @@ QUICK = ("begin_fit", "after_loss", "after_step", "after_validate", "predict")
 )
 def test_an_error_in_one_process_is_named_in_all(number, place, world):
     rank = number % 2
-    began = time.monotonic()
     ended = world(2, "fails", rank=rank, name=place, limit=50)
-    assert time.monotonic() - began < 50  # the groups' timeout is 100
     assert [kind for kind, _ in ended] == ["error", "error"], ended
     own, other = ended[rank][1], ended[1 - rank][1]
+    assert abs(moment(own) - moment(other)) < SECONDS
     assert "ValueError: the disk is full" in own
     assert f"This was rank {rank} of 2." in own
     assert f"RemoteRankError: rank {rank} failed in Fails.{place}" in other
@@ -83,9 +88,8 @@ def test_a_cancel_in_all_processes_is_none(values):
     ],
 )
 def test_a_call_in_the_first_process_alone_is_refused_at_once(method, then, others, world):
-    began = time.monotonic()
     first, second = world(2, "first_alone", method=method, then=then, limit=50)
-    assert time.monotonic() - began < 50
+    assert moment(first[1]) - float(first[1].partition("called at ")[2].split()[0]) < SECONDS
     assert first[0] == "error"
     assert (
         f"the processes have parted: rank 0 is in a {'fit' if method == 'fit' else 'valid'}"

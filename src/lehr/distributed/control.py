@@ -29,6 +29,8 @@ class Said(NamedTuple):
     """how many want the run to stop"""
     interrupts: float = 0.0
     """how many were interrupted"""
+    clock: float = 0.0
+    """what the clock of the first process says, in seconds"""
 
 
 NOTHING = Said()
@@ -61,7 +63,7 @@ class Sent:
 
 
 class Control:
-    """Messages between all processes: eight numbers each, added up on a group of their own.
+    """Messages between all processes: nine numbers each, added up on a group of their own.
 
     All have one size, so that any two fit together. If processes have parted, their messages still
     meet, and at least one finds out: by what the messages are about, by the position, or by what is

@@ -1,5 +1,6 @@
 """One run of which every process has its part."""
 
+import time
 from contextlib import AbstractContextManager
 from typing import Any, final
 from weakref import WeakKeyDictionary
@@ -28,6 +29,8 @@ class Together(AbstractContextManager[None]):
         engine.failures.require_working()
         self.engine, self.run = engine, run
         self.gradients = engine.strategy(run)
+        self.clock = 0.0
+        """What the first process's clock said in the last message, in seconds"""
         self._sent: tuple[Sent, float] | None = None
         self._due = 0  # batches that the window has when the one that closes it has its gradient
         self._awaited = False  # whether the gradient of this batch is awaited from the others
@@ -53,7 +56,8 @@ class Together(AbstractContextManager[None]):
         if run.plan.trains:
             run.rests.visitors.insert(0, self._rest)
         try:
-            control.send("fit" if run.plan.trains else "validation").wait()
+            said = Said(clock=self._now())
+            self.clock = control.send("fit" if run.plan.trains else "validation", said).wait().clock
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -163,11 +167,15 @@ class Together(AbstractContextManager[None]):
         run, wishes = self.run, self.run.wishes
         stop = "stop_reason" in wishes and run.stop_reason is None
         interrupt = "interrupted" in wishes and run.interrupted is None
-        said = Said(weight, float(stop), float(interrupt))
+        said = Said(weight, float(stop), float(interrupt), self._now())
         return self.engine.control.send(kind, said, position=(run.n_iter, run.n_steps))
 
+    def _now(self) -> float:
+        return time.monotonic() if self.engine.rank == 0 else 0.0  # they are added up
+
     def _heed(self, said: Said) -> None:
-        """Let the run end, if one process wants it."""
+        """Know what time it is, and let the run end, if one process wants it."""
+        self.clock = said.clock
         if not (said.stops or said.interrupts):
             return
         run = self.run

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ class History:
         process before the first one's state is saved"""
         self.taps: list[Tap] = []
         """Each is handed every number logged by batch, before the series are thinned."""
+        self.complete: int = sys.maxsize
+        """Batches before this one have their losses: several processes share them now and then"""
         self._series: dict[str, Series] = {}
         self._rows: list[dict[str, Any]] = []
         self._row_open = False

@@ -1,7 +1,6 @@
 """Saves everything that a run needs to go on bit for bit."""
 
 import os
-import time
 import uuid
 import warnings
 from collections.abc import Generator, Iterable, Sized
@@ -142,7 +141,7 @@ class Checkpoint(Callback):
             self._store.open(self.run_id)
         self._pending = None
         self._held: tuple[Snapshot, dict[str, Any]] | None = None
-        self._last_time = time.monotonic()
+        self._last_time: float | None = run.engine.clock(run)
         self._seen: dict[int, dict[str, Any]] | None = None
         self._pool = ThreadPoolExecutor(1) if self.background else None
         try:
@@ -241,7 +240,7 @@ class Checkpoint(Callback):
             if improved and measured is not None:
                 snapshot = with_measured(snapshot, run.engine.whole(measured))
             self._write(snapshot, self._about(run, rest))
-            self._last_time = time.monotonic()
+            self._last_time = None  # the time that it took does not count
         elif _is_before_validation(run, rest):
             self._held = run.engine.whole(capture(run.state_entries())), self._about(run, rest)
         else:
@@ -262,7 +261,10 @@ class Checkpoint(Callback):
         seconds = {"seconds": 1, "minutes": 60}.get(unit)
         if seconds is None or self.saves_at(run, rest):
             return self.saves_at(run, rest)
-        return run.engine.same(time.monotonic() - self._last_time >= number * seconds)
+        now = run.engine.clock(run)
+        if self._last_time is None:
+            self._last_time = now
+        return now - self._last_time >= number * seconds
 
     def _improved(self, run: "Run") -> bool:
         if self.monitor is None:

@@ -49,7 +49,8 @@ class StepLog(RowLog):
 
     def _write_early(self, run: "Run") -> None:
         others_may_log_in = run.n_iter - 1
-        if not self.attempt(partial(self._write_steps, run, before=others_may_log_in)):
+        before = min(others_may_log_in, run.history.complete)
+        if not self.attempt(partial(self._write_steps, run, before=before)):
             self._wait(run, 2 * self._seconds)
 
     def mark(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Records loss and learning rate of every batch, and losses and seconds of every epoch."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from math import nan
 from time import perf_counter
@@ -22,6 +23,8 @@ from lehr.record.part_means import PartMeans
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
+
+_SECONDS = 5.0  # after which several processes tell each other their losses
 
 
 class Recorder(Callback):
@@ -59,15 +62,18 @@ class Recorder(Callback):
         self._lr: Any = None  # that of the batch under way, once it was read
         self._start = perf_counter()
         self._gathered: list[tuple[int, float | Tensor, float, Any]] = []
-        self._written = 0  # how many of them are in the history
+        self._written = 0  # how many of them are in the history, as means over all processes
         self._validated: list[tuple[int, float | None]] = []
         self.history.before_read.append(self._write_gathered)
         self.history.before_kept.append(self._merge)
+        if run.engine.world > 1:
+            self.history.complete, self._due = 0, run.engine.clock(run) + _SECONDS
         run.defer(self._end)
 
     def _end(self) -> None:
         self._fold(ALONE)  # of several processes, another may have failed
         self._start = nan  # between fits, no time is counted
+        self.history.complete = sys.maxsize
         self.history.before_read.remove(self._write_gathered)
         self.history.before_kept.remove(self._merge)
 
@@ -80,7 +86,9 @@ class Recorder(Callback):
     def _leave_to_first(self) -> None:
         if self._engine.rank:
             self._train_parts.restart()
-            self._gathered = [(batch, loss, 0.0, lr) for batch, loss, _, lr in self._gathered]
+            for number in range(self._written, len(self._gathered)):
+                batch, loss, _, lr = self._gathered[number]
+                self._gathered[number] = batch, loss, 0.0, lr
 
     def begin_epoch(self, run: "Run") -> None:
         """Start a row."""
@@ -122,6 +130,9 @@ class Recorder(Callback):
         self._lr = None
         if len(self._gathered) == 256:
             self._fold()
+        elif self._engine.world > 1 and (now := self._engine.clock(run)) >= self._due:
+            self._write_shared(self._engine)
+            self._due = now + _SECONDS
 
     def _add_parts(self, run: "Run") -> None:
         """Count the parts of a loss; those of a training batch are written at once."""
@@ -141,6 +152,17 @@ class Recorder(Callback):
             self._write(batches, as_tensor(losses), lrs)
             self._written = len(self._gathered)
 
+    def _write_shared(self, engine: Engine) -> None:
+        """Make losses that are not written yet the means over all processes, and write them."""
+        if self._written < len(self._gathered):
+            batches, losses, weights, lrs = zip(*self._gathered[self._written :], strict=True)
+            values, weights = over_all(engine, as_tensor(losses), weights)
+            self._write(batches, values, lrs)
+            shared = zip(batches, values.tolist(), weights, lrs, strict=True)
+            self._gathered[self._written :] = shared
+            self._written = len(self._gathered)
+            self.history.complete = batches[-1] + 1
+
     def _write(self, batches: Sequence[int], losses: Tensor, lrs: Sequence[Any]) -> None:
         if batches:
             self.history.log_steps("loss", batches, losses)
@@ -155,9 +177,10 @@ class Recorder(Callback):
         # The mean's bits hang on what is summed together, so no reader may choose the moment.
         if not self._gathered:
             return
+        if self._engine.world > 1:
+            self._write_shared(engine or self._engine)
         batches, losses, weights, lrs = zip(*self._gathered, strict=True)
         values, new = as_tensor(losses), self._written
-        values, weights = over_all(engine or self._engine, values, weights)
         self._write(batches[new:], values[new:], lrs[new:])
         self._train.add_all(values, weights)
         self._gathered, self._written = [], 0
