@@ -53,7 +53,8 @@ def values(world: World) -> World:
     def run(processes: int, job: str, **arguments: Any) -> list[Any]:
         ended = world(processes, job, **arguments)
         for kind, value in ended:
-            assert kind == "ok", (kind, value)
+            if kind != "ok":
+                raise AssertionError(f"{kind}: {value}")
         return [value for _, value in ended]
 
     return run

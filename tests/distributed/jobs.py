@@ -315,6 +315,43 @@ def trajectories(cases: list[str], *, shard: bool = False) -> dict[str, Any]:
     return {case: trajectory(case, engine) for case in cases}
 
 
+NORMED = {"norms": {"items": 45}, "a share without items": {"items": 41}}
+
+
+def normed(engine: Any, items: int) -> dict[str, Any]:
+    """A fit of a model with BatchNorm, and what it keeps besides parameters."""
+    with forked(key=0):
+        model = nn.Sequential(
+            nn.Unflatten(1, (1, 3)),
+            *(nn.Conv1d(1, 4, 1, bias=False), nn.BatchNorm1d(4), nn.Tanh()),
+            *(nn.Conv1d(4, 4, 2, bias=False), nn.BatchNorm1d(4, momentum=None)),
+            *(nn.Flatten(), nn.Linear(8, 2)),
+        )
+    learn = learner(engine, model=model, items=items)
+    end = outcome(learn, learn.fit(2))
+    return end | {"buffers": torch.cat([b.double().flatten() for b in learn.model.buffers()])}
+
+
+def norms() -> dict[str, Any]:
+    """Fits of models with BatchNorm, with statistics over all processes, or by process."""
+    engine, last = Distributed(sync_batchnorm=True, timeout=30), lambda model: [model[-1]]
+    ends: dict[Any, Any] = {
+        (name, "whole"): normed(engine, **options) for name, options in NORMED.items()
+    }
+    for how, other in {
+        "sharded": Distributed(last, sync_batchnorm=True, timeout=30),
+        "apart": Distributed(timeout=30),
+    }.items():
+        ends["norms", how] = normed(other, **NORMED["norms"])
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    fully_shard(model)
+    try:
+        learner(Distributed(sync_batchnorm=True, timeout=30), model=model)
+    except ValueError as error:
+        ends["refused"] = str(error)
+    return ends
+
+
 # Failures --------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from lehr.base.sharing import Share, part_of, without_items
 from lehr.distributed import sharded
+from lehr.distributed.batch_norm import synchronize
 from lehr.distributed.control import Control, Said
 from lehr.distributed.data_parallel import DataParallel
 from lehr.distributed.failures import Failures, leave
@@ -45,6 +46,9 @@ class Distributed(Engine):
         data: how loaders that are not lehr's are read: ``"whole"``, if in every process they yield
             the same global batches, which are shared out; ``"own"``, if they yield batches of each
             process's own. None refuses such a loader.
+        sync_batchnorm: replace the BatchNorm layers of the model by such as take their statistics
+            over the batches of all processes: torch's SyncBatchNorm, on the CPU as well. Otherwise
+            each process takes them over its share.
         find_unused_parameters: as in DistributedDataParallel: whether some parameters may have no
             part in the loss of some batches. It costs a walk through every graph.
         timeout: seconds after which a process that says nothing counts as lost.
@@ -63,6 +67,7 @@ class Distributed(Engine):
         shard: Callable[[Any], Iterable[nn.Module]] | None = None,
         *,
         data: Literal["whole", "own"] | None = None,
+        sync_batchnorm: bool = False,
         find_unused_parameters: bool = False,
         timeout: float = 600.0,
     ) -> None:
@@ -78,7 +83,7 @@ class Distributed(Engine):
             )
         if not timeout > 0:
             raise ValueError(f"timeout must be above 0 seconds; got {timeout!r}. Give e.g. 600.")
-        self.shard, self.data = shard, data
+        self.shard, self.data, self.sync_batchnorm = shard, data, sync_batchnorm
         self.options = {"find_unused_parameters": find_unused_parameters}
         self.runs: list[Together] = []
         """Those that are under way, the innermost last"""
@@ -111,6 +116,8 @@ class Distributed(Engine):
         if self.world > 1:
             with self.telling():
                 sharded.check_shards(model, self.world)
+                if self.sync_batchnorm:
+                    synchronize(model)
                 tensors = [*model.parameters(), *model.buffers()]
                 self._broadcast([t for t in tensors if not isinstance(t, DTensor)])
                 if self.shard is not None and not sharded.is_sharded(model):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from math import nan
 from time import perf_counter
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -158,7 +158,7 @@ class Recorder(Callback):
             batches, losses, weights, lrs = zip(*self._gathered[self._written :], strict=True)
             values, weights = over_all(engine, as_tensor(losses), weights)
             self._write(batches, values, lrs)
-            shared = zip(batches, values.tolist(), weights, lrs, strict=True)
+            shared = zip(batches, cast("list[float]", values.tolist()), weights, lrs, strict=True)
             self._gathered[self._written :] = shared
             self._written = len(self._gathered)
             self.history.complete = batches[-1] + 1
