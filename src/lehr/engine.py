@@ -116,8 +116,12 @@ class Engine:
         """A snapshot that was saved, as it can be loaded into these entries."""
         return snapshot
 
-    def telling(self) -> AbstractContextManager[Any]:
-        """A scope outside of a run: an error in it is told to the other processes."""
+    def telling(self, place: str = "the making of a Learner") -> AbstractContextManager[Any]:
+        """A scope outside of a run: an error in it is told to the other processes.
+
+        Args:
+            place: what is done there, in words.
+        """
         return nullcontext()
 
     def processes_text(self, batch_size: int | None = None, *, own: bool = False) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from lehr import Callback
 from lehr.callbacks import EMA
-from lehr.cli import job
+from lehr.cli import job, resume
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
 QUICK = (
@@ -211,3 +211,19 @@ def test_a_part_that_the_checkpoint_lacks_is_said_in_plain_words(refused, stoppe
     message = refused("resume", "a", code=1)
     assert message.startswith("state entry 'callbacks.ema' is missing")
     assert "--debug" not in message
+
+
+def test_a_run_of_several_processes_starts_as_many(call, succeed, monkeypatch):
+    started = []
+    monkeypatch.setattr(resume, "launch", lambda *given: started.append(given) or 7)
+    succeed(*QUICK, "--out", "several")
+    path = Path("several/config.json")
+    said = json.loads(path.read_text())
+    said["settings"]["processes"] = 3
+    path.write_text(json.dumps(said))
+    given = ("resume", "several", "--epochs", 5, "--checkpoint-every", "2 epochs")
+    assert call(*given, "--quiet").exit_code == 7
+    words = ["resume", "several", "--epochs", "5", "--checkpoint-every", "2 epochs"]
+    assert started == [(3, [*words, "--quiet"])]
+    assert call(*given, "--processes", 1).exit_code == 0
+    assert len(started) == 1

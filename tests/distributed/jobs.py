@@ -33,8 +33,19 @@ from torchmetrics.classification import (
     MulticlassAUROC,
     MulticlassPrecision,
 )
+from typer.testing import CliRunner
 
-from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, DataBunch, accuracy, on, whole
+from lehr import (
+    Callback,
+    CancelBatch,
+    CancelEpoch,
+    CancelFit,
+    DataBunch,
+    accuracy,
+    cli,
+    on,
+    whole,
+)
 from lehr.callbacks import (
     EMA,
     SAM,
@@ -1040,6 +1051,27 @@ def sharded_before() -> torch.Tensor:
     fully_shard(model)
     learn = learner(engine, model=model)
     return outcome(learn, learn.fit(2))["weights"]
+
+
+def called(*words: str) -> tuple[int, str, str]:
+    """How ``lehr words`` ended, what it printed, and what it said of errors."""
+    done = CliRunner().invoke(cli.app, [*words], prog_name="lehr")
+    return done.exit_code, done.stdout, done.stderr
+
+
+DIGITS = ["--model", "linear", "--batch-size", "256", "--schedule", "constant", "--lr", "0.01"]
+
+
+def at_the_command_line(folder: str) -> dict[str, Any]:
+    """A training by ``lehr train`` that is gone on with, and one that cannot begin."""
+    out = f"{folder}/run"
+    words = ["train", "digits", *DIGITS, "--seed", "3", "--epochs", "1", "--out", out]
+    return {
+        "trained": called(*words),
+        "longer": called("resume", out, "--epochs", "2", "--quiet"),
+        "again": called("resume", out),
+        "refused": called(*words),  # there is something already
+    }
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def carry_out(
         raise
 
 
-def take_part(job: Job, folder: Path) -> None:
+def take_part(job: Job, folder: Path, *, resumed: bool = False) -> None:
     """Train with another process, which keeps everything in a run folder."""
-    _fit(job, folder, resumed=False)
+    _fit(job, folder, resumed=resumed)
 
 
 def resume_command(run: Path, settings: Mapping[str, Any]) -> str:

@@ -7,6 +7,10 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lehr.engine import Engine
 
 _PROGRAM = "from lehr.cli import main; main()"
 
@@ -35,6 +39,36 @@ def launch(processes: int, words: Sequence[str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def engine_here() -> "Engine":
+    """The engine of this process: of all that a launcher has started, or alone."""
+    if not is_one_of_several():
+        from lehr.engine import ALONE
+
+        return ALONE
+    from lehr.distributed import Distributed  # half a second that others need not wait
+
+    return Distributed()
+
+
+@contextmanager
+def among(engine: "Engine", command: str) -> Generator[None]:
+    """A scope in which only the first process prints, and an error in one is told to all.
+
+    Args:
+        engine: the processes.
+        command: which they carry out, for what they say of an error.
+    """
+    ending: BaseException | None = None
+    with silent(engine.rank):
+        with engine.telling(command):
+            try:
+                yield
+            except (KeyboardInterrupt, SystemExit) as error:
+                ending = error  # no failure: all of them end like this
+        if ending is not None:
+            raise ending
 
 
 @contextmanager

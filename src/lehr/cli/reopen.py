@@ -14,13 +14,19 @@ from lehr.cli.fitting import has_checkpoints
 from lehr.cli.job import Job, check_device, open_job
 from lehr.cli.trained import allowed_model, stored_settings
 from lehr.data.published.catalog import SOURCES
+from lehr.engine import ALONE, Engine
 from lehr.report.record import read_environment
 
 _MOST_THREADS = 1024  # more than any machine had that a run could have been begun on
 
 
 def reopen(
-    path: Path, config: Mapping[str, Any], *, model: str | None = None, **changes: Any
+    path: Path,
+    config: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    engine: Engine = ALONE,
+    **changes: Any,
 ) -> Job:
     """The training of a run folder as `lehr train` built it: its state is yet to be loaded.
 
@@ -31,6 +37,7 @@ def reopen(
         path: the run folder.
         config: what its ``config.json`` says.
         model: the import path of the user's own model, named once more.
+        engine: the processes that train together.
         **changes: settings that are to be others than the folder says; None for none.
 
     Raises:
@@ -47,7 +54,7 @@ def reopen(
     threads = read_environment(path).get("threads")
     if type(threads) is int and 0 < threads <= _MOST_THREADS:
         torch.set_num_threads(threads)
-    job = open_job(settings)
+    job = open_job(settings, engine)
     _compare_data(path, config, job)
     return job
 

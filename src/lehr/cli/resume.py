@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from typer import Option
 
 from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say
+from lehr.cli.processes import among, engine_here, launch
 
 if TYPE_CHECKING:
     from lehr.cli.job import Job
+    from lehr.engine import Engine
 
 
 @app.command(epilog="Example: lehr resume runs/digits-20260101-120000")
@@ -27,45 +30,86 @@ def resume(
         ),
     ] = None,
     checkpoint_every: options.CheckpointEvery = None,
+    processes: Annotated[
+        int | None,
+        Option(
+            "--processes",
+            help="Go on in so many processes, on this machine; by default in as many as before.",
+            min=1,
+        ),
+    ] = None,
     model: options.OwnModel = None,
     device: options.DeviceName = None,
     quiet: options.Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Go on with a training that was stopped in any way, bit for bit as if it had not been."""
-    from lehr.cli.fitting import carry_out, say_plan
     from lehr.cli.job import check_device, check_interval
-    from lehr.cli.reopen import reopen, require_checkpoints
+    from lehr.cli.reopen import require_checkpoints
     from lehr.cli.trained import stored_settings
-    from lehr.report import RunFolder
     from lehr.report.record import read_config
 
     with errors(debug, code=USAGE):
         check_device(device)
         check_interval(checkpoint_every or "never")
+    changes = {"epochs": epochs, "checkpoint_every": checkpoint_every, "device": device}
+    changes |= {"model": model}
     with errors(debug, code=FAILURE), forgiving_output("The training"):
-        config = read_config(run)
-        settings = stored_settings(run, config)
-        longer = _is_longer(run, config, epochs)
-        if not longer and _is_complete(run, config):
-            _say_complete(run, config)
-            return
-        require_checkpoints(run, config)
-        _require_nobody_else(run)
-        job = reopen(
-            *(run, config),
-            model=model,
-            epochs=epochs,
-            checkpoint_every=checkpoint_every,
-            device=device,
-        )
-        if longer:
-            say(_longer(job, settings["epochs"], _newest_step(run)))
-            said = r".*not bit for bit exact: epochs \d+ → \d+$"
-            warnings.filterwarnings("ignore", said)  # until `errors` puts the filters back
-        job.learn.progress = not quiet
-        say_plan(job)
+        engine = engine_here()
+        with among(engine, "lehr resume"):
+            config = read_config(run)
+            settings = stored_settings(run, config)
+            longer = _is_longer(run, config, epochs)
+            if not longer and _is_complete(run, config):
+                _say_complete(run, config)
+                return
+            require_checkpoints(run, config)
+            if engine.rank == 0:
+                _require_nobody_else(run)
+            count = settings.get("processes", 1) if processes is None else processes
+            if count > 1 and engine.world == 1:
+                flags = [f"--{name}" for name, on in {"quiet": quiet, "debug": debug}.items() if on]
+                raise typer.Exit(launch(count, ["resume", str(run), *_as_words(changes), *flags]))
+            _resume(run, config, engine, longer=longer, quiet=quiet, **changes)
+
+
+def _as_words(given: Mapping[str, Any]) -> list[str]:
+    """Options as they are typed.
+
+    Example:
+        >>> _as_words({"checkpoint_every": "2 epochs", "model": None})
+        ['--checkpoint-every', '2 epochs']
+    """
+    typed = {f"--{name.replace('_', '-')}": v for name, v in given.items() if v is not None}
+    return [str(word) for option in typed.items() for word in option]
+
+
+def _resume(
+    run: Path,
+    config: Mapping[str, Any],
+    engine: "Engine",
+    *,
+    longer: bool,
+    quiet: bool,
+    **changes: Any,
+) -> None:
+    from lehr.cli.fitting import carry_out, say_plan, take_part
+    from lehr.cli.reopen import reopen
+    from lehr.report import RunFolder
+
+    before = config["settings"]["epochs"]
+    job = reopen(run, config, engine=engine, **changes)
+    job.settings["processes"] = engine.world
+    if longer:
+        say(_longer(job, before, _newest_step(run)))
+        said = r".*not bit for bit exact: epochs \d+ → \d+$"
+        warnings.filterwarnings("ignore", said)  # until `errors` puts the filters back
+    job.learn.progress = not quiet
+    say_plan(job)
+    if engine.rank == 0:
         carry_out(job, RunFolder(run), resumed=True)
+    else:
+        take_part(job, run, resumed=True)
 
 
 def _is_complete(run: Path, config: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typer import Option
 from lehr.base.output import forgiving_output
 from lehr.cli import options
 from lehr.cli.app import FAILURE, USAGE, Debug, app, errors
-from lehr.cli.processes import is_one_of_several, launch, silent
+from lehr.cli.processes import among, engine_here, is_one_of_several, launch
 
 if TYPE_CHECKING:
     from lehr.engine import Engine
@@ -64,19 +64,9 @@ def train(
         ]
         raise typer.Exit(launch(processes, [*words, *(["--out", str(out)] if out else [])]))
     with errors(debug, code=FAILURE), forgiving_output("The training"):
-        engine = _engine()
-        with silent(engine.rank):
+        engine = engine_here()
+        with among(engine, "lehr train"):
             _train(settings, engine, out, quiet=quiet)
-
-
-def _engine() -> "Engine":
-    if not is_one_of_several():
-        from lehr.engine import ALONE
-
-        return ALONE
-    from lehr.distributed import Distributed  # half a second that others need not wait
-
-    return Distributed()
 
 
 def _train(settings: dict[str, Any], engine: "Engine", out: Path | None, *, quiet: bool) -> None:
@@ -90,6 +80,8 @@ def _train(settings: dict[str, Any], engine: "Engine", out: Path | None, *, quie
         RunFolder.refuse_existing(out)
     if (checksum := data_sum(settings["data"])) is not None:
         settings["data_sum"] = checksum
+    if engine.world > 1:
+        settings["processes"] = engine.world
     job, name = open_job(settings, engine), Path(settings["data"]).stem
     job.learn.progress = not quiet
     say_plan(job)

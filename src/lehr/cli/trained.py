@@ -122,6 +122,9 @@ def _weights(path: Path, settings: Mapping[str, Any]) -> Path:
 _Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 
 
+_Several = Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
+
+
 class _Settings(Form):
     data: str
     data_options: dict[str, Any]
@@ -140,6 +143,7 @@ class _Settings(Form):
     seed: int
     checkpoint_every: str = ""
     layer_stats: bool = False
+    processes: _Several = 1
 
 
 class _Bounded(Form):

@@ -5,12 +5,13 @@ from typing import Any, cast, final
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # type: ignore[reportPrivateUsage]
 
 from lehr.distributed.sharded import is_sharded
 
 
 @final
-class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):  # type: ignore[reportPrivateUsage]
+class SyncedBatchNorm(_BatchNorm):
     """What torch's SyncBatchNorm does, on the CPU as well.
 
     Elsewhere it is torch's. On the CPU, which that one and DistributedDataParallel refuse, mean and

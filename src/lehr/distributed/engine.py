@@ -256,9 +256,9 @@ class Distributed(Engine):
             group: Any = self.group if tensor.is_cpu else None
             dist.broadcast(numbers, 0, group=group)
 
-    def telling(self) -> AbstractContextManager[None]:
+    def telling(self, place: str = "the making of a Learner") -> AbstractContextManager[None]:
         """A scope outside of a run: an error in it is told to the other processes."""
-        return nullcontext() if self.world == 1 or self.runs else _Telling(self.failures)
+        return nullcontext() if self.world == 1 or self.runs else _Telling(self.failures, place)
 
     def processes_text(self, batch_size: int | None = None, *, own: bool = False) -> str:
         """In words, who trains together."""
@@ -278,12 +278,12 @@ class Distributed(Engine):
 
 
 class _Telling(AbstractContextManager[None]):
-    def __init__(self, failures: Failures) -> None:
-        self.failures = failures
+    def __init__(self, failures: Failures, place: str) -> None:
+        self.failures, self.place = failures, place
 
     def __enter__(self) -> None:
         self.failures.require_working()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None and (remote := self.failures.tell(error, None)) is not None:
+        if error is not None and (remote := self.failures.tell(error, self.place)) is not None:
             raise remote from error

@@ -56,7 +56,7 @@ class Failures:
 
         Args:
             error: that was raised in this process.
-            run: the run in which it was; None outside of one.
+            run: the run in which it was; outside of one, what was done, in words.
 
         Returns:
             The error to be raised in its place, if it is another process that failed.
@@ -103,8 +103,8 @@ class Failures:
         )
 
     def _place(self, error: BaseException, run: Any) -> str:
-        if run is None:
-            return "the making of a Learner"
+        if isinstance(run, str):
+            return run
         place = where(error.__traceback__, run)
         half = "training" if run.training else f"validation {run.valid_name}".rstrip()
         text = place.text or ("a fit" if run.plan.trains else "a validation or prediction")
