@@ -329,6 +329,41 @@ def trajectories(cases: list[str], *, shard: bool = False) -> dict[str, Any]:
 NORMED = {"norms": {"items": 45}, "a share without items": {"items": 41}}
 
 
+LATE = ["plain", "masked, accumulated and clipped", "sam, accumulated", "cancelled after the loss"]
+
+
+def some(run) -> float:
+    """No weight at all in every fourth batch."""
+    return float(len(run.yb) * (run.n_iter % 4 != 3))
+
+
+def late() -> dict[str, Any]:
+    """What comes of fits whose messages are read late, and in which order they are read."""
+    sharded = Distributed(layers, late_flags_above=1, timeout=30)
+    engine = Distributed(late_flags_above=1, timeout=30)
+    ends: dict[Any, Any] = {(case, "whole"): trajectory(case, engine) for case in LATE}
+    ends[LATE[1], "sharded"] = trajectory(LATE[1], sharded)
+    learn = learner(engine, weight=some)
+    ends["without weight"] = outcome(learn, learn.fit(2))
+    for name in ("after_loss", "after_step", "after_validate"):
+        run = learner(engine, callbacks=lambda name=name: [Asks(1, name)]).fit(4)
+        ends[name] = run.n_steps, run.stop_reason
+    log, send = [], engine.control.send
+
+    def logged(kind, *args, **options):
+        sent = send(kind, *args, **options)
+        if kind == "step":
+            number = len(log)
+            log.append(f"sent {number}")
+            wait = sent.wait
+            sent.wait = lambda: (log.append(f"read {number}"), wait())[1]
+        return sent
+
+    learn, engine.control.send = learner(engine, rehearsal=False), logged
+    learn.fit(1)
+    return ends | {"log": log}
+
+
 def normed(engine: Any, items: int) -> dict[str, Any]:
     """A fit of a model with BatchNorm, and what it keeps besides parameters."""
     with forked(key=0):
@@ -558,6 +593,7 @@ def first_alone(method: str, then: str) -> None:
 
 def dies(after: int) -> None:
     """A fit in which one process is killed."""
+    failures._SECONDS = 0.5  # it will not say a word
     engine = Distributed(timeout=100)
     learn = learner(engine, callbacks=lambda: [Dies(1, after)])
     learn.fit(4)

@@ -31,6 +31,7 @@ class Group:
 def control(other, error="") -> Control:
     made = Control.__new__(Control)
     made.group, made.world, made.runs = Group(other, error), 2, 1
+    made.device = torch.device("cpu")
     return made
 
 
@@ -51,6 +52,13 @@ def test_another_place_is_noticed(number):
     other[number] += 1
     with pytest.raises(PartedError, match=r"the processes are not at the same place"):
         send(control(other)).wait()
+
+
+def test_the_weight_can_be_had_without_reading_the_rest():
+    sent = send(control([STEP[0] + 1, *STEP[1:], 3.0, 0, 0, 0]))  # of another kind
+    assert sent.weight().item() == 7.0
+    with pytest.raises(PartedError):
+        sent.wait()
 
 
 def test_an_answer_can_be_read_twice():

@@ -54,6 +54,8 @@ def test_what_cannot_be_used_is_refused():
         Distributed(data="mine")
     with pytest.raises(ValueError, match=r"timeout must be above 0 seconds; got 0"):
         Distributed(timeout=0)
+    with pytest.raises(ValueError, match=r"late_flags_above must be"):
+        Distributed(late_flags_above=0)
 
 
 @pytest.fixture(scope="module")

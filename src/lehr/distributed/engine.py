@@ -22,6 +22,7 @@ from lehr.distributed.failures import Failures, leave
 from lehr.distributed.group import is_made_here, join, release
 from lehr.distributed.together import Together
 from lehr.engine import Engine, Wish
+from lehr.errors import positive_int
 from lehr.state.wrappers import bare
 
 
@@ -51,6 +52,10 @@ class Distributed(Engine):
             each process takes them over its share.
         find_unused_parameters: as in DistributedDataParallel: whether some parameters may have no
             part in the loss of some batches. It costs a walk through every graph.
+        late_flags_above: of more processes than this, none waits for the message of a step: the
+            weight of the batch stays on the device, and what else was said is read one step later.
+            So a run ends one step later when one process wants it to, and a batch without weight in
+            all processes is a step with a gradient of 0, where it is none in one process.
         timeout: seconds after which a process that says nothing counts as lost.
 
     Raises:
@@ -69,6 +74,7 @@ class Distributed(Engine):
         data: Literal["whole", "own"] | None = None,
         sync_batchnorm: bool = False,
         find_unused_parameters: bool = False,
+        late_flags_above: int = 64,
         timeout: float = 600.0,
     ) -> None:
         if shard is not None and not callable(shard):
@@ -81,6 +87,7 @@ class Distributed(Engine):
                 f'data must be "whole", "own" or None; got {data!r}. Say what a loader that is not '
                 "lehr's yields in each process: the global batches, or batches of its own."
             )
+        positive_int("late_flags_above", late_flags_above, example=64)
         if not timeout > 0:
             raise ValueError(f"timeout must be above 0 seconds; got {timeout!r}. Give e.g. 600.")
         self.shard, self.data, self.sync_batchnorm = shard, data, sync_batchnorm
@@ -93,7 +100,11 @@ class Distributed(Engine):
         if self.world > 1:
             # Small things go over the CPU and apart from the gradients.
             self.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
-            self.control = Control(self.group)
+            late, group = self.world > late_flags_above, self.group
+            if late and dist.get_backend() != "gloo":  # where the gradients are, but apart
+                group = dist.new_group(timeout=timedelta(seconds=timeout))
+                weakref.finalize(self, release, group)
+            self.control = Control(group, late=late)
             made = [dist.group.WORLD] if is_made_here() else []  # another's is left as it is
             self.failures = Failures(self.rank, self.world, [self.group, *made])
             atexit.register(leave, self.failures.store, self.rank)

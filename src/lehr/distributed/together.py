@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
+import torch
+
 from lehr.base.signals import interruption
 from lehr.distributed.control import Said, Sent
 from lehr.errors import add_note
@@ -32,6 +34,7 @@ class Together(AbstractContextManager[None]):
         self.clock = 0.0
         """What the first process's clock said in the last message, in seconds"""
         self._sent: tuple[Sent, float] | None = None
+        self._unread: Sent | None = None  # the message of the last step, where it is read late
         self._due = 0  # batches that the window has when the one that closes it has its gradient
         self._awaited = False  # whether the gradient of this batch is awaited from the others
         self._announced = False
@@ -68,6 +71,7 @@ class Together(AbstractContextManager[None]):
         _parts.pop(self.run, None)  # it holds the run
         try:
             if error is None or isinstance(error, Cancel):
+                self._read_late()
                 self._heed(self._say("end").wait())
         except RuntimeError as parted:
             self._tell(parted)
@@ -96,6 +100,7 @@ class Together(AbstractContextManager[None]):
 
     def _rest(self, run: Any, rest: Any) -> None:
         if rest.stage != "batch":  # there, the message of the step has just been read
+            self._read_late()
             self._heed(self._say("rest").wait())
         elif run.stepped and not self._settled:
             raise RuntimeError(
@@ -132,7 +137,7 @@ class Together(AbstractContextManager[None]):
         expected = self._due == window.batches  # else the batch that was to close it was cancelled
         if sent is None or not expected:
             self._drop()
-            said = self._say("step", window.weight).wait()
+            message = self._say("step", window.weight)
         elif sent[1] != window.weight:
             raise RuntimeError(
                 f"the weight of this window is {window.weight}, but the other processes were told "
@@ -140,12 +145,24 @@ class Together(AbstractContextManager[None]):
                 "run.weight before the backward action."
             )
         else:
-            self._sent = None
-            said = sent[0].wait()
+            self._sent, message = None, sent[0]
+        said = None if self.engine.control.late else message.wait()
         self.gradients.finish(expected=expected)
         self._announced = self._settled = True
-        self._heed(said)
-        window.weight = said.weight / self.engine.world  # as the gradients are averaged
+        if said is not None:
+            self._heed(said)
+            window.weight = said.weight / self.engine.world  # as the gradients are averaged
+            return
+        total = message.weight() / self.engine.world
+        window.weight, window.on_device = 1.0, torch.where(total > 0, total, 1.0)
+        self._read_late()
+        self._unread = message
+
+    def _read_late(self) -> None:
+        """Heed what was said in the step before, if that has not been read yet."""
+        if self._unread is not None:
+            message, self._unread = self._unread, None
+            self._heed(message.wait())
 
     def replay(self, *, first: bool, last: bool) -> None:
         """A batch of the window is about to be predicted again, as `Run.regrad` does."""

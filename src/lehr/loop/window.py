@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lehr.base.nested import floats_in
+from lehr.base.sharing import own_part
 from lehr.record.means import exact
 
 _FIELDS = ("batch_index", "batch", "xb", "yb", "weight", "pred", "loss", "loss_parts")
@@ -28,7 +29,7 @@ class Window:
 
     __slots__ = (
         *("_kept", "_random", "batches", "keeps", "loss_is_mean"),
-        *("marks", "shared", "sums", "weight"),
+        *("marks", "on_device", "shared", "sums", "weight"),
     )
 
     def __init__(self, *, keeps: bool, loss_is_mean: bool, shared: bool = False) -> None:
@@ -36,12 +37,16 @@ class Window:
         self.marks = keeps or shared
         """Whether there is anything to do before a batch is predicted."""
         self.batches, self.weight, self.sums = 0, 0.0, shared
+        self.on_device: Tensor | None = None
+        """The weight, a tensor without dimensions, where many processes do not wait to read it;
+        ``weight`` is 1 then"""
         self._kept: list[tuple[list[Any], Any]] = []
         self._random: Any = None
 
     def clear(self) -> None:
         """Forget everything gathered."""
         self.batches, self.weight, self.sums = 0, 0.0, self.shared
+        self.on_device = None
         if self.keeps:
             self._kept.clear()
 
@@ -78,8 +83,12 @@ class Window:
         if self.sums:
             with torch.no_grad():
                 for p in run.trained_parameters():
-                    if p.grad is not None:
+                    if p.grad is None:
+                        continue
+                    if self.on_device is None:
                         p.grad.div_(self.weight)
+                    else:
+                        own_part(p.grad).div_(self.on_device.to(p.grad.device))
 
     def regrad(self, run: Any) -> Tensor:
         """See `lehr.loop.run.Run.regrad`."""
@@ -121,7 +130,8 @@ class Window:
         run.set_random_state(random_state)
         for name, value in zip(_FIELDS, before, strict=True):
             setattr(run, name, value)
-        return run.engine.sum(total) / run.engine.world / self.weight
+        weight = self.weight if self.on_device is None else float(self.on_device)
+        return run.engine.sum(total) / run.engine.world / weight
 
 
 def _nothing(run: Any) -> Tensor:
