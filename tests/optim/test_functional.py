@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from lehr.optim.functional import form_of
+from lehr.optim.functional import form_of, refusal_of
 
 KNOWN = {
     "SGD": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True},
@@ -19,12 +19,13 @@ KNOWN = {
     "Adadelta": {"lr": 0.1},
     "Rprop": {"lr": 0.1},
     "ASGD": {"lr": 0.1},
+    "Muon": {"lr": 0.1},
 }
 
 
 def made(name, **arguments):
     torch.manual_seed(0)
-    p = torch.nn.Parameter(torch.randn(3))
+    p = torch.nn.Parameter(torch.randn(3, 2))
     return p, getattr(torch.optim, name)([p], **arguments)
 
 
@@ -32,7 +33,7 @@ def made(name, **arguments):
 def test_the_function_steps_on_the_state_that_the_optimizer_has(name):
     p, opt = made(name, **KNOWN[name])
     form, group = form_of(opt), opt.param_groups[0]
-    p.grad = torch.ones(3)
+    p.grad = torch.ones(3, 2)
     if name != "Adagrad":  # which makes its state at once
         assert form.state_of(opt, group, [p]) is None
     opt.step()
@@ -78,3 +79,17 @@ def test_an_optimizer_without_such_a_function_has_no_form(kind):
     p = torch.nn.Parameter(torch.zeros(1))
     assert form_of(kind([p], lr=0.1)) is None
     assert form_of(torch.optim.SGD([p], lr=0.1)) is not None
+
+
+def test_what_has_no_form_is_told_why():
+    p = torch.nn.Parameter(torch.zeros(1))
+    assert refusal_of(torch.optim.SGD([p], lr=0.1)) is None
+    assert refusal_of(torch.optim.Adafactor([p])).startswith("Adafactor reads numbers from its")
+    assert refusal_of(Mine([p], lr=0.1)).startswith("Mine has no function in torch.optim")
+
+
+def test_a_rate_that_would_be_rounded_stays_a_number():
+    muon = form_of(torch.optim.Muon([torch.zeros(2, 2)]))
+    assert "lr" in muon.free
+    assert "lr" not in muon.tensors
+    assert "lr" in form_of(torch.optim.SGD([torch.zeros(1)])).tensors

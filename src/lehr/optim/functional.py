@@ -37,15 +37,27 @@ _STATES: dict[str, dict[str, str]] = {
     "Adadelta": {"square_avg": "", "acc_delta": "", "step": ""},
     "Rprop": {"prev": "", "step_size": "", "step": ""},
     "ASGD": {"ax": "", "mu": "", "eta": "", "step": ""},
+    "Muon": {"momentum_buffer": ""},
 }
 """What each keeps for a parameter, in the order of its function: always, or where a number of the
-group is not 0. Adafactor is not among them, as it compares the rate with other numbers; nor Muon,
-which rounds the rate with its update."""
+group is not 0."""
 
+_REFUSED = {
+    "Adafactor": (
+        "Adafactor reads numbers from its tensors within its step, which torch's compiler does not "
+        "take; take e.g. AdamW"
+    ),
+}
+"""Optimizers of torch's that have a function, and why it cannot be part of a graph."""
 
 _COUNTS = ("step", "mu_product")
 """States that an optimizer computes with as Python's numbers, so here in double precision"""
-_FREE = {"SGD": ("momentum",), "RMSprop": ("momentum",)}
+_FREE = {
+    "SGD": ("momentum",),
+    "RMSprop": ("momentum",),
+    "Muon": ("lr", "momentum", "weight_decay"),
+}
+"""Numbers that stay numbers. Muon would round a rate in a tensor with its update, to bfloat16."""
 
 
 class Form(NamedTuple):
@@ -70,7 +82,7 @@ class Form(NamedTuple):
     tensors: tuple[str, ...]
     """arguments that may be tensors, so that another value needs no other graph"""
     free: tuple[str, ...]
-    """arguments that may change though they are numbers: that needs one other graph, once"""
+    """arguments that may change though they are numbers: that needs another graph, once for each"""
 
     def numbers_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Its hyper-parameters, as a group has them now.
@@ -155,6 +167,22 @@ def form_of(opt: Any) -> Form | None:
     return _form(kind) if known else None
 
 
+def refusal_of(opt: Any) -> str | None:
+    """Why an optimizer has no form; None if it has one.
+
+    Example:
+        >>> import torch
+        >>> refusal_of(torch.optim.LBFGS([torch.zeros(1)]))
+        'LBFGS has no function in torch.optim that can be traced; take e.g. AdamW'
+    """
+    if form_of(opt) is not None:
+        return None
+    kind = cast("type[Any]", type(opt))
+    of_torch = kind.__module__.startswith("torch.optim")
+    other = f"{kind.__name__} has no function in torch.optim that can be traced; take e.g. AdamW"
+    return _REFUSED.get(kind.__name__, other) if of_torch else other
+
+
 @cache
 def _form(kind: type[Any]) -> Form | None:
     name = kind.__name__
@@ -166,8 +194,10 @@ def _form(kind: type[Any]) -> Form | None:
     elsewhere = {**_BETAS, **_PAIRS.get(name, {})}
     numbers = {p: elsewhere.get(p, (p, None)) for p in parameters if p not in _SWITCHES}
     switches = {p: value for p, value in _SWITCHES.items() if p in parameters and value is not None}
-    tensors = tuple(p for p in numbers if p == "lr" or "Tensor" in str(taken[p].annotation))
-    return Form(function, _STATES[name], numbers, switches, tensors, _FREE.get(name, ()))
+    free = _FREE.get(name, ())
+    movable = [p for p in numbers if p == "lr" or "Tensor" in str(taken[p].annotation)]
+    tensors = tuple(p for p in movable if p not in free)
+    return Form(function, _STATES[name], numbers, switches, tensors, free)
 
 
 _SWITCHES = {

@@ -103,6 +103,28 @@ def test_it_trains_as_the_eager_step_does_with_a_schedule_and_one_graph(name):
     assert name == "Rprop" or difference(fused.model, other.model) > 1e-3
 
 
+def muon_and_adamw(model):
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if p.ndim != 2]
+    return {
+        "muon": torch.optim.Muon(matrices, lr=0.02),
+        "adamw": torch.optim.AdamW(others, lr=0.01),
+    }
+
+
+@pytest.mark.slow
+def test_muon_trains_as_the_eager_step_does_and_a_schedule_needs_one_graph_more():
+    learners = []
+    for compile in ("eager", False):
+        torch.manual_seed(0)
+        model = net()
+        learn = tiny_learner(model=model, opt=muon_and_adamw(model), compile=compile)
+        learn.fit(3, [ParamScheduler("opt.muon.lr", one_cycle(0.05))])
+        learners.append(learn)
+    assert difference(learners[0].model, learners[1].model) < 1e-6
+    assert graphs() == 2
+
+
 @pytest.mark.slow
 def test_the_states_of_the_optimizer_are_those_of_the_eager_step():
     fused, eager, _ = pair(opt=ADAMW)

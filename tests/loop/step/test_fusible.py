@@ -74,7 +74,8 @@ def of_others(parameters):
 @pytest.mark.parametrize(
     ("opt", "why"),
     [
-        (torch.optim.Adafactor, "Adafactor has no function in torch.optim that can be traced"),
+        (torch.optim.Adafactor, "Adafactor reads numbers from its tensors within its step"),
+        (torch.optim.LBFGS, "LBFGS has no function in torch.optim that can be traced"),
         (with_hook, "SGD has hooks on its step; remove them"),
         (lambda ps: torch.optim.SGD(ps, lr=0.1, differentiable=True), "SGD is differentiable"),
         (of_others, "the optimizer holds parameters that are not the model's"),

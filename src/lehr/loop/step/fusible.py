@@ -10,7 +10,7 @@ from lehr.engine import Engine
 from lehr.events import ACTIONS
 from lehr.loop.order import in_layers, watching
 from lehr.optim import optimizers
-from lehr.optim.functional import form_of
+from lehr.optim.functional import refusal_of
 from lehr.state.wrappers import bare
 
 _INSIDE = ("after_pred", "after_loss", "after_backward")
@@ -71,8 +71,8 @@ def _of_optimizers(model: nn.Module, opt: Any) -> Iterator[str]:
     own = {id(p) for p in model.parameters()}
     for one in optimizers.each(opt):
         kind = type(one).__name__
-        if form_of(one) is None:
-            yield f"{kind} has no function in torch.optim that can be traced; take e.g. AdamW"
+        if (why := refusal_of(one)) is not None:
+            yield why
             continue
         if any(vars(one).get(name) for name in _STEP_HOOKS):
             yield f"{kind} has hooks on its step; remove them"
