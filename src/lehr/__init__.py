@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lehr import callbacks, data, events, init, models, optim, schedules
+    from lehr.base.graph_part import Changes, GraphPart
     from lehr.callback import Callback
     from lehr.data import DataBunch
     from lehr.events import CancelBatch, CancelEpoch, CancelFit, Layer, Phase
@@ -31,7 +32,9 @@ __all__ = [
     "CancelBatch",
     "CancelEpoch",
     "CancelFit",
+    "Changes",
     "DataBunch",
+    "GraphPart",
     "Layer",
     "Learner",
     "Phase",
@@ -59,10 +62,12 @@ _HOME = {
     "CancelBatch": "lehr.events",
     "CancelEpoch": "lehr.events",
     "CancelFit": "lehr.events",
+    "Changes": "lehr.base.graph_part",
     "data": "lehr.data",
     "DataBunch": "lehr.data",
     "events": "lehr.events",
     "fine_tune": "lehr.transfer",
+    "GraphPart": "lehr.base.graph_part",
     "init": "lehr.init",
     "Layer": "lehr.events",
     "Learner": "lehr.learner",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from lehr.base.graph_part import GraphPart
 from lehr.base.names import snake_case
 from lehr.events import Layer, Phase
 from lehr.types import Stateful, is_mapping
@@ -67,6 +68,9 @@ class Callback:
             the step is made: it reads predictions, loss and numbers of the run there, but neither
             weights nor gradients, and changes nothing. Any other that watches these events keeps a
             step from being fused (``compile`` of `lehr.Learner`).
+        in_graph: names of the methods, ``"finish_grad"`` or ``"after_step"``, that `graph_part` has
+            a function for: the graph of a fused step then includes what they do, and they are not
+            called. A subclass that changes one of them must change `graph_part` as well.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
         plans: whether this callback takes part in `Learner.plan`: True for one whose doings depend
             on the position of the run alone. There is no batch, prediction or loss then. What it
@@ -93,7 +97,7 @@ class Callback:
     everywhere: ClassVar[bool] = True
     moves: ClassVar[tuple[str, ...]] = ()
     state: ClassVar[tuple[str, ...]] = ()
-    looks_on: ClassVar[bool] = False
+    in_graph: ClassVar[tuple[str, ...]] = ()
     regrads: ClassVar[bool] = False
     replays: ClassVar[bool] = True
     drives: Sequence[Any] = ()
@@ -104,6 +108,7 @@ class Callback:
     batches_per_step: int | None = 1
     plans: bool = False
     by_length: bool = True
+    looks_on: bool = False
 
     @property
     def checkpoint_folder(self) -> str | os.PathLike[str] | None:
@@ -125,6 +130,21 @@ class Callback:
             rest: the `lehr.loop.rests.Rest`.
         """
         return False
+
+    def graph_part(self, method: str, run: Any) -> GraphPart:
+        """What one of the methods named in `in_graph` does in the next step, for its graph.
+
+        It is asked before every fused step. In ``finish_grad``, callbacks come in the order in
+        which their work before ``proceed()`` would.
+
+        Args:
+            method: ``"finish_grad"`` or ``"after_step"``.
+            run: the `lehr.Run`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has {method!r} in in_graph; write its graph_part, which "
+            "returns a lehr.GraphPart."
+        )
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ import html
 from contextlib import contextmanager
 
 from lehr import Callback, Layer
+from lehr.callbacks import EMA, ClipGradients
 from lehr.events import ACTIONS, EVENTS
 from lehr.inspect import explain
 from lehr.testing import EventLog, tiny_learner
@@ -115,3 +116,10 @@ def test_it_says_whether_the_step_is_fused_and_what_keeps_it_from_that():
     )
     assert line(text, "predict") == ["loop"]
     assert tiny_learner([Clip()]).explain().splitlines()[0] == "fit"
+
+
+def test_it_says_which_callbacks_are_in_the_graph():
+    text = tiny_learner([ClipGradients(1.0), EMA(0.9)], compile=True).explain()
+    assert line(text, "finish_grad") == ["one", "graph,", "with", "ClipGradients", "in", "it"]
+    assert line(text, "after_step") == ["EMA", "(EMA", "in", "the", "graph)"]
+    assert line(text, "step") == ["one", "graph"]

@@ -9,6 +9,7 @@ from lehr.events import ACTIONS
 from lehr.learner import Learner
 from lehr.loop.order import in_layers, watching
 from lehr.loop.step.fusible import obstacles
+from lehr.loop.step.inside import included
 
 _LOOP = """
 fit
@@ -75,7 +76,7 @@ def explain(
         if found:
             lines[0] += f", the steps not fused: {'; '.join(found)}"
         else:
-            lines = [_fused(line) for line in lines]
+            lines = [_fused(line, callbacks) for line in lines]
     if together := engine.processes_text():
         lines[0] += f", in {together}: batches are shared out, gradients averaged"
         lines = [line + _SHARED.get(line.split("  ")[-1].strip("- "), "") for line in lines]
@@ -85,11 +86,15 @@ def explain(
 _SHARED = {"rest": "; all processes agree whether the run ends"}
 
 
-def _fused(line: str) -> str:
+def _fused(line: str, callbacks: Sequence[Callback]) -> str:
     """A line of an action within the step says that all of them are one."""
-    name = line.strip().partition("(")[0]
-    within = name in ACTIONS and name != "one_batch"
-    return f"{line.removesuffix('loop')}one graph" if within else line
+    name = line.strip().partition("(")[0].partition(" ")[0]
+    inside = [type(callback).__name__ for method, callback in included(callbacks) if method == name]
+    if name in ACTIONS and name != "one_batch":
+        head = line.partition("()")[0]
+        and_theirs = f", with {', '.join(inside)} in it" if inside else ""
+        return f"{head + '()':<26}one graph{and_theirs}"
+    return f"{line} ({', '.join(inside)} in the graph)" if inside else line
 
 
 def _line(line: str, callbacks: Sequence[Callback]) -> str:

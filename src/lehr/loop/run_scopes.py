@@ -51,6 +51,8 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
         if run.plan.valid_grad:
             own["compute_loss"] = releasing(run, own["compute_loss"])
         loop.do = Actions(run.callbacks, run, run.engine.actions(run, own))
+        if isinstance(step, FusedStep):
+            step.embed(loop.do, loop.on)
         run.loop = loop
         return loop.on
 

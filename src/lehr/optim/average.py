@@ -12,6 +12,7 @@ from torch.jit import ScriptModule
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from lehr.base.graph_part import Changes
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.state.wrappers import bare
 
@@ -80,6 +81,10 @@ class Average:
         if averages:
             get_ema_multi_avg_fn(1 - share)(averages, values, self.count)
 
+    def count_one(self) -> None:
+        """Count what was added without `add`, in `tensors`."""
+        self.count += 1
+
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
         """Give the model the averages."""
@@ -138,6 +143,31 @@ class Average:
     def __getstate__(self) -> dict[str, Any]:
         """For copies, which look up where the tensors of their own model are."""
         return {**vars(self), "_model": _nothing, "_places": []}
+
+
+def moved(
+    values: Mapping[str, Tensor], averages: Mapping[str, Tensor], numbers: Mapping[str, Tensor]
+) -> Changes:
+    """What `Average.add` does, as a function for the graph of a fused step.
+
+    Args:
+        values: of the model, by name.
+        averages: of those that are averaged.
+        numbers: ``share`` of the way.
+
+    Example:
+        >>> change = moved({"w": torch.ones(1)}, {"w": torch.zeros(1)}, {"share": torch.ones(())})
+        >>> change.tensors
+        {'w': tensor([1.])}
+    """
+    share = numbers["share"]
+    new: dict[str, Tensor] = {}
+    for name, average in averages.items():
+        value = values[name].to(average.dtype)
+        if average.is_floating_point() or average.is_complex():
+            value = torch.lerp(average, value, share.to(average.dtype))
+        new[name] = value
+    return Changes(tensors=new)
 
 
 def _nothing() -> None: ...

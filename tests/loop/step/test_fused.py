@@ -5,6 +5,7 @@ what could go wrong (mutation, recompilation, what is in the graph) is the same.
 """
 
 import copy
+import math
 import warnings
 from functools import partial
 
@@ -13,8 +14,8 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from lehr import Callback, DataBunch
-from lehr.callbacks import EMA, Checkpoint, Freeze, ParamScheduler
+from lehr import Callback, CancelBatch, Changes, DataBunch, GraphPart
+from lehr.callbacks import EMA, Accumulate, Checkpoint, ClipGradients, Freeze, ParamScheduler
 from lehr.loop.run import Run
 from lehr.loop.step.fused import FusedStep
 from lehr.schedules import one_cycle, one_cycle_momentum, sched_lin
@@ -34,6 +35,17 @@ class Kinds(Callback):
 
     def after_step(self, run):
         self.fused.append(all(p.grad is None for p in run.model.parameters()))
+
+
+class StopAt(Callback):
+    replays = False
+
+    def __init__(self, at):
+        self.at = at
+
+    def after_step(self, run):
+        if run.n_steps == self.at:
+            run.interrupt("as asked")
 
 
 def net(*more):
@@ -176,16 +188,6 @@ def test_a_checkpoint_of_one_kind_goes_on_as_the_other(tmp_path):
         learn.fit(2, [Checkpoint(folder)], resume="auto")
         return learn
 
-    class StopAt(Callback):
-        replays = False
-
-        def __init__(self, at):
-            self.at = at
-
-        def after_step(self, run):
-            if run.n_steps == self.at:
-                run.interrupt("as asked")
-
     straight = learner(False, ADAMW)
     straight.fit(2)
     for first, second in (("eager", False), (False, "eager")):
@@ -316,6 +318,202 @@ def test_a_batch_without_weight_makes_no_step():
     fused, eager, kinds = pair(1, weight=weights)
     assert difference(fused.model, eager.model) < 1e-6
     assert kinds == [False, True, True]
+
+
+def clipped_by_a_schedule():
+    bound = ParamScheduler("callbacks.clip_gradients.max_norm", sched_lin(0.5, 0.01))
+    return [ClipGradients(0.5), bound]
+
+
+EVERY_KIND = {
+    "norm": (lambda: [ClipGradients(0.1)], 1),
+    "value": (lambda: [ClipGradients(max_value=0.01)], 1),
+    "both": (lambda: [ClipGradients(0.05, max_value=0.03, norm_type=math.inf)], 1),
+    "scheduled": (clipped_by_a_schedule, 1),
+    "averaged": (lambda: [EMA(0.9)], 1),
+    "gathered": (lambda: [Accumulate(2)], 2),
+    "all": (lambda: [*clipped_by_a_schedule(), Accumulate(3), EMA(0.9)], 2),
+}
+LATER = [pytest.param(name, marks=pytest.mark.slow) for name in list(EVERY_KIND)[:-1]]
+
+
+@pytest.mark.parametrize("name", ["all", *LATER])
+def test_what_callbacks_do_within_the_step_is_in_the_graph(name):
+    callbacks, most = EVERY_KIND[name]
+    fused, eager, kinds = pair(3, callbacks, opt=ADAMW, items=76)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert sum(kinds) >= 6
+    assert graphs() == most
+    ours, theirs = fused.run.history, eager.run.history
+    assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+    if "grad_norm" in theirs:
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], abs=1e-5)
+    other = learner(False, ADAMW, items=76)  # the control: callbacks that did nothing
+    other.fit(3)
+    assert difference(fused.model, other.model) > 1e-3
+
+
+@pytest.mark.slow
+def test_the_average_in_the_graph_is_that_of_the_eager_step_buffers_included():
+    model = lambda: nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Linear(6, 2))  # noqa: E731
+    averages = []
+    for compile in ("eager", False):
+        ema, kinds = EMA(0.9, keep=False), Kinds()
+        learn = learner(compile, model=model)
+        learn.fit(2, [ema, kinds])
+        averages.append(ema.average)
+    assert kinds.fused == [False] * 8
+    assert averages[0].count == averages[1].count == 8
+    for name, average in averages[1].tensors.items():
+        assert torch.allclose(averages[0].tensors[name], average, atol=1e-6)
+        assert averages[0].tensors[name].dtype == average.dtype
+    weights = dict(learn.model.named_parameters())
+    assert not torch.allclose(averages[0].tensors["0.weight"], weights["0.weight"], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_batches_of_a_window_weigh_what_they_hold(reduction):
+    weights = lambda run: 0 if run.batch_index == 5 else 1 + run.batch_index  # noqa: E731
+    loss = nn.CrossEntropyLoss(reduction=reduction)
+    fused, eager, _ = pair(
+        2,
+        lambda: [Accumulate(2)],
+        items=72,
+        weight=weights,
+        reduction=reduction,
+        loss_func=loss,
+        opt=partial(torch.optim.SGD, lr=0.01, momentum=0.9),
+    )
+    assert difference(fused.model, eager.model) < 1e-6
+
+
+@pytest.mark.slow
+def test_a_window_may_have_batches_of_both_kinds_and_be_cut_short():
+    class Cancels(Callback):
+        def begin_batch(self, run):
+            if run.training and run.batch_index == 7:
+                raise CancelBatch
+
+    # Batches of 8, the last of 4; windows of 2: the last one is gathered in the graph, and closed
+    # by an eager step, once by a short batch and once after a cancelled one.
+    for items, callbacks in ((60, []), (64, [Cancels()])):
+        fused, eager, kinds = pair(2, lambda: [Accumulate(2), *callbacks], items=items)  # noqa: B023
+        assert difference(fused.model, eager.model) < 1e-6
+        assert kinds == [False, True, True, False] * 2
+        assert graphs() == 2
+        counters.clear()
+
+
+@pytest.mark.slow
+def test_a_fit_with_callbacks_in_the_graph_goes_on_as_either_kind(tmp_path):
+    def fit(compile, *others, resume=None):
+        learn, ema = learner(compile, ADAMW, items=64), EMA(0.9)
+        callbacks = [ema, ClipGradients(0.1), Accumulate(2), *others]
+        learn.fit(2, callbacks, resume=resume)
+        return learn, ema
+
+    straight, average = fit(False)
+    for first, second in (("eager", False), (False, "eager"), ("eager", "eager")):
+        folder = tmp_path / f"{first}{second}"
+        fit(first, Checkpoint(folder), StopAt(6))
+        learn, ema = fit(second, Checkpoint(folder), resume="auto")
+        assert difference(learn.model, straight.model) < 1e-6
+        assert ema.average.count == average.average.count == 8
+    fused, _ = fit("eager")
+    assert difference(learn.model, fused.model) == 0
+
+
+def scaled(grads, tensors, numbers, *, by):
+    norm = sum(grad.square().sum() for grad in grads.values()).sqrt()
+    new = {name: grad * by * numbers["share"] for name, grad in grads.items()}
+    return Changes(new, {"calls": tensors["calls"] + 1}, {"norm": norm})
+
+
+class Scales(Callback):
+    """A callback of one's own, with a function for the graph."""
+
+    in_graph = ("finish_grad",)
+    by = 2.0
+
+    def begin_fit(self, run):
+        self.calls, self.times = torch.zeros(()), 0
+
+    def finish_grad(self, run, proceed):
+        for p in run.trained_parameters():
+            p.grad *= self.by * self.share(run)
+        self.calls += 1
+        self.times += 1
+        proceed()
+
+    def share(self, run):
+        return 1 / (1 + run.n_steps)
+
+    def graph_part(self, method, run):
+        def done():
+            self.times += 1
+
+        return GraphPart(
+            scaled, {"calls": self.calls}, {"share": self.share(run)}, {"by": self.by}, done
+        )
+
+
+@pytest.mark.slow
+def test_a_callback_of_ones_own_may_be_in_the_graph():
+    mine, theirs = Scales(), Scales()
+    fused, eager = learner(), learner(False)
+    fused.fit(2, [mine, ClipGradients(1.0)])
+    eager.fit(2, [theirs, ClipGradients(1.0)])
+    assert difference(fused.model, eager.model) < 1e-6
+    assert mine.calls == theirs.calls == 8
+    assert mine.times == theirs.times == 8
+    assert len(fused.run.history["norm"]) == 6  # only the function logs it
+    assert graphs() == 1
+
+
+@pytest.mark.slow
+def test_what_the_graph_holds_of_a_callback_may_change_a_few_times():
+    class Changing(Scales):
+        @property
+        def by(self):
+            return 1.0 + self.times
+
+    learn = learner()
+    with pytest.warns(UserWarning, match="what callbacks do within the step keeps changing"):
+        learn.fit(3, [Changing()])
+    eager = learner(False)
+    eager.fit(3, [Changing()])
+    assert difference(learn.model, eager.model) < 1e-6
+
+
+@pytest.mark.slow
+def test_an_average_after_a_callback_that_may_change_weights_is_not_in_the_graph():
+    class Halves(Callback):
+        before = ("EMA",)
+
+        def after_step(self, run):
+            with torch.no_grad():
+                for p in run.model.parameters():
+                    p.mul_(0.9)
+
+    emas = EMA(0.9, keep=False), EMA(0.9, keep=False)
+    fused, eager = learner(), learner(False)
+    fused.fit(1, [emas[0], Halves()])
+    eager.fit(1, [emas[1], Halves()])
+    for name, average in emas[1].average.tensors.items():
+        assert torch.allclose(emas[0].average.tensors[name], average, atol=1e-6)
+
+
+def test_a_window_that_changes_its_end_after_the_prediction_is_told():
+    class Late(Callback):
+        batches_per_step = 2
+        looks_on = True
+
+        def after_loss(self, run):
+            run.closes = run.batch_index % 2 == 1
+
+    with pytest.raises(RuntimeError, match=r"run\.closes was changed after the prediction"):
+        learner(opt=partial(torch.optim.SGD, lr=0.1)).fit(1, [Late()])
 
 
 class Wraps(Callback):

@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from lehr import Callback
-from lehr.callbacks import EMA, SAM, Accumulate, ClipGradients, MixedPrecision, ParamScheduler
+from lehr.callbacks import (
+    EMA,
+    SAM,
+    Accumulate,
+    ClipGradients,
+    GradientStats,
+    MixedPrecision,
+    ParamScheduler,
+)
 from lehr.engine import Engine
 from lehr.loop.step.fusible import hook_places, obstacles
 from lehr.schedules import one_cycle
@@ -39,9 +47,14 @@ def obstacles_of(callbacks=(), engine=None, **kwargs):
     return obstacles(learn.model, learn.opt, learn.loss_func, everybody, engine or learn.engine)
 
 
+class Clips(ClipGradients):
+    def finish_grad(self, run, proceed):
+        proceed()
+
+
 def test_the_usual_callbacks_are_no_obstacle():
     scheduler = ParamScheduler("lr", one_cycle(0.1))
-    usual = [scheduler, EMA(0.9), LooksOn(), Around()]
+    usual = [scheduler, EMA(0.9), LooksOn(), Around(), ClipGradients(1.0), Accumulate(2)]
     assert obstacles_of(usual, metrics=[lambda pred, yb: pred.mean()], progress=True) == []
 
 
@@ -49,9 +62,10 @@ def test_the_usual_callbacks_are_no_obstacle():
     ("callback", "why"),
     [
         (Watches(), "Watches watches after_backward; leave it out"),
-        (ClipGradients(1.0), "ClipGradients wraps finish_grad; leave it out"),
+        (GradientStats(), "GradientStats wraps step; leave it out"),
+        (Clips(1.0), "Clips wraps finish_grad; leave it out"),
         (Regrads(), "Regrads takes gradients anew; leave it out"),
-        (Accumulate(2), "Accumulate lets several batches make a step; give larger batches"),
+        (Accumulate(items=9), "Accumulate lets batches make a step in a number that is not known"),
         (SAM(0.1), "SAM wraps"),
         (MixedPrecision("bf16"), "MixedPrecision wraps predict, backward, finish_grad, step"),
     ],

@@ -29,20 +29,21 @@ def test_the_function_makes_the_step_that_the_five_lines_make(parts):
     step = whole_step(model, mse, held, target=True, sums=True)
     xb, yb = torch.randn(4, 3), torch.randn(4, 1)
     with torch.no_grad():
-        loss, pred, of_loss = step(
+        loss, pred, of_loss, logs = step(
             [list(model.parameters())],
-            [[[None, None]]],
-            [form_of(opt).numbers_of(opt.param_groups[0])],
             {},
             (xb,),
             {},
             yb,
             torch.tensor(4.0),
+            [[[None, None]]],
+            [form_of(opt).numbers_of(opt.param_groups[0])],
         )
     expected = other(xb)
     assert torch.equal(pred, expected)
     assert torch.equal(loss, mse(expected, yb))  # as the function returned it: a sum
     assert of_loss == {}
+    assert logs == []
     (mse(expected, yb) / 4).backward()
     torch.optim.SGD(other.parameters(), lr=0.1).step()
     for p, q in zip(model.parameters(), other.parameters(), strict=True):

@@ -3,10 +3,11 @@
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from lehr.base.graph_part import GraphPart
 from lehr.callback import Callback
 from lehr.errors import above_zero, real_number
 from lehr.events import Phase
-from lehr.optim.average import Average
+from lehr.optim.average import Average, moved
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -55,6 +56,7 @@ class EMA(Callback):
     evaluates = False
     state = ("average",)
     by_length = False
+    in_graph = ("after_step",)
 
     def __init__(
         self, decay: float | None = None, *, half_life: float | None = None, keep: bool = True
@@ -79,8 +81,16 @@ class EMA(Callback):
 
     def after_step(self, run: "Run") -> None:
         """Add the new weights."""
-        now = self.average.count + 1
-        self.average.add(run.model, (1 - self.decay) / (1 - self.decay**now))
+        self.average.add(run.model, self._share())
+
+    def graph_part(self, method: str, run: "Run") -> GraphPart:
+        """The same, for the graph of a fused step."""
+        average = self.average
+        return GraphPart(moved, average.tensors, {"share": self._share()}, done=average.count_one)
+
+    def _share(self) -> float:
+        """How far the average goes towards the weights in the next step."""
+        return (1 - self.decay) / (1 - self.decay ** (self.average.count + 1))
 
     def begin_validate(self, run: "Run") -> None:
         """Let the model have the average until the validation is over."""

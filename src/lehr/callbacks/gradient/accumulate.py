@@ -51,6 +51,7 @@ class Accumulate(Callback):
         self.batches = None if batches is None else positive_int("batches", batches, example=4)
         self.items = None if items is None else positive_int("items", items, example=256)
         self.batches_per_step = self.batches
+        self.looks_on = self.items is None  # then it does nothing within a step
 
     def begin_batch(self, run: "Run") -> None:
         """Say whether this batch is the last of its window, if batches are counted."""

@@ -1,20 +1,23 @@
 """Bounds the gradient."""
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 
 from lehr.base.gradients import dense_values, total_norm
+from lehr.base.graph_part import Changes, GraphPart
 from lehr.callback import Callback
 from lehr.errors import above_zero
 from lehr.events import Layer
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
+
+_vector_norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)
 
 
 class ClipGradients(Callback):
@@ -48,6 +51,7 @@ class ClipGradients(Callback):
     layer = Layer.CLIP
     state = ()
     by_length = False
+    in_graph = ("finish_grad",)
 
     def __init__(
         self,
@@ -77,11 +81,42 @@ class ClipGradients(Callback):
         if self.max_norm is not None and self.max_norm != math.inf:
             clip_grads_with_norm_(held, self.max_norm, norm)
 
+    def graph_part(self, method: str, run: "Run") -> GraphPart:
+        """The same, for the graph of a fused step."""
+        bounds = {"max_norm": self.max_norm, "max_value": self.max_value}
+        numbers = {n: bound for n, bound in bounds.items() if bound not in (None, math.inf)}
+        return GraphPart(_clipped, numbers=numbers, fixed={"norm_type": self.norm_type})
+
     def __repr__(self) -> str:
         given = {"norm_type": self.norm_type, "max_value": self.max_value}
         usual = {"norm_type": 2.0, "max_value": None}
         named = [f", {name}={value}" for name, value in given.items() if value != usual[name]]
         return f"ClipGradients({self.max_norm}{''.join(named)})"
+
+
+def _clipped(
+    grads: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, Tensor],
+    *,
+    norm_type: float,
+) -> Changes:
+    """What `ClipGradients.finish_grad` does, as a function."""
+    logs = {"grad_norm": _norm_of(grads, norm_type)}
+    norm = logs["grad_norm"]
+    if "max_value" in numbers:
+        most = numbers["max_value"]
+        grads = {name: torch.clamp(grad, -most, most) for name, grad in grads.items()}
+        norm = _norm_of(grads, norm_type)
+    if "max_norm" in numbers:
+        share = (numbers["max_norm"] / (norm + 1e-6)).clamp(max=1.0)
+        grads = {name: grad * share.to(grad.dtype) for name, grad in grads.items()}
+    return Changes(grads, logs=logs)
+
+
+def _norm_of(grads: Mapping[str, Tensor], norm_type: float) -> Tensor:
+    norms = [_vector_norm(grad, norm_type) for grad in grads.values()]
+    return _vector_norm(torch.stack(norms), norm_type)
 
 
 def _cut_off(held: list[Tensor], max_value: float) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast, final
 
 import torch
@@ -13,10 +14,12 @@ from lehr.errors import one_line
 from lehr.loop.losses import wanted_by
 from lehr.loop.run import Run
 from lehr.loop.step.eager import EagerStep
-from lehr.loop.step.fusible import hook_places, obstacles
-from lehr.loop.step.graphs import Part
+from lehr.loop.step.fusible import obstacles
+from lehr.loop.step.graphs import Given, Place
+from lehr.loop.step.inside import Inside
+from lehr.loop.step.layout import Layout, has_all_states, has_gradient, requires_grad
+from lehr.loop.step.number import Number
 from lehr.optim import optimizers
-from lehr.optim.functional import form_of
 
 _CHANGES = 3  # of numbers that the graph holds: each makes another graph
 
@@ -27,17 +30,22 @@ class FusedStep:
 
     Where that is not possible, it is the `EagerStep`. The first step of an epoch is always that
     one's: the optimizer then makes its own state, and it is seen which parameters have a gradient.
-    So are validations, and steps of batches that have another size than the first, that are without
-    weight, or that are to share a step. Both kinds of step leave weights and state where the other
-    finds them. Which kind a step is depends on its position, so that a resumed fit has the same.
+    So are validations, and batches that have another size than the first, or are without weight.
+    Both kinds leave weights, state and gathered gradients where the other finds them. Which kind a
+    batch is depends on its position, so that a resumed fit has the same.
+
+    Where several batches share a step, each adds to the gradients that the parameters hold, and the
+    last of them makes the step. What callbacks do within the step is in the graph, if they have a
+    function for it.
 
     Args:
         run: which trains, and whose plan has the graphs of the Learner.
     """
 
     __slots__ = (
-        *("_eager", "_epoch", "_flags", "_fused", "_graph", "_graphs", "_hooks", "_layout"),
-        *("_changes", "_held", "_others", "_size", "_tensors", "_warned", "_weight", "run", "why"),
+        *("_changes", "_closes", "_compiled", "_eager", "_fused", "_graphs", "_held", "_inside"),
+        *("_layout", "_made", "_shape", "_size", "_warned", "_total", "_weight", "_windows"),
+        *("run", "why"),
     )
 
     def __init__(self, run: Run) -> None:
@@ -45,17 +53,15 @@ class FusedStep:
         self.run, self._graphs, self._eager = run, run.plan.graphs, EagerStep(run)
         self.why: str | None = None
         """why nothing is fused any more"""
-        self._fused = False
-        self._graph: Callable[..., Any] | None = None
-        self._layout: list[tuple[Any, Any, list[Tensor], Part]] = []
-        self._epoch, self._flags = -1, list[bool]()
+        self._fused = self._made = self._closes = False
+        self._compiled: dict[Place, Callable[..., Any]] = {}
+        self._layout: Layout | None = None
         self._size: list[Any] | None = None
-        self._hooks: list[Any] = []
-        self._others: dict[str, Tensor] = {}
-        self._tensors: list[dict[str, _Number]] = []
-        self._weight = _Number()
+        self._weight, self._total = Number(), Number()
         self._held: list[dict[str, Any]] = []
         self._changes, self._warned = 0, False
+        self._inside, self._shape = Inside(run.callbacks), None
+        self._windows = any(callback.batches_per_step != 1 for callback in run.callbacks)
         if found := obstacles(run.model, run.opt, run.loss_func, run.callbacks, run.engine):
             self._give_up("; ".join(found))
 
@@ -66,8 +72,21 @@ class FusedStep:
         own = ("predict", "compute_loss", "backward", "step", "zero_grad")
         return self._eager.actions() | {action: getattr(self, action) for action in own}
 
+    def embed(self, do: Any, on: Any) -> None:
+        """Let what callbacks do in the graph not be done again after a fused step.
+
+        Args:
+            do: the actions, as callbacks wrap them.
+            on: the listeners.
+        """
+        if self.why is None:
+            do.finish_grad = partial(self._finish_grad, do.finish_grad)
+            on.after_step = tuple(
+                self._inside.listener(listener, self._is_made) for listener in on.after_step
+            )
+
     def _give_up(self, why: str) -> None:
-        self.why, self._graph = why, None
+        self.why, self._layout = why, None
         warnings.warn(
             f"compile: the steps are not fused, and as fast as without: {why}.", stacklevel=2
         )
@@ -76,7 +95,8 @@ class FusedStep:
 
     def predict(self) -> None:
         """All of the step, if it can be fused; else the prediction."""
-        self._fused = self.run.training and self._can_fuse() and self._whole_step()
+        self._made = False
+        self._fused = self.run.training and self._can_fuse() and self._in_graph()
         if not self._fused:
             self._eager.predict()
 
@@ -89,20 +109,37 @@ class FusedStep:
         """Nothing, after a fused step."""
         if not self._fused:
             self._eager.backward()
+        elif self.run.closes != self._closes:
+            raise RuntimeError(
+                "run.closes was changed after the prediction, when the fused step was made. Set it "
+                "in begin_batch, or give the Learner no compile."
+            )
+
+    def _finish_grad(self, wrapped: Callable[[], None]) -> None:
+        if self._made:
+            self._inside.finish(self.run)
+        else:
+            wrapped()
 
     def step(self) -> None:
         """The step is made, or the optimizer makes it and shows what it trains."""
-        if self._fused:
+        if self._made:
             self.run.stepped = True
         else:
-            if self._graph is None and self.why is None:
-                self._lay_out(_has_gradient)
+            if self._layout is None and self.why is None:
+                self._lay_out(has_gradient)
             self._eager.step()
 
     def zero_grad(self) -> None:
-        """A fused step leaves no gradients."""
-        if not self._fused:
+        """A fused step leaves no gradients; the window is over."""
+        made = self._made
+        self._made = self._fused = False
+        if not made:
             self._eager.zero_grad()
+
+    def _is_made(self) -> bool:
+        """Whether the graph has made the step of this window."""
+        return self._made
 
     # What is in the graph ------------------------------------------------------------------------
 
@@ -115,52 +152,31 @@ class FusedStep:
                 "tuples, lists and dicts"
             )
             return
-        names = {id(p): name for name, p in run.model.named_parameters()}
-        self._layout, self._tensors, self._held = [], [], []
-        for opt in optimizers.each(run.opt):
-            form = form_of(opt)
-            for group in opt.param_groups:
-                params = [p for p in group["params"] if trains(p)]
-                if form is not None and params:
-                    part = Part(form, tuple(names[id(p)] for p in params))
-                    self._layout.append((opt, group, params, part))
-                    self._tensors.append({name: _Number() for name in form.tensors})
-        parts = [part for *_, part in self._layout]
-        trained = {name for part in parts for name in part.names}
-        every = {**dict(run.model.named_parameters()), **dict(run.model.named_buffers())}
-        self._others = {name: value for name, value in every.items() if name not in trained}
-        self._hooks = hook_places(run.model, run.loss_func)
-        self._epoch, self._flags = run.epoch, self._flags_now()
+        self._layout, self._held = Layout(run, trains), []
         if not run.last_batch:  # which may be a short one
             self._size = self._size or _size(run)
-        self._graph = self._graphs.of(
-            run.model,
-            run.loss_func,
-            parts,
-            target=run.yb is not None and wanted_by(run.loss_func).target,
-            sums=not run.plan.loss_is_mean,
-        )
-
-    def _flags_now(self) -> list[bool]:
-        opts = optimizers.each(self.run.opt)
-        return [p.requires_grad for o in opts for group in o.param_groups for p in group["params"]]
+        self._compiled.clear()
 
     def _can_fuse(self) -> bool:
         """Whether this batch can be one graph; it is the step of its own that it makes."""
         run = self.run
-        if self.why is not None or run.window.batches or not run.closes or not run.weight:
+        if self.why is not None or not run.weight:
             return False
         if not run.batch_index:  # callbacks may have changed the model: the step shows what it is
-            self._graph = self._size = None
+            self._layout = self._size = None
             return False
-        if self._graph is None or self._epoch != run.epoch:  # entered in the middle of an epoch
-            if not self._has_all_states():
+        if self._layout is None or self._layout.epoch != run.epoch:  # entered within an epoch
+            if run.window.batches or not has_all_states(run.opt):
                 return False
-            self._lay_out(_requires_grad)
-        elif self._flags != self._flags_now():
-            self._graph = None
+            self._lay_out(requires_grad)
+        elif not self._layout.is_still(run):
+            self._layout = None
             return False
-        if any(self._hooks):
+        if self._layout is None:
+            return False
+        if run.last_batch and self._windows and not run.window.batches:
+            return False  # what is left over is not worth a graph of its own
+        if self._layout.has_hooks():
             self._give_up(
                 "a module or the loss function has hooks, which watch inside; remove them, or the "
                 "callback that put them there"
@@ -177,99 +193,106 @@ class FusedStep:
             )
         return False
 
-    def _has_all_states(self) -> bool:
-        """Whether everything that requires a gradient has the state that a step leaves."""
-        return all(
-            form.state_of(opt, group, [p for p in group["params"] if p.requires_grad]) is not None
-            for opt in optimizers.each(self.run.opt)
-            for group in opt.param_groups
-            if (form := form_of(opt)) is not None
-        )
-
-    def _numbers(self) -> list[dict[str, Any]]:
-        """The hyper-parameters of all parts; those that may change are in tensors."""
-        numbers = [part.form.numbers_of(group) for _, group, _, part in self._layout]
-        for own, tensors in zip(numbers, self._tensors, strict=True):
-            for name, tensor in tensors.items():
-                own[name] = tensor.of(own[name])
-        return numbers
-
-    def _keeps_changing(self, numbers: list[dict[str, Any]]) -> bool:
+    def _keeps_changing(self, layout: Layout, numbers: list[dict[str, Any]]) -> bool:
         """Whether a number that the graph holds has changed too often; then nothing is fused."""
         before, self._held = self._held, numbers
         if not before or before == numbers:
             return False
-        for old, new, (opt, *_, part) in zip(before, numbers, self._layout, strict=True):
-            movable = (*part.form.tensors, *part.form.free)
-            for name in new:
-                if name not in movable and new[name] != old[name]:
-                    self._changes += 1
-                    if self._changes > _CHANGES:
-                        self._give_up(
-                            f"{name} of {type(opt).__name__} keeps changing, and the graph "
-                            "holds it as a number; leave its schedule out"
-                        )
-                        return True
-        return False
+        changed = layout.changed(before, numbers)
+        self._changes += len(changed)
+        if changed and self._changes > _CHANGES:
+            self._give_up(
+                f"{changed[0]} keeps changing, and the graph holds it as a number; leave its "
+                "schedule out"
+            )
+        return self.why is not None
 
-    def _whole_step(self) -> bool:
-        """Make the step, and say whether it was made."""
-        run, graph = self.run, self._graph
-        states = [
-            part.form.state_of(opt, group, params) for opt, group, params, part in self._layout
-        ]
-        if graph is None or any(state is None for state in states):
-            return False  # the optimizer makes its state in its next step
-        numbers = self._numbers()
-        if self._keeps_changing(numbers):
+    def _in_graph(self) -> bool:
+        """Do what is to be done with this batch as one graph, and say whether that was done."""
+        run, window = self.run, self.run.window
+        self._closes = run.closes or run.last_batch
+        place: Place = "gather"
+        if self._closes:
+            place = "close" if window.batches else "whole"
+        layout = self._layout
+        if layout is None or (given := self._given(place, layout)) is None:
             return False
-        args, named = arguments_of(run.xb)
+        graph = self._compiled.get(place) or self._graph_for(place, layout)
         try:
             with torch.no_grad():
-                loss, pred, parts = graph(
-                    [params for _, _, params, _ in self._layout],
-                    states,
-                    numbers,
-                    self._others,
-                    args,
-                    named,
-                    run.yb,
-                    None if run.plan.loss_is_mean else self._weight.of(run.weight),
-                )
+                loss, pred, parts, logs = graph(*given)
         except RuntimeError as error:
             if not _says_cannot_compile(error):
                 raise
             self._give_up(_in_words(error, self._graphs.backend))
             return False
         run.loss, run.pred, run.loss_parts = loss, pred, parts or None
+        if self._closes:
+            self._made = True
+            self._inside.made(logs)
+            if place == "close":
+                optimizers.clear_gradients(run.opt)
         return True
 
+    def _graph_for(self, place: Place, layout: Layout) -> Callable[..., Any]:
+        run = self.run
+        self._compiled[place] = graph = self._graphs.of(
+            run.model,
+            run.loss_func,
+            layout.parts,
+            target=run.yb is not None and wanted_by(run.loss_func).target,
+            sums=not run.plan.loss_is_mean,
+            place=place,
+            inside=self._inside.functions() if self._closes else (),
+            held=self._shape if self._closes else (),
+        )
+        return graph
 
-@final
-class _Number:
-    """A number in a tensor, so that another value needs no other graph."""
+    def _given(self, place: Place, layout: Layout) -> Given | None:
+        """What the graph is called with; None if it cannot be."""
+        run = self.run
+        states, numbers, offered, gathered, total, weight = (), (), (), (), None, None
+        if place != "gather":
+            states = layout.states()
+            if states is None:
+                return None  # the optimizer makes its state in its next step
+            numbers, shape = layout.numbers(), self._inside.ask(run)
+            if self._keeps_changing(layout, numbers) or self._is_reshaped(shape):
+                return None
+            offered = self._inside.given()
+        if place == "close":
+            total = self._total.of(run.window.weight + run.weight)
+        if place != "whole":
+            gathered = layout.gathered()
+        if place != "whole" or not run.plan.loss_is_mean:
+            weight = self._weight.of(run.weight)
+        args, named = arguments_of(run.xb)
+        return Given(
+            layout.trained,
+            layout.others,
+            args,
+            named,
+            run.yb,
+            weight,
+            states,
+            numbers,
+            offered,
+            gathered,
+            total,
+        )
 
-    __slots__ = ("_tensor", "_value")
-
-    def __init__(self) -> None:
-        self._tensor, self._value = torch.zeros((), dtype=torch.float64), 0.0
-
-    def of(self, value: Any) -> Tensor:
-        """The tensor, with this value; a tensor stays as it is."""
-        if isinstance(value, Tensor):
-            return value
-        if value != self._value:
-            self._value = value
-            self._tensor.fill_(value)
-        return self._tensor
-
-
-def _has_gradient(parameter: Tensor) -> bool:
-    return parameter.grad is not None
-
-
-def _requires_grad(parameter: Tensor) -> bool:
-    return parameter.requires_grad
+    def _is_reshaped(self, shape: tuple[Any, ...]) -> bool:
+        """Whether what the graph holds of callbacks has changed too often."""
+        before, self._shape = self._shape, shape
+        if before == shape:
+            return False
+        self._compiled.clear()
+        self._changes += before is not None
+        if self._changes > _CHANGES:
+            self._give_up(
+                "what callbacks do within the step keeps changing; leave their schedules out"
+            )
+        return self.why is not None
 
 
 def _is_plain(pred: Any) -> bool:

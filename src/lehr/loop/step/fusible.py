@@ -9,6 +9,7 @@ from lehr.callback import Callback
 from lehr.engine import Engine
 from lehr.events import ACTIONS
 from lehr.loop.order import in_layers, watching
+from lehr.loop.step.inside import offers
 from lehr.optim import optimizers
 from lehr.optim.functional import refusal_of
 from lehr.state.wrappers import bare
@@ -30,11 +31,11 @@ def obstacles(
     What can be told beforehand, that is: whether torch can trace the model turns out when it tries.
 
     Example:
-        >>> from lehr.callbacks import ClipGradients
+        >>> from lehr.callbacks import GradientStats
         >>> from lehr.testing import tiny_learner
-        >>> learn = tiny_learner([ClipGradients(1.0)])
+        >>> learn = tiny_learner([GradientStats()])
         >>> obstacles(learn.model, learn.opt, learn.loss_func, learn.callbacks, learn.engine)
-        ['ClipGradients wraps finish_grad; leave it out']
+        ['GradientStats wraps step; leave it out']
     """
     return [
         *_of_callbacks(callbacks),
@@ -47,7 +48,11 @@ def obstacles(
 def _of_callbacks(callbacks: Sequence[Callback]) -> Iterator[str]:
     wrapped: dict[str, list[str]] = {}
     for callback in in_layers(callbacks):
-        acts = [name for name in ACTIONS if name != "one_batch" and hasattr(callback, name)]
+        acts = [
+            name
+            for name in ACTIONS
+            if name != "one_batch" and hasattr(callback, name) and not offers(callback, name)
+        ]
         if acts:
             wrapped.setdefault(type(callback).__name__, []).extend(acts)
     for event in _INSIDE:
@@ -56,9 +61,12 @@ def _of_callbacks(callbacks: Sequence[Callback]) -> Iterator[str]:
             wrapped.setdefault(type(callback).__name__, []).append(event)
     for callback in callbacks:
         name = type(callback).__name__
-        if callback.batches_per_step != 1:
+        if callback.batches_per_step is None:
             wrapped.pop(name, None)
-            yield f"{name} lets several batches make a step; give larger batches instead"
+            yield (
+                f"{name} lets batches make a step in a number that is not known before; let it be "
+                "a fixed number"
+            )
         elif name in wrapped:
             names = wrapped.pop(name)
             verb = "watches" if set(names) <= set(_INSIDE) else "wraps"

@@ -3,16 +3,20 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import count
 from types import FunctionType
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from lehr.base.graph_part import Changes
 from lehr.loop.loss_parts import summed
 from lehr.optim.functional import Form
 
 _numbers = count()
+
+Place = Literal["whole", "gather", "close"]
+"""A batch that is a window by itself; one that does not close its window; the last of several"""
 
 
 class Part(NamedTuple):
@@ -22,6 +26,46 @@ class Part(NamedTuple):
     """how they are updated"""
     names: tuple[str, ...]
     """in the model"""
+
+
+FINISH, STEPPED = "finish_grad", "after_step"
+"""The methods of callbacks that a graph can include"""
+
+
+class Function(NamedTuple):
+    """A function of a callback in the graph."""
+
+    method: str
+    """which of the callback's methods it stands for"""
+    call: Callable[..., Changes]
+    """as `lehr.base.graph_part.GraphPart` says"""
+
+
+class Given(NamedTuple):
+    """What a step is made of: all tensors and numbers that it takes."""
+
+    trained: Any
+    """for each part, the parameters"""
+    others: Mapping[str, Tensor]
+    """all other parameters, and the buffers, by name"""
+    args: Any
+    """of the model"""
+    named: Mapping[str, Any]
+    """arguments of the model by name"""
+    yb: Any
+    """the target"""
+    weight: Any
+    """of the batch; None where the share is the mean loss itself"""
+    states: Any = ()
+    """for each part, those of the optimizer"""
+    numbers: Any = ()
+    """for each part, the hyper-parameters"""
+    offered: Any = ()
+    """for each function of a callback, its tensors and its numbers"""
+    gathered: Any = ()
+    """for each part, the gradients that the window has gathered so far"""
+    total: Any = None
+    """weight of the window with this batch"""
 
 
 class Graphs:
@@ -47,12 +91,20 @@ class Graphs:
         *,
         target: bool,
         sums: bool,
+        place: Place = "whole",
+        inside: Sequence[Function] = (),
+        held: Hashable = (),
     ) -> Callable[..., Any]:
-        """The compiled step; see `whole_step`."""
+        """The compiled step; see `whole_step`.
+
+        ``held`` is what tells the functions of callbacks from others.
+        """
         shape = [(part.form.function, part.names) for part in parts]
-        key = (id(model), id(loss_func), tuple(shape), target, sums)
+        key = (id(model), id(loss_func), tuple(shape), target, sums, place, held)
         if key not in self._made:
-            step = whole_step(model, loss_func, parts, target=target, sums=sums)
+            step = whole_step(
+                model, loss_func, parts, target=target, sums=sums, place=place, inside=inside
+            )
             compiled = torch.compile(step, fullgraph=True, backend=self.backend)
             self._made[key] = (model, loss_func), compiled  # held, so that their ids stay theirs
         return self._made[key][1]
@@ -74,12 +126,13 @@ def whole_step(
     *,
     target: bool,
     sums: bool,
+    place: Place = "whole",
+    inside: Sequence[Function] = (),
 ) -> Callable[..., Any]:
     """A function that makes a step of training, in place; nothing is compiled yet.
 
-    It takes, in this order: for each part the parameters, the states of the optimizer, and its
-    numbers; all other parameters and buffers by name; the arguments of the model, those by name,
-    and the target; the weight of the batch. It returns loss, prediction and parts of the loss.
+    It takes what is in a `Given`, and returns loss, prediction, parts of the loss, and for each
+    function of a callback the numbers that it logs.
 
     Args:
         model: called by ``torch.func.functional_call``.
@@ -87,6 +140,9 @@ def whole_step(
         parts: what is trained.
         target: whether the loss function is given the target.
         sums: whether the loss is a sum over the items, not a mean.
+        place: the batch's in its update window. Where the window has several batches, each adds its
+            share of the gradient to ``gathered``, and the last one makes the step.
+        inside: what callbacks do within the step, in order.
 
     Example:
         >>> from lehr.optim.functional import form_of
@@ -97,7 +153,7 @@ def whole_step(
         >>> step = whole_step(model, torch.mean, parts, target=False, sums=False)
         >>> numbers = form.numbers_of(opt.param_groups[0])
         >>> with torch.no_grad():
-        ...     _ = step([[model.weight]], [[[None]]], [numbers], {}, (xb,), {}, None, None)
+        ...     _ = step([[model.weight]], {}, (xb,), {}, None, None, [[[None]]], [numbers])
         >>> round(before - model.weight.item(), 4)
         0.1
     """
@@ -119,25 +175,77 @@ def whole_step(
                 tensor.copy_(held[name])
         loss, of_loss = summed(loss_func(pred, yb) if target else loss_func(pred))
         of_loss = {name: torch.as_tensor(part) for name, part in (of_loss or {}).items()}
-        return loss / weight if sums else loss, (loss, pred, of_loss)
+        if place == "whole":
+            share = loss / weight if sums else loss
+        else:
+            share = loss if sums else loss * weight
+        return share, (loss, pred, of_loss)
 
     def step(
-        trained: list[list[Tensor]],
-        states: list[list[list[Any]]],
-        numbers: list[dict[str, Any]],
-        others: Mapping[str, Tensor],
-        args: Sequence[Any],
-        named: Mapping[str, Any],
+        trained: Any,
+        others: Any,
+        args: Any,
+        named: Any,
         yb: Any,
         weight: Any,
+        states: Any = (),
+        numbers: Any = (),
+        offered: Any = (),
+        gathered: Any = (),
+        total: Any = None,
     ) -> Any:
         gradients = grad_and_value(loss_of, has_aux=True)
         grads, (_, (loss, pred, of_loss)) = gradients(trained, others, args, named, yb, weight)
+        if place == "gather":
+            for old, new in zip(gathered, grads, strict=True):
+                for so_far, grad in zip(old, new, strict=True):
+                    so_far.add_(grad)
+            return loss, pred, of_loss, []
+        found: dict[str, Tensor] = {}
+        weights = dict(others)
         for i, part in enumerate(parts):
-            part.form.update(trained[i], list(grads[i]), states[i], numbers[i])
-        return loss, pred, of_loss
+            found.update(zip(part.names, grads[i], strict=True))
+            weights.update(zip(part.names, trained[i], strict=True))
+            if place == "close":
+                for name, so_far in zip(part.names, gathered[i], strict=True):
+                    found[name] = (so_far + found[name]) / total
+        logs: list[Mapping[str, Tensor]] = []
+        for function, (tensors, own) in zip(inside, offered, strict=True):
+            if function.method == FINISH:
+                logs.append(_write(function.call(found, tensors, own), found, tensors, {}))
+        for i, part in enumerate(parts):
+            new = [found[name] for name in part.names]
+            part.form.update(trained[i], new, states[i], numbers[i])
+        for function, (tensors, own) in zip(inside, offered, strict=True):
+            if function.method == STEPPED:
+                logs.append(_write(function.call(weights, tensors, own), {}, tensors, weights))
+        return loss, pred, of_loss, logs
 
     return _alone(step)
+
+
+def _write(
+    changes: Changes,
+    named: dict[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+) -> Mapping[str, Tensor]:
+    """Do what a function wants changed; returns what it logs.
+
+    Args:
+        changes: what it returned.
+        named: the gradients, where others take their place.
+        tensors: the callback's own, which are copied into.
+        weights: parameters and buffers, which are copied into.
+    """
+    for name, value in changes.tensors.items():
+        tensors[name].copy_(value)
+    for name, value in changes.values.items():
+        if name in weights:
+            weights[name].copy_(value)
+        else:
+            named[name] = value
+    return dict(changes.logs)
 
 
 def _alone(function: Any) -> Callable[..., Any]:
@@ -149,5 +257,8 @@ def _alone(function: Any) -> Callable[..., Any]:
     code = function.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
     return cast(
         "Callable[..., Any]",
-        FunctionType(code, function.__globals__, code.co_name, None, function.__closure__),
+        FunctionType(
+            *(code, function.__globals__, code.co_name),
+            *(function.__defaults__, function.__closure__),
+        ),
     )

@@ -1,0 +1,61 @@
+"""What a callback does within a step, as a function that can be part of a compiled graph."""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+_NONE: Mapping[str, Any] = {}  # nobody writes to it; torch's compiler takes no proxy
+
+
+class Changes(NamedTuple):
+    """What a function in the graph returns: tensors to put in the place of others, by name.
+
+    Example:
+        >>> import torch
+        >>> Changes(logs={"grad_norm": torch.tensor(2.0)}).values == {}
+        True
+    """
+
+    values: Mapping[str, Tensor] = _NONE
+    """gradients, in ``finish_grad``; parameters and buffers, in ``after_step``"""
+    tensors: Mapping[str, Tensor] = _NONE
+    """those of the callback; lehr copies into them"""
+    logs: Mapping[str, Tensor] = _NONE
+    """numbers for `lehr.Run.log`"""
+
+
+class GraphPart(NamedTuple):
+    """What a callback does in one of its methods, as a pure function of tensors.
+
+    A callback returns it from `lehr.Callback.graph_part`, before every step, with the numbers of
+    that step.
+
+    Example:
+        >>> import torch
+        >>> def halved(grads, tensors, numbers):
+        ...     return Changes({name: grad * numbers["share"] for name, grad in grads.items()})
+        >>> part = GraphPart(halved, numbers={"share": 0.5})
+        >>> part.function({"weight": torch.ones(1)}, part.tensors, part.numbers).values
+        {'weight': tensor([0.5000])}
+    """
+
+    function: Callable[..., Changes]
+    """``function(values, tensors, numbers, **fixed)`` returns `Changes`, and changes nothing.
+    ``values`` are the gradients of what is trained by the names of the parameters, in
+    ``finish_grad``; in ``after_step``, the parameters and buffers of the model. It must be a
+    function of a module, so that the next step has the same."""
+    tensors: Mapping[str, Tensor] = _NONE
+    """tensors that the callback keeps"""
+    numbers: Mapping[str, float] = _NONE
+    """numbers that may be others in every step; the function gets tensors without dimensions, of
+    double precision"""
+    fixed: Mapping[str, Hashable] = _NONE
+    """arguments that the graph holds: others need another graph"""
+    done: Callable[[], None] | None = None
+    """called where the method would have been, once the step is made"""
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What the graph holds of it."""
+        return self.function, tuple(self.fixed.items())

@@ -1,0 +1,122 @@
+"""What callbacks do within a step, where the graph of the step includes it."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, final
+
+from torch import Tensor
+
+from lehr.base.graph_part import GraphPart
+from lehr.callback import Callback
+from lehr.loop.order import in_layers, watching
+from lehr.loop.step.graphs import FINISH, STEPPED, Function
+from lehr.loop.step.number import Number
+
+
+def offers(callback: Callback, method: str) -> bool:
+    """Whether a callback has a function for the graph that does what this method of it does.
+
+    A subclass that changes the method has none, unless it changes `graph_part` as well.
+
+    Example:
+        >>> from lehr.callbacks import ClipGradients
+        >>> class Mine(ClipGradients):
+        ...     def finish_grad(self, run, proceed): ...
+        >>> offers(ClipGradients(1.0), "finish_grad"), offers(Mine(1.0), "finish_grad")
+        (True, False)
+    """
+    if method not in callback.in_graph:
+        return False
+    for names in (vars(callback), *(vars(kind) for kind in type(callback).__mro__)):
+        if "graph_part" in names:
+            return True
+        if method in names:
+            return False
+    return False
+
+
+def included(callbacks: Iterable[Callback]) -> list[tuple[str, Callback]]:
+    """Which methods of which callbacks are in the graph, in the order in which they are called.
+
+    In after_step, that ends where another callback is in between, which may change the weights.
+
+    Example:
+        >>> from lehr.callbacks import EMA, ClipGradients
+        >>> included([EMA(0.9), ClipGradients(1.0)])
+        [('finish_grad', ClipGradients(1.0)), ('after_step', EMA(0.9))]
+    """
+    callbacks = list(callbacks)
+    found = [(FINISH, callback) for callback in in_layers(callbacks) if offers(callback, FINISH)]
+    for callback in watching(STEPPED, callbacks):
+        if not offers(callback, STEPPED):
+            break
+        found.append((STEPPED, callback))
+    return found
+
+
+@final
+class Inside:
+    """The callbacks of a run that have a part in the graph of its steps.
+
+    Args:
+        callbacks: of the run.
+    """
+
+    __slots__ = ("_asked", "_callbacks", "_logs", "_numbers")
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self._callbacks = included(callbacks)
+        self._numbers = [defaultdict[str, Number](Number) for _ in self._callbacks]
+        self._asked: list[GraphPart] = []
+        self._logs: Sequence[Mapping[str, Tensor]] = ()
+
+    def ask(self, run: Any) -> tuple[Any, ...]:
+        """Ask each for its part in the step that comes; returns what the graph holds of them."""
+        self._asked = [callback.graph_part(method, run) for method, callback in self._callbacks]
+        return tuple(part.shape for part in self._asked)
+
+    def functions(self) -> list[Function]:
+        """What each of them does in the graph, as they were asked last."""
+        return [
+            Function(method, partial(part.function, **part.fixed))
+            for (method, _), part in zip(self._callbacks, self._asked, strict=True)
+        ]
+
+    def given(self) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """The tensors and numbers of each, as they were asked last."""
+        return [
+            (
+                dict(part.tensors),
+                {name: numbers[name].of(value) for name, value in part.numbers.items()},
+            )
+            for part, numbers in zip(self._asked, self._numbers, strict=True)
+        ]
+
+    def made(self, logs: Sequence[Mapping[str, Tensor]]) -> None:
+        """The step was made, and each has these numbers to log."""
+        self._logs = logs
+
+    def finish(self, run: Any) -> None:
+        """What is left of finish_grad."""
+        for number, (method, _) in enumerate(self._callbacks):
+            if method == FINISH:
+                self._end(number, run)
+
+    def listener(self, listener: Callable[[Any], None], fused: Callable[[], bool]) -> Any:
+        """A listener of after_step, which does only what is left where the graph has done it."""
+        for number, (method, callback) in enumerate(self._callbacks):
+            if method == STEPPED and getattr(listener, "__self__", None) is callback:
+                return partial(self._listen, number, listener, fused)
+        return listener
+
+    def _listen(self, number: int, listener: Any, fused: Callable[[], bool], run: Any) -> None:
+        if not fused():
+            return listener(run)  # and what it returned is told, if it did
+        return self._end(number, run)
+
+    def _end(self, number: int, run: Any) -> None:
+        for name, value in self._logs[number].items():
+            run.log(name, value)
+        if (done := self._asked[number].done) is not None:
+            done()

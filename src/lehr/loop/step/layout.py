@@ -1,0 +1,140 @@
+"""What the steps of a run train, and how, as far as a graph has to know."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from lehr.loop.step.fusible import hook_places
+from lehr.loop.step.graphs import Part
+from lehr.loop.step.number import Number
+from lehr.optim import optimizers
+from lehr.optim.functional import form_of
+
+
+@final
+class Layout:
+    """The parameters that each group trains, with the state and the numbers of their optimizer.
+
+    Args:
+        run: whose model and optimizers are looked at.
+        trains: whether a parameter is trained.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> layout = Layout(tiny_learner().fit(1), requires_grad)
+        >>> layout.parts[0].names, layout.others
+        (('0.weight', '0.bias', '2.weight', '2.bias'), {})
+    """
+
+    __slots__ = ("_flags", "_groups", "_hooks", "_tensors", "epoch", "others", "parts", "trained")
+
+    def __init__(self, run: Any, trains: Callable[[Tensor], bool]) -> None:
+        names = {id(p): name for name, p in run.model.named_parameters()}
+        self._groups: list[tuple[Any, Any]] = []
+        self.parts: list[Part] = []
+        self.trained: list[list[Tensor]] = []
+        """for each part, its parameters"""
+        for opt in optimizers.each(run.opt):
+            form = form_of(opt)
+            for group in opt.param_groups:
+                params = [p for p in group["params"] if trains(p)]
+                if form is not None and params:
+                    self._groups.append((opt, group))
+                    self.parts.append(Part(form, tuple(names[id(p)] for p in params)))
+                    self.trained.append(params)
+        self._tensors = [{name: Number() for name in part.form.tensors} for part in self.parts]
+        trained = {name for part in self.parts for name in part.names}
+        every = {**dict(run.model.named_parameters()), **dict(run.model.named_buffers())}
+        self.others = {name: value for name, value in every.items() if name not in trained}
+        """the other parameters, and the buffers, by name"""
+        self.epoch, self._flags = run.epoch, _flags(run)
+        self._hooks = hook_places(run.model, run.loss_func)
+
+    def is_still(self, run: Any) -> bool:
+        """Whether the same parameters require a gradient now."""
+        return self._flags == _flags(run)
+
+    def has_hooks(self) -> bool:
+        """Whether a module has hooks now."""
+        return any(self._hooks)
+
+    def states(self) -> list[Any] | None:
+        """For each part, the states of its optimizer; None where that has made none yet."""
+        pairs = zip(self.parts, self._groups, self.trained, strict=True)
+        states = [part.form.state_of(*group, params) for part, group, params in pairs]
+        return None if any(state is None for state in states) else states
+
+    def numbers(self) -> list[dict[str, Any]]:
+        """The hyper-parameters of all parts; those that may change are in tensors."""
+        pairs = zip(self.parts, self._groups, strict=True)
+        found = [part.form.numbers_of(group) for part, (_, group) in pairs]
+        for numbers, tensors in zip(found, self._tensors, strict=True):
+            for name, tensor in tensors.items():
+                numbers[name] = tensor.of(numbers[name])
+        return found
+
+    def changed(self, before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
+        """The numbers that the graph holds, and that are others now, each with its optimizer."""
+        found: list[str] = []
+        pairs = zip(before, now, self.parts, self._groups, strict=True)
+        for old, new, part, (opt, _) in pairs:
+            movable = (*part.form.tensors, *part.form.free)
+            found += [
+                f"{name} of {type(opt).__name__}"
+                for name in new
+                if name not in movable and new[name] != old[name]
+            ]
+        return found
+
+    def gathered(self) -> list[list[Tensor]]:
+        """The gradients that the parameters hold, to add to; zeros where they hold none."""
+        return [[_gathered(p) for p in params] for params in self.trained]
+
+
+def has_gradient(parameter: Tensor) -> bool:
+    """Whether it holds one, so that a step trains it.
+
+    Example:
+        >>> has_gradient(torch.ones(1, requires_grad=True))
+        False
+    """
+    return parameter.grad is not None
+
+
+def requires_grad(parameter: Tensor) -> bool:
+    """Whether it is to be trained.
+
+    Example:
+        >>> requires_grad(torch.ones(1, requires_grad=True))
+        True
+    """
+    return parameter.requires_grad
+
+
+def has_all_states(opt: Any) -> bool:
+    """Whether everything that requires a gradient has the state that a step leaves.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> has_all_states(tiny_learner(opt=torch.optim.AdamW).opt)
+        False
+    """
+    return all(
+        form.state_of(one, group, [p for p in group["params"] if p.requires_grad]) is not None
+        for one in optimizers.each(opt)
+        for group in one.param_groups
+        if (form := form_of(one)) is not None
+    )
+
+
+def _flags(run: Any) -> list[bool]:
+    opts = optimizers.each(run.opt)
+    return [p.requires_grad for opt in opts for group in opt.param_groups for p in group["params"]]
+
+
+def _gathered(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

@@ -1,0 +1,74 @@
+"""What a graph must know of model and optimizers."""
+
+import torch
+from torch import nn
+
+from lehr.loop.step.layout import Layout, has_all_states, has_gradient, requires_grad
+from lehr.testing import tiny_learner
+
+
+def net():
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def two_groups(parameters):
+    first, *others = parameters
+    groups = [{"params": [first], "lr": 0.5}, {"params": others}]
+    return torch.optim.AdamW(groups, lr=0.1)
+
+
+def laid_out(trains=requires_grad):
+    learn = tiny_learner(model=net(), opt=two_groups)
+    run = learn.fit(1)
+    return run, Layout(run, trains)
+
+
+def test_each_group_is_a_part_and_all_else_is_the_others():
+    run, layout = laid_out()
+    assert layout.parts[0].names == ("0.weight",)
+    assert layout.parts[1].names == ("0.bias", "1.weight", "1.bias", "2.weight", "2.bias")
+    assert layout.trained[0][0] is run.model[0].weight
+    assert list(layout.others) == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
+    _, none = laid_out(has_gradient)  # after the fit nothing holds one
+    assert (none.parts, len(none.others)) == ([], 9)
+
+
+def test_numbers_that_may_change_are_in_the_same_tensors():
+    run, layout = laid_out()
+    before = layout.numbers()
+    assert [numbers["lr"].item() for numbers in before] == [0.5, 0.1]
+    run.opt.param_groups[0]["lr"] = 0.25
+    now = layout.numbers()
+    assert now[0]["lr"] is before[0]["lr"]
+    assert now[0]["lr"].item() == 0.25
+    assert layout.changed(before, now) == []
+    run.opt.param_groups[1]["weight_decay"] = 0.5
+    assert layout.changed(before, layout.numbers()) == ["weight_decay of AdamW"]
+
+
+def test_states_are_there_once_the_optimizer_has_made_them():
+    run, layout = laid_out()
+    assert has_all_states(run.opt)
+    assert layout.states()[0][0][0] is run.opt.state[run.model[0].weight]["exp_avg"]
+    del run.opt.state[run.model[0].weight]
+    assert not has_all_states(run.opt)
+    assert layout.states() is None
+
+
+def test_what_is_frozen_or_hooked_later_is_noticed():
+    run, layout = laid_out()
+    assert layout.is_still(run)
+    run.model[0].weight.requires_grad_(False)
+    assert not layout.is_still(run)
+    assert not layout.has_hooks()
+    run.model[0].register_forward_hook(print)
+    assert layout.has_hooks()
+
+
+def test_gradients_are_gathered_where_the_parameters_hold_them():
+    run, layout = laid_out()
+    run.model[0].weight.grad = torch.ones(4, 3)
+    (first,), others = layout.gathered()
+    assert first is run.model[0].weight.grad
+    assert all(torch.equal(other, torch.zeros_like(other)) for other in others)
+    assert run.model[2].bias.grad is others[-1]
