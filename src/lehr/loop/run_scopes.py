@@ -8,7 +8,7 @@ holds the frame of `contextlib`, which holds the exception.
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import nn
@@ -21,11 +21,14 @@ from lehr.loop import blame
 from lehr.loop.dispatch import Actions, Listeners, around, fire
 from lehr.loop.fork_guard import no_fit_in_forks
 from lehr.loop.step.eager import EagerStep
-from lehr.loop.step.fused import FusedStep
 from lehr.loop.step.releasing import releasing
 from lehr.loop.underway import under_way
 from lehr.optim import optimizers
 from lehr.state import streams
+
+if TYPE_CHECKING:
+    from lehr.loop.run import Run
+    from lehr.loop.step.fused import FusedStep
 
 
 @interrupts_wait_at_both_ends
@@ -45,13 +48,12 @@ class opened(AbstractContextManager[Listeners]):  # noqa: N801 - it is read as `
     def __enter__(self) -> Listeners:
         loop, run = self.loop, self.loop.run
         loop.on = Listeners(run.callbacks)
-        fuses = run.plan.graphs is not None and run.plan.trains
-        step = FusedStep(run) if fuses else EagerStep(run)
+        step = _step(run)
         own = step.actions() | {"one_batch": loop.one_batch}
         if run.plan.valid_grad:
             own["compute_loss"] = releasing(run, own["compute_loss"])
         loop.do = Actions(run.callbacks, run, run.engine.actions(run, own))
-        if isinstance(step, FusedStep):
+        if not isinstance(step, EagerStep):
             step.embed(loop.do, loop.on)
         run.loop = loop
         return loop.on
@@ -207,3 +209,11 @@ def _devices() -> list[str]:
         torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     )
     return ["cpu"] if accelerator is None else ["cpu", accelerator.type]
+
+
+def _step(run: "Run") -> "EagerStep | FusedStep":
+    if run.plan.graphs is None or not run.plan.trains:
+        return EagerStep(run)
+    from lehr.loop.step.fused import FusedStep  # most runs do without all that belongs to it
+
+    return FusedStep(run)

@@ -44,14 +44,14 @@ class Failure:
     @classmethod
     def of(cls, error: Exception) -> "Failure":
         """What is sent of an error."""
-        told = traceback.TracebackException.from_exception(error)
-        frames = list(told.stack)
+        trace = traceback.TracebackException.from_exception(error)
+        frames = list(trace.stack)
         inside = [*frames]
         while inside and inside[0].filename.startswith(_HERE):
             inside.pop(0)
         place = own_line(inside)
-        told.stack = traceback.StackSummary.from_list(inside if place else frames)
-        return cls(_pickled(error), one_line(error), place, "".join(told.format()))
+        trace.stack = traceback.StackSummary.from_list(inside if place else frames)
+        return cls(_pickled(error), one_line(error), place, "".join(trace.format()))
 
     def error(self) -> Exception:
         """The error, to be raised where the batch is wanted; with a note on where it was raised."""
