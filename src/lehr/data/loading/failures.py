@@ -44,14 +44,14 @@ class Failure:
     @classmethod
     def of(cls, error: Exception) -> "Failure":
         """What is sent of an error."""
-        trace = traceback.TracebackException.from_exception(error)
-        frames = list(trace.stack)
+        summary = traceback.TracebackException.from_exception(error)
+        frames = list(summary.stack)
         inside = [*frames]
         while inside and inside[0].filename.startswith(_HERE):
             inside.pop(0)
         place = own_line(inside)
-        trace.stack = traceback.StackSummary.from_list(inside if place else frames)
-        return cls(_pickled(error), one_line(error), place, "".join(trace.format()))
+        summary.stack = traceback.StackSummary.from_list(inside if place else frames)
+        return cls(_pickled(error), one_line(error), place, "".join(summary.format()))
 
     def error(self) -> Exception:
         """The error, to be raised where the batch is wanted; with a note on where it was raised."""
