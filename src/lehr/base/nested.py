@@ -217,9 +217,9 @@ def placed(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
          "batch['a'][1]": 'text'}
     """
     yield path, value
-    pairs = value.items() if is_mapping(value) else enumerate(value) if is_sequence(value) else ()
-    for key, inner in pairs:
-        yield from placed(inner, f"{path}[{key!r}]")
+    if is_mapping(value) or is_sequence(value):
+        for key, inner in value.items() if is_mapping(value) else enumerate(value):
+            yield from placed(inner, f"{path}[{key!r}]")
 
 
 def floats_in(value: Any) -> Iterator[Tensor]:

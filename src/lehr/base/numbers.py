@@ -17,6 +17,11 @@ def plain(value: float, digits: int = 4) -> str:
     size = abs(value)
     if not math.isfinite(value) or size >= 1e15 or 0 < size < 1e-5:
         return f"{value:.{digits}g}"
-    before = len(f"{size:.0f}") if size >= 1 else 1 - math.ceil(-math.log10(size)) if size else 1
+    if size == 0:
+        before = 1
+    elif size < 1:
+        before = 1 - math.ceil(-math.log10(size))  # the zeros after the point take none
+    else:
+        before = len(f"{size:.0f}")
     text = f"{value:,.{max(digits - before, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

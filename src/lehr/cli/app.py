@@ -195,8 +195,11 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
         ours = isinstance(error, (OSError, TypeError, ValueError, ImportError, ArithmeticError))
         sentence = isinstance(error, KeyError) and str(error.args[0]).endswith(".")  # ours are
         notes = " ".join(notes_of(error))
-        where = f"{type(error).__name__}: {said(error)} {notes} Add --debug to see where."
-        text = said(error) if ours else str(error.args[0]) if sentence else where
+        text = f"{type(error).__name__}: {said(error)} {notes} Add --debug to see where."
+        if ours:
+            text = said(error)
+        elif sentence:
+            text = str(error.args[0])
         raise typer.Exit(_say_error(as_options(text), code=code)) from None
 
 

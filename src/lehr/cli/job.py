@@ -261,8 +261,10 @@ def _command(given: Mapping[str, Any], seed: int) -> str:
 def _lr(given: str | None, usual: float | None, schedule: str) -> float | str | None:
     """A number, ``"auto"``, or None where the schedule says all."""
     says_all = "(" in schedule
+    if given is None and says_all:
+        return None
     if given is None:
-        return None if says_all else "auto" if usual is None else usual
+        return "auto" if usual is None else usual
     if says_all:
         raise ValueError(f"lr {given} has no place beside {schedule}, which says all. Give one.")
     if given == "auto":

@@ -176,7 +176,9 @@ class FitPlan:
 
     def _foot(self) -> list[str]:
         sizes = sorted(set(self.batches))
-        each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else "0"
+        each = str(sizes[0]) if sizes else "0"
+        if len(sizes) > 1:
+            each = f"{sizes[0]} to {sizes[-1]}"
         epochs = _count(len(set(self.epochs)), "epoch")
         batches = f"{each} batch{'' if each == '1' else 'es'} a step"
         foot = [

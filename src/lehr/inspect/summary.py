@@ -190,7 +190,10 @@ def _alike(values: Any) -> list[str]:
     for text, group in groupby(map(_shapes, values)):
         count = len(list(group))
         whole = f"[{', '.join(text)}]" if len(text) > 1 else "".join(text)
-        texts += text if count == 1 else [f"{count} × {whole}"] if text else []
+        if count == 1:
+            texts += text
+        elif text:
+            texts.append(f"{count} × {whole}")
     return texts if len(texts) <= _MOST else [*texts[:_MOST], "…"]
 
 
@@ -259,9 +262,11 @@ def _held(learn: Learner) -> _Held:
 
 
 def _until(time: float | None) -> str:
-    if isinstance(time, float):
-        return f"until {time:.0%} of the steps" if time else ""
-    return _YES if time is None else f"until epoch {time}" if time else ""
+    if time is None:
+        return _YES
+    if not time:
+        return ""
+    return f"until {time:.0%} of the steps" if isinstance(time, float) else f"until epoch {time}"
 
 
 def _group_lines(opt: Any) -> Iterator[str]:

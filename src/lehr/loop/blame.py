@@ -97,8 +97,10 @@ def _under_way(frames: list[FrameType], run: Any) -> str:
     if run is None or not run.in_batch:
         if _passes(frames, "lehr.data.loading.feed"):
             return "reading"
-        within = any(frame.f_code.co_name == "_pass" for frame in frames)
-        return "pass" if within else "fit" if run is None or not run.n_iter else "epoch"
+        within = any(frame.f_code.co_name == "one_pass" for frame in frames)
+        if within:
+            return "pass"
+        return "fit" if run is None or not run.n_iter else "epoch"
     return "batch"
 
 

@@ -1,4 +1,4 @@
-"""The loop: read `Loop.fit`, `Loop._pass` and `Loop.one_batch`, in this order.
+"""The loop: read `Loop.fit`, `Loop.one_pass` and `Loop.one_batch`, in this order.
 
 ``on`` holds the listeners of each event, ``do`` the actions as callbacks wrapped them. What an
 action does where no callback wraps it is in `lehr.loop.step`.
@@ -84,7 +84,7 @@ class Loop:
     def _train(self) -> None:
         run, on = self.run, self.on
         with training(run):
-            self._pass(run.sources.open(run), on.begin_train, on.after_train)
+            self.one_pass(run.sources.open(run), on.begin_train, on.after_train)
         run.rests.visit(run, "trained", run.epoch)
 
     def _validate(self) -> None:
@@ -93,10 +93,11 @@ class Loop:
         for name, feed in run.sources.at(run.epoch).valid.items():
             run.valid_name = name
             with evaluating(run, key):
-                self._pass(feed, on.begin_validate, on.after_validate)
+                self.one_pass(feed, on.begin_validate, on.after_validate)
         run.training, run.validated_at = True, run.n_steps
 
-    def _pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
+    def one_pass(self, feed: Feed, begin: Sequence[Listener], after: Sequence[Listener]) -> None:
+        """Batch after batch of a loader, with the events around them."""
         run, on, do, window = self.run, self.on, self.do, self.run.window
         training, epoch = run.training, self.plan.first_epoch + run.epoch
         rekey = streams.rekeying(run.streams.key("batch", epoch, *run.engine.key))

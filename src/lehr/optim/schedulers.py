@@ -265,9 +265,9 @@ def _how(made: Any, every: str, *, monitor: bool) -> Callable[[int, float | None
     unknown = [n for n in required if n not in (*_METRICS, *_COUNTS)]
     metric = next((n for n in _METRICS if n in parameters), None)
     if monitor and metric is None:
-        metric = unknown.pop(0) if unknown else _ANY if _tells_nothing(parameters) else None
-        if metric is None:
+        if not unknown and not _tells_nothing(parameters):
             raise ValueError(f"{kind}.{name} takes no metric. Leave monitor out.")
+        metric = unknown.pop(0) if unknown else _ANY
     if not monitor and metric in required:
         raise ValueError(
             f"{kind}.{name} needs a metric. Say which column of the history it is, e.g. "

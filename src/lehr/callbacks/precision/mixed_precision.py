@@ -12,12 +12,18 @@ from lehr.callback import Callback
 from lehr.callbacks.gradient.closure import Closure
 from lehr.errors import above_zero, positive_int
 from lehr.events import Layer, Phase
+from lehr.loop.beside import refuse_beside
 from lehr.optim import optimizers
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+_OVERFLOW = (
+    'with "fp16", an overflow in the closure would reach the weights. Use "bf16", which needs no '
+    "scale."
+)
 
 
 class MixedPrecision(Callback):
@@ -74,11 +80,8 @@ class MixedPrecision(Callback):
 
     def begin_fit(self, run: "Run") -> None:
         """Find out where the model computes, and begin with the first scale."""
-        if self.dtype == "fp16" and any(isinstance(other, Closure) for other in run.callbacks):
-            raise ValueError(
-                'MixedPrecision("fp16") cannot be used together with Closure: an overflow in '
-                'the closure would reach the weights. Use "bf16", which needs no scale.'
-            )
+        if self.dtype == "fp16":
+            refuse_beside(run, self, Closure, _OVERFLOW)
         scaled = run.trained_parameters() if self.dtype == "fp16" and run.plan.trains else ()
         if any(p.is_complex() for p in scaled):
             raise ValueError(

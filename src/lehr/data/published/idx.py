@@ -75,7 +75,9 @@ def read_idx(path: str | Path) -> Tensor:
             ) from error
     if len(content) != expected:
         fault = "is cut short" if len(content) < expected else "has trailing bytes"
-        has = size if not packed else "more" if len(content) > expected else header + len(content)
+        has = size if not packed else header + len(content)
+        if packed and len(content) > expected:
+            has = "more"
         raise ValueError(
             f"{path} {fault}: shape {shape} of {dtype.name} needs {header + expected} bytes, but "
             f"it has {has}. Fetch the file again."
