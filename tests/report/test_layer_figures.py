@@ -29,7 +29,7 @@ def pictures(page):
 def test_each_number_is_a_panel_with_a_line_for_each_layer():
     (drawn,) = layer_figures.figures([table()])
     assert re.findall("<h3>(.*?)</h3>", drawn) == ["mean", "deviation"]
-    assert drawn.count("&lt;0&gt; Linear") == 2
+    assert drawn.count("&lt;0&gt; Linear</li>") == 2
     assert "<0>" not in drawn
     assert "are shown" not in drawn
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from lehr.base.smoothing import smooth
 from lehr.report.plots import Line, plot
+from lehr.report.readings import Reading, readings
 from lehr.report.record import RunRecord
 from lehr.report.render import part
 
@@ -143,14 +144,29 @@ def figure(
         return None
     size = _SMALL if small else _LARGE
     drawn = [
-        (panel.title, _plot(panel, size, name=f"{name}{number}"), legend(panel))
+        _drawn(panel, size, f"{name}{number}", readings(panel.lines))
         for number, panel in enumerate(panels)
     ]
     few = len(panels) <= (2 if small else 1)
     return part("curves.html", "figure", drawn, caption, "panels" + " small" * small + " few" * few)
 
 
-def _plot(panel: Panel, size: tuple[float, float], name: str) -> Markup:
+def _drawn(
+    panel: Panel, size: tuple[float, float], name: str, read_at: Sequence[Reading]
+) -> dict[str, Any]:
+    """What the template of a figure needs of a panel."""
+    told = [", ".join(reading.words(panel.lines, panel.xlabel)) for reading in read_at]
+    svg = _plot(panel, size, name, read_at)
+    return {
+        "name": name,
+        "title": panel.title,
+        "plot": svg,
+        "legend": legend(panel),
+        "readings": told,
+    }
+
+
+def _plot(panel: Panel, size: tuple[float, float], name: str, read_at: Sequence[Reading]) -> Markup:
     return plot(
         panel.lines,
         title=panel.title,
@@ -160,6 +176,7 @@ def _plot(panel: Panel, size: tuple[float, float], name: str) -> Markup:
         log=panel.log,
         log_x=panel.log_x,
         limits=panel.limits,
+        read_at=read_at,
     )
 
 

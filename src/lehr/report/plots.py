@@ -5,12 +5,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, final
 
 from markupsafe import Markup
 
 from lehr.base.drawing import drawable
 from lehr.base.numbers import plain
+from lehr.report.readings import Reading
 from lehr.report.render import part
 
 # Colours that stand for the page's own; the page has a light and a dark set of them.
@@ -77,6 +79,7 @@ def plot(
     log: bool = False,
     log_x: bool = False,
     limits: tuple[float, float] | None = None,
+    read_at: Sequence[Reading] = (),
 ) -> Markup:
     """A plot as an inline SVG element; the same lines give the same text, byte for byte.
 
@@ -89,6 +92,7 @@ def plot(
         log: draw the vertical axis logarithmic if the values are positive and span a factor of 30.
         log_x: draw the horizontal axis logarithmic.
         limits: of the vertical axis; lines go on beyond them, unseen. None shows all.
+        read_at: what to show where a pointer is, from left to right.
 
     Returns:
         The SVG, or a sentence if there is nothing to draw.
@@ -137,8 +141,9 @@ def plot(
         ax.spines[["top", "right"]].set_visible(False)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        pointers = _pointers(ax, size, read_at, lines, xlabel)
     low, high = number_range(values)
-    return _inline(file.getvalue(), name, f"{title}: from {low} to {high}")
+    return _inline(file.getvalue(), name, f"{title}: from {low} to {high}", pointers)
 
 
 def _draw(ax: Any, line: Line) -> None:
@@ -155,6 +160,63 @@ def _draw(ax: Any, line: Line) -> None:
         markersize=3,
         solid_joinstyle="round",
     )
+
+
+class _Pointer(NamedTuple):
+    """What is shown where a pointer is, in the units of the drawing, from its upper left corner."""
+
+    left: float
+    """of the strip that the pointer is in"""
+    width: float
+    top: float
+    height: float
+    x: float
+    dots: list[tuple[float, int]]
+    """height and colour of each value that is in the plot"""
+    plate: tuple[float, float, float, float]
+    """left, top, width and height of the box with the words"""
+    words: list[tuple[str, int | None]]
+    """lines of text, each with its colour"""
+
+
+_POINTS = 72  # to the inch
+_LETTER, _LINE, _EDGE = 4.3, 10.0, 4.0  # in the text of a pointer: width, height, margin
+
+
+def _pointers(
+    ax: Any,
+    size: tuple[float, float],
+    read_at: Sequence[Reading],
+    lines: Sequence[Line],
+    xlabel: str,
+) -> list[_Pointer]:
+    """A strip for each reading, which ends halfway to its neighbours."""
+    width, height = (_POINTS * inches for inches in size)
+    box, scale = ax.get_position(), ax.transScale + ax.transLimits
+    left, right = box.x0 * width, box.x1 * width
+    top, tall = (1 - box.y1) * height, box.height * height
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across, up = scale.transform((x, y))
+        return left + across * (right - left), top + (1 - up) * tall
+
+    level = sum(ax.get_ylim()) / 2  # any height that the axis has
+    xs = [place(reading.x, level)[0] for reading in read_at]
+    ends = [left, *((a + b) / 2 for a, b in pairwise(xs)), right]
+    pointers: list[_Pointer] = []
+    for i, reading in enumerate(read_at):
+        heights = [(place(reading.x, y)[1], lines[n].color % 6) for n, y in reading.values]
+        said = reading.words(lines, xlabel)
+        if len(said) > (room := max(int((tall - _EDGE) / _LINE), 2)):
+            said[room - 1 :] = ["…"]
+        colors = [None, *(lines[n].color % 6 for n, _ in reading.values)]
+        wide = _LETTER * max(map(len, said)) + 2 * _EDGE
+        beside = xs[i] + _EDGE if xs[i] < width / 2 else xs[i] - _EDGE - wide
+        plate = (min(max(beside, 0), width - wide), top, wide, _LINE * len(said) + _EDGE)
+        dots = [dot for dot in heights if top <= dot[0] <= top + tall]
+        strip = (ends[i], ends[i + 1] - ends[i], top, tall)
+        pointers.append(_Pointer(*strip, xs[i], dots, plate, list(zip(said, colors, strict=False))))
+    return pointers
 
 
 def _marker(line: Line, few: bool) -> str:
@@ -207,7 +269,7 @@ def number_range(values: Sequence[float]) -> tuple[str, str]:
     return plain(min(values), 3), plain(max(values), 3)
 
 
-def _inline(svg: str, name: str, label: str) -> Markup:
+def _inline(svg: str, name: str, label: str, pointers: Sequence[_Pointer] = ()) -> Markup:
     """What matplotlib wrote, in which it has escaped every text, as an element of a page."""
     for unused in (
         r"<metadata>.*?</metadata>",
@@ -228,4 +290,5 @@ def _inline(svg: str, name: str, label: str) -> Markup:
     match = re.search(r"<svg([^>]*)>(.*)</svg>", re.sub(r"\n\s*", "\n", svg), flags=re.S)
     assert match is not None, "matplotlib writes an SVG element"
     attributes = re.sub(r'\s(?:width|height)="[^"]+"', "", match[1])
-    return part("curves.html", "plot", label, Markup(attributes), Markup(match[2]))
+    drawing = Markup(match[2]) + part("curves.html", "pointers", pointers)
+    return part("curves.html", "plot", label, Markup(attributes), drawing)

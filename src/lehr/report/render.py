@@ -1,13 +1,14 @@
 """Pages and their parts, from the templates in this folder."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from markupsafe import Markup
 
 from lehr.base.html import environment
 from lehr.base.numbers import plain
 from lehr.report.pictures import data_uri
+from lehr.report.readings import MOST
 from lehr.report.words import date, number, percent
 
 if TYPE_CHECKING:
@@ -65,5 +66,6 @@ def templates() -> "Environment":
 
     jinja = environment(PackageLoader("lehr.report"))
     filters = {"data_uri": data_uri, "date": date, "number": number, "percent": percent}
+    cast("dict[str, Any]", jinja.globals)["most_readings"] = MOST
     jinja.filters.update(filters, plain=plain, grouped="{:,}".format)
     return jinja
