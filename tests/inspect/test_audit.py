@@ -33,13 +33,35 @@ def batch():
     return torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_text_is_a_table_with_the_verdicts_below():
-    lines = str(audit(deep(), batch())).splitlines()
-    assert lines[0].split()[:6] == ["layer", "does", "output", "mean", "std", "across"]
-    assert re.match(r"0 +linear +\(64, 32\) +-?\d", lines[1])
-    assert len(lines) == 1 + 17 + 1
-    assert lines[-1].startswith("problem: the signal shrinks to 0.00")
-    assert len({line.index("linear") for line in lines[1:-1] if "linear" in line}) == 1
+def test_the_text_is_a_table_with_a_legend_and_the_verdicts_below():
+    table, legend, verdicts = (
+        part.splitlines() for part in str(audit(deep(), batch())).split("\n\n")
+    )
+    assert table[0].split()[:6] == ["layer", "does", "output", "mean", "std", "across"]
+    assert re.match(r"0 +linear +\(64, 32\) +-?\d", table[1])
+    assert len(table) == 1 + 17
+    assert len({line.index("linear") for line in table if "linear" in line}) == 1
+    assert len(legend) == 9  # and no unit is saturated
+    (verdict,) = verdicts
+    assert verdict.startswith("problem: the signal shrinks to 0.00")
+
+
+def legend(found, width=None):
+    """The names that the legend explains."""
+    lines = found.text(width).split("\n\n")[1].splitlines()
+    return [line.partition("  ")[0] for line in lines if line[0] != " "]
+
+
+def test_the_legend_explains_the_columns_and_marks_that_are_there():
+    columns = ["mean", "std", "across", "predicted", "signal", "grad", "weight grad"]
+    assert legend(audit(nn.Linear(32, 2), batch())) == [*columns, "–"]
+    saturated = nn.Sequential(nn.Linear(32, 8), nn.Tanh(), nn.Linear(8, 2))
+    nn.init.normal_(saturated[0].weight, std=10)
+    assert legend(audit(saturated, batch())) == [*columns, "saturated", "–"]
+    narrow = audit(deep(), batch()).text(50)
+    assert "predicted" not in narrow
+    assert "across" not in legend(audit(deep(), batch()), 70)
+    assert max(map(len, narrow.split("\n\n")[1].splitlines())) <= 50
 
 
 def test_after_a_repair_the_text_tells_both():

@@ -1,8 +1,9 @@
 """Does this initialisation work? One forward and one backward pass tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from textwrap import wrap
 from typing import Any
 
 import torch
@@ -28,17 +29,30 @@ _NUMBERS = ("mean", "std", "across", "predicted", "signal", "grad", "weight grad
 _LEAST = ("predicted", "across", "output", "weight grad", "mean", "signal")
 """What a narrow place leaves out, the first at first."""
 _HEAD = ("layer", "does", "output", *_NUMBERS, "notes")
+_MEANING = {
+    "mean": "mean of all numbers that the layer gives",
+    "std": "standard deviation of all numbers that the layer gives",
+    "across": "standard deviation from item to item, for each unit: what tells items apart",
+    "predicted": "what across would be, by the layer's weights, if its inputs were independent",
+    "signal": "how much is left of what told items apart, since the last normalisation",
+    "grad": "length of the gradient that comes back to here, for one item",
+    "weight grad": "standard deviation of the gradient of the layer's weights",
+    "dead": "units that are 0 for every item",
+    "saturated": "numbers at which the activation is flat, so that no gradient comes through",
+    "–": "there is none",
+}
+"""What the columns and the marks of the table say."""
+_PAGE = (
+    "{{ rows }}<details><summary>what the columns say</summary><p>{{ legend }}</p></details>"
+    "<p>{{ foot }}</p>"
+)
 
 
 @dataclass(frozen=True)
 class Audit:
     """What a pass showed, and what is wrong with it; prints as a table with the verdicts below.
 
-    In the table, *std* is over all numbers that a layer gives, *across* the standard deviation of
-    each unit across the items of the batch, which a bias does not add to; *predicted* is what the
-    layer's own weights would make of independent inputs; *signal* the share of what came in that
-    is left; *grad* the length of the gradient that comes back for one item, *weight grad* the
-    standard deviation of the gradient of its weights.
+    A legend under the table says what its columns and marks are.
 
     Attributes:
         sites: everything that the signal met, in order; the output last.
@@ -117,7 +131,7 @@ class Audit:
         return [f"repaired: {problems}; output across items {was.across:.2g} → {now.across:.2g}"]
 
     def text(self, width: int | None = None) -> str:
-        """The table with the verdicts below.
+        """The table, its legend, and the verdicts.
 
         Args:
             width: of the place for it, in characters; columns are left out until it fits, as far
@@ -126,8 +140,8 @@ class Audit:
         head, rows = _HEAD, self._rows()
         if width is not None:
             head, rows = narrowed(head, rows, width, least=_LEAST)
-        lines = aligned(head, rows, right=_NUMBERS)
-        return "\n".join([*lines, *self._verdict(), *self._change()])
+        table, legend = aligned(head, rows, right=_NUMBERS), _legend(head, rows, width)
+        return "\n".join([*table, "", *legend, "", *self._verdict(), *self._change()])
 
     def __str__(self) -> str:
         return self.text()
@@ -135,8 +149,9 @@ class Audit:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows, foot = markup(_HEAD, self._rows()), lines([*self._verdict(), *self._change()])
-        return fill("{{ rows }}<p>{{ foot }}</p>", rows=rows, foot=foot)
+        rows, foot = self._rows(), lines([*self._verdict(), *self._change()])
+        legend = lines(f"{name}: {meaning}" for name, meaning in _meanings(_HEAD, rows))
+        return fill(_PAGE, rows=markup(_HEAD, rows), legend=legend, foot=foot)
 
 
 def audit(
@@ -246,6 +261,26 @@ def _audited(measured: Measured, before: Audit | None = None) -> Audit:
         measured.loss,
         before,
     )
+
+
+def _meanings(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    """What the columns that are there mean, and the marks that are used."""
+    used = {word.rstrip(",") for row in rows for word in row[-1].split()}
+    used |= {cell for row in rows for cell in row if cell == "–"}
+    return [(name, said) for name, said in _MEANING.items() if name in used.union(head)]
+
+
+def _legend(
+    head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None
+) -> list[str]:
+    """Lines of text below a table, which fit into a place of that width."""
+    found = _meanings(head, rows)
+    room = max(len(name) for name, _ in found) + 2
+    legend = [f"{name:<{room}}{said}" for name, said in found]
+    if width is None:
+        return legend
+    indented = partial(wrap, width=width, subsequent_indent=" " * room)
+    return [part for line in legend for part in indented(line)]
 
 
 def _row(site: Site, weight_grad: float | None) -> tuple[str, ...]:
