@@ -1,13 +1,17 @@
 """What the loop asks of the processes that train together. Here there is one, and it is alone."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
 from lehr.base.sharing import WHOLE, Share
+from lehr.types import is_mapping
+
+BY_PROCESS = "by process"
+"""Under this name, a state is a list of the states of all processes."""
 
 Wish = Literal["stop_reason", "interrupted"]
 """The field of the run that is to say why it ends."""
@@ -30,6 +34,10 @@ class Engine:
 
     rank: int = 0
     world: int = 1
+
+    def __init__(self) -> None:
+        self.by_process: set[str] = set()
+        """Names of the state entries of which each process keeps its own in a checkpoint"""
 
     def __deepcopy__(self, memo: Any) -> "Engine":
         return self  # copies of what holds it are in the same process
@@ -66,6 +74,16 @@ class Engine:
     def announce(self, run: Any) -> None:
         """The gradient of a training batch is about to be taken."""
 
+    def apart(self, run: Any) -> bool:
+        """Let the backward pass of the next batch ask nothing of other processes.
+
+        Gradients are then averaged when the window closes.
+
+        Returns:
+            Whether that can be had: of a sharded model, each pass asks the others for its parts.
+        """
+        return True
+
     def settle(self, run: Any) -> None:
         """A window that the processes share closes: its weight becomes that over all of them."""
 
@@ -100,6 +118,18 @@ class Engine:
         """The sum over all processes: of float64 on the CPU, if there are several."""
         return values
 
+    def sums(self, named: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+        """The sums over all processes of numbers by name, of every name that one of them has.
+
+        Args:
+            named: as many numbers under each name.
+
+        Example:
+            >>> ALONE.sums({"loss": (3.0, 2.0)})
+            {'loss': [3.0, 2.0]}
+        """
+        return {name: list(numbers) for name, numbers in named.items()}
+
     def gather(self, value: Any) -> list[Any]:
         """The value that each process gives, by rank."""
         return [value]
@@ -113,8 +143,24 @@ class Engine:
         return snapshot
 
     def parts(self, entries: Mapping[str, Any], snapshot: dict[str, Any]) -> dict[str, Any]:
-        """A snapshot that was saved, as it can be loaded into these entries."""
-        return snapshot
+        """A snapshot that was saved, as it can be loaded into these entries.
+
+        Raises:
+            ValueError: it has states of more, or fewer, processes than there are.
+        """
+        return {name: self._of_this(name, state) for name, state in snapshot.items()}
+
+    def _of_this(self, name: str, state: Any) -> Any:
+        known: Mapping[Any, Any] = state if is_mapping(state) else {}
+        if [*known] != [BY_PROCESS]:
+            return cast("Any", state)
+        states = cast("list[Any]", known[BY_PROCESS])
+        if len(states) != self.world:
+            raise ValueError(
+                f"{name} yields batches of each process's own, and its state is that of "
+                f"{len(states)} processes; there are {self.world}. Go on with as many as before."
+            )
+        return states[self.rank]
 
     def telling(self, place: str = "the making of a Learner") -> AbstractContextManager[Any]:
         """A scope outside of a run: an error in it is told to the other processes.

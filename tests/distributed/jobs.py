@@ -60,6 +60,7 @@ from lehr.callbacks import (
     LabelSmoothing,
     Lookahead,
     Metrics,
+    MicroBatches,
     ParamScheduler,
     ReduceOnPlateau,
     Rewind,
@@ -523,6 +524,95 @@ def own_batches(lengths: list[int], folder: str) -> dict[str, Any]:
     return ends
 
 
+class Stream:
+    """A loader that says where it is: batches of numbers from ``first`` on, of this process."""
+
+    def __init__(self, first: int):
+        self.first, self.at = first, 0
+
+    def __iter__(self):
+        at, self.at = self.at, 0
+        while at < 5:
+            at += 1
+            self.now = at
+            draw = torch.Generator().manual_seed(self.first + at)
+            yield torch.randn(3, 3, generator=draw), torch.tensor([0, 1, 0])
+        self.now = 0
+
+    def __len__(self):
+        return 5
+
+    def state_dict(self):
+        return {"first": self.first, "at": getattr(self, "now", 0)}
+
+    def load_state_dict(self, state):
+        self.first, self.at = state["first"], state["at"]
+
+
+def own_states(folder: str) -> dict[str, Any]:
+    """Fits with loaders that have a state of their own in each process, one of them resumed."""
+    engine, ends = Distributed(timeout=30, data="own"), {}
+
+    def fit(first: int, *callbacks: Callback, **options: Any):
+        learn = tiny_learner([*callbacks], data=DataBunch(Stream(first)), engine=engine)
+        with suppress(KeyboardInterrupt):
+            learn.fit(2, **options)
+        return weights_of(learn)
+
+    ends["straight"] = fit(100 * engine.rank)
+    fit(100 * engine.rank, Checkpoint(folder, every="1 steps"), Interrupts(3))
+    ends["resumed"] = fit(7, Checkpoint(folder), resume="auto")  # from its state it knows better
+    return ends
+
+
+class Room(nn.Module):
+    """A memory for so many items; ``at`` says which pass runs out. It has a buffer."""
+
+    def __init__(self, room: int, at: str):
+        super().__init__()
+        self.room, self.at, self.sizes = room, at, list[int]()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.seen.add_(1.0)
+        if torch.is_grad_enabled():
+            self.sizes.append(len(x))
+            if self.at == "forward" and len(x) > self.room:
+                raise torch.OutOfMemoryError("simulated")
+            if self.at == "backward" and x.requires_grad:
+                x = x.clone()
+                x.register_hook(self._look)
+        return x
+
+    def _look(self, grad):
+        if len(grad) > self.room:
+            raise torch.OutOfMemoryError("simulated")
+
+
+def pieces() -> dict[str, Any]:
+    """Fits in which one process alone runs out of memory."""
+    engine, ends = Distributed(timeout=30), {}
+
+    def made(at: str, engine: Any, room: int):
+        with forked(key=0):
+            model = nn.Sequential(nn.Linear(3, 8), Room(room, at), nn.Linear(8, 2))
+        cuts = MicroBatches()
+        return learner(engine, model=model, callbacks=lambda: [cuts]), cuts
+
+    for at in ("forward", "backward"):
+        learn, cuts = made(at, engine, 2 if engine.rank else 100)
+        end = outcome(learn, learn.fit(1))
+        ends[at] = end["weights"], cuts.size, learn.run.history["micro_batch"][-1]
+    learn, _ = made("forward", None, 100)
+    ends["alone"] = outcome(learn, learn.fit(1))["weights"]
+    learn, _ = made("forward", Distributed(layers, timeout=30), 2 if engine.rank else 100)
+    try:
+        learn.fit(1)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        ends["sharded"] = [str(error), *getattr(error, "__notes__", [])]
+    return ends
+
+
 def weights_of(learn) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
 
@@ -770,6 +860,37 @@ def passes() -> dict[str, Any]:
         }
         for name, learn in learns.items()
     } | {"seed": seed}
+
+
+class LogsAlone(Callback):
+    """Publishes a number in the validation of one process, under a name that no other has."""
+
+    def after_loss(self, run):
+        if not run.training and run.engine.rank == 1:
+            run.log("mine", run.pred.mean())
+
+
+def largest(pred, target):
+    """The mean of the largest scores."""
+    return pred.max(1).values.mean()
+
+
+def reports() -> dict[str, Any]:
+    """What validations with several metrics give, and what is sent for it."""
+    engine, kinds = Distributed(timeout=30), list[str]()
+    send, ends = engine.control.send, dict[str, Any]()
+    measured = [accuracy, largest, whole(lambda pred, target: pred.sum())]
+    for name, other in {"together": engine, "alone": None}.items():
+        learn = learner(other, metrics=measured)
+        engine.control.send = lambda kind, *args, **kw: (
+            kinds.append(kind),
+            send(kind, *args, **kw),
+        )[1]
+        ends[name] = learn.validate()
+        engine.control.send = send
+    unlike = learner(engine, callbacks=lambda: [LogsAlone()]).fit(1).history.rows[0]
+    alike = [engine.control.alike(text) for text in ("a", f"rank {engine.rank}")]
+    return ends | {"kinds": kinds, "unlike": unlike, "alike": alike}
 
 
 # Checkpoints -------------------------------------------------------------------------------------

@@ -127,12 +127,44 @@ def test_what_own_loaders_draw_is_another_thing_in_each_process(own):
     assert not any(map(torch.equal, first["draws"], second["draws"]))
 
 
+def test_what_own_loaders_know_is_kept_by_process(values, tmp_path):
+    for end in (ends := values(2, "own_states", folder=str(tmp_path / "run"))):
+        assert torch.equal(end["resumed"], end["straight"])
+        assert torch.equal(end["resumed"], ends[0]["resumed"])
+
+
+def test_a_state_of_two_processes_cannot_be_had_by_one():
+    said = r"train_dl yields batches of each process's own, and its state is that of 2 processes; t"
+    with pytest.raises(ValueError, match=said):
+        Distributed().parts({}, {"train_dl": {"by process": [1, 2]}})
+
+
+def test_if_one_process_has_no_memory_all_take_smaller_pieces(values):
+    first, second = values(2, "pieces")
+    for at in ("forward", "backward"):
+        assert first[at][1:] == second[at][1:] == (2, 2)
+        assert torch.equal(first[at][0], second[at][0])
+        assert torch.allclose(first[at][0], first["alone"], atol=1e-6)
+    assert "cannot do a batch again whose model is sharded" in "\n".join(second["sharded"])
+    assert "rank 1 failed in" in first["sharded"][0]
+
+
 def test_the_batches_of_own_loaders_are_told_as_they_are(own):
     for end in own[0]:
         assert end["said"] == [
             f"2 processes, batches of {sizes}; other loaders: each its own"
             for sizes in ("6 = 2 × 3", "3 = 2 + 1", "4 = 2 × 2")
         ]
+
+
+def test_the_numbers_of_a_validation_are_merged_in_two_messages(values):
+    for end in values(2, "reports"):
+        assert end["together"] == pytest.approx(end["alone"], abs=1e-5)
+        assert {"accuracy", "largest", "valid_loss"} < {*end["together"]}
+        assert end["kinds"].count("alike") == 2  # of the metrics, and of the rest
+        assert end["kinds"].count("gather") == 1  # of the function that sees the whole set
+        assert end["unlike"]["valid_mine"] is not None
+        assert end["alike"] == [True, False]
 
 
 def test_a_foreign_loader_must_be_declared(world):

@@ -20,7 +20,15 @@ class Two(Engine):
         self.other = other
 
     def gather(self, value):
-        return [value, self.other]
+        other = self.other
+        return [value, other.state_dict() if hasattr(other, "state_dict") else other]
+
+    def sums(self, named):
+        both = {name: torch.zeros(2) for name in (*named, *self.other)}
+        for numbers in (named, self.other):
+            for name, pair in numbers.items():
+                both[name] += torch.tensor(pair)
+        return {name: total.tolist() for name, total in both.items()}
 
     def sum(self, values):
         return values + self.other
@@ -54,6 +62,25 @@ def test_objects_are_merged_in_the_order_of_the_batches():
             other.update(torch.tensor([2.0 * i + 1]), torch.zeros(1))
     merge_object(mine, "add", Two(other))
     assert mine.compute().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_an_object_that_cannot_be_sent_is_refused():
+    class Own:
+        """Of a class that only this test knows."""
+
+        def merge_state(self, others): ...
+
+    said = r"the metric 'own' gathers in each of several processes, and cannot be sent to the other"
+    with pytest.raises(TypeError, match=said):
+        merge_object(Own(), "own", Two(None))
+
+
+def test_a_function_that_cannot_be_sent_stays_where_it_is():
+    mine, other = (whole(lambda pred, target: pred.sum()) for _ in range(2))
+    mine.update(torch.ones(2), None)
+    other.update(torch.ones(3), None)
+    merge_object(mine, "sum", Two(other))
+    assert mine.compute() == 5
 
 
 def test_an_object_that_cannot_be_merged_is_refused():

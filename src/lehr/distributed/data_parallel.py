@@ -29,6 +29,8 @@ class DataParallel:
         self.run, self.options, self.count = run, options, count
         self.world = dist.get_world_size()
         self.parallel: DistributedDataParallel | None = None
+        self.past = False
+        """Whether this batch goes past the parallel model, so that nothing in it asks the others"""
         self.synced = False
         """Whether the backward pass of this window averages the gradients of the model"""
         self._asked: list[nn.Parameter] = []
@@ -40,7 +42,7 @@ class DataParallel:
         Returns:
             Whether its backward pass waits for the other processes.
         """
-        run = self.run
+        run, self.past = self.run, False
         if not run.training:
             return False
         if self.parallel is None or run.batch_index == 0:
@@ -64,7 +66,8 @@ class DataParallel:
 
         def through() -> None:
             run, parallel = self.run, self.parallel
-            if parallel is None or not run.training or run.model is not parallel.module:
+            elsewhere = self.past or not run.training
+            if parallel is None or elsewhere or run.model is not parallel.module:
                 predict()
                 return
             run.model, model = parallel, run.model

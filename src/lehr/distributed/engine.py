@@ -2,10 +2,11 @@
 
 import atexit
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import Any, Literal, final
+from itertools import chain
+from typing import Any, Literal, cast, final
 
 import torch
 import torch.distributed as dist
@@ -21,7 +22,7 @@ from lehr.distributed.data_parallel import DataParallel
 from lehr.distributed.failures import Failures, leave
 from lehr.distributed.group import is_made_here, join, release
 from lehr.distributed.together import Together
-from lehr.engine import Engine, Wish
+from lehr.engine import BY_PROCESS, Engine, Wish
 from lehr.errors import positive_int
 from lehr.state.wrappers import bare
 
@@ -90,6 +91,7 @@ class Distributed(Engine):
         positive_int("late_flags_above", late_flags_above, example=64)
         if not timeout > 0:
             raise ValueError(f"timeout must be above 0 seconds; got {timeout!r}. Give e.g. 600.")
+        super().__init__()
         self.shard, self.data, self.sync_batchnorm = shard, data, sync_batchnorm
         self.options = {"find_unused_parameters": find_unused_parameters}
         self.runs: list[Together] = []
@@ -163,6 +165,10 @@ class Distributed(Engine):
         """The gradient of a training batch is about to be taken."""
         Together.of(run).announce()
 
+    def apart(self, run: Any) -> bool:
+        """Let the backward pass of the next batch ask nothing of other processes."""
+        return self.world == 1 or Together.of(run).apart()
+
     def settle(self, run: Any) -> None:
         """A window closes: its gradients are averaged, and its weight is that of all processes."""
         Together.of(run).settle()
@@ -189,11 +195,20 @@ class Distributed(Engine):
     # States --------------------------------------------------------------------------------------
 
     def whole(self, snapshot: dict[str, Any]) -> dict[str, Any]:
-        """A snapshot to be saved: without shards, in the first process."""
-        return snapshot if self.world == 1 else sharded.whole(snapshot, kept=self.rank == 0)
+        """A snapshot to be saved: without shards, in the first process.
+
+        Where each process has a state of its own, that is the state of all.
+        """
+        if self.world == 1:
+            return snapshot
+        own = [name for name in snapshot if name in self.by_process]
+        states = self.gather([snapshot[name] for name in own]) if own else []
+        each = {name: {BY_PROCESS: list(those)} for name, *those in zip(own, *states, strict=True)}
+        return sharded.whole({**snapshot, **each}, kept=self.rank == 0)
 
     def parts(self, entries: Mapping[str, Any], snapshot: dict[str, Any]) -> dict[str, Any]:
         """A snapshot that was saved, as it can be loaded into these entries."""
+        snapshot = super().parts(entries, snapshot)
         if self.world == 1:
             return snapshot
         return {
@@ -243,6 +258,24 @@ class Distributed(Engine):
         self.control.send("sum", size=total.numel()).wait()
         dist.all_reduce(total, group=self.group)
         return total
+
+    def sums(self, named: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+        """The sums over all processes of numbers by name; where names are alike, in one go."""
+        if self.world == 1:
+            return super().sums(named)
+        names, size = list(named), max(map(len, named.values()), default=0)
+        if not self.control.alike(repr((names, size))):
+            told: list[tuple[list[str], int]] = self.gather((names, size))
+            names = list(dict.fromkeys(chain.from_iterable(n for n, _ in told)))
+            size = max(s for _, s in told)
+        if not names:
+            return {}
+        nothing = [0.0] * size
+        total = torch.tensor(
+            [list(named.get(name, nothing)) for name in names], dtype=torch.float64
+        )
+        dist.all_reduce(total, group=self.group)
+        return dict(zip(names, cast("list[list[float]]", total.tolist()), strict=True))
 
     def gather(self, value: Any) -> list[Any]:
         """The value that each process gives, by rank."""

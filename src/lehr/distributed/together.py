@@ -9,6 +9,7 @@ import torch
 
 from lehr.base.signals import interruption
 from lehr.distributed.control import Said, Sent
+from lehr.distributed.data_parallel import DataParallel
 from lehr.errors import add_note
 from lehr.events import Cancel
 
@@ -122,6 +123,13 @@ class Together(AbstractContextManager[None]):
         self._awaited = self.gradients.expect(closes=closes)
         self._due = run.window.batches + 1 if closes else 0
         self._announced = self._settled = False
+
+    def apart(self) -> bool:
+        """Let the backward pass of the batch that is about to be predicted wait for nobody."""
+        if not isinstance(self.gradients, DataParallel):
+            return False
+        self.gradients.past, self._awaited = True, False
+        return True
 
     def announce(self) -> None:
         """The gradient of a training batch is about to be taken: say so, if others wait for it."""

@@ -14,10 +14,8 @@ from torch import Tensor
 from lehr.base.files import save_file
 from lehr.base.rows import html_rows
 from lehr.base.strict_json import as_json
-from lehr.engine import Engine
 from lehr.errors import did_you_mean
 from lehr.record.means import Mean, kept
-from lehr.record.merging import merged
 from lehr.record.series import Number, Series, Tap, by_batch
 
 if TYPE_CHECKING:
@@ -99,11 +97,16 @@ class History:
         for merge in self.before_kept:
             merge()
 
-    def merge_means(self, engine: Engine) -> None:
-        """Make the means in the current row those over all processes."""
-        if engine.world > 1:
-            row = self._rows[-1] if self._row_open else {}
-            row |= merged({n: mean for n, mean in row.items() if isinstance(mean, Mean)}, engine)
+    @property
+    def row_means(self) -> dict[str, Mean]:
+        """The means in the current row that are not read yet, by column."""
+        row = self._rows[-1] if self._row_open else {}
+        return {name: mean for name, mean in row.items() if isinstance(mean, Mean)}
+
+    @row_means.setter
+    def row_means(self, means: Mapping[str, Mean]) -> None:
+        if self._row_open:
+            self._rows[-1] |= means
 
     def log_step(self, name: str, value: Number, *, batch: int) -> None:
         """Add ``value`` to the series ``name`` at training batch number ``batch``."""

@@ -1,5 +1,6 @@
 """Numbers that every process has a part of, as one."""
 
+import pickle
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor
 
 from lehr.engine import Engine
+from lehr.errors import one_line
 from lehr.record.means import Mean
 from lehr.record.metric_state import syncs_itself
+from lehr.record.whole_set import Whole
 
 
 def merged(means: Mapping[str, Mean], engine: Engine) -> dict[str, Mean]:
@@ -24,14 +27,32 @@ def merged(means: Mapping[str, Mean], engine: Engine) -> dict[str, Mean]:
     """
     if engine.world == 1:
         return dict(means)
-    total: dict[str, Mean] = {}
-    mine = {name: (float(mean.total), mean.weight) for name, mean in means.items()}
-    for sums in engine.gather(mine):  # in the order of the ranks: the same bits everywhere
-        for name, (added, weight) in sums.items():
-            mean = total.setdefault(name, Mean())
-            if weight:
-                mean.add(added / weight, weight)
-    return total
+    sums = engine.sums({name: sums_of(mean) for name, mean in means.items()})
+    return {name: mean_of(*total) for name, total in sums.items()}
+
+
+def sums_of(mean: Mean) -> tuple[float, float]:
+    """What a mean is made of: the weighted sum, and the weight.
+
+    Example:
+        >>> mean = Mean()
+        >>> mean.add(2.0, 3); sums_of(mean)
+        (6.0, 3.0)
+    """
+    return float(mean.total), mean.weight
+
+
+def mean_of(total: float, weight: float) -> Mean:
+    """The mean that is made of these.
+
+    Example:
+        >>> mean_of(6.0, 3.0).value, mean_of(0.0, 0.0).value
+        (2.0, None)
+    """
+    mean = Mean()
+    if weight:
+        mean.add(total / weight, weight)
+    return mean
 
 
 def over_all(
@@ -67,7 +88,7 @@ def merge_object(metric: Any, name: str, engine: Engine) -> None:
     ``merge_state(others)``, as ``whole(function)`` has.
 
     Raises:
-        TypeError: it has not.
+        TypeError: it has not, or cannot be sent to other processes.
 
     Example:
         >>> from lehr import whole
@@ -82,6 +103,25 @@ def merge_object(metric: Any, name: str, engine: Engine) -> None:
             f"merged: {type(metric).__name__} has no merge_state(others). Add it, write a function "
             "for whole(…), or take one of torchmetrics."
         )
-    first, *others = engine.gather(copy(metric))
+    if isinstance(metric, Whole):  # its function may be one that cannot be sent
+        states = engine.gather(metric.state_dict())
+        all_of_them = [copy(metric) for _ in states]
+        for one, state in zip(all_of_them, states, strict=True):
+            one.load_state_dict(state)
+    else:
+        all_of_them = engine.gather(_sendable(metric, name))
+    first, *others = all_of_them
     vars(metric).update(vars(first))
     metric.merge_state(others)
+
+
+def _sendable(metric: Any, name: str) -> Any:
+    try:
+        pickle.dumps(metric)
+    except Exception as error:
+        raise TypeError(
+            f"the metric {name!r} gathers in each of several processes, and cannot be sent to the "
+            f"others: {one_line(error)}. What it holds must be something that pickle knows: define "
+            "its functions and classes at the top of a file, or write a function for whole(…)."
+        ) from error
+    return copy(metric)

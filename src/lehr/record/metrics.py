@@ -1,7 +1,7 @@
 """Metrics: functions averaged by items, objects that gather by themselves, and what is common."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from lehr.base.signatures import signature_of
 from lehr.engine import ALONE, Engine
 from lehr.errors import add_note
 from lehr.record.means import Mean
-from lehr.record.merging import merge_object, merged
+from lehr.record.merging import mean_of, merge_object, sums_of
 from lehr.record.metric_state import metric_entry, synced, syncs_itself
 from lehr.record.results import check_columns, columns_of
 from lehr.record.selected import On
@@ -154,37 +154,40 @@ class Meter:
         for column, value in columns.items():
             self._means[column].add(value, weight)
 
-    def merge(self, engine: Engine) -> None:
-        """Make what was added that of all processes. All of them must call it.
+    @property
+    def added(self) -> bool:
+        """Whether a batch was added since the reset."""
+        return self._added
+
+    @property
+    def means(self) -> dict[str, Mean]:
+        """What was added to a function's mean, by column."""
+        return self._means
+
+    @property
+    def merges(self) -> bool:
+        """Whether what was added in several processes can be merged before there is a value.
+
+        One of torchmetrics sees to that itself when it computes.
+        """
+        return self._object is None or not syncs_itself(self.metric)
+
+    def count_others(self, engine: Engine, means: dict[str, Mean], *, added: bool) -> None:
+        """Take over what was added in all processes.
 
         Raises:
             TypeError: the metric is an object that cannot be merged with others.
         """
-        if engine.world == 1:
-            return
-        self._engine = engine
-        self._added = any(engine.gather(self._added))
-        if self._object is None:
-            self._means = merged(self._means, engine)
-        elif self._added:
+        self._engine, self._added, self._means = engine, added, means
+        if self._object is not None and added:
             merge_object(self.metric, self.name, engine)
 
-    def gather(self, engine: Engine) -> None:
-        """Before it is saved: let the first process have what was added in all of them.
+    def keep_each(self, engine: Engine) -> None:
+        """Before it is saved: keep what was added in each process, by process.
 
-        What one of torchmetrics has gathered cannot always be merged before it computes. So the
-        first process keeps it by process, and each has its own again when it is loaded.
-
-        Raises:
-            TypeError: the metric is an object that cannot be merged with others.
+        Each has its own again when it is loaded.
         """
-        if engine.world == 1:
-            return
-        if self._object is None or not syncs_itself(self.metric):
-            self.merge(engine)
-            if engine.rank:
-                self.reset()
-        elif any(engine.gather(self._added)):
+        if any(engine.gather(self._added)):
             own = dict(self._entry().state_dict()) if self._added else None
             self._each = dict(enumerate(engine.gather(own)))
 
@@ -261,6 +264,52 @@ class Meter:
                 "both, or measure it in validation only."
             )
         return entry
+
+
+def merge(meters: Sequence[Meter], engine: Engine) -> None:
+    """Make what was added to meters that of all processes, all means in one go; all must ask.
+
+    Raises:
+        TypeError: a metric is an object that cannot be merged with others.
+
+    Example:
+        >>> merge([Meter(accuracy)], ALONE)
+    """
+    if engine.world == 1:
+        return
+    sums: dict[str, tuple[float, float]] = {}
+    for i, meter in enumerate(meters):
+        sums[str(i)] = float(meter.added), 0.0
+        sums |= {f"{i} {column}": sums_of(mean) for column, mean in meter.means.items()}
+    total = engine.sums(sums)
+    for i, meter in enumerate(meters):
+        own = f"{i} "
+        means = {
+            name.removeprefix(own): mean_of(*both)
+            for name, both in total.items()
+            if name.startswith(own)
+        }
+        meter.count_others(engine, means, added=total[str(i)][0] > 0)
+
+
+def gather(meters: Sequence[Meter], engine: Engine) -> None:
+    """Before they are saved: let the first process have what was added in all; all must ask.
+
+    Raises:
+        TypeError: a metric is an object that cannot be merged with others.
+
+    Example:
+        >>> gather([Meter(accuracy)], ALONE)
+    """
+    if engine.world == 1:
+        return
+    merging = [meter for meter in meters if meter.merges]
+    merge(merging, engine)
+    for meter in meters:
+        if not meter.merges:
+            meter.keep_each(engine)
+        elif engine.rank:
+            meter.reset()
 
 
 def meters(metrics: Iterable[Any] | Mapping[str, Any]) -> list[Meter]:

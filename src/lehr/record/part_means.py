@@ -35,6 +35,15 @@ class PartMeans:
         return {name: mean.value for name, mean in self._means.items()}
 
     @property
+    def means(self) -> dict[str, Mean]:
+        """The means by name."""
+        return dict(self._means)
+
+    @means.setter
+    def means(self, means: Mapping[str, Mean]) -> None:
+        self._means = dict(means)
+
+    @property
     def names(self) -> list[str]:
         """Those that have appeared, or were said before."""
         return list(self._means)

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from lehr.base.nested import item_count
 from lehr.base.recompute import forward_replaced
 from lehr.callback import Callback
-from lehr.callbacks.loops.pieces import added, check_cut, in_pieces, warn_of_coupling
+from lehr.callbacks.loops.pieces import Gradient, check_cut, in_pieces, warn_of_coupling
 from lehr.errors import add_note, positive_int
 from lehr.events import Layer, Phase
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
+
+
+_NOTHING = object()  # was made: memory ran out
 
 
 class MicroBatches(Callback):
@@ -33,6 +36,9 @@ class MicroBatches(Callback):
     Not covered: what couples items within the model, as BatchNorm does in training, of which a
     warning tells; and the memory of an optimizer's own step. Random numbers are drawn by pieces. To
     let several batches share a step, attach `Accumulate`; the two go together.
+
+    Of several processes, all take smaller pieces if one runs out of memory, and gradients are
+    averaged after the backward pass. Where the model is sharded, pieces are not halved.
 
     Args:
         size: of the first pieces, in items, at least 1; None begins with whole batches.
@@ -82,6 +88,7 @@ class MicroBatches(Callback):
 
     def predict(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Predict in pieces, as small as need be."""
+        self._apart = run.engine.apart(run)
         self._random = run.random_state()
         held = [b for part in self._holders if run.training for b in _buffers(part)]
         self._before = [(buffer, buffer.clone()) for buffer in held]
@@ -102,7 +109,7 @@ class MicroBatches(Callback):
     def backward(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Take the gradient; where memory runs out, do the batch again in smaller pieces."""
         changed = not _is_same(self._loss, run.loss)
-        while not self._is_done(run, partial(added, run, proceed), changed=changed):
+        while not self._is_done(run, partial(Gradient, run, proceed), changed=changed):
             self._halve(run)
             _again(run, "predict", "compute_loss")
         self._forget()
@@ -129,10 +136,34 @@ class MicroBatches(Callback):
         with forward_replaced(model, partial(in_pieces, model, model.forward, items, size)):
             proceed()
 
-    def _is_done(self, run: "Run", act: Callable[[], None], *, changed: bool = False) -> bool:
-        """Whether there was memory enough; afterwards no traceback holds what was under way."""
+    def _is_done(
+        self, run: "Run", act: Callable[[], Gradient | None], *, changed: bool = False
+    ) -> bool:
+        """Whether there was memory enough, in all processes.
+
+        Afterwards no traceback holds what was under way.
+        """
+        made = self._made(run, act, changed=changed)
+        done = made is not _NOTHING
+        if run.engine.world > 1 and self._apart:
+            done_everywhere = not run.engine.sum(torch.tensor(float(not done)))
+            if done and changed and not done_everywhere:
+                raise RuntimeError(
+                    "MicroBatches cannot do this batch again, for which another process has not "
+                    "had the memory: a callback has changed its prediction or its loss in an "
+                    "event. Begin with smaller pieces, e.g. MicroBatches(8)."
+                )
+            if isinstance(made, Gradient) and not done_everywhere:
+                made.drop()
+            done = done_everywhere
+        if isinstance(made, Gradient) and done:
+            made.add()
+        return done
+
+    def _made(self, run: "Run", act: Callable[[], Gradient | None], *, changed: bool) -> Any:
+        """What the action makes; `_NOTHING`, if there was not the memory."""
         try:
-            act()
+            return act()
         except torch.OutOfMemoryError as error:
             size = self._now(run)
             if changed:
@@ -144,13 +175,20 @@ class MicroBatches(Callback):
                 )
             elif size == 1:
                 add_note(error, "MicroBatches has no smaller piece to try: it is of one item.")
+            elif not self._apart:
+                add_note(
+                    error,
+                    "MicroBatches cannot do a batch again whose model is sharded: the other "
+                    "processes wait for this one in the middle of it. Begin with smaller pieces, "
+                    f"e.g. MicroBatches({max(1, size // 2)}).",
+                )
             else:
-                return False
+                return _NOTHING
             raise
-        return True
 
     def _halve(self, run: "Run") -> None:
-        self.size = -(-self._now(run) // 2)
+        size = -(-self._now(run) // 2)
+        self.size = max(1, *run.engine.gather(size)) if run.engine.world > 1 else size
         run.pred = run.loss = run.loss_parts = None  # with what was kept, they free the graph
         self._pred = self._loss = (None, 0)
         run.set_random_state(self._random)

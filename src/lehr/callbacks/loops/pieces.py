@@ -88,19 +88,35 @@ def warn_of_coupling(model: nn.Module, size: int) -> None:
             return
 
 
-def added(run: "Run", backward: Callable[[], None]) -> None:
-    """Add the gradient of a batch to what its window has; if that fails, leave it as it was."""
-    held = [(p, p.grad) for p in run.trained_parameters()]
-    put_back = put_aside_gradients(p for p, _ in held)
-    try:
-        backward()
-    except torch.OutOfMemoryError:
-        put_back()
-        raise
-    with torch.no_grad():
-        for p, grad in held:
-            if grad is not None:
-                p.grad = grad if p.grad is None else grad.add_(p.grad)
+class Gradient:
+    """The gradient of a batch, apart from what its window has: to be added to that, or dropped.
+
+    If taking it fails for want of memory, the window has what it had.
+
+    Args:
+        run: the run.
+        backward: takes it.
+    """
+
+    def __init__(self, run: "Run", backward: Callable[[], None]) -> None:
+        self._held = [(p, p.grad) for p in run.trained_parameters()]
+        self._put_back = put_aside_gradients(p for p, _ in self._held)
+        try:
+            backward()
+        except torch.OutOfMemoryError:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Let the window have what it had."""
+        self._put_back()
+
+    def add(self) -> None:
+        """Add it to what the window has."""
+        with torch.no_grad():
+            for p, grad in self._held:
+                if grad is not None:
+                    p.grad = grad if p.grad is None else grad.add_(p.grad)
 
 
 def _has_items(tensor: Tensor, items: int) -> bool:

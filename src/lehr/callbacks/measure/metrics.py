@@ -12,7 +12,7 @@ from lehr.callback import Callback
 from lehr.engine import ALONE
 from lehr.events import Phase
 from lehr.record.history import column
-from lehr.record.metrics import Meter, meters
+from lehr.record.metrics import Meter, gather, merge, meters
 from lehr.record.results import check_columns
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ class Metrics(Callback):
     def _gather(self) -> None:
         """Let the first process have gathered everything."""
         if self._has_trained():
-            for meter in self.meters:
-                meter.gather(self._engine)
+            gather(self.meters, self._engine)
 
     def _has_trained(self) -> bool:
         """Whether the meters hold anything of a training pass, in any process."""
@@ -166,8 +165,7 @@ class Metrics(Callback):
             self._batches = 0
 
     def _write(self, run: "Run", *, train: bool) -> None:
-        for meter in self.meters:
-            meter.merge(self._engine)
+        merge(self.meters, self._engine)
         values = {name: value for meter in self.meters for name, value in meter.values().items()}
         self.check_columns(run.loss_parts or ())  # those of a vector or a dict are known only now
         columns = {_column(name, run, train=train): value for name, value in values.items()}

@@ -249,9 +249,7 @@ class Recorder(Callback):
 
     def after_validate(self, run: "Run") -> None:
         """Write the validation loss; in the middle of an epoch, the row ends with it."""
-        self._valid = merged({"": self._valid}, self._engine).get("", self._valid)
-        self._valid_parts.merge(self._engine)
-        self.history.merge_means(self._engine)
+        self._merge_validation()
         self.history.log_row(column("valid_loss", run.valid_name), self._valid.value)
         for name, value in self._valid_parts.values().items():
             self.history.log_row(column(f"valid_{name}", run.valid_name), value)
@@ -260,6 +258,20 @@ class Recorder(Callback):
         if self._in_train and run.valid_name == run.valid_names[-1]:
             self.history.log_row("seconds", perf_counter() - self._start)
             run.defer(self.history.close_row)
+
+    def _merge_validation(self) -> None:
+        """Make everything that was averaged in a validation that of all processes, in one go."""
+        if self._engine.world == 1:
+            return
+        groups = {"loss": {"": self._valid}, "part": self._valid_parts.means}
+        groups["row"] = self.history.row_means
+        means = {f"{kind} {n}": mean for kind, group in groups.items() for n, mean in group.items()}
+        for name, mean in merged(means, self._engine).items():
+            kind, _, name = name.partition(" ")
+            groups[kind][name] = mean
+        self._valid = groups["loss"][""]
+        self._valid_parts.means = groups["part"]
+        self.history.row_means = groups["row"]
 
     def after_epoch(self, run: "Run") -> None:
         """Write how long it took, validation included."""

@@ -110,6 +110,8 @@ class Feed:
         """
         position = position and (self.seekable or self.positioned)
         entries = loader_entries(_OWN, self.loader, position=position)
+        if self.own:  # also what it draws from
+            self.engine.by_process |= {f"{name}{key}" for key in entries}
         return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in entries.items()}
 
     @property
