@@ -46,9 +46,9 @@ def test_the_text_is_a_table_with_a_legend_and_the_verdicts_below():
     assert verdict.startswith("problem: the signal shrinks to 0.00")
 
 
-def legend(found, width=None):
+def legend(audited, width=None):
     """The names that the legend explains."""
-    lines = found.text(width).split("\n\n")[1].splitlines()
+    lines = audited.text(width).split("\n\n")[1].splitlines()
     return [line.partition("  ")[0] for line in lines if line[0] != " "]
 
 

@@ -265,9 +265,9 @@ class Distributed(Engine):
             return super().sums(named)
         names, size = list(named), max(map(len, named.values()), default=0)
         if not self.control.alike(repr((names, size))):
-            told: list[tuple[list[str], int]] = self.gather((names, size))
-            names = list(dict.fromkeys(chain.from_iterable(n for n, _ in told)))
-            size = max(s for _, s in told)
+            sizes: list[tuple[list[str], int]] = self.gather((names, size))
+            names = list(dict.fromkeys(chain.from_iterable(n for n, _ in sizes)))
+            size = max(s for _, s in sizes)
         if not names:
             return {}
         nothing = [0.0] * size
