@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 from lehr import DataBunch
 from lehr.base.joining import join
 from lehr.base.nested import (
+    as_json,
     describe,
     floats_in,
     item_count,
@@ -349,6 +350,11 @@ def test_entries_are_left_out_at_every_depth():
     assert rest == {"a": 1, "b": ({"c": 4}, Pair({}, 6))}
     assert "seconds" in value
     assert without_entries(value, lambda key, inner: inner == 5)["b"][1].image == {}
+
+
+def test_containers_of_every_kind_become_those_of_json():
+    value = {1: (2, {None: OrderedDict(a=[])}), "b": "text"}
+    assert as_json(repr, value) == {"1": ["2", {"None": {"a": []}}], "b": "'text'"}
 
 
 @pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype")

@@ -4,6 +4,7 @@ import copy
 from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import fields, is_dataclass
+from types import NoneType
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch.nn.utils.rnn import PackedSequence
 from lehr.base.arrays import is_numpy
 from lehr.base.counting import count
 from lehr.types import is_mapping, is_sequence
+
+_LEAVES = frozenset((str, int, float, bool, NoneType))
+"""Types of most of what JSON holds"""
 
 
 def split_pair(batch: Any) -> tuple[Any, Any]:
@@ -318,6 +322,22 @@ def without_entries(value: Any, unwanted: Callable[[Any, Any], bool]) -> Any:
     if is_sequence(value):
         return rebuilt(value, [without_entries(inner, unwanted) for inner in value])
     return value
+
+
+def as_json(function: Callable[[Any], Any], value: Any) -> Any:
+    """``value`` in dicts by text and in lists, with ``function`` applied to all that is in them.
+
+    Example:
+        >>> as_json(str, {1: (2, [None])})
+        {'1': ['2', ['None']]}
+    """
+    if value.__class__ in _LEAVES:  # what there is most of comes first
+        return function(value)
+    if is_mapping(value):
+        return {str(key): as_json(function, inner) for key, inner in value.items()}
+    if is_sequence(value):
+        return [as_json(function, inner) for inner in value]
+    return function(value)
 
 
 def describe(value: Any) -> str:

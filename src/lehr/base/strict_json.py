@@ -2,36 +2,18 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from types import NoneType
 from typing import Any, NoReturn
 
 from lehr.base.reading import open_plain
-from lehr.types import is_mapping, is_sequence
+from lehr.types import is_mapping
 
 DEPTH = 100
 """How deep lists and objects may be nested; what goes through them calls itself for each."""
 
-_LEAVES = frozenset((str, int, float, bool, NoneType))
 _DIGITS = 308  # of the largest float; a whole number of more cannot be compared with one
 _LONG = re.compile(f"[0-9]{{{_DIGITS + 1}}}")
-
-
-def as_json(function: Callable[[Any], Any], value: Any) -> Any:
-    """``value`` in dicts by text and in lists, with ``function`` applied to all that is in them.
-
-    Example:
-        >>> as_json(str, {1: (2, [None])})
-        {'1': ['2', ['None']]}
-    """
-    if value.__class__ in _LEAVES:  # what there is most of comes first
-        return function(value)
-    if is_mapping(value):
-        return {str(key): as_json(function, inner) for key, inner in value.items()}
-    if is_sequence(value):
-        return [as_json(function, inner) for inner in value]
-    return function(value)
 
 
 def dump(value: Any, *, indent: int | None = None) -> bytes:

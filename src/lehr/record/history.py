@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lehr.base.files import save_file
+from lehr.base.nested import as_json
 from lehr.base.rows import html_rows
-from lehr.base.strict_json import as_json
 from lehr.errors import did_you_mean
 from lehr.record.means import Mean, kept
 from lehr.record.series import Number, Series, Tap, by_batch

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
 
+from lehr.base.nested import as_json
 from lehr.base.rows import cell
-from lehr.base.strict_json import as_json
 
 
 def number(value: float | None) -> str:
