@@ -11,7 +11,7 @@ PREDICTED = torch.tensor([12.0, 29.0, 20.0, 32.0])
 
 
 def made(**changes):
-    return Regression.of(TRUTH, PREDICTED, describe=lambda i: (f"row {i}", "x=1"), **changes)
+    return Regression.of(TRUTH, PREDICTED, item_text=lambda i: (f"row {i}", "x=1"), **changes)
 
 
 def test_the_errors_are_those_of_their_definitions():

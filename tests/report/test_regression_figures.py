@@ -8,7 +8,7 @@ from lehr.report.regression_figures import figures, histogram, largest_errors
 
 def test_two_plots_and_the_errors_with_their_rows():
     truth = torch.linspace(0, 20000, 50)
-    found = Regression.of(truth, truth + 14870.4, k=2, describe=lambda i: ("<a>.csv:3", "x < 3"))
+    found = Regression.of(truth, truth + 14870.4, k=2, item_text=lambda i: ("<a>.csv:3", "x < 3"))
     assert figures(found).count("<svg") == 2
     made = largest_errors(found)
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", made)

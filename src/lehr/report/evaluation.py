@@ -1,6 +1,5 @@
 """What a trained classifier does on the validation set, as plain data that can be kept."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, final
@@ -136,8 +135,7 @@ class Evaluation:
             "right": _written(self.right, "right", tensors),
         }
         replace_file(Path(folder, _TENSORS), save(tensors))
-        text = json.dumps(content, indent=1, allow_nan=False)
-        replace_file(Path(folder, _JSON), f"{text}\n".encode())
+        replace_file(Path(folder, _JSON), strict_json.dump(content, indent=1) + b"\n")
 
     @staticmethod
     def remove(folder: str | Path) -> None:

@@ -1,6 +1,5 @@
 """What callbacks recorded of the layers of a model, kept in a run folder."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,8 +57,7 @@ def save(folder: str | Path, tables: Sequence[LayerTable]) -> None:
             }
         )
     replace_file(Path(folder, _TENSORS), encoded(tensors))
-    text = json.dumps({"tables": described}, indent=1, allow_nan=False)
-    replace_file(Path(folder, _JSON), f"{text}\n".encode())
+    replace_file(Path(folder, _JSON), strict_json.dump({"tables": described}, indent=1) + b"\n")
 
 
 def remove(folder: str | Path) -> None:

@@ -1,6 +1,5 @@
 """What a model that predicts numbers does on the validation set, as plain data that can be kept."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,8 +107,7 @@ class Regression:
 
     def save(self, folder: str | Path) -> None:
         """Write ``regression.json`` into a folder, whole."""
-        text = json.dumps(asdict(self), indent=1, allow_nan=False)
-        replace_file(Path(folder, _JSON), f"{text}\n".encode())
+        replace_file(Path(folder, _JSON), strict_json.dump(asdict(self), indent=1) + b"\n")
 
     @staticmethod
     def remove(folder: str | Path) -> None:
