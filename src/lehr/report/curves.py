@@ -155,14 +155,14 @@ def _drawn(
     panel: Panel, size: tuple[float, float], name: str, read_at: Sequence[Reading]
 ) -> dict[str, Any]:
     """What the template of a figure needs of a panel."""
-    readings = [", ".join(reading.words(panel.lines, panel.xlabel)) for reading in read_at]
+    said = [", ".join(reading.words(panel.lines, panel.xlabel)) for reading in read_at]
     svg = _plot(panel, size, name, read_at)
     return {
         "name": name,
         "title": panel.title,
         "plot": svg,
         "legend": legend(panel),
-        "readings": readings,
+        "readings": said,
     }
 
 
