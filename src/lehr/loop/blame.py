@@ -8,7 +8,6 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 from lehr.base.nested import describe
-from lehr.base.tracebacks import frames_in, own_line
 from lehr.callback import Callback
 from lehr.errors import add_note, one_line, said
 from lehr.events import ACTIONS, EVENTS, Cancel
@@ -121,14 +120,25 @@ def _notes(error: BaseException, run: Any) -> list[str]:
     if at == "batch":
         note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
         note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
-    if at == "reading" and (line := own_line(frames_in(said(error)))):  # as torch's workers say it
-        return [f"In a worker process, at {line}.", note]
+    if at == "reading":
+        return [*_in_a_worker(error), note]
     if place.split(" > ")[-1] == "step":
         return [note, *step_hints(error)]
     if not place.endswith(_WITH_HINTS):
         return [note]
     advice = hints(run.model, run.xb, run.yb, run.pred, run.loss, run.training, batch=run.batch)
     return [note, *advice, *without_gradients(error, run)]
+
+
+def _in_a_worker(error: BaseException) -> list[str]:
+    """Where in the user's code an error was raised, if its message has the traceback of a worker.
+
+    torch's loader words the errors of its processes so; those of lehr's have their own note.
+    """
+    from lehr.base.tracebacks import frames_in, own_line
+
+    line = own_line(frames_in(said(error)))
+    return [] if line is None else [f"In a worker process, at {line}."]
 
 
 def _position(run: Any, at: str) -> str:

@@ -12,7 +12,6 @@ from lehr.data.images.decode import BrokenImage, decode
 from lehr.data.images.files import ImageFiles
 from lehr.data.images.preparation import ImagePreparation
 from lehr.data.loading.fetch import Fetch, Request
-from lehr.data.loading.workers import Workers
 
 _AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22  # workers answer through shared memory, which is scarce
 
@@ -116,6 +115,8 @@ def _parts(decoder: _Decoder, num_workers: int) -> Generator[Decoded]:
     if not num_workers or n <= _AT_ONCE:
         yield from map(fetch, requests)
         return
+    from lehr.data.loading.workers import Workers
+
     workers = Workers(fetch, num_workers)
     try:
         yield from workers.answers(requests)

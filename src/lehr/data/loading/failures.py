@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from lehr.base.tracebacks import own_line
 from lehr.errors import add_note, one_line
 
 _HERE = str(Path(__file__).parent)
@@ -44,6 +43,8 @@ class Failure:
     @classmethod
     def of(cls, error: Exception) -> "Failure":
         """What is sent of an error."""
+        from lehr.base.tracebacks import own_line
+
         summary = traceback.TracebackException.from_exception(error)
         frames = list(summary.stack)
         inside = [*frames]

@@ -1,7 +1,7 @@
 """A loader whose batches depend only on seed, epoch and batch number."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import IterableDataset
 
@@ -9,9 +9,11 @@ from lehr.base.sharing import WHOLE, Share
 from lehr.base.values import check_default_device
 from lehr.data.loading.fetch import Fetch, Request, gather_in_memory
 from lehr.data.loading.order import decide_order
-from lehr.data.loading.workers import Workers
 from lehr.errors import positive_int
 from lehr.state.streams import draw_seed
+
+if TYPE_CHECKING:
+    from lehr.data.loading.workers import Workers
 
 
 class DataLoader:
@@ -75,7 +77,7 @@ class DataLoader:
         self._fetch = Fetch(dataset, collate_fn, item_seeds=item_seeds)
         self._together = collate_fn is None and not item_seeds
         gathers = self._together and gather_in_memory(dataset) is not None
-        self._workers = Workers(self._fetch, num_workers) if num_workers else None
+        self._workers = _workers(self._fetch, num_workers) if num_workers else None
         self._needs_seed = shuffle or sampler is not None or not gathers
         self._pass_seed = seed
         self._passes = 0
@@ -156,6 +158,12 @@ def _check_dataset(dataset: Any) -> None:
             "dataset must hold at least one item; got none. Check the path or the filter it was "
             "made with."
         )
+
+
+def _workers(fetch: Fetch, count: int) -> "Workers":
+    from lehr.data.loading.workers import Workers  # most loaders have none
+
+    return Workers(fetch, count)
 
 
 def _check_workers(num_workers: object) -> None:
