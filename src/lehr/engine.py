@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 
 from lehr.base.sharing import WHOLE, Share
+from lehr.base.values import check_values
 from lehr.types import is_mapping
 
 BY_PROCESS = "by process"
@@ -58,7 +59,12 @@ class Engine:
         return (self.rank,) if self.rank else ()
 
     def prepare(self, model: nn.Module) -> None:
-        """Give every process the same model, before its optimizer is made."""
+        """Give every process the same model, before its optimizer is made.
+
+        Raises:
+            ValueError: it has no values.
+        """
+        check_values(model)
 
     def opened(self, run: Any) -> AbstractContextManager[Any]:
         """A scope around a whole run. Its end waits for the other processes; an error is told."""

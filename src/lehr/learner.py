@@ -12,6 +12,7 @@ from lehr.base import elsewhere
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import count_items
 from lehr.base.signals import interruptible, patient
+from lehr.base.values import check_values
 from lehr.callback import Callback
 from lehr.engine import Engine
 from lehr.loop import arguments, inventory, underway
@@ -920,7 +921,7 @@ class Learner:
         Raises:
             ValueError: the model has no values, or nothing here has: the device is ``meta``.
         """
-        arguments.check_values(self.model)
+        check_values(self.model)
         tells, ends = length.pop("tells", bool(length)), length.get("epochs") is not None
         train, valid = feeds(data, tells=tells, ends=ends, engine=self.engine)
         if length.get("steps_per_epoch") is None:

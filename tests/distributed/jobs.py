@@ -1181,6 +1181,53 @@ def saves_weights(path: str) -> tuple[torch.Tensor, torch.Tensor]:
     )
 
 
+def build() -> nn.Module:
+    """A model with buffers, and with weights that two layers share."""
+    made = nn.Sequential(
+        *(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU()),
+        *(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), nn.Linear(4, 2)),
+    )
+    made[4].weight = made[3].weight
+    return made
+
+
+def without_values(how: str) -> dict[str, Any]:
+    """A fit of a model that was built on the meta device, and what this process had of it."""
+    engine = (
+        None
+        if how == "alone"
+        else Distributed(
+            layers if how == "sharded" else None, sync_batchnorm=True, init=watched, timeout=30
+        )
+    )
+    KEPT.clear()
+    torch.manual_seed(5 + (how != "alone" and engine.rank))  # the first one's counts
+    if engine is None:
+        model = build()
+    else:
+        with torch.device("meta"):
+            model = build()
+        KEPT.append(model)
+    learn = learner(engine, model=model)
+    begun = torch.cat([full(p).flatten() for p in learn.model.parameters()])
+    return outcome(learn, learn.fit(1)) | {"begun": begun, "most": max(KEPT[1:], default=0)}
+
+
+def both_without_values() -> dict[str, Any]:
+    """The same, sharded and not."""
+    return {how: without_values(how) for how in ("sharded", "whole")}
+
+
+KEPT: list[Any] = []
+
+
+def watched(module: nn.Module) -> None:
+    """Initializes a module, and sees how many numbers of the model this process has now."""
+    module.reset_parameters()
+    there = KEPT[0].parameters()
+    KEPT.append(sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in there))
+
+
 def sharded_too_late() -> None:
     """A model that is sharded after its optimizer was made."""
     model = nn.Sequential(nn.Linear(3, 2))

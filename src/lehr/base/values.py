@@ -24,7 +24,8 @@ def check_values(model: Any, *, done: str = "trained or predicted") -> None:
     if empty := [name for name, tensor in tensors if tensor.is_meta]:
         raise ValueError(
             f"{empty[0]!r} of the model is on the device meta, where tensors have no values. "
-            'Call model.to_empty(device="cpu") and initialise it, before the optimizer is made.'
+            'Call model.to_empty(device="cpu") and initialise it, before the optimizer is made. '
+            "Or let the Learner do it: engine=lehr.distributed.Distributed()."
         )
     check_default_device(done)
 

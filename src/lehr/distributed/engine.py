@@ -15,12 +15,14 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parameter import is_lazy
 
 from lehr.base.sharing import Share, part_of, without_items
+from lehr.base.values import check_default_device
 from lehr.distributed import sharded
 from lehr.distributed.batch_norm import synchronize
 from lehr.distributed.control import Control, Said
 from lehr.distributed.data_parallel import DataParallel
 from lehr.distributed.failures import Failures, leave
 from lehr.distributed.group import is_made_here, join, release
+from lehr.distributed.meta import Init, check_init, is_meta, materialize
 from lehr.distributed.together import Together
 from lehr.engine import BY_PROCESS, Engine, Wish
 from lehr.errors import positive_int
@@ -39,6 +41,10 @@ class Distributed(Engine):
     gradient is that of the whole. Numbers that lehr records are those of all processes. Progress,
     logs and checkpoints are written by the first process alone.
 
+    A model that was built on the meta device gets its values here, module by module: with
+    ``shard``, no process ever has more of it than its part, and one module. ``learn.load`` then
+    loads others, if there are some.
+
     Args:
         shard: ``model -> its large modules``, such as ``lambda model: model.layers``: each process
             keeps a shard of every parameter, and these modules are gathered while they are at work
@@ -48,6 +54,9 @@ class Distributed(Engine):
         data: how loaders that are not lehr's are read: ``"whole"``, if in every process they yield
             the same global batches, which are shared out; ``"own"``, if they yield batches of each
             process's own. None refuses such a loader.
+        init: gives a module of a model on the meta device its first values, in place: it is called
+            with each module that has parameters or buffers of its own. None calls its
+            ``reset_parameters()``, as torch's layers have it.
         sync_batchnorm: replace the BatchNorm layers of the model by such as take their statistics
             over the batches of all processes: torch's SyncBatchNorm, on the CPU as well. Otherwise
             each process takes them over its share.
@@ -73,6 +82,7 @@ class Distributed(Engine):
         shard: Callable[[Any], Iterable[nn.Module]] | None = None,
         *,
         data: Literal["whole", "own"] | None = None,
+        init: Init | None = None,
         sync_batchnorm: bool = False,
         find_unused_parameters: bool = False,
         late_flags_above: int = 64,
@@ -93,6 +103,7 @@ class Distributed(Engine):
             raise ValueError(f"timeout must be above 0 seconds; got {timeout!r}. Give e.g. 600.")
         super().__init__()
         self.shard, self.data, self.sync_batchnorm = shard, data, sync_batchnorm
+        self.init = init
         self.options = {"find_unused_parameters": find_unused_parameters}
         self.runs: list[Together] = []
         """Those that are under way, the innermost last"""
@@ -125,16 +136,35 @@ class Distributed(Engine):
     # A run ---------------------------------------------------------------------------------------
 
     def prepare(self, model: nn.Module) -> None:
-        """Give every process the parameters and buffers of the first."""
-        if self.world > 1:
+        """Give every process the parameters and buffers of the first; or, if there are none, some.
+
+        That is where the model was built on the meta device.
+        """
+        check_default_device("trained or predicted")
+        if self.world == 1:
+            if is_meta(model):
+                self._fill(model)
+        else:
             with self.telling():
                 sharded.check_shards(model, self.world)
                 if self.sync_batchnorm:
                     synchronize(model)
-                tensors = [*model.parameters(), *model.buffers()]
-                self._broadcast([t for t in tensors if not isinstance(t, DTensor)])
+                if not (empty := is_meta(model)):
+                    tensors = [*model.parameters(), *model.buffers()]
+                    self._broadcast([t for t in tensors if not isinstance(t, DTensor)])
                 if self.shard is not None and not sharded.is_sharded(model):
                     sharded.shard(model, self.shard(model))
+                if empty:
+                    self._fill(model)
+
+    def _fill(self, model: nn.Module) -> None:
+        check_init(model, self.init)
+        if self.world > 1:  # then all draw the same numbers
+            random = torch.get_rng_state()
+            self._broadcast([random])
+            torch.set_rng_state(random)
+        accelerator = torch.accelerator.current_accelerator()
+        materialize(model, self.init, accelerator or torch.device("cpu"))
 
     def actions(self, run: Any, own: dict[str, Any]) -> dict[str, Any]:
         """The actions of a run in which others have a part."""

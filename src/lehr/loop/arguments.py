@@ -9,7 +9,6 @@ from torch.optim import Optimizer
 
 from lehr.base.arrays import is_numpy
 from lehr.base.intervals import EVERY_EPOCH, Every, every
-from lehr.base.values import check_values
 from lehr.engine import ALONE, Engine
 from lehr.errors import did_you_mean, positive_int
 from lehr.loop.step.graphs import Graphs
@@ -39,7 +38,6 @@ def check_learner(
             f"model must be a torch.nn.Module; got {model!r}. Call its class, if it is one; a "
             f"model of another kind needs {', '.join(_MODULE)}."
         )
-    check_values(model)
     check_data(data, "data")
     for name, function in (("split_batch", split_batch), ("weight", weight)):
         if function is not None and not callable(function):
