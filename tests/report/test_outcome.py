@@ -100,6 +100,13 @@ def test_timing():
             {"status": "running"},
             "Still running, or killed, in epoch 0, after 3 batches; no finite number was measured.",
         ),
+        (
+            ROWS[:2],
+            8,
+            {"status": "running", "settings": {"epochs": 3}},
+            "Still running, or killed, in epoch 1 (of 3), after 8 batches and 3.00 s. "
+            "Accuracy so far: 90.0 %, its best.",
+        ),
         ([], 0, {"status": "interrupted"}, "Interrupted before anything was recorded."),
         (
             [{"valid_f1": 0.5}, {"valid_f1": 0.4}],

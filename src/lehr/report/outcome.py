@@ -159,7 +159,8 @@ def verdict(record: RunRecord) -> str:
     if after and not is_accuracy(score.name):
         after = f". Accuracy of the weights that were kept: {percent(kept)}"
     name = score.name.replace("_", " ").capitalize()
-    when = "at the end" if record.column(score.name)[-1] is not None else "last measured"
+    last = "so far" if record.status == "running" else "at the end"
+    when = last if record.column(score.name)[-1] is not None else "last measured"
     end = f"{shown(score.name, score.final)}{_best(score, record)}{after}.{_kept_epoch(record)}"
     return f"{said}. {name} {when}: {end}"
 
