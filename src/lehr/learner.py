@@ -16,7 +16,6 @@ from lehr.base.values import check_values
 from lehr.callback import Callback
 from lehr.engine import Engine
 from lehr.loop import arguments, inventory, underway
-from lehr.loop.check import check
 from lehr.loop.loop import Loop
 from lehr.loop.losses import as_loss_func
 from lehr.loop.order import check_names
@@ -147,7 +146,7 @@ class Learner:
         self.run: Run | None = None
         """The last run, also if it ended in an error: you can look at its batch."""
         self._seed = streams.check_seed(seed)
-        self.checked(self.callbacks)
+        arguments.checked(self.callbacks)
 
     @property
     def split_batch(self) -> SplitBatch:
@@ -884,7 +883,7 @@ class Learner:
         """
         from lehr.callbacks import Metrics, OptimizerModes, Progress, Recorder, Rehearsal
 
-        attached = self.checked([*self.callbacks, *arguments.listed(callbacks)])
+        attached = arguments.checked([*self.callbacks, *arguments.listed(callbacks)])
         metrics = underway.own_metrics(self.metrics)
         defaults: list[Callback] = [Metrics(metrics)] if metrics else []
         switched = bool(optimizers.with_modes(self.opt))
@@ -899,19 +898,6 @@ class Learner:
 
     def _peeked_seed(self) -> int:
         return self.engine.same(streams.peek_seed()) if self._seed is None else self._seed
-
-    def checked(self, callbacks: Iterable[Callback]) -> list[Callback]:
-        """The callbacks as a list, after a look at each.
-
-        Raises:
-            TypeError, AttributeError: the loop cannot call one of them.
-            ValueError: one of them is there twice.
-        """
-        callbacks = arguments.listed(callbacks)
-        for callback in callbacks:
-            check(callback)
-        arguments.refuse_twice(callbacks)
-        return callbacks
 
     def planned(self, data: Any, callbacks: Iterable[Callback] = (), **length: Any) -> Plan:
         """What a run over ``data`` is asked to do; ``length`` is as in `lehr.loop.plan.Plan`.

@@ -84,7 +84,7 @@ def rehearse(
     """Train for some steps, then put everything back. See `lehr.Learner.rehearse`."""
     length = arguments.check_length(None, steps, None)
     apart = {id(callback) for callback in without}
-    attached = [callback for callback in learn.checked(learn.callbacks) if rehearses(callback)]
+    attached = [callback for callback in arguments.checked(learn.callbacks) if rehearses(callback)]
     evaluators = [callback for callback in attached if id(callback) not in apart]
     given = _given(learn, callbacks, evaluators)
     everybody = [*evaluators, *_modes(learn), Recorder(), *given]
@@ -101,7 +101,7 @@ def rehearse(
 
 def _evaluators(learn: Learner) -> list[Callback]:
     """The attached callbacks without which input or output would not be as in training."""
-    return [callback for callback in learn.checked(learn.callbacks) if evaluates(callback)]
+    return [callback for callback in arguments.checked(learn.callbacks) if evaluates(callback)]
 
 
 class _GoOn(Callback):
@@ -183,6 +183,6 @@ def _given(
 ) -> list[Callback]:
     """The callbacks that a pass was given for itself, after a look at each."""
     given = arguments.listed(callbacks)
-    learn.checked([*evaluators, *given])
+    arguments.checked([*evaluators, *given])
     underway.refuse_busy(given)
     return given

@@ -65,7 +65,7 @@ class FirstLoss(Callback):
         self.calls, self.parts = 0, False
         self._forwards = _forwards(model)
         taking_part = [
-            callback for callback in learn.checked(learn.callbacks) if rehearses(callback)
+            callback for callback in arguments.checked(learn.callbacks) if rehearses(callback)
         ]
         length = arguments.check_length(None, 1, None)
         with learn.probe(), same_attributes(learn, taking_part):

@@ -9,8 +9,10 @@ from torch.optim import Optimizer
 
 from lehr.base.arrays import is_numpy
 from lehr.base.intervals import EVERY_EPOCH, Every, every
+from lehr.callback import Callback
 from lehr.engine import ALONE, Engine
 from lehr.errors import did_you_mean, positive_int
+from lehr.loop.check import check
 from lehr.loop.step.graphs import Graphs
 from lehr.loop.untrained import require_trained
 from lehr.optim import optimizers
@@ -145,6 +147,20 @@ def listed(callbacks: Iterable[T]) -> list[T]:
     if not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks must be a list; got {callbacks!r}. Write callbacks=[...].")
     return list(callbacks)
+
+
+def checked(callbacks: Iterable[Callback]) -> list[Callback]:
+    """The callbacks as a list, after a look at each.
+
+    Raises:
+        TypeError, AttributeError: the loop cannot call one of them.
+        ValueError: one of them is there twice.
+    """
+    callbacks = listed(callbacks)
+    for callback in callbacks:
+        check(callback)
+    refuse_twice(callbacks)
+    return callbacks
 
 
 def refuse_twice(callbacks: Iterable[Any]) -> None:
