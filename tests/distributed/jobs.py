@@ -399,6 +399,11 @@ def norms() -> dict[str, Any]:
     return ends
 
 
+def many(calls: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What several of these functions return, one after the other, in the same processes."""
+    return {name: globals()[name](**arguments) for name, arguments in calls.items()}
+
+
 # Failures --------------------------------------------------------------------------------------
 
 
@@ -840,6 +845,7 @@ def by_the_clock(folder: str) -> dict[str, Any]:
         engine.control.send = send
         ends[every] = steps, list(messages)
         messages.clear()
+    together.time = time
     return ends
 
 

@@ -58,9 +58,29 @@ def test_what_cannot_be_used_is_refused():
         Distributed(late_flags_above=0)
 
 
+DURING = ["begin_batch", "after_loss", "after_step", "after_batch"]
+AT_THE_END = ["after_train", "begin_validate", "after_validate", "after_epoch"]
+
+
 @pytest.fixture(scope="module")
-def passes(values):
-    return values(2, "passes")
+def ends(values, tmp_path_factory):
+    """What comes of many jobs that end well, by name: what each process returned."""
+    folder = tmp_path_factory.mktemp("many")
+    calls: dict[str, dict] = {
+        "passes": {},
+        "reports": {},
+        "stops": {"names": [*DURING, *AT_THE_END]},
+        "own_states": {"folder": str(folder / "own")},
+        "by_the_clock": {"folder": str(folder / "clock")},
+        "pieces": {},  # the last one: it ends with a failure
+    }
+    processes = values(2, "many", calls=calls)
+    return {name: [end[name] for end in processes] for name in calls}
+
+
+@pytest.fixture
+def passes(ends):
+    return ends["passes"]
 
 
 def test_passes_give_what_they_give_in_one_process(passes):
@@ -127,10 +147,10 @@ def test_what_own_loaders_draw_is_another_thing_in_each_process(own):
     assert not any(map(torch.equal, first["draws"], second["draws"]))
 
 
-def test_what_own_loaders_know_is_kept_by_process(values, tmp_path):
-    for end in (ends := values(2, "own_states", folder=str(tmp_path / "run"))):
+def test_what_own_loaders_know_is_kept_by_process(ends):
+    for end in ends["own_states"]:
         assert torch.equal(end["resumed"], end["straight"])
-        assert torch.equal(end["resumed"], ends[0]["resumed"])
+        assert torch.equal(end["resumed"], ends["own_states"][0]["resumed"])
 
 
 def test_a_state_of_two_processes_cannot_be_had_by_one():
@@ -139,8 +159,8 @@ def test_a_state_of_two_processes_cannot_be_had_by_one():
         Distributed().parts({}, {"train_dl": {"by process": [1, 2]}})
 
 
-def test_if_one_process_has_no_memory_all_take_smaller_pieces(values):
-    first, second = values(2, "pieces")
+def test_if_one_process_has_no_memory_all_take_smaller_pieces(ends):
+    first, second = ends["pieces"]
     for at in ("forward", "backward"):
         assert first[at][1:] == second[at][1:] == (2, 2)
         assert torch.equal(first[at][0], second[at][0])
@@ -157,8 +177,8 @@ def test_the_batches_of_own_loaders_are_told_as_they_are(own):
         ]
 
 
-def test_the_numbers_of_a_validation_are_merged_in_two_messages(values):
-    for end in values(2, "reports"):
+def test_the_numbers_of_a_validation_are_merged_in_two_messages(ends):
+    for end in ends["reports"]:
         assert end["together"] == pytest.approx(end["alone"], abs=1e-5)
         assert {"accuracy", "largest", "valid_loss"} < {*end["together"]}
         assert end["kinds"].count("alike") == 2  # of the metrics, and of the rest
@@ -173,17 +193,15 @@ def test_a_foreign_loader_must_be_declared(world):
         assert "ValueError: train_dl is not one of lehr's loaders, so it must be said" in text
 
 
-def test_a_stop_in_one_process_stops_all_at_the_same_step(values):
-    during = ["begin_batch", "after_loss", "after_step", "after_batch"]
-    at_the_end = ["after_train", "begin_validate", "after_validate", "after_epoch"]
-    ends = values(2, "stops", names=[*during, *at_the_end])
-    assert ends[0] == ends[1]
-    for name in during:
-        steps, reason = ends[0][name]
+def test_a_stop_in_one_process_stops_all_at_the_same_step(ends):
+    first, second = ends["stops"]
+    assert first == second
+    for name in DURING:
+        steps, reason = first[name]
         assert steps in (7, 8)
         assert reason == "enough (rank 1)"
-    for name in at_the_end:
-        assert ends[0][name] == (12, "enough (rank 1)")
+    for name in AT_THE_END:
+        assert first[name] == (12, "enough (rank 1)")
 
 
 @pytest.mark.parametrize(
@@ -256,8 +274,8 @@ def test_a_batch_is_written_when_all_of_its_numbers_are_there(written):
     assert early == {"late": 0, "soon": 4}
 
 
-def test_the_clock_of_the_first_process_says_when_all_save(values, tmp_path):
-    first, second = values(2, "by_the_clock", folder=str(tmp_path))
+def test_the_clock_of_the_first_process_says_when_all_save(ends):
+    first, second = ends["by_the_clock"]
     assert first["5 minutes"][0] == second["5 minutes"][0] == [0, 6, 11, 17, 18]
     assert first["1000 minutes"][0] == [0, 18]
     for end in (first, second):  # and nothing is sent for it
