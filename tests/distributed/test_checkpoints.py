@@ -85,7 +85,7 @@ DEATHS = [pytest.param(*kill, marks=[] if kill in FEW else SLOW) for kill in KIL
 
 
 @pytest.mark.parametrize(("before", "rank", "number", "shard"), DEATHS)
-def test_a_death_while_saving_leaves_checkpoints_to_go_on_from(
+def test_a_death_while_saving_leaves_a_checkpoint_to_go_on_from(
     before, rank, number, shard, world, straight, tmp_path
 ):
     folder = str(tmp_path / "run")
