@@ -4,6 +4,7 @@
 with ``keep``, something is kept on purpose.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -28,6 +29,8 @@ KEPT: list[torch.Tensor] = []
 def gathered() -> dict[str, int]:
     """What a process may gather: tensors, memory in bytes, open files, threads, children."""
     gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)  # what is kept to be used again is not gathered
     alive = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
