@@ -84,8 +84,10 @@ class Learner:
             fit spends some seconds on it. Events are called as always, so what watches or wraps
             anything inside the step (after_pred to zero_grad) keeps it from being fused: a warning
             says what, and `explain`. In after_step the gradients are gone. Weights and states are
-            those of the other steps, but for rounding and for what dropout draws. The text of a
-            backend of ``torch.compile`` stands for True with that backend.
+            those of the other steps, but for rounding and for what dropout draws. At the first
+            batch, some steps of both kinds are timed, and undone; the faster kind is taken, for
+            this fit and the next ones, and for runs that go on from its checkpoints. With
+            ``"always"``, or the name of a backend of ``torch.compile``, nothing is timed.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; the message names it and what is allowed.

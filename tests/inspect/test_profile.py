@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from lehr import Callback, Layer, Phase
-from lehr.callbacks import Accumulate, Checkpoint, ClipGradients, CSVLog, EarlyStopping
+from lehr.callbacks import EMA, Accumulate, Checkpoint, ClipGradients, CSVLog, EarlyStopping
 from lehr.inspect import profile as profiles
 from lehr.inspect.trace import Profile
 from lehr.state.differences import first_difference
@@ -161,3 +161,11 @@ def test_an_interrupt_is_raised_when_all_is_put_back():
     with pytest.raises(KeyboardInterrupt):
         learn.profile(50)
     assert first_difference(before, capture(learn.state_entries())) is None
+
+
+def test_a_fused_step_is_profiled_with_the_callbacks_in_its_graph():
+    learn = tiny_learner([ClipGradients(1.0), EMA(0.9)], compile="eager")
+    text = str(learn.profile(4))
+    assert "the fused step" in text
+    assert "EMA" in text
+    assert "NoneType" not in text

@@ -172,11 +172,13 @@ def test_an_array_is_told_to_become_a_tensor():
 @pytest.mark.parametrize(
     ("compile", "kind", "text"),
     [
-        (1.5, TypeError, "compile must be True, False or the name of a backend; got 1.5"),
+        (1.5, TypeError, 'compile must be True, False, "always" or the name of a backend'),
         ("inductr", ValueError, "names no backend of torch.compile. Did you mean inductor?"),
     ],
 )
 def test_compile_is_a_switch_or_a_backend(compile, kind, text):
     with pytest.raises(kind, match=text):
         tiny_learner(compile=compile)
-    assert tiny_learner(compile="inductor").graphs.backend == "inductor"
+    for given, measures in (("inductor", False), ("always", False), (True, True)):
+        graphs = tiny_learner(compile=given).graphs
+        assert (graphs.backend, graphs.measures) == ("inductor", measures)

@@ -73,10 +73,14 @@ def explain(
     lines = [_line(line, callbacks) for line in _LOOP.strip().splitlines()]
     if learn is not None and learn.graphs is not None:
         found = obstacles(learn.model, learn.opt, learn.loss_func, callbacks, engine)
+        verdict = learn.graphs.verdict
+        if not found and verdict.fused is False:
+            found = [verdict.in_words()]
         if found:
             lines[0] += f", the steps not fused: {'; '.join(found)}"
         else:
             lines = [_fused(line, callbacks) for line in lines]
+            lines[0] += f", {verdict.in_words()}" if verdict.fused else ""
     if together := engine.processes_text():
         lines[0] += f", in {together}: batches are shared out, gradients averaged"
         lines = [line + _SHARED.get(line.split("  ")[-1].strip("- "), "") for line in lines]

@@ -59,19 +59,22 @@ def as_graphs(compile: Any) -> Graphs | None:
     """Where the fused steps of a Learner are kept; None if they are not to be fused.
 
     Raises:
-        TypeError, ValueError: ``compile`` is neither True nor False nor the name of a backend.
+        TypeError, ValueError: ``compile`` is neither True nor False, nor ``"always"``, nor the name
+            of a backend.
 
     Example:
         >>> as_graphs(True), as_graphs(False)
         (Graphs('inductor'), None)
     """
     if isinstance(compile, bool):
-        return Graphs("inductor") if compile else None
+        return Graphs("inductor", measures=True) if compile else None
     if not isinstance(compile, str):
         raise TypeError(
-            f"compile must be True, False or the name of a backend; got {compile!r}. Write "
-            "compile=True for torch's own."
+            f'compile must be True, False, "always" or the name of a backend; got {compile!r}. '
+            "Write compile=True for torch's own."
         )
+    if compile == "always":
+        return Graphs("inductor")
     names = torch.compiler.list_backends(None)
     if compile not in names:
         raise ValueError(

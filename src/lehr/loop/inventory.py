@@ -18,6 +18,9 @@ from lehr.state.epochs import epoch_entries
 from lehr.state.structure import keep_bound
 from lehr.types import Stateful
 
+COMPILE = "compile"
+"""The entry of the choice between fused and eager steps, of a run that has to choose"""
+
 
 def of_training(
     model: Any,
@@ -88,7 +91,9 @@ def of_run(run: Any) -> dict[str, Stateful]:
     """See `lehr.loop.run.Run.state_entries`."""
     source = run.sources.at(run.epoch)
     parts = run.model, run.opt, run.loss_func, source.train, source.valid
-    return {**of_training(*parts, callbacks=run.callbacks), **of_course(run)}
+    graphs = run.plan.graphs
+    choice = {COMPILE: graphs.verdict} if graphs is not None and graphs.measures else {}
+    return {**of_training(*parts, callbacks=run.callbacks), **of_course(run), **choice}
 
 
 def of_course(run: Any) -> dict[str, Stateful]:

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from lehr.errors import positive_int
 from lehr.loop.blame import where
+from lehr.loop.inventory import COMPILE
 from lehr.loop.rests import Entry, Kept, Rest
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import Snapshot, restore
@@ -178,6 +179,9 @@ def bring(
             if name.startswith(("train_dl", "valid_dl")):
                 entries.pop(name, None)
                 saved.pop(name, None)
+    if (COMPILE in entries) != (COMPILE in saved):  # both kinds of step go on from each other
+        entries.pop(COMPILE, None)
+        saved.pop(COMPILE, None)
     gone = [name for name in saved if name.startswith("callbacks.") and name not in entries]
     for name in gone:
         if name in onlookers or not saved[name]:

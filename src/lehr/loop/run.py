@@ -49,6 +49,7 @@ class Run(Position):
             its random streams, its clean-ups, and the places where it can be entered.
         loop: the `lehr.loop.loop.Loop` that trains, while it does.
         made_of: the `lehr.loop.inventory.MadeOf` of model and loss function, once it is over.
+        notices: functions that are told, in words, what the run is about to spend seconds on.
         engine: the `lehr.engine.Engine`: which process this is, and of how many.
         wishes: why this process wants the run to end, until all processes have heard of it.
     """
@@ -67,6 +68,7 @@ class Run(Position):
         "loss_parts",
         "made_of",
         "model",
+        "notices",
         "opt",
         "plan",
         "pred",
@@ -114,6 +116,7 @@ class Run(Position):
         self.history, self.recorder, self.callbacks = History(), None, tuple(callbacks)
         self.streams, self.scopes, self.rests = streams.Streams(plan.seed), Scopes(), Rests()
         self.loop = self.made_of = None
+        self.notices: list[Callable[[str], None]] = []
         self._learn = weakref.ref(learn)
 
     @property
@@ -187,6 +190,11 @@ class Run(Position):
             RuntimeError: the run is over, or has not begun.
         """
         publish(self, name, value)
+
+    def tell(self, what: str) -> None:
+        """Tell all that are in `notices` what the run is about to spend seconds on."""
+        for notice in self.notices:
+            notice(what)
 
     def stop(self, reason: str) -> None:
         """End the run when the update window closes, or between validation batches.

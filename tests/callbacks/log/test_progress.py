@@ -180,6 +180,28 @@ def test_the_notebook_table_is_redrawn_in_place(monkeypatch):
     assert "2 epochs of 4 batches, seed 0" in pages[-1]
 
 
+class Waits(Callback):
+    def begin_batch(self, run):
+        if run.training and not run.n_iter:
+            run.tell("compiling <it>")
+
+
+def test_it_says_what_takes_seconds(monkeypatch, capsys):
+    fit([Progress("plain"), Waits()]).fit(1)
+    assert capsys.readouterr().out.splitlines()[1] == "compiling <it> …"
+    console = terminal(monkeypatch, 99.0)
+    learn = fit([Progress("terminal", console=console), Waits()])
+    learn.fit(1)
+    assert "compiling <it> …" in text(console)
+    assert learn.run.notices == []
+    pages = []
+    handle = types.SimpleNamespace(update=lambda page: pages.append(page.data))
+    monkeypatch.setattr("IPython.display.display", lambda page, display_id: handle)
+    fit([Progress("notebook"), Waits()]).fit(1)
+    assert "compiling &lt;it&gt; …" in pages[0]
+    assert "compiling" not in pages[-1]
+
+
 def test_the_notebook_shows_words_as_they_are_and_runs_none(monkeypatch):
     pages = []
     handle = types.SimpleNamespace(update=lambda page: pages.append(page.data))

@@ -7,7 +7,9 @@ what could go wrong (mutation, recompilation, what is in the graph) is the same.
 import copy
 import math
 import warnings
+from contextlib import nullcontext
 from functools import partial
+from itertools import cycle
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from lehr import Callback, CancelBatch, Changes, DataBunch, GraphPart
 from lehr.callbacks import EMA, Accumulate, Checkpoint, ClipGradients, Freeze, ParamScheduler
 from lehr.loop.run import Run
 from lehr.loop.step.fused import FusedStep
+from lehr.loop.step.graphs import Graphs
 from lehr.schedules import one_cycle, one_cycle_momentum, sched_lin
 from lehr.testing import tiny_learner
 
@@ -46,6 +49,17 @@ class StopAt(Callback):
     def after_step(self, run):
         if run.n_steps == self.at:
             run.interrupt("as asked")
+
+
+class Clock:
+    """A stand-in: eager and fused steps, in turns, take so long."""
+
+    def __init__(self, eager, fused):
+        self.now, self.steps = 0.0, cycle([0.0, eager, 0.0, fused])
+
+    def __call__(self):
+        self.now += next(self.steps)
+        return self.now
 
 
 def net(*more):
@@ -642,6 +656,101 @@ def test_batches_of_another_size_are_stepped_eagerly_and_that_is_said():
     assert kinds.fused == [False, False, True, False, True, True]
 
 
+def timed(eager, fused, *args, **kwargs):
+    """A Learner that has to choose, by a clock by which steps take so long."""
+    learn = learner(*args, **kwargs)
+    learn.graphs = Graphs("eager", measures=True, clock=Clock(eager, fused))
+    return learn
+
+
+@pytest.mark.parametrize("fused", [2.0, 0.5])
+def test_the_faster_kind_of_step_is_taken_and_nothing_else_is_changed(fused):
+    def callbacks():
+        return [EMA(0.9), ClipGradients(0.3)]
+
+    dropout = lambda: net(nn.Dropout(0.5))  # noqa: E731
+    learn, kinds = timed(1.0, fused, opt=ADAMW, model=dropout), Kinds()
+    slower = fused > 1
+    said = "the eager step is the faster one .*against.*; compile=.always. takes the fused one"
+    with pytest.warns(UserWarning, match=said) if slower else nullcontext():
+        learn.fit(2, [*callbacks(), kinds])
+    assert kinds.fused == ([False] * 8 if slower else [False, True, True, True] * 2)
+    same = learner(False if slower else "eager", opt=ADAMW, model=dropout)
+    same.fit(2, callbacks())
+    assert difference(learn.model, same.model) == 0
+    for name in ("loss", "grad_norm"):
+        assert torch.equal(
+            torch.tensor(learn.run.history[name]), torch.tensor(same.run.history[name])
+        )
+    text = learn.explain(callbacks())
+    assert ("the steps not fused: the eager step is" in text) is slower
+    assert ("fit, the fused step is the faster one" in text) is not slower
+    before = learn.graphs.verdict.clock.now
+    learn.fit(1, callbacks())  # without a word, and without another measurement
+    assert learn.graphs.verdict.clock.now == before
+    assert graphs() == (1 if slower else 2)  # of two Learners
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_the_choice_of_the_one_that_was_stopped(tmp_path):
+    def fit(fused, *others, resume=None):
+        learn, kinds = timed(1.0, fused, opt=ADAMW), Kinds()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            learn.fit(2, [kinds, *others], resume=resume)
+        return learn, kinds.fused
+
+    for first, second in ((0.5, 2.0), (2.0, 0.5)):
+        straight, kinds = fit(first)
+        folder = tmp_path / str(first)
+        fit(first, Checkpoint(folder), StopAt(2))
+        learn, later = fit(second, Checkpoint(folder), resume="auto")
+        assert difference(learn.model, straight.model) == 0
+        assert later == kinds[2:]
+        assert learn.graphs.verdict.clock.now == 0
+    eager = learner(False, ADAMW)  # one that has nothing to choose goes on from it, and the reverse
+    eager.fit(2, [Checkpoint(folder)], resume="auto")
+    learner(False, ADAMW).fit(2, [Checkpoint(tmp_path / "eager"), StopAt(2)])
+    learn, later = fit(0.5, Checkpoint(tmp_path / "eager"), resume="auto")
+    assert difference(learn.model, eager.model) < 1e-6
+    assert any(later)
+
+
+@pytest.mark.slow
+def test_of_a_window_the_batches_that_gather_are_timed():
+    learn, kinds = timed(1.0, 0.5, opt=ADAMW, items=64), Kinds()
+    learn.fit(2, [Accumulate(2), kinds])
+    assert kinds.fused == [False, True, True, True] * 2
+    same = learner("eager", ADAMW, items=64)
+    same.fit(2, [Accumulate(2)])
+    assert difference(learn.model, same.model) == 0
+
+
+@pytest.mark.slow
+def test_what_was_put_in_the_models_place_for_a_fit_is_not_timed():
+    class Swaps(Callback):
+        def begin_fit(self, run):
+            run.loss_func = nn.CrossEntropyLoss(label_smoothing=0.1)
+
+    learn, kinds = timed(1.0, 2.0), Kinds()
+    learn.fit(1, [Swaps(), kinds])
+    assert sum(kinds.fused) == 3
+    assert learn.graphs.verdict.fused is None
+
+
+def test_who_wants_to_know_is_told_when_a_step_is_compiled():
+    told = []
+
+    class Listens(Callback):
+        def begin_fit(self, run):
+            run.notices.append(lambda what: told.append((what, run.n_iter)))
+
+    learn = learner()
+    learn.fit(1, [Listens()])
+    learn.fit(1, [Listens()])
+    assert told == [("compiling the training step", 1)]
+
+
 def test_a_learner_without_it_has_the_eager_step():
     assert learner(False).graphs is None
     with warnings.catch_warnings():
@@ -653,7 +762,7 @@ def test_a_learner_without_it_has_the_eager_step():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch.jit, within torch
 def test_the_default_backend_trains_as_the_eager_step_does():
-    fused, eager, kinds = pair(2, opt=ADAMW, compile=True)
+    fused, eager, kinds = pair(2, opt=ADAMW, compile="always")
     assert difference(fused.model, eager.model) < 1e-6
     assert sum(kinds) == 6
 

@@ -114,7 +114,22 @@ def test_modules_and_processes_are_named():
     assert why == "the optimizer holds parameters that are not real numbers"
 
 
-def test_hooks_are_found_wherever_they_are():
+def test_recurrent_layers_are_named():
+    cell = tiny_learner(model=nn.Sequential(nn.RNNCell(3, 2)))
+    for model, why in (
+        (
+            nn.Sequential(nn.Linear(3, 3), nn.LSTM(3, 2)),
+            "the model has LSTM layers, of which torch's",
+        ),
+        (nn.ModuleList([nn.GRU(3, 2), nn.LSTM(3, 2)]), "the model has GRU and LSTM layers, of"),
+    ):
+        opt = torch.optim.SGD(model.parameters(), lr=0.1)
+        (one,) = obstacles(model, opt, cell.loss_func, [], cell.engine)
+        assert one.startswith(why)
+    assert obstacles(cell.model, cell.opt, cell.loss_func, [], cell.engine) == []
+
+
+def test_hooks_are_onewherever_they_are():
     model, loss = nn.Sequential(nn.Linear(1, 1)), nn.MSELoss()
     places = hook_places(model, loss, lambda: 0)
     assert not any(places)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lehr.loop.step.graphs import Graphs, Part, whole_step
+from lehr.loop.step.graphs import Graphs, Number, Part, whole_step
 from lehr.optim.functional import form_of
 
 
@@ -77,3 +77,16 @@ def test_copies_have_the_backend_and_no_graphs(parts):
     for other in (copy.deepcopy(graphs), pickle.loads(pickle.dumps(graphs))):
         assert repr(other) == "Graphs('eager')"
         assert other.of(model, mse, held, target=True, sums=False) is not made
+
+
+def test_it_has_the_last_value_in_double_precision():
+    number = Number()
+    assert number.of(0.1).item() == 0.1
+    assert number.of(0.3) is number.of(0.1)
+    assert number.of(0.1).item() == 0.1
+    assert number.of(0).item() == 0.0
+
+
+def test_a_tensor_stays_as_it_is():
+    rate = torch.tensor(0.5)
+    assert Number().of(rate) is rate

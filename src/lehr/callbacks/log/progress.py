@@ -33,9 +33,10 @@ class Progress(Callback):
 
     In a terminal, finished rows are printed once and a bar with time left, items per second and
     loss is redrawn at most twice a second; in a notebook the table updates in place; elsewhere
-    there are plain lines. The loss is read from its device only when it is shown. A character that
-    standard output has none for is replaced; if it cannot be written to, because it is closed or
-    full, the fit goes on in silence, and a warning at its end says so.
+    there are plain lines. It says when a step is compiled, for that takes seconds. The loss is read
+    from its device only when it is shown. A character that standard output has none for is
+    replaced; if it cannot be written to, because it is closed or full, the fit goes on in silence,
+    and a warning at its end says so.
 
     Args:
         mode: ``"terminal"``, ``"notebook"`` or ``"plain"``; ``"auto"`` looks where it is.
@@ -92,9 +93,11 @@ class Progress(Callback):
         if self._resumed:
             self._next = 0.0  # the first batch tells where the run goes on
         view.open(_plan(run) if self.title is None else self.title, _total(run))
+        run.notices.append(view.wait)
         try:
             yield
         finally:
+            run.notices.remove(view.wait)
             view.close()
         view.out.tell_loss("The fit")
 
@@ -192,6 +195,9 @@ class _Plain:
 
     def update(self, where: str, done: int, rate: str, loss: str) -> None: ...
 
+    def wait(self, what: str) -> None:
+        self.say(f"{what} …")
+
     def row(self, row: Row) -> None:
         if not self.names:
             self.names = fitting(columns(row), self.width)
@@ -244,6 +250,9 @@ class _Terminal(_Plain):
         fields: dict[str, Any] = {"rate": rate, "loss": loss}
         self.bar.update(self.task, description=where, completed=done, refresh=True, **fields)
 
+    def wait(self, what: str) -> None:
+        self.bar.update(self.task, description=f"{what} …", refresh=True)
+
     def say(self, text: str) -> None:
         self.bar.console.print(text, highlight=False, markup=False)
 
@@ -272,6 +281,9 @@ class _Notebook(_Plain):
     def update(self, where: str, done: int, rate: str, loss: str) -> None:
         bar = fill(_BAR, total=self.total, done=done, status=f"{where} {rate}  {loss}")
         self.handle.update(self.html(self._page(bar)))
+
+    def wait(self, what: str) -> None:
+        self.handle.update(self.html(self._page(fill("{{ what }} …", what=what))))
 
     def row(self, row: Row) -> None:
         self.rows.append(row)

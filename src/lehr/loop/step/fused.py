@@ -5,23 +5,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast, final
 
-import torch
 from torch import Tensor
 
-from lehr.base.call import arguments_of
 from lehr.base.nested import describe, inside, tensors_in
-from lehr.errors import one_line
-from lehr.loop.losses import wanted_by
 from lehr.loop.run import Run
+from lehr.loop.step.calls import Calls
 from lehr.loop.step.eager import EagerStep
 from lehr.loop.step.fusible import obstacles
-from lehr.loop.step.graphs import Given, Place
+from lehr.loop.step.graphs import Place
 from lehr.loop.step.inside import Inside
 from lehr.loop.step.layout import Layout, has_all_states, has_gradient, requires_grad
-from lehr.loop.step.number import Number
+from lehr.loop.step.verdict import waiting_for
 from lehr.optim import optimizers
-
-_CHANGES = 3  # of numbers that the graph holds: each makes another graph
 
 
 @final
@@ -43,24 +38,21 @@ class FusedStep:
     """
 
     __slots__ = (
-        *("_changes", "_closes", "_compiled", "_eager", "_fused", "_graphs", "_held", "_inside"),
-        *("_layout", "_made", "_shape", "_size", "_warned", "_total", "_weight", "_windows"),
-        *("run", "why"),
+        *("_calls", "_chooses", "_closes", "_eager", "_fused", "_inside", "_layout", "_made"),
+        *("_size", "_theirs", "_warned", "_verdict", "_windows", "run", "why"),
     )
 
     def __init__(self, run: Run) -> None:
         assert run.plan.graphs is not None
-        self.run, self._graphs, self._eager = run, run.plan.graphs, EagerStep(run)
+        self.run, self._eager, self._inside = run, EagerStep(run), Inside(run.callbacks)
+        self._calls = Calls(run, self._inside)
+        self._chooses, self._verdict = run.plan.graphs.measures, run.plan.graphs.verdict
         self.why: str | None = None
         """why nothing is fused any more"""
-        self._fused = self._made = self._closes = False
-        self._compiled: dict[Place, Callable[..., Any]] = {}
+        self._fused = self._made = self._closes = self._warned = False
         self._layout: Layout | None = None
         self._size: list[Any] | None = None
-        self._weight, self._total = Number(), Number()
-        self._held: list[dict[str, Any]] = []
-        self._changes, self._warned = 0, False
-        self._inside, self._shape = Inside(run.callbacks), None
+        self._theirs: list[Callable[[], None]] = []
         self._windows = any(callback.batches_per_step != 1 for callback in run.callbacks)
         if found := obstacles(run.model, run.opt, run.loss_func, run.callbacks, run.engine):
             self._give_up("; ".join(found))
@@ -80,10 +72,15 @@ class FusedStep:
             on: the listeners.
         """
         if self.why is None:
-            do.finish_grad = partial(self._finish_grad, do.finish_grad)
+            self._theirs = [do.finish_grad, *map(self._on_step, self._inside.heard(on.after_step))]
+            if self._inside.finishes:
+                do.finish_grad = self._finishing(do.finish_grad)
             on.after_step = tuple(
                 self._inside.listener(listener, self._is_made) for listener in on.after_step
             )
+
+    def _on_step(self, listener: Callable[[Any], None]) -> Callable[[], None]:
+        return partial(listener, self.run)
 
     def _give_up(self, why: str) -> None:
         self.why, self._layout = why, None
@@ -96,7 +93,9 @@ class FusedStep:
     def predict(self) -> None:
         """All of the step, if it can be fused; else the prediction."""
         self._made = False
-        self._fused = self.run.training and self._can_fuse() and self._in_graph()
+        if self._chooses and self.run.training and self.why is None:
+            self._choose()
+        self._fused = self.run.training and self._can_fuse() and self._in_graph(self._place())
         if not self._fused:
             self._eager.predict()
 
@@ -115,11 +114,14 @@ class FusedStep:
                 "in begin_batch, or give the Learner no compile."
             )
 
-    def _finish_grad(self, wrapped: Callable[[], None]) -> None:
-        if self._made:
-            self._inside.finish(self.run)
-        else:
-            wrapped()
+    def _finishing(self, wrapped: Callable[[], None]) -> Callable[[], None]:
+        def finish_grad() -> None:
+            if self._made:
+                self._inside.finish(self.run)
+            else:
+                wrapped()
+
+        return finish_grad
 
     def step(self) -> None:
         """The step is made, or the optimizer makes it and shows what it trains."""
@@ -141,6 +143,70 @@ class FusedStep:
         """Whether the graph has made the step of this window."""
         return self._made
 
+    # Which kind of step is the faster one --------------------------------------------------------
+
+    def _choose(self) -> None:
+        """Take the kind of step that was the faster one; measure that if nobody has yet."""
+        self._chooses, verdict = False, self._verdict
+        what = self._measured()
+        known = verdict.holds_for(what)
+        if not known and (times := self._times()) is not None:
+            verdict.decided(what, *times)
+        if verdict.fused is False and self.why is None:
+            if known:
+                self.why = verdict.in_words()
+            else:
+                self._give_up(f'{verdict.in_words()}; compile="always" takes the fused one')
+
+    def _measured(self) -> Any:
+        """What is measured, in a form to compare with."""
+        run = self.run
+        return (
+            type(run.model).__qualname__,
+            tuple((name, p.shape) for name, p in run.model.named_parameters()),
+            [type(opt).__name__ for opt in optimizers.each(run.opt)],
+            self._windows,
+            len(self._theirs),
+        )
+
+    def _times(self) -> tuple[float, float] | None:
+        """Seconds of an eager and of a fused step with this batch; everything is then as before.
+
+        None if there is nothing to compare. Of a window of several batches, one is measured that
+        adds to the gradient.
+        """
+        run, learn, times = self.run, self.run.learn, None
+        own = run.model is learn.model and run.opt is learn.opt and run.loss_func is learn.loss_func
+        if not own or not run.weight:
+            return None
+        place: Place = "gather" if self._windows else "whole"
+        with learn.probe():
+            self._eager_step(place)
+            if self._layout is not None and not self._layout.has_hooks() and self._in_graph(place):
+                wait = waiting_for(self._layout.trained[0][0])
+                times = self._verdict.measured(
+                    lambda: wait(self._eager_step(place)), lambda: wait(self._in_graph(place))
+                )
+        self._layout = self._size = None
+        self._made = run.stepped = False
+        run.pred = run.loss = run.loss_parts = None
+        return times
+
+    def _eager_step(self, place: Place) -> None:
+        eager = self._eager
+        eager.predict()
+        eager.compute_loss()
+        eager.backward()
+        if self._layout is None and self.why is None:
+            self._lay_out(has_gradient)
+        if place == "whole":
+            finish_grad, *after_step = self._theirs
+            finish_grad()
+            eager.step()
+            for listener in after_step:
+                listener()
+            eager.zero_grad()
+
     # What is in the graph ------------------------------------------------------------------------
 
     def _lay_out(self, trains: Callable[[Tensor], bool]) -> None:
@@ -152,10 +218,10 @@ class FusedStep:
                 "tuples, lists and dicts"
             )
             return
-        self._layout, self._held = Layout(run, trains), []
+        self._layout = Layout(run, trains)
+        self._calls.begin()
         if not run.last_batch:  # which may be a short one
             self._size = self._size or _size(run)
-        self._compiled.clear()
 
     def _can_fuse(self) -> bool:
         """Whether this batch can be one graph; it is the step of its own that it makes."""
@@ -193,106 +259,22 @@ class FusedStep:
             )
         return False
 
-    def _keeps_changing(self, layout: Layout, numbers: list[dict[str, Any]]) -> bool:
-        """Whether a number that the graph holds has changed too often; then nothing is fused."""
-        before, self._held = self._held, numbers
-        if not before or before == numbers:
-            return False
-        changed = layout.changed(before, numbers)
-        self._changes += len(changed)
-        if changed and self._changes > _CHANGES:
-            self._give_up(
-                f"{changed[0]} keeps changing, and the graph holds it as a number; leave its "
-                "schedule out"
-            )
-        return self.why is not None
+    def _place(self) -> Place:
+        """Where the batch is in its window."""
+        self._closes = self.run.closes or self.run.last_batch
+        if not self._closes:
+            return "gather"
+        return "close" if self.run.window.batches else "whole"
 
-    def _in_graph(self) -> bool:
+    def _in_graph(self, place: Place) -> bool:
         """Do what is to be done with this batch as one graph, and say whether that was done."""
-        run, window = self.run, self.run.window
-        self._closes = run.closes or run.last_batch
-        place: Place = "gather"
-        if self._closes:
-            place = "close" if window.batches else "whole"
-        layout = self._layout
-        if layout is None or (given := self._given(place, layout)) is None:
+        if self._layout is None:
             return False
-        graph = self._compiled.get(place) or self._graph_for(place, layout)
-        try:
-            with torch.no_grad():
-                loss, pred, parts, logs = graph(*given)
-        except RuntimeError as error:
-            if not _says_cannot_compile(error):
-                raise
-            self._give_up(_in_words(error, self._graphs.backend))
-            return False
-        run.loss, run.pred, run.loss_parts = loss, pred, parts or None
-        if self._closes:
-            self._made = True
-            self._inside.made(logs)
-            if place == "close":
-                optimizers.clear_gradients(run.opt)
-        return True
-
-    def _graph_for(self, place: Place, layout: Layout) -> Callable[..., Any]:
-        run = self.run
-        self._compiled[place] = graph = self._graphs.of(
-            run.model,
-            run.loss_func,
-            layout.parts,
-            target=run.yb is not None and wanted_by(run.loss_func).target,
-            sums=not run.plan.loss_is_mean,
-            place=place,
-            inside=self._inside.functions() if self._closes else (),
-            held=self._shape if self._closes else (),
-        )
-        return graph
-
-    def _given(self, place: Place, layout: Layout) -> Given | None:
-        """What the graph is called with; None if it cannot be."""
-        run = self.run
-        states, numbers, offered, gathered, total, weight = (), (), (), (), None, None
-        if place != "gather":
-            states = layout.states()
-            if states is None:
-                return None  # the optimizer makes its state in its next step
-            numbers, shape = layout.numbers(), self._inside.ask(run)
-            if self._keeps_changing(layout, numbers) or self._is_reshaped(shape):
-                return None
-            offered = self._inside.given()
-        if place == "close":
-            total = self._total.of(run.window.weight + run.weight)
-        if place != "whole":
-            gathered = layout.gathered()
-        if place != "whole" or not run.plan.loss_is_mean:
-            weight = self._weight.of(run.weight)
-        args, named = arguments_of(run.xb)
-        return Given(
-            layout.trained,
-            layout.others,
-            args,
-            named,
-            run.yb,
-            weight,
-            states,
-            numbers,
-            offered,
-            gathered,
-            total,
-        )
-
-    def _is_reshaped(self, shape: tuple[Any, ...]) -> bool:
-        """Whether what the graph holds of callbacks has changed too often."""
-        before, self._shape = self._shape, shape
-        if before == shape:
-            return False
-        self._compiled.clear()
-        self._changes += before is not None
-        if self._changes > _CHANGES:
-            self._give_up(
-                "what callbacks do within the step keeps changing; leave their schedules out"
-            )
-        return self.why is not None
+        done = self._calls.make(place, self._layout)
+        if self._calls.why is not None and self.why is None:
+            self._give_up(self._calls.why)
+        self._made = done and place != "gather"
+        return done
 
 
 def _is_plain(pred: Any) -> bool:
@@ -308,22 +290,3 @@ def _is_plain(pred: Any) -> bool:
 def _size(run: Run) -> list[Any]:
     """Shapes and types of all tensors in a batch."""
     return [(tensor.shape, tensor.dtype) for tensor in tensors_in((run.xb, run.yb))]
-
-
-def _says_cannot_compile(error: BaseException) -> bool:
-    """Whether torch could not make a graph; nothing has been computed then."""
-    from torch._dynamo.exc import TorchDynamoException
-
-    return isinstance(error, TorchDynamoException)
-
-
-def _in_words(error: BaseException, backend: str) -> str:
-    text = str(error)
-    if "C++ compiler" in text or "InvalidCxxCompiler" in text:
-        return (
-            f"the backend {backend!r} needs a C++ compiler, and there is none; install one, such "
-            "as g++, or set the environment variable CXX"
-        )
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = next((line for line in lines if not line.endswith(":")), one_line(error))
-    return f"torch.compile cannot make one graph of it ({first}); change that, or leave compile out"

@@ -96,6 +96,12 @@ def _of_optimizers(model: nn.Module, opt: Any) -> Iterator[str]:
 def _of_modules(model: nn.Module, loss_func: Any) -> Iterator[str]:
     if bare(model) is not model:
         yield f"the model is inside a {type(model).__name__}; give the Learner the model itself"
+    kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.RNNBase)}
+    if kinds:
+        yield (
+            f"the model has {' and '.join(sorted(kinds))} layers, of which torch's compiler cannot "
+            "make the gradient; leave compile out"
+        )
     if optimizers_of := [p for p in _parameters(loss_func) if p.requires_grad]:
         yield f"the loss function has {len(optimizers_of)} parameters; put them into the model"
 

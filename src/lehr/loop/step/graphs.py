@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import count
+from time import perf_counter
 from types import FunctionType
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.func import functional_call, grad_and_value
 
 from lehr.base.graph_part import Changes
 from lehr.loop.loss_parts import summed
+from lehr.loop.step.verdict import Verdict
 from lehr.optim.functional import Form
 
 _numbers = count()
@@ -32,6 +34,9 @@ FINISH, STEPPED = "finish_grad", "after_step"
 """The methods of callbacks that a graph can include"""
 
 
+def _nothing() -> None: ...
+
+
 class Function(NamedTuple):
     """A function of a callback in the graph."""
 
@@ -39,6 +44,31 @@ class Function(NamedTuple):
     """which of the callback's methods it stands for"""
     call: Callable[..., Changes]
     """as `lehr.base.graph_part.GraphPart` says"""
+
+
+@final
+class Number:
+    """A number in a tensor, so that another value needs no other graph.
+
+    Example:
+        >>> number = Number()
+        >>> number.of(0.5) is number.of(0.25), number.of(0.25)
+        (True, tensor(0.2500, dtype=torch.float64))
+    """
+
+    __slots__ = ("_tensor", "_value")
+
+    def __init__(self) -> None:
+        self._tensor, self._value = torch.zeros((), dtype=torch.float64), 0.0
+
+    def of(self, value: Any) -> Tensor:
+        """The tensor, with this value; a tensor stays as it is."""
+        if isinstance(value, Tensor):
+            return value
+        if value != self._value:
+            self._value = value
+            self._tensor.fill_(value)
+        return self._tensor
 
 
 class Given(NamedTuple):
@@ -73,14 +103,26 @@ class Graphs:
 
     Args:
         backend: of ``torch.compile``.
+        measures: whether it is measured first which step is the faster one.
+        clock: for that; it returns seconds.
+
+    Attributes:
+        verdict: which one that is. Copies share it, for they are of the same model.
 
     Example:
         >>> Graphs("eager")
         Graphs('eager')
     """
 
-    def __init__(self, backend: str) -> None:
-        self.backend = backend
+    def __init__(
+        self,
+        backend: str,
+        *,
+        measures: bool = False,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.backend, self.measures = backend, measures
+        self.verdict = Verdict(clock)
         self._made: dict[Hashable, tuple[Any, Callable[..., Any]]] = {}
 
     def of(
@@ -94,14 +136,16 @@ class Graphs:
         place: Place = "whole",
         inside: Sequence[Function] = (),
         held: Hashable = (),
+        making: Callable[[], None] = _nothing,
     ) -> Callable[..., Any]:
-        """The compiled step; see `whole_step`.
+        """The compiled step; see `whole_step`. Before a new one is made, ``making`` is called.
 
         ``held`` is what tells the functions of callbacks from others.
         """
         shape = [(part.form.function, part.names) for part in parts]
         key = (id(model), id(loss_func), tuple(shape), target, sums, place, held)
         if key not in self._made:
+            making()
             step = whole_step(
                 model, loss_func, parts, target=target, sums=sums, place=place, inside=inside
             )
@@ -110,10 +154,12 @@ class Graphs:
         return self._made[key][1]
 
     def __deepcopy__(self, memo: Any) -> "Graphs":
-        return Graphs(self.backend)
+        other = Graphs(self.backend, measures=self.measures)
+        other.verdict = self.verdict
+        return other
 
     def __reduce__(self) -> Any:
-        return Graphs, (self.backend,)
+        return Graphs, (self.backend,), {"measures": self.measures, "verdict": self.verdict}
 
     def __repr__(self) -> str:
         return f"Graphs({self.backend!r})"

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MethodType
 from typing import Any, final
 
 from torch import Tensor
@@ -10,8 +11,7 @@ from torch import Tensor
 from lehr.base.graph_part import GraphPart
 from lehr.callback import Callback
 from lehr.loop.order import in_layers, watching
-from lehr.loop.step.graphs import FINISH, STEPPED, Function
-from lehr.loop.step.number import Number
+from lehr.loop.step.graphs import FINISH, STEPPED, Function, Number
 
 
 def offers(callback: Callback, method: str) -> bool:
@@ -103,17 +103,30 @@ class Inside:
             if method == FINISH:
                 self._end(number, run)
 
+    def heard(self, listeners: Iterable[Callable[[Any], None]]) -> list[Callable[[Any], None]]:
+        """Those listeners of after_step that the graph does the work of."""
+        own = [id(callback) for method, callback in self._callbacks if method == STEPPED]
+        return [one for one in listeners if id(getattr(one, "__self__", None)) in own]
+
+    @property
+    def finishes(self) -> bool:
+        """Whether the graph does what callbacks do in finish_grad."""
+        return any(method == FINISH for method, _ in self._callbacks)
+
     def listener(self, listener: Callable[[Any], None], fused: Callable[[], bool]) -> Any:
         """A listener of after_step, which does only what is left where the graph has done it."""
         for number, (method, callback) in enumerate(self._callbacks):
             if method == STEPPED and getattr(listener, "__self__", None) is callback:
-                return partial(self._listen, number, listener, fused)
+                return MethodType(self._shortened(number, listener, fused), callback)
         return listener
 
-    def _listen(self, number: int, listener: Any, fused: Callable[[], bool], run: Any) -> None:
-        if not fused():
-            return listener(run)  # and what it returned is told, if it did
-        return self._end(number, run)
+    def _shortened(self, number: int, listener: Any, fused: Callable[[], bool]) -> Any:
+        def after_step(callback: Callback, run: Any) -> None:
+            if not fused():
+                return listener(run)  # and what it returned is told, if it did
+            return self._end(number, run)
+
+        return after_step
 
     def _end(self, number: int, run: Any) -> None:
         for name, value in self._logs[number].items():

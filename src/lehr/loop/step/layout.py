@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from lehr.loop.step.fusible import hook_places
-from lehr.loop.step.graphs import Part
-from lehr.loop.step.number import Number
+from lehr.loop.step.graphs import Number, Part
 from lehr.optim import optimizers
 from lehr.optim.functional import form_of
 

@@ -1,0 +1,170 @@
+"""Calls the graphs of a run's steps with all that they take."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, final
+
+import torch
+
+from lehr.base.call import arguments_of
+from lehr.errors import one_line
+from lehr.loop.losses import wanted_by
+from lehr.loop.run import Run
+from lehr.loop.step.graphs import Given, Number, Place
+from lehr.loop.step.inside import Inside
+from lehr.loop.step.layout import Layout
+from lehr.optim import optimizers
+
+_CHANGES = 3  # of what the graph holds: each makes another graph
+
+
+@final
+class Calls:
+    """Makes a step, or a batch's part of one, as one graph.
+
+    Args:
+        run: which trains.
+        inside: the callbacks that have a part in it.
+
+    Attributes:
+        why: why there are no more graphs, in words; None as long as there are.
+    """
+
+    __slots__ = (
+        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_run", "_shape"),
+        *("_total", "_weight", "why"),
+    )
+
+    def __init__(self, run: Run, inside: Inside) -> None:
+        assert run.plan.graphs is not None
+        self._run, self._graphs, self._inside = run, run.plan.graphs, inside
+        self.why: str | None = None
+        self._compiled: dict[Place, Callable[..., Any]] = {}
+        self._weight, self._total = Number(), Number()
+        self._held: list[dict[str, Any]] = []
+        self._changes, self._shape = 0, None
+
+    def begin(self) -> None:
+        """There is a new layout, for which other graphs may be needed."""
+        self._held = []
+        self._compiled.clear()
+
+    def make(self, place: Place, layout: Layout) -> bool:
+        """Do what is to be done with this batch, and say whether that was done.
+
+        If it was not, nothing was.
+
+        Args:
+            place: of the batch in its window.
+            layout: what is trained.
+        """
+        run = self._run
+        if (given := self._given(place, layout)) is None:
+            return False
+        graph = self._compiled.get(place) or self._graph_for(place, layout)
+        try:
+            with torch.no_grad():
+                loss, pred, parts, logs = graph(*given)
+        except RuntimeError as error:
+            if not _says_cannot_compile(error):
+                raise
+            self.why = _in_words(error, self._graphs.backend)
+            return False
+        run.loss, run.pred, run.loss_parts = loss, pred, parts or None
+        if place != "gather":
+            self._inside.made(logs)
+        if place == "close":
+            optimizers.clear_gradients(run.opt)
+        return True
+
+    def _graph_for(self, place: Place, layout: Layout) -> Callable[..., Any]:
+        run = self._run
+        self._compiled[place] = graph = self._graphs.of(
+            run.model,
+            run.loss_func,
+            layout.parts,
+            target=run.yb is not None and wanted_by(run.loss_func).target,
+            sums=not run.plan.loss_is_mean,
+            place=place,
+            inside=() if place == "gather" else self._inside.functions(),
+            held=() if place == "gather" else self._shape,
+            making=partial(run.tell, "compiling the training step"),
+        )
+        return graph
+
+    def _given(self, place: Place, layout: Layout) -> Given | None:
+        """What the graph is called with; None if it cannot be."""
+        run = self._run
+        states, numbers, offered, gathered, total, weight = (), (), (), (), None, None
+        if place != "gather":
+            states = layout.states()
+            if states is None:
+                return None  # the optimizer makes its state in its next step
+            numbers, shape = layout.numbers(), self._inside.ask(run)
+            if self._keeps_changing(layout, numbers) or self._is_reshaped(shape):
+                return None
+            offered = self._inside.given()
+        if place == "close":
+            total = self._total.of(run.window.weight + run.weight)
+        if place != "whole":
+            gathered = layout.gathered()
+        if place != "whole" or not run.plan.loss_is_mean:
+            weight = self._weight.of(run.weight)
+        args, named = arguments_of(run.xb)
+        return Given(
+            layout.trained,
+            layout.others,
+            args,
+            named,
+            run.yb,
+            weight,
+            states,
+            numbers,
+            offered,
+            gathered,
+            total,
+        )
+
+    def _is_reshaped(self, shape: tuple[Any, ...]) -> bool:
+        """Whether what the graph holds of callbacks has changed too often."""
+        before, self._shape = self._shape, shape
+        if before == shape:
+            return False
+        self._compiled.clear()
+        self._changes += before is not None
+        if self._changes > _CHANGES:
+            self.why = "what callbacks do within the step keeps changing; leave their schedules out"
+        return self.why is not None
+
+    def _keeps_changing(self, layout: Layout, numbers: list[dict[str, Any]]) -> bool:
+        """Whether a number that the graph holds has changed too often; then nothing is fused."""
+        before, self._held = self._held, numbers
+        if not before or before == numbers:
+            return False
+        changed = layout.changed(before, numbers)
+        self._changes += len(changed)
+        if changed and self._changes > _CHANGES:
+            self.why = (
+                f"{changed[0]} keeps changing, and the graph holds it as a number; leave its "
+                "schedule out"
+            )
+        return self.why is not None
+
+
+def _says_cannot_compile(error: BaseException) -> bool:
+    """Whether torch could not make a graph; nothing has been computed then."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return isinstance(error, TorchDynamoException)
+
+
+def _in_words(error: BaseException, backend: str) -> str:
+    text = str(error)
+    if "C++ compiler" in text or "InvalidCxxCompiler" in text:
+        return (
+            f"the backend {backend!r} needs a C++ compiler, and there is none; install one, such "
+            "as g++, or set the environment variable CXX"
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = next((line for line in lines if not line.endswith(":")), one_line(error))
+    return f"torch.compile cannot make one graph of it ({first}); change that, or leave compile out"

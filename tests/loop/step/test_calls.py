@@ -1,0 +1,96 @@
+"""A graph is called with what it takes, or not at all."""
+
+import pytest
+import torch
+
+from lehr import Callback, Changes, GraphPart
+from lehr.loop.run import Run
+from lehr.loop.step.calls import Calls
+from lehr.loop.step.inside import Inside
+from lehr.loop.step.layout import Layout, requires_grad
+from lehr.testing import tiny_learner
+
+
+def same(values, tensors, numbers, *, held):
+    return Changes(logs={"held": torch.tensor(held)})
+
+
+class Holds(Callback):
+    in_graph = ("finish_grad",)
+
+    def __init__(self):
+        self.held = 0
+
+    def finish_grad(self, run, proceed): ...
+
+    def graph_part(self, method, run):
+        return GraphPart(same, fixed={"held": self.held})
+
+
+@pytest.fixture
+def parts():
+    """A run before its first batch, its callback, and the calls that a stand-in answers."""
+    learn, callback = tiny_learner(opt=torch.optim.AdamW, compile="eager"), Holds()
+    run = Run(learn, learn.planned(learn.data), [callback])
+    run.xb, run.yb = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
+    run.weight, seen = 2, []
+
+    def graph(*given):
+        seen.append(given)
+        return torch.tensor(1.0), torch.zeros(2, 2), {}, [{}]
+
+    learn.graphs.of = lambda *args, **kwargs: graph
+    return run, callback, Calls(run, Inside(run.callbacks)), seen
+
+
+def test_without_states_nothing_is_done_but_to_gather(parts):
+    run, _, calls, seen = parts
+    layout = Layout(run, requires_grad)
+    assert not calls.make("whole", layout)
+    assert (seen, run.loss, calls.why) == ([], None, None)
+    assert calls.make("gather", layout)
+    (given,) = seen
+    assert (given[5].item(), given[6:9], given[10]) == (2.0, ((), (), ()), None)
+    assert given[9][0][0] is run.model[0].weight.grad
+    assert run.loss == 1
+
+
+def with_states(run):
+    for p in run.model.parameters():
+        p.grad = torch.zeros_like(p)
+    run.opt.step()
+    return Layout(run, requires_grad)
+
+
+def test_the_last_of_a_window_has_its_weight_and_clears_the_gradients(parts):
+    run, _, calls, seen = parts
+    layout = with_states(run)
+    run.window.weight = 3
+    assert calls.make("close", layout)
+    assert seen[0][10].item() == 5
+    assert all(p.grad is None for p in run.model.parameters())
+    assert calls.make("whole", layout)
+    assert (seen[1][5], seen[1][9], seen[1][10]) == (None, (), None)  # the mean loss, alone
+
+
+def test_what_the_graph_holds_may_change_three_times(parts):
+    run, callback, calls, _ = parts
+    layout = with_states(run)
+    for callback.held in range(4):
+        assert calls.make("whole", layout)
+    callback.held = 4
+    assert not calls.make("whole", layout)
+    assert calls.why.startswith("what callbacks do within the step keeps changing")
+
+
+def test_a_number_in_the_graph_may_change_three_times_too(parts):
+    run, _, calls, _ = parts
+    layout = with_states(run)
+    for run.opt.param_groups[0]["weight_decay"] in (0.1, 0.2, 0.3, 0.4):
+        assert calls.make("whole", layout)
+    calls.begin()  # a new layout does not compare with the one before
+    run.opt.param_groups[0]["weight_decay"] = 0.5
+    assert calls.make("whole", layout)
+    run.opt.param_groups[0]["weight_decay"] = 0.6
+    assert not calls.make("whole", layout)
+    assert calls.why.startswith("weight_decay of AdamW keeps changing")
