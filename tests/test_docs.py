@@ -10,13 +10,14 @@ import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import torch
-from nbclient import NotebookClient
 
 import lehr
 import lehr.distributed
 import lehr.sklearn
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
 from lehr.testing import tiny_learner
+
+from .kernel import Kernel
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "PYPI.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -48,19 +49,23 @@ def test_blocks_run(page, tmp_path, monkeypatch):
         plt.close("all")
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    kernel = Kernel()
+    yield kernel
+    kernel.end()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("by_paragraph", [False, True], ids=["blocks", "paragraphs"])
 @pytest.mark.parametrize("name", ["README.md", "PYPI.md"])
-def test_a_first_page_works_in_a_fresh_notebook(name, by_paragraph, tmp_path):
+def test_a_first_page_works_in_a_fresh_notebook(kernel, name, by_paragraph, tmp_path):
     """Its blocks as cells, or each paragraph of them: every fit and plot is shown, once."""
     sources = blocks(ROOT / name)
     if by_paragraph:
         sources = [part for block in sources for part in re.split(r"\n\n+(?=\S)", block)]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
-    client.shutdown_kernel = "immediate"  # nothing is left to be saved
-    client.execute()
-    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    outputs = [output for cell in kernel.run(notebook, tmp_path) for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"]
     shown = [kind for output in outputs for kind in output.get("data", {})]
     source = "".join(sources)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from .kernel import Kernel
 
 DOCS = Path(__file__).parents[1] / "docs"
 LESSONS = sorted((DOCS / "lessons").glob("*.ipynb"))
@@ -19,24 +21,24 @@ def code_cells(path):
     return [cell for cell in cells if cell.cell_type == "code"]
 
 
-def executed(path, folder, **environment):
-    """The code cells after a run from top to bottom, on one thread."""
-    notebook = nbformat.read(path, as_version=4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        resources = {"metadata": {"path": str(folder)}}
-        client = NotebookClient(notebook, timeout=120, resources=resources)
-        client.shutdown_kernel = "immediate"  # nothing is left to be saved
-        client.execute()
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+@pytest.fixture(scope="module")
+def kernel():
+    """One for all notebooks of this file."""
+    kernel = Kernel()
+    yield kernel
+    kernel.end()
+
+
+def executed(kernel, path, folder):
+    """The code cells after a run from top to bottom."""
+    return kernel.run(nbformat.read(path, as_version=4), folder)
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory):
+def cells(kernel, tmp_path_factory):
     """The executed code cells of the first steps."""
-    return executed(DOCS / "notebooks" / "first_steps.ipynb", tmp_path_factory.mktemp("notebook"))
+    first_steps = DOCS / "notebooks" / "first_steps.ipynb"
+    return executed(kernel, first_steps, tmp_path_factory.mktemp("notebook"))
 
 
 def cell(cells, text):
@@ -47,6 +49,19 @@ def cell(cells, text):
 def shown(cell, kind):
     """What a cell shows in one form, such as ``text/html``."""
     return [output.data[kind] for output in cell.outputs if kind in output.get("data", {})]
+
+
+@pytest.mark.slow
+def test_a_notebook_sees_nothing_of_the_one_before(kernel, tmp_path):
+    def run(*sources):
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        return kernel.run(nbformat.v4.new_notebook(cells=cells), tmp_path)
+
+    run("import numpy as np", "x = np.ones(1)")
+    with pytest.raises(CellExecutionError, match="name 'np' is not defined"):
+        run("np.ones(1)")
+    (shown,) = run("'x' in globals()")[0].outputs
+    assert shown.data["text/plain"] == "False"
 
 
 @pytest.mark.slow
@@ -154,8 +169,8 @@ def test_what_is_stored_is_fit_to_be_shown(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_runs_from_scratch(path):
-    cells = executed(path, path.parent, LEHR_DATA="")  # the small digits
+def test_a_lesson_runs_from_scratch(kernel, path):
+    cells = executed(kernel, path, path.parent)
     assert not errors_printed(cells)
     accuracy, lines = result(cells)
     assert 0.93 < accuracy <= 1
@@ -191,9 +206,9 @@ def test_the_further_notebooks_are_those_of_the_site():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FURTHER, ids=lambda path: path.stem)
-def test_a_further_notebook_runs_from_scratch(path):
+def test_a_further_notebook_runs_from_scratch(kernel, path):
     """Its own assertions hold: they stop the run where they do not."""
-    cells = executed(path, path.parent, LEHR_DATA="")
+    cells = executed(kernel, path, path.parent)
     assert not errors_printed(cells)
     raised = [c for c in cells for o in c.outputs if o.output_type == "error"]
     assert all("raises-exception" in c.metadata.get("tags", []) for c in raised)
