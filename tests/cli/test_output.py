@@ -1,12 +1,15 @@
 """Whatever becomes of standard output, a training ends well, and what only prints says so."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from ..forked import CLOSED, Nursery
 
 PROGRAM = [sys.executable, "-c", "from lehr.cli import main; main()"]
 QUICK = ["train", "digits", "--model", "linear", "--epochs", "3", "--batch-size", "256"]
@@ -16,9 +19,22 @@ posix = pytest.mark.skipif(os.name != "posix", reason="file descriptors of POSIX
 pytestmark = [posix, pytest.mark.slow]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nursery():
+    global _nursery
+    _nursery = Nursery()
+    yield
+    _nursery.end()
+
+
 def run(*arguments, **options):
+    """In a new interpreter where that takes no torch, and so no time; forked else."""
+    if arguments[0] != "schedule" and "--help" not in arguments:
+        return _nursery.run(*arguments, **options)
     environment = {**os.environ, **options.pop("env", {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    if options["stdout"] == CLOSED:
+        options |= {"stdout": None, "preexec_fn": lambda: os.close(1)}
     return subprocess.run([*PROGRAM, *arguments], timeout=100, env=environment, **options)
 
 
@@ -28,7 +44,7 @@ def run_full(*arguments, **options):
 
 
 def run_closed(*arguments):
-    return run(*arguments, preexec_fn=lambda: os.close(1), stdout=None)
+    return run(*arguments, stdout=CLOSED)
 
 
 def run_unread(*arguments):
@@ -59,13 +75,13 @@ def test_a_training_goes_on_without_its_output(tmp_path, config, lost, why):
 
 
 def test_a_training_whose_reader_has_enough_goes_on(tmp_path, config):
-    process = subprocess.Popen([*PROGRAM, *QUICK, "--out", "a"], stdout=-1, stderr=-1)
+    process = _nursery.start(*QUICK, "--out", "a")
     for _ in range(7):
         process.stdout.readline()
     process.stdout.close()
     told = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=100) == 0
+    assert process.wait() == 0
     assert told.count(b"\n") == 1
     assert b"broken pipe. The training went on" in told
     assert config("a")["status"] == "finished"
@@ -109,9 +125,16 @@ def test_what_only_prints_says_that_it_cannot(arguments, lost, why):
     assert done.returncode == 1
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "a"
+    assert run(*QUICK, "--out", str(folder)).returncode == 0
+    return folder
+
+
 @pytest.fixture
-def trained():
-    assert run(*QUICK, "--out", "a").returncode == 0
+def trained(once):
+    shutil.copytree(once, "a")
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from lehr.cli import processes
 from lehr.cli.processes import is_one_of_several, launch, silent
-
-PROGRAM = [sys.executable, "-c", "from lehr.cli import main; main()"]
 
 
 def test_whether_there_are_others_is_in_the_environment(monkeypatch):
@@ -64,22 +60,17 @@ def test_only_the_first_process_prints(capsys):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
+def test_two_processes_train_as_one(call, capfd, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     rows = {}
     for count in (1, 2):
         out = tmp_path / str(count)
         words = ["train", "digits", "--model", "linear", "--epochs", "2", "--seed", "3"]
-        done = subprocess.run(
-            [*PROGRAM, *words, "--processes", str(count), "--out", str(out)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("data   digits") == 1
-        assert ("2 processes, batches of" in done.stdout) == (count == 2)
+        done = call(*words, "--processes", count, "--out", out)
+        said = done.stdout + capfd.readouterr().out  # of this process, and of those it started
+        assert done.exit_code == 0, said
+        assert said.count("data   digits") == 1
+        assert ("2 processes, batches of" in said) == (count == 2)
         lines = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
         rows[count] = [line for line in lines if line["kind"] == "row"]
         assert json.loads((out / "config.json").read_text())["status"] == "finished"

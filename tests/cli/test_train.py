@@ -21,6 +21,8 @@ from lehr.inspect.find_lr import LRCurve
 from lehr.report.sweep import Sweep
 from lehr.schedules import constant
 
+from ..forked import Nursery
+
 QUICK = ("train", "digits", "--model", "linear", "--epochs", "1", "--batch-size", "256")
 AUTO = (
     "train",
@@ -378,6 +380,13 @@ def test_a_real_process(call):
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.fixture(scope="module")
+def nursery():
+    nursery = Nursery()
+    yield nursery
+    nursery.end()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "reason"),
@@ -387,17 +396,15 @@ def test_a_real_process(call):
         (signal.SIGHUP, 129, "asked to end by SIGHUP"),
     ],
 )
-def test_a_signal_finishes_the_step_and_writes_the_folder(config, number, code, reason):
+def test_a_signal_finishes_the_step_and_writes_the_folder(nursery, config, number, code, reason):
     arguments = ["train", "digits", "--epochs", "100000", "--out", "a"]
-    with subprocess.Popen(
-        [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        for line in process.stdout:
-            if line.startswith("epoch"):
-                break
-        process.send_signal(number)
-        rest, errors = process.communicate(timeout=60)
-    assert process.returncode == code
+    process = nursery.start(*arguments)
+    for line in process.stdout:
+        if line.startswith(b"epoch"):
+            break
+    os.kill(process.pid, number)
+    rest, errors = (said.decode() for said in process.communicate())
+    assert process.wait() == code
     assert errors == ""
     assert f"stopped: {reason}" in rest
     assert rest.endswith("run folder: a\nreport: a/report.html\nto go on: lehr resume a\n")
