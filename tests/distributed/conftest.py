@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
     yield run
     nursery.stdin.close()
-    nursery.wait(10)
+    nursery.wait(60)
     nursery.stdout.close()
 
 

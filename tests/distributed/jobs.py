@@ -1,13 +1,15 @@
 """What the processes of the tests do. Every function is called in each of them."""
 
 import gc
+import io
 import os
+import runpy
 import signal
 import sys
 import tempfile
 import time
 import warnings
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -1286,3 +1288,14 @@ def at_the_command_line(folder: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     main()
+
+
+def runs_a_script(folder):
+    """``train.py`` in a folder, as torchrun starts it, or by itself; what it prints, by lines."""
+    if os.environ["WORLD_SIZE"] == "1":
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_USE_AGENT_STORE"):
+            del os.environ[name]
+    os.chdir(folder)
+    with redirect_stdout(io.StringIO()) as said:
+        runpy.run_path("train.py", run_name="__main__")
+    return said.getvalue().splitlines()
