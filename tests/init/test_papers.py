@@ -113,7 +113,7 @@ def test_learning_time_does_not_grow_with_depth():
     """Orthogonal linear nets of 2 to 50 layers learn in tens of steps; Gaussian ones do not."""
     times = [median(lambda d=d: papers.steps_to_learn("orthogonal", d), 3) for d in (2, 10, 50)]
     assert max(times) <= 120
-    assert median(lambda: papers.steps_to_learn("lecun", 50), 3) == 400
+    assert papers.over_seeds(lambda: papers.steps_to_learn("lecun", 50), 1) == [400]
 
 
 def test_strong_modes_are_learnt_first():
@@ -174,11 +174,13 @@ def test_a_fixed_deviation_loses_the_gradient():
 @pytest.mark.slow
 def test_fixup_learns_alike_at_every_depth():
     """With Fixup the loss after five steps is the same for 10, 100 and 1000 residual blocks."""
-    losses = [
-        median(lambda b=b: papers.residual_training(b, "fixup", 5)[-1], 3) for b in (10, 100, 1000)
-    ]
-    assert losses == pytest.approx([losses[0]] * 3, rel=0.02)
-    assert losses[0] < 2.0
+    ten, hundred, thousand = (
+        papers.over_seeds(lambda b=b: papers.residual_training(b, "fixup", 5)[-1], seeds)
+        for b, seeds in ((10, 3), (100, 3), (1000, 1))
+    )
+    assert hundred == pytest.approx(ten, rel=0.02)
+    assert thousand == pytest.approx(ten[:1], rel=0.02)
+    assert max(ten) < 2.0
     assert median(lambda: papers.growth(10)[-1], 3) > 1e3
     assert not math.isfinite(papers.over_seeds(lambda: papers.growth(100)[-1], 1)[0])
 
