@@ -11,12 +11,12 @@ import pytest
 from lehr.state.differences import first_difference
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
-from ..faults.figures import Tally
-from .tier import count
+from ..faults.figures import NIGHTLY, Tally
 
 NURSERY = Path(__file__).with_name("nursery.py")
 AT_MOST = 12  # kills of one run
-TALLY = Tally("killed_trainings", "trainings", "other ends", of=count(20))
+COUNT = 200 if NIGHTLY else 5
+TALLY = Tally("killed_trainings", "trainings", "other ends", of=COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,8 @@ def straight(nursery, tmp_path_factory):
     """The end of a run that nobody killed, with and without workers, and how long it took."""
     ends = {}
     for workers in (0, 2):
-        for name in ("first", "second"):  # the first waits for the nursery as well
+        for name in ("first", "second") if workers == 0 else ("only",):
+            # the first of all waits for the nursery as well
             folder = tmp_path_factory.mktemp("straight") / name
             began = time.monotonic()
             assert attempt(nursery, folder, workers=workers) == "done"
@@ -61,12 +62,12 @@ def straight(nursery, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(count(20)))
+@pytest.mark.parametrize("number", range(COUNT))
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(
     tmp_path, nursery, straight, number
 ):
     draw = random.Random(number)
-    workers, background = 2 * (number % 10 == 9), number % 2
+    workers, background = 2 * (number % 5 == 4), number % 2
     expected, seconds = straight[workers]
     folder, answers = tmp_path / "run", []
     while "done" not in answers:
@@ -83,7 +84,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(
 def test_kills_meet_a_run_at_many_places(tmp_path, nursery, straight):
     """Else the test above would prove little; and a run that is not done is not like its end."""
     draw, steps = random.Random(1), []
-    for number in range(12):
+    for number in range(12 if NIGHTLY else 8):
         folder = tmp_path / str(number)
         if attempt(nursery, folder, draw.uniform(0, straight[0][1])) == "killed":
             found, _ = CheckpointFolder(folder / "saved").newest()
@@ -97,7 +98,7 @@ def test_kills_meet_a_run_at_many_places(tmp_path, nursery, straight):
 @pytest.mark.slow
 def test_with_a_new_interpreter_every_time(tmp_path, straight):
     folder = tmp_path / "run"
-    for step in (6, 15, None):
+    for step in (9, None):
         with subprocess.Popen(
             [sys.executable, str(NURSERY), str(folder)], stdout=subprocess.DEVNULL
         ) as process:
