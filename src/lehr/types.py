@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FunctionType, NoneType
 from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.optim import Optimizer
@@ -53,7 +55,7 @@ def is_seekable(loader: Any) -> TypeGuard[SeekableLoader]:
     batches = getattr(loader, "batches", None)
     if not callable(batches) or not hasattr(loader, "__len__"):
         return False
-    return {"seed", "epoch", "start"} <= inspect.signature(batches).parameters.keys()
+    return {"seed", "epoch", "start"}.issubset(parameter_names(batches))
 
 
 def is_sharing(loader: Any) -> bool:
@@ -64,7 +66,26 @@ def is_sharing(loader: Any) -> bool:
         False
     """
     batches: Any = getattr(loader, "batches", None)
-    return is_seekable(loader) and "share" in inspect.signature(batches).parameters
+    return is_seekable(loader) and "share" in parameter_names(batches)
+
+
+_PARAMETER_NAMES: WeakKeyDictionary[FunctionType, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of what a function takes, of a method with its ``self``; a ``def`` is asked once.
+
+    Example:
+        >>> parameter_names(is_seekable)
+        ('loader',)
+    """
+    written = getattr(function, "__func__", function)
+    if type(written) is not FunctionType:
+        return tuple(inspect.signature(function).parameters)
+    names = _PARAMETER_NAMES.get(written)
+    if names is None:
+        names = _PARAMETER_NAMES[written] = tuple(inspect.signature(written).parameters)
+    return names
 
 
 @runtime_checkable
@@ -90,7 +111,7 @@ def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
         >>> is_mapping({}), is_mapping([])
         (True, False)
     """
-    return isinstance(value, Mapping)
+    return value.__class__ is dict or isinstance(value, Mapping)
 
 
 def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
@@ -101,6 +122,21 @@ def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
         (True, False)
     """
     return isinstance(value, (list, tuple))
+
+
+_PLAIN = frozenset((NoneType, bool, int, float, str))
+
+
+def holds_only_plain(value: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether there is nothing but numbers, texts and None in a list: no container, no tensor.
+
+    The state of a random generator has 600 numbers, and this takes them in one pass.
+
+    Example:
+        >>> holds_only_plain([1, "a", None]), holds_only_plain([[]])
+        (True, False)
+    """
+    return _PLAIN.issuperset(map(type, value))
 
 
 def is_array(value: object) -> bool:

@@ -273,3 +273,11 @@ def test_a_scheduler_of_torchs_is_no_callback_and_the_error_says_what_to_write()
     match = r"StepLR object .*Write TorchScheduler\(lambda opt: StepLR\(opt, …"
     with pytest.raises(TypeError, match=match):
         check(torch.optim.lr_scheduler.StepLR(opt, 1))
+
+
+def test_what_was_suited_once_is_refused_where_it_is_called_otherwise():
+    check(with_method("after_batch"))
+    check(with_method("after_batch"))
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"step has the signature \(self, run\)"):
+            check(with_method("step"))

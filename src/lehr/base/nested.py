@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lehr.base.arrays import is_numpy
 from lehr.base.counting import count
-from lehr.types import is_mapping, is_sequence
+from lehr.types import holds_only_plain, is_mapping, is_sequence
 
 _LEAVES = frozenset((str, int, float, bool, NoneType))
 """Types of most of what JSON holds"""
@@ -204,6 +204,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     else:
+        if value.__class__ in (list, tuple) and holds_only_plain(value):
+            return
         for inner in inside(value) or ():
             yield from tensors_in(inner)
 
@@ -320,6 +322,8 @@ def without_entries(value: Any, unwanted: Callable[[Any, Any], bool]) -> Any:
         kept = {key: inner for key, inner in value.items() if not unwanted(key, inner)}
         return {key: without_entries(inner, unwanted) for key, inner in kept.items()}
     if is_sequence(value):
+        if holds_only_plain(value):
+            return rebuilt(value, list(value))
         return rebuilt(value, [without_entries(inner, unwanted) for inner in value])
     return value
 

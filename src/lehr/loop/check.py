@@ -4,7 +4,9 @@ import inspect
 import os
 import re
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -12,7 +14,7 @@ from lehr.callback import Callback
 from lehr.errors import did_you_mean, nearest, positive_int
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
 from lehr.optim.slots import Slots
-from lehr.types import is_mapping, is_sequence
+from lehr.types import is_mapping, is_sequence, parameter_names
 
 METHODS = (*EVENTS, *ACTIONS, "around_fit")
 _MOVED = ("model", "batches")
@@ -138,11 +140,30 @@ def _meant(name: str, method: Callable[..., Any]) -> str | None:
         begins = last in ("_start", "_begin") or (first in ("before", "begin") and not last)
         known = [n for n in (f"{'begin' if begins else 'after'}_{core}", core) if n in METHODS]
         return f"Did you mean {known[0]}?" if known else did_you_mean(name, METHODS)
-    takes = [*inspect.signature(method).parameters]
+    takes = parameter_names(method)
     if "proceed" in takes:
         return did_you_mean(name, ACTIONS)
+    if takes[1:2] != ("run",) or len(name) <= 5:
+        return None
     guess = nearest(name, METHODS, likeness=0.88)
-    return f"Did you mean {guess}?" if guess and takes[1:2] == ["run"] and len(name) > 5 else None
+    return f"Did you mean {guess}?" if guess else None
+
+
+_SUITED: WeakKeyDictionary[FunctionType, set[int]] = WeakKeyDictionary()
+
+
+def _see_that_it_takes(method: Any, given: tuple[str, ...]) -> None:
+    """See that a method can be called so; a ``def`` that can be is not looked at again.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    written = getattr(method, "__func__", None)
+    if type(written) is not FunctionType:
+        inspect.signature(method).bind(*given)
+    elif len(given) not in _SUITED.setdefault(written, set()):
+        inspect.signature(method).bind(*given)
+        _SUITED[written].add(len(given))
 
 
 def _check_method(callback: Callback, name: str) -> None:
@@ -163,7 +184,7 @@ def _check_method(callback: Callback, name: str) -> None:
             f"{kind}.{name} is a generator: to call it runs none of its lines. Write {do}."
         )
     try:
-        inspect.signature(method).bind(*given)
+        _see_that_it_takes(method, given)
     except TypeError as error:
         written = inspect.signature(getattr(type(callback), name, method))
         arguments = ", ".join(("self", *given))

@@ -9,7 +9,6 @@ state (a set, a dtype, an object) is copied with ``copy.deepcopy``; not all of t
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import NoneType
 from typing import Any, cast
 
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from lehr.errors import add_note, one_line
 from lehr.state.optimizer import is_optimizer, load_in_place
-from lehr.types import Stateful, is_mapping, is_sequence
+from lehr.types import Stateful, holds_only_plain, is_mapping, is_sequence
 
 Entries = Mapping[str, Stateful]
 Snapshot = dict[str, Any]
@@ -144,9 +143,6 @@ def _detached(tensor: Tensor) -> Tensor:
     return tensor if is_lazy(tensor) else tensor.detach()
 
 
-_PLAIN = frozenset((NoneType, bool, int, float, str))
-
-
 # Not by `lehr.base.nested`: in a snapshot containers are plain ones, and an object of a dataclass
 # or a packed sequence, which a batch would be taken apart into, is one thing.
 def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = independent) -> Any:
@@ -155,7 +151,7 @@ def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = independ
     if is_mapping(value):
         return {key: _copied(inner, f"{path}.{key}", tensor) for key, inner in value.items()}
     if is_sequence(value):
-        if _PLAIN.issuperset(map(type, value)):  # the state of a generator has 600 numbers
+        if holds_only_plain(value):
             return tuple(value) if isinstance(value, tuple) else list(value)
         copies = [_copied(inner, f"{path}[{i}]", tensor) for i, inner in enumerate(value)]
         return tuple(copies) if isinstance(value, tuple) else copies

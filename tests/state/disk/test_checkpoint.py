@@ -319,3 +319,14 @@ def test_a_state_may_be_nested_as_deep_as_is_written(tmp_path, nest):
         value = nest(value)
     checkpoint.write(tmp_path / "a", {"deep": value}, INFO)
     assert checkpoint.read(tmp_path / "a").snapshot == {"deep": value}
+
+
+def test_a_manifest_that_was_read_is_the_readers_own(folder):
+    first = checkpoint.read_manifest(folder)
+    first["step"], first["files"]["state.json"]["size"] = 99, 0
+    assert checkpoint.read_manifest(folder)["step"] == INFO["step"]
+    assert checkpoint.read(folder).manifest["files"]["state.json"]["size"] > 0
+    path = folder / checkpoint.MANIFEST
+    path.write_bytes(path.read_bytes().replace(b'"step": 12', b'"step": 13'))
+    with pytest.raises(DamagedCheckpoint, match="does not have the checksum"):
+        checkpoint.read_manifest(folder)

@@ -372,3 +372,15 @@ def test_a_message_is_short_however_long_a_key_is():
     with pytest.raises(ValueError, match="means nothing") as caught:
         plain.unflatten({"dict": {"a" * 10_000: {"dict": {"b": {"c": 1}}}}}, {})
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "odd", [2**63, -(2**63) - 1, math.inf, math.nan, {}, (), torch.float32, True, None, "a", 0.5]
+)
+def test_a_long_list_with_one_that_is_odd_is_written_as_one_by_one(odd):
+    numbers = [odd] * 2 if isinstance(odd, float) else [1] * 300
+    text, _ = plain.flatten([*numbers, odd])
+    assert text == [plain.flatten(value)[0] for value in [*numbers, odd]]
+    back = plain.unflatten(text, {})
+    assert repr(back) == repr([*numbers, odd])
+    assert plain.unflatten(plain.flatten(tuple(back))[0], {}).__class__ is tuple

@@ -11,7 +11,9 @@ import reprlib
 import stat
 import zlib
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -32,6 +34,7 @@ MANIFEST = "manifest.json"
 _MODEL, _STATE, _STRUCTURE = "model.safetensors", "state.safetensors", "state.json"
 _FILES = (_MODEL, _STATE, _STRUCTURE)
 _LARGEST = {MANIFEST: 1 << 20, _STRUCTURE: 1 << 26}  # bytes; text takes much memory when parsed
+_SMALL = 1 << 15  # bytes
 _FORMAT = "lehr checkpoint"
 _WORDS = ("format", "version", "files", "checksum")
 _NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -203,7 +206,17 @@ def _sealed(text: bytes | bytearray) -> bytes:
 
 
 def _understood(data: bytes | bytearray) -> dict[str, Any]:
-    """What the bytes of a manifest say."""
+    """What the bytes of a manifest say.
+
+    A folder is looked through at each save, and its manifests do not change: what was said by the
+    last ones, which are small, is kept.
+    """
+    read = _said if len(data) < _SMALL else _said.__wrapped__
+    return deepcopy(read(bytes(data)))
+
+
+@lru_cache(maxsize=64)
+def _said(data: bytes) -> dict[str, Any]:
     from lehr.state.disk.manifest import Position, Vouched
 
     said = _telling(MANIFEST, strict_json.parse, data)

@@ -10,11 +10,14 @@ import math
 import reprlib
 import struct
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+
+from lehr.types import holds_only_plain
 
 DEPTH = 100
 """How deep containers may be nested."""
@@ -132,7 +135,11 @@ def _flat(value: Any, path: str, depth: int, tensors: dict[str, Tensor]) -> Any:
     if depth >= DEPTH:
         raise ValueError(f"{path[:80]}… is nested more than {DEPTH} deep. Make the state flatter.")
     if _is_list(value) or _is_tuple(value):
-        items = [_flat(x, _join(path, i), depth + 1, tensors) for i, x in enumerate(value)]
+        items = (
+            list(value)
+            if _stand_for_themselves(value)
+            else [_flat(x, _join(path, i), depth + 1, tensors) for i, x in enumerate(value)]
+        )
         return items if kind is list else {"tuple": items}
     if _is_dict(value):
         keys = [_flat_key(key, path, depth) for key in value]
@@ -149,6 +156,19 @@ def _flat(value: Any, path: str, depth: int, tensors: dict[str, Tensor]) -> Any:
         "ints, floats, strings, dtypes, None, and lists, tuples, dicts and sets of them, and no "
         "subclass of these. Convert it in state_dict."
     )
+
+
+_TEXTS = frozenset((NoneType, bool, str))
+
+
+def _stand_for_themselves(values: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether none of them has to be written as another, seen without a look at each."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return min(values) >= -_SMALL and max(values) < _SMALL
+    if kinds == {float}:
+        return all(map(math.isfinite, values))
+    return kinds <= _TEXTS
 
 
 def _type_of(value: object) -> str:
@@ -262,6 +282,8 @@ def _value(node: Any, path: str, depth: int, left: dict[str, Tensor]) -> Any:
 
 
 def _values(nodes: list[Any], path: str, depth: int, left: dict[str, Tensor]) -> list[Any]:
+    if holds_only_plain(nodes):
+        return list(nodes)
     return [_value(x, _below(path, i), depth + 1, left) for i, x in enumerate(nodes)]
 
 
