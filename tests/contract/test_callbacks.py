@@ -7,7 +7,7 @@ import os
 import pkgutil
 import random
 import tempfile
-from functools import partial
+from functools import cache, partial
 from itertools import count
 
 import pytest
@@ -273,11 +273,33 @@ def watched(kind, arguments, folder, stop=-1, **settings):
     return states.seen
 
 
+@cache
+def straight_run(kind, **settings):
+    """Made once for all stops and names; call it where the clock stands still."""
+    arguments = ARGUMENTS.get(kind.__name__, tuple)()
+    return watched(kind, arguments, *new_log(), **settings)
+
+
+def gone_on(kind, going_on, **settings):
+    """What is different after a stop, of a callback of another class, perhaps."""
+    straight = straight_run(kind, **settings)
+    arguments, [folder] = ARGUMENTS.get(kind.__name__, tuple)(), new_log()
+    watched(kind, arguments, folder, 10, **settings)
+    seen = watched(going_on, arguments, folder, **settings)
+    return first_difference({place: straight[place] for place in seen}, seen)
+
+
+@cache
+def control(kind, **settings):
+    """The difference that is none, once for all names of a kind."""
+    return gone_on(kind, kind, **settings)
+
+
 @pytest.mark.parametrize("stop", [3, 4, 6])
 @pytest.mark.parametrize("kind", ALL)
 def test_its_state_is_that_of_a_run_that_never_stopped(kind, stop, tmp_path, still_clock):
     own = ARGUMENTS.get(kind.__name__, tuple)
-    straight = watched(kind, own(), tmp_path / "straight")
+    straight = straight_run(kind)
     arguments = own()
     watched(kind, arguments, tmp_path / "stopped", stop)
     resumed = watched(kind, arguments, tmp_path / "stopped")
@@ -359,18 +381,11 @@ def forgetful(kind, forgotten):
 
 
 @pytest.mark.parametrize(("kind", "name"), lies(replays=False))
-def test_an_onlookers_name_that_is_not_loaded_is_found(kind, name, tmp_path, still_clock):
+def test_an_onlookers_name_that_is_not_loaded_is_found(kind, name, still_clock):
     [settings] = settings_of(kind)
-    own = ARGUMENTS.get(kind.__name__, tuple)
-    straight = watched(kind, own(), tmp_path / "straight", **settings)
-    found = []
-    for number, going_on in enumerate([kind, forgetful(kind, name)]):
-        arguments, folder = own(), tmp_path / str(number)
-        watched(kind, arguments, folder, 10, **settings)
-        seen = watched(going_on, arguments, folder, **settings)
-        found.append(first_difference({place: straight[place] for place in seen}, seen))
-    assert found[0] is None  # the control
-    assert (found[1] is not None) is ((kind.__name__, name) not in REDUNDANT)
+    assert control(kind, **settings) is None
+    difference = gone_on(kind, forgetful(kind, name), **settings)
+    assert (difference is not None) is ((kind.__name__, name) not in REDUNDANT)
 
 
 def test_what_is_redundant_is_declared():
