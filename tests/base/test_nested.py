@@ -68,6 +68,12 @@ def test_any_other_batch_is_refused_with_what_it_is(batch, named):
         split_pair(batch)
 
 
+def test_of_more_items_than_a_pair_the_example_says_their_places():
+    ends = r"e\.g\. lambda b: \(b\[0\], b\[1\]\), or lambda b: \(\(b\[0\], b\[1\]\), b\[2\]\)\.$"
+    with pytest.raises(TypeError, match=ends):
+        split_pair([X, Y, X])
+
+
 def test_none_and_arrays_are_told_where_they_come_from():
     with pytest.raises(
         TypeError, match=r"got None\. Does a collate_fn return nothing\? Let the lo"

@@ -254,3 +254,41 @@ def test_a_holder_of_networks_without_a_forward_is_said_to_be_one():
     assert audit(model.get_submodule("generator"), torch.randn(8, 2)).sites
     with pytest.raises(TypeError, match=r"Identityless only holds its parts \(none\)"):
         audit(type("Identityless", (nn.Module,), {})(), torch.randn(8, 2))
+
+
+class Centred(nn.Module):
+    """A loss with a moving mean and weights of its own."""
+
+    def __init__(self, model=None):
+        super().__init__()
+        self.model = model
+        self.scale = nn.Parameter(torch.ones(2))
+        self.register_buffer("mean", torch.zeros(2))
+
+    def forward(self, pred, yb):
+        self.mean.mul_(0.9).add_(pred.detach().mean(0), alpha=0.1)
+        return F.cross_entropy((pred - self.mean) * self.scale, yb)
+
+
+@pytest.mark.parametrize("callbacks", [(), (LabelSmoothing(0.1),)])
+def test_a_loss_function_with_state_is_as_before(callbacks):
+    model, loss_func = tiny_learner().model, Centred()
+    params = [*model.parameters(), *loss_func.parameters()]
+    opt = torch.optim.SGD(params, 0.1)
+    data = tiny_learner().data
+    learn = Learner(model, opt, loss_func, data, callbacks, progress=False)
+    for look in (learn.audit, lambda: audit(model, next(iter(data.train_dl)), loss_func)):
+        assert look().loss is not None
+        assert not loss_func.mean.any()
+        assert loss_func.scale.grad is None
+
+
+def test_a_repair_stays_if_the_loss_function_holds_the_model():
+    model = deep()
+    loss_func = Centred(model)
+    before = model[0].weight.clone()
+    xb, yb = batch(), torch.zeros(64).long()
+    head = nn.Sequential(model, nn.Linear(32, 2))
+    audit(head, (xb, yb), loss_func, repair="kaiming")
+    assert not torch.equal(model[0].weight, before)
+    assert not loss_func.mean.any()

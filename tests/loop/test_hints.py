@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lehr import DataBunch
+from lehr import DataBunch, Learner
 from lehr.callbacks import Device
 from lehr.loop.hints import hints, warn_of_broadcast, without_gradients
 from lehr.testing import tiny_learner
@@ -350,3 +350,16 @@ def test_a_target_that_is_one_number_is_told_to_be_an_item():
     with pytest.raises(RuntimeError) as caught:
         fit(torch.zeros(4, 7), torch.zeros(4))
     assert "single items" not in "".join(caught.value.__notes__)
+
+
+def test_one_item_that_is_left_for_a_norm_is_told_how_to_be_left_out():
+    items = torch.utils.data.TensorDataset(torch.randn(9, 2), torch.zeros(9).long())
+    loader = torch.utils.data.DataLoader(items, batch_size=4)
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    opt = torch.optim.SGD(model.parameters(), 0.1)
+    learn = Learner(model, opt, F.cross_entropy, DataBunch(loader, loader), progress=False)
+    with pytest.raises(ValueError, match="more than 1 value per channel") as failed:
+        learn.fit(1)
+    notes = "\n".join(failed.value.__notes__)
+    assert "training batch 2" in notes
+    assert "give the training loader drop_last=True, or another batch_size." in notes

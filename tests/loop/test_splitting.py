@@ -114,6 +114,29 @@ REFUSED = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("loss_func", "batch", "example"),
+    [
+        (BOTH, {"ids": 1, "text": 2, "y": 3}, "({'ids': b['ids']}, b['y'])"),
+        (
+            BOTH,
+            {"mask": 0, "ids": 1, "genre": 2},
+            "({'mask': b['mask'], 'ids': b['ids']}, b['genre'])",
+        ),
+        (BOTH, {"image": 1, "genre": 2, "label": 3}, "(b['image'], b['label'])"),
+        (BOTH, {"ids": 1, "y": 2, "label": 3}, "({'ids': b['ids']}, b['y'])"),
+        (ALONE, {"ids": 1, "text": 2}, "({'ids': b['ids']}, None)"),
+        (BOTH, {"text": 1}, "(b['text'], b['text'])"),
+    ],
+)
+def test_the_example_has_the_keys_of_the_batch(loss_func, batch, example):
+    with pytest.raises(TypeError) as refused:
+        splitter(model_of(plain), loss_func)(batch)
+    assert str(refused.value).endswith(f"e.g. lambda b: {example}.")
+    code = f"lambda b: {example}"
+    assert len(eval(code)(batch)) == 2
+
+
 @pytest.mark.parametrize(("forward", "loss_func", "batch", "text"), REFUSED)
 def test_what_cannot_be_told_is_refused_with_names(forward, loss_func, batch, text):
     with pytest.raises(TypeError, match=text):

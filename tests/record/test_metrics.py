@@ -37,6 +37,12 @@ def test_ties_go_to_the_first_class():
     assert accuracy(torch.ones(2, 3), torch.tensor([0, 1])).item() == 0.5
 
 
+@pytest.mark.parametrize("shape", [(4, 1), (4,), (4, 1, 2)])
+def test_one_number_an_item_has_no_largest_class(shape):
+    with pytest.raises(ValueError, match=r"scores of two classes or more.*\(pred > 0\) == yb"):
+        accuracy(torch.zeros(shape), torch.zeros(4))
+
+
 def test_accuracy_of_no_items_is_nan():
     assert accuracy(torch.zeros(0, 3), torch.zeros(0).long()).isnan()
 

@@ -53,10 +53,13 @@ def split_pair(batch: Any) -> tuple[Any, Any]:
             "it in the loader: torch.as_tensor(batch)."
         )
     size = f" of {len(batch)}" if is_sequence(batch) or is_mapping(batch) else ""
+    example = "lambda b: (b['ids'], b['labels'])"
+    if is_sequence(batch) and len(batch) > 2:
+        inputs = ", ".join(f"b[{place}]" for place in range(len(batch) - 1))
+        example = f"lambda b: (b[0], b[1]), or lambda b: (({inputs}), b[{len(batch) - 1}])"
     raise TypeError(
         f"a batch must be a pair (xb, yb) or one tensor; got {type(batch).__name__}{size}. Give "
-        "the Learner split_batch=, a function from a batch to (xb, yb), e.g. "
-        "lambda b: (b['ids'], b['labels'])."
+        f"the Learner split_batch=, a function from a batch to (xb, yb), e.g. {example}."
     )
 
 

@@ -1,6 +1,7 @@
 """Does this initialisation work? One forward and one backward pass tell."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from textwrap import wrap
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from lehr.base.html import fill, lines
+from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import map_tensors
 from lehr.base.rows import aligned, markup, narrowed
 from lehr.callback import Callback
@@ -23,6 +25,7 @@ from lehr.inspect.verdicts import Finding, judge
 from lehr.learner import Learner
 from lehr.loop.inventory import evaluates
 from lehr.loop.undisturbed import undisturbed
+from lehr.state.structure import keep_structure
 from lehr.types import LossFunc
 
 _NUMBERS = ("mean", "std", "across", "predicted", "signal", "grad", "weight grad")
@@ -166,8 +169,8 @@ def audit(
 
     It tells where the signal shrinks or grows, and by how much a layer; weights that are zero,
     copied, or of a wrong scale; units that are dead, saturated, or without gradient; normalisations
-    that are fed constants. Everything happens on a copy in training mode without dropout: model
-    and random state are left as they were, unless a repair is asked for.
+    that are fed constants. Everything happens on a copy in training mode without dropout: model,
+    loss function and random state are left as they were, unless a repair is asked for.
 
     Args:
         model: any module that can be copied.
@@ -202,7 +205,8 @@ def audit(
         Mishkin and Matas, "All you need is a good init", 2016, for the repair "lsuv".
     """
     look = partial(measure, batch=batch, loss_func=loss_func, seed=seed)
-    return _audit(model, batch, look, repair, seed)
+    with _kept(loss_func, model):
+        return _audit(model, batch, look, repair, seed)
 
 
 def _audit(
@@ -227,11 +231,27 @@ def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
     look: dict[str, Any] = {"batch": batch, "loss_func": learn.loss_func, "seed": learn.seed}
     if having:
         look |= {"loss_func": None, "answer": partial(FirstLoss, learn)}
-    with undisturbed(learn):  # the copy of the model has the hooks that callbacks read
+    # The copy of the model has the hooks that callbacks read.
+    with undisturbed(learn), _kept(learn.loss_func, learn.model):
         seen = _audit(learn.model, batch, partial(measure, **look), repair, learn.seed)
     if having and seen.loss is None:
         seen = replace(seen, findings=(*seen.findings, _without_loss(having)))
     return seen
+
+
+@interrupts_wait_at_both_ends
+@contextmanager
+def _kept(loss_func: Any, model: nn.Module) -> Generator[None]:
+    """A scope after which a loss function that is a module is as before; of the model, no part."""
+    if not isinstance(loss_func, nn.Module):
+        yield
+        return
+    own = (*model.modules(), *model.parameters(), *model.buffers())  # a repair changes these
+    put_back = keep_structure(loss_func, seen={id(part): part for part in own})
+    try:
+        yield
+    finally:
+        put_back()
 
 
 def _has_a_say(callback: Callback) -> bool:

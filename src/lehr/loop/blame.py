@@ -12,7 +12,7 @@ from lehr.callback import Callback
 from lehr.errors import add_note, one_line, said
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import act, fire
-from lehr.loop.hints import hints, step_hints, without_gradients
+from lehr.loop.hints import hints, of_one_item, step_hints, without_gradients
 from lehr.loop.scopes import Scopes
 
 _WITH_HINTS = ("predict", "compute_loss", "backward", ".after_batch")
@@ -127,7 +127,7 @@ def _notes(error: BaseException, run: Any) -> list[str]:
     if not place.endswith(_WITH_HINTS):
         return [note]
     advice = hints(run.model, run.xb, run.yb, run.pred, run.loss, run.training, batch=run.batch)
-    return [note, *advice, *without_gradients(error, run)]
+    return [note, *advice, *without_gradients(error, run), *of_one_item(error, run)]
 
 
 def _in_a_worker(error: BaseException) -> list[str]:

@@ -171,6 +171,24 @@ def without_gradients(error: BaseException, run: Any) -> list[str]:
     ]
 
 
+def of_one_item(error: BaseException, run: Any) -> list[str]:
+    """What to do if a norm got a batch of one item, as the last of an epoch may be.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> error = ValueError("Expected more than 1 value per channel when training")
+        >>> of_one_item(error, SimpleNamespace(training=True))
+        ['A norm over the batch needs two items or more in training, and got one. If it is the rest
+        of an epoch, give the training loader drop_last=True, or another batch_size.']
+    """
+    if not run.training or "more than 1 value per channel" not in said(error):
+        return []
+    return [
+        "A norm over the batch needs two items or more in training, and got one. If it is the rest "
+        "of an epoch, give the training loader drop_last=True, or another batch_size."
+    ]
+
+
 def warn_of_broadcast(pred: Any, yb: Any) -> None:
     """Warn where a loss between numbers would compare everything with everything.
 

@@ -1,6 +1,6 @@
 """How a batch is split where the user has not said it: by what the model's forward takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -76,24 +76,33 @@ def _sorted_keys(keys: tuple[Any, ...], takes: Signature, *, wants_target: bool)
     apart = [key for key in named if key not in takes.named]
     rest = [key for key in keys if key not in takes.named and key not in apart]
     if rest and not takes.any_names:
-        raise _refusal(
-            keys,
-            takes,
-            f"but forward has no parameter {' or '.join(map(repr, rest))}",
-        )
+        example = _example(keys, takes, (*apart, *named, *rest) if wants_target else apart)
+        none = f"but forward has no parameter {' or '.join(map(repr, rest))}"
+        raise _refusal(keys, takes, none, example)
     candidates = apart or named
     if len(candidates) > 1 and wants_target:
         found = " and ".join(map(repr, candidates))
-        raise _refusal(keys, takes, f"and any of {found} could be the target")
+        example = _example(keys, takes, candidates)
+        raise _refusal(keys, takes, f"and any of {found} could be the target", example)
     target = candidates[0] if len(candidates) == 1 else None
     # Where only **kwargs would take the target, it goes along if the loss is in the output.
     left_out = apart if wants_target or not takes.any_names else []
     return _Keys(tuple(key for key in keys if key not in left_out), target)
 
 
-def _refusal(keys: tuple[Any, ...], takes: Signature, why: str) -> TypeError:
+def _example(keys: tuple[Any, ...], takes: Signature, targets: Sequence[Any]) -> str:
+    """A ``split_batch`` for such batches, as one would write it; a key may have another meaning."""
+    target = targets[0] if targets else None
+    others = [key for key in keys if not targets or key != target]
+    named = [key for key in others if key in takes.named]
+    pairs = ", ".join(f"{key!r}: b[{key!r}]" for key in named)
+    xb = f"{{{pairs}}}" if named else f"b[{(others or keys)[0]!r}]"
+    return f"lambda b: ({xb}, {f'b[{target!r}]' if targets else None})"
+
+
+def _refusal(keys: tuple[Any, ...], takes: Signature, why: str, example: str) -> TypeError:
     return TypeError(
         f"a batch is a dict with the keys {', '.join(map(repr, keys))}, {why}: it takes "
         f"{takes.text}. Give the Learner split_batch=, a function from a batch to (xb, yb), e.g. "
-        "lambda b: ({'ids': b['ids']}, b['labels'])."
+        f"{example}."
     )

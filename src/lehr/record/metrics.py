@@ -29,14 +29,16 @@ def accuracy(pred: Tensor, target: Tensor) -> Tensor:
     Ties go to the first index; an empty batch gives nan, which weighs nothing in a mean.
 
     Args:
-        pred: scores, shape ``(batch, classes)`` or ``(batch, classes, ...)``.
+        pred: scores, shape ``(batch, classes)`` or ``(batch, classes, ...)``, of two
+            classes or more.
         target: class indices, shape ``(batch,)`` or ``(batch, ...)``.
 
     Returns:
         float32 scalar in [0, 1].
 
     Raises:
-        ValueError: the shapes do not fit: the comparison would be of everything with everything.
+        ValueError: the shapes do not fit: the comparison would be of everything with everything; or
+            there is one number an item, of which none is the largest.
 
     Example:
         >>> import torch
@@ -44,6 +46,13 @@ def accuracy(pred: Tensor, target: Tensor) -> Tensor:
         >>> accuracy(scores, torch.tensor([0, 1, 0, 1]))
         tensor(0.7500)
     """
+    if pred.ndim < 2 or pred.shape[1] < 2:
+        raise ValueError(
+            "pred must have the scores of two classes or more, (batch, classes); got shape "
+            f"{tuple(pred.shape)}. If it is one logit an item, write metrics="
+            '{"accuracy": lambda pred, yb: ((pred > 0) == yb).float().mean()}, and let both have '
+            "one shape."
+        )
     chosen = pred.argmax(dim=1)
     if chosen.shape != target.shape:
         raise ValueError(
