@@ -358,11 +358,12 @@ class Learner:
 
         Model and optimizers are put back in place, with all tensors, lists, dicts and plain values
         in their attributes, and so are the modules, optimizers and tensors that callbacks hold,
-        whether they declare them or not: an attribute that was bound to another one inside is bound
-        to the one of before. What is lazy is lazy again. An object of a class of your
-        own in an attribute stays the same object; what changes within it is not put back. Of a
-        loader that is not lehr's, the generators that it draws from are put back. Its place is not:
-        what is loaded into such a loader is where its next epoch begins.
+        whether they declare them or not, and those of a loss function that is no module: an
+        attribute that was bound to another one inside is bound to the one of before. What is lazy
+        is lazy again. An object of a class of your own in an attribute stays the same object; what
+        changes within it is not put back. Of a loader that is not lehr's, the generators that it
+        draws from are put back. Its place is not: what is loaded into such a loader is where its
+        next epoch begins.
 
         Within a run of this Learner, those of the run are as well: its position, its history, its
         streams and what its callbacks declare. A graph that was made before can still be taken
@@ -388,7 +389,7 @@ class Learner:
             entries = {**self._entries(position=False), **underway.course(self)}
             everybody = [*self.callbacks, *(callback for one in runs for callback in one.callbacks)]
             try:
-                with probe(entries, *inventory.parts(self.opt, everybody)):
+                with probe(entries, *inventory.parts(self.opt, self.loss_func, everybody)):
                     yield
             finally:
                 self.run = run

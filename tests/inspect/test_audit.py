@@ -271,16 +271,18 @@ class Centred(nn.Module):
 
 
 @pytest.mark.parametrize("callbacks", [(), (LabelSmoothing(0.1),)])
-def test_a_loss_function_with_state_is_as_before(callbacks):
-    model, loss_func = tiny_learner().model, Centred()
-    params = [*model.parameters(), *loss_func.parameters()]
+@pytest.mark.parametrize("around", [False, True])
+def test_a_loss_function_with_state_is_as_before(callbacks, around):
+    model, centred = tiny_learner().model, Centred()
+    loss_func = (lambda pred, yb: centred(pred, yb)) if around else centred
+    params = [*model.parameters(), *centred.parameters()]
     opt = torch.optim.SGD(params, 0.1)
     data = tiny_learner().data
     learn = Learner(model, opt, loss_func, data, callbacks, progress=False)
     for look in (learn.audit, lambda: audit(model, next(iter(data.train_dl)), loss_func)):
         assert look().loss is not None
-        assert not loss_func.mean.any()
-        assert loss_func.scale.grad is None
+        assert not centred.mean.any()
+        assert centred.scale.grad is None
 
 
 def test_a_repair_stays_if_the_loss_function_holds_the_model():

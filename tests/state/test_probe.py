@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader as TorchLoader
 from torchmetrics import MeanMetric
 
-from lehr import Callback
+from lehr import Callback, Learner
 from lehr.callbacks import Checkpoint
 from lehr.data import DataBunch
 from lehr.state.differences import first_difference
@@ -643,3 +643,52 @@ def test_a_lazy_model_that_was_never_called_can_be_probed_and_is_lazy_again(how)
         assert [site.kind for site in found.sites[:3]] == ["linear", "batch_norm", "linear"]
     learn.fit(1)
     assert first_difference(before, capture(learn.state_entries()))
+
+
+class Centre(nn.Module):
+    """Has a weight and a moving mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2))
+        self.register_buffer("mean", torch.zeros(2))
+
+    def loss(self, pred, yb):
+        if pred.requires_grad:
+            self.mean.mul_(0.9).add_(pred.detach().mean(0), alpha=0.1)
+        return nn.functional.cross_entropy((pred - self.mean) * self.scale, yb)
+
+
+class Around:
+    """A loss that is no module, and holds one; its own mean is bound anew at every batch."""
+
+    def __init__(self):
+        self.centre, self.mean = Centre(), torch.zeros(2)
+
+    def __call__(self, pred, yb):
+        if pred.requires_grad:
+            self.mean = 0.5 * self.mean + pred.detach().mean(0)
+        return self.centre.loss(pred - self.mean, yb)
+
+
+@pytest.mark.parametrize("how", ["object", "method", "method of a module", "function"])
+def test_what_a_loss_function_holds_that_is_no_module_is_put_back(how):
+    around = Around()
+    loss_func = {
+        "object": around,
+        "method": around.__call__,
+        "method of a module": around.centre.loss,
+        "function": lambda pred, yb: around.centre.loss(pred, yb),
+    }[how]
+    model, data = tiny_learner().model, tiny_learner().data
+    opt = torch.optim.SGD([*model.parameters(), around.centre.scale], 0.1)
+    learn = Learner(model, opt, loss_func, data, progress=False)
+    learn.fit(1)
+    assert around.centre.mean.any()
+    kept, mean = around.centre.mean.clone(), around.mean.clone()
+    learn.find_lr(steps=12)
+    with learn.probe():
+        learn.fit(1)
+        assert not torch.equal(around.centre.mean, kept)
+    assert torch.equal(around.centre.mean, kept)
+    assert torch.equal(around.mean, mean)

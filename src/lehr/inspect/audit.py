@@ -13,6 +13,7 @@ from torch import nn
 from lehr.base.html import fill, lines
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import map_tensors
+from lehr.base.reach import reached
 from lehr.base.rows import aligned, markup, narrowed
 from lehr.callback import Callback
 from lehr.inspect.audit_plot import plot
@@ -242,12 +243,10 @@ def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
 @interrupts_wait_at_both_ends
 @contextmanager
 def _kept(loss_func: Any, model: nn.Module) -> Generator[None]:
-    """A scope after which a loss function that is a module is as before; of the model, no part."""
-    if not isinstance(loss_func, nn.Module):
-        yield
-        return
+    """A scope after which the modules of a loss function are as before, but for the model's."""
+    held = [thing for _, thing in reached(loss_func) if isinstance(thing, nn.Module)]
     own = (*model.modules(), *model.parameters(), *model.buffers())  # a repair changes these
-    put_back = keep_structure(loss_func, seen={id(part): part for part in own})
+    put_back = keep_structure(held, containers=False, seen={id(part): part for part in own})
     try:
         yield
     finally:

@@ -3,12 +3,14 @@
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from inspect import ismethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lehr.base.reach import attributes_of, reached
 from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
 from lehr.loop.position import COUNTERS
@@ -190,12 +192,13 @@ def _shape(tensor: Tensor) -> torch.Size:
 
 
 def parts(
-    opt: Any, callbacks: Iterable[Callback]
+    opt: Any, loss_func: Any, callbacks: Iterable[Callback]
 ) -> tuple[dict[str, Callable[[], None]], dict[str, Any]]:
-    """What only an optimizer or a callback holds, by who holds it, for `lehr.state.probe.probe`.
+    """What only an optimizer, a loss function or a callback holds, for `lehr.state.probe.probe`.
 
     Those are parameters of the loss function, say, and the modules, optimizers, tensors and random
-    generators in the attributes of callbacks, declared or not.
+    generators in the attributes of callbacks, declared or not; and those of a loss function that is
+    no module, with the modules that it can reach, as a function around one can.
 
     Returns:
         Functions that bind those attributes to the objects of now; and what is put back in place.
@@ -203,6 +206,12 @@ def parts(
     named = of_callbacks({id(callback): callback for callback in callbacks}.values())
     bound = {f"what {name} is bound to": keep_bound(callback) for name, callback in named.items()}
     held = {name: {"modules": cb.modules, **vars(cb)} for name, cb in named.items()}
+    owner = loss_func.__self__ if ismethod(loss_func) else loss_func
+    if not isinstance(owner, nn.Module) and hasattr(owner, "__dict__"):
+        bound["what loss_func is bound to"] = keep_bound(owner)
+    if not isinstance(loss_func, nn.Module):
+        around = [thing for _, thing in reached(loss_func) if isinstance(thing, nn.Module)]
+        held["loss_func"] = {"modules": around, **attributes_of(owner)}
     return bound, {"opt": optimizers.held_parameters(opt), **held}
 
 
