@@ -29,6 +29,7 @@ from lehr.callbacks import (
     TorchScheduler,
 )
 from lehr.data import DataLoader
+from lehr.errors import ResumeWarning
 from lehr.schedules import sched_cos, sched_lin
 from lehr.state.differences import first_difference
 from lehr.state.disk import checkpoint
@@ -548,3 +549,25 @@ def test_items_that_came_are_named_though_they_make_no_more_batches(tmp_path, gr
     grow(again.data, 31)
     with pytest.raises(ValueError, match=r"would not be bit for bit exact: items 30 → 31\."):
         again.fit(3, resume="auto", exact=True)
+
+
+@pytest.mark.parametrize(
+    ("then", "now"), [("SGD", "Adam"), ("Adam", "SGD"), ("RMSprop", "AdamW"), ("Adam", "NAdam")]
+)
+def test_the_state_of_another_kind_of_optimizer_is_refused(tmp_path, then, now):
+    of = {name: partial(getattr(torch.optim, name), lr=0.01) for name in (then, now)}
+    tiny_learner(opt=of[then]).fit(1, callbacks=[Checkpoint(tmp_path)])
+    learn = tiny_learner(opt=of[now])
+    before = capture(learn.state_entries())
+    with pytest.raises(
+        ValueError, match=rf"with {then}, and the Learner has {now}, whose settings"
+    ):
+        learn.fit(2, callbacks=[Checkpoint(tmp_path)], resume="auto")
+    assert first_difference(before, capture(learn.state_entries())) is None
+
+
+def test_an_optimizer_of_another_class_with_the_same_settings_goes_on_with_a_warning(tmp_path):
+    tiny_learner(opt=torch.optim.Adam).fit(1, callbacks=[Checkpoint(tmp_path)])
+    with pytest.warns(ResumeWarning, match="optimizer Adam → AdamW"):
+        run = tiny_learner(opt=torch.optim.AdamW).fit(2, resume=tmp_path)
+    assert run.n_steps == 8

@@ -180,6 +180,7 @@ def entry(saved: Checkpoint, *, exact: bool) -> Entry:
         reread = _reread(saved.manifest, run)
         if changes and exact:
             raise _inexact(saved, changes)
+        _check_optimizer(run, saved)
         if reread and exact:
             raise ValueError(f"{reread}, or leave out exact=True.")
         _check_states(run, saved)
@@ -240,6 +241,22 @@ def _reread(manifest: Mapping[str, Any], run: Any) -> str | None:
         "they come as they did. Use lehr's DataLoader, or a loader with state_dict and "
         "load_state_dict"
     )
+
+
+def _check_optimizer(run: Any, saved: Checkpoint) -> None:
+    """See that the optimizer is of the kind whose settings and state were saved, or as good."""
+    then, now = saved.manifest["settings"].get("optimizer"), settings(run)["optimizer"]
+    state, defaults = saved.snapshot.get("opt"), getattr(run.opt, "defaults", {})
+    groups = state.get("param_groups") if is_mapping(state) else None
+    if then == now or not is_sequence(groups):
+        return
+    lost = sorted(key for key in defaults if any(key not in group for group in groups))
+    if lost:
+        raise ValueError(
+            f"{saved.path} is of a fit with {then}, and the Learner has {now}, whose settings "
+            f"{', '.join(lost)} are not in it. Make the optimizer as for that fit; or make a fresh "
+            "Learner, and take only the weights: learn.load(…). Nothing was restored."
+        )
 
 
 def _check_states(run: Any, saved: Checkpoint) -> None:

@@ -288,6 +288,18 @@ def test_nobody_keeps_anything():
         learner(ByHand(6, 1)).fit(3)
 
 
+def test_who_asks_before_it_has_begun_is_told_that_nothing_is_kept():
+    class Early(Callback):
+        before = ("Rewind",)
+        state = ()
+
+        def begin_fit(self, run):
+            run.replay(0)
+
+    with pytest.raises(ValueError, match="step"):
+        learner(Rewind(), Early()).fit(1)
+
+
 def test_nothing_is_kept_when_the_fit_is_over():
     rewind = Rewind(every="1 steps", keep=9)
     learner(rewind).fit(3)

@@ -102,10 +102,11 @@ class Rewind(Callback):
         self.limit = positive_int("limit", limit, example=5)
         self.check_every = positive_int("check_every", check_every, example=1)
         self.events: list[dict[str, Any]] = []
+        self.kept: list[dict[str, Any]] = []
 
     def begin_fit(self, run: "Run") -> None:
         """Know of nothing yet, and be there wherever the run rests."""
-        self.kept: list[dict[str, Any]] = []
+        self.kept = []
         self.unread = UnreadLosses(run.engine)
         self.usual: list[float] = []
         self.skipped: list[list[list[int]]] = []
