@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import ConcatDataset, DistributedSampler, Subset
 from torch.utils.data import DataLoader as TorchLoader
-from torch.utils.data import DistributedSampler
 
 from lehr.state.differences import first_difference
 from lehr.state.epochs import EpochState, epoch_entries, tell_epoch
@@ -31,6 +31,35 @@ def test_loader_samplers_and_dataset_are_told_each_once():
     tell_epoch(loader, 5, key=0)
     assert [part.epochs for part in (loader, both, batch_sampler, dataset)] == [[5]] * 4
     assert inner.epochs == []  # it is no part any more
+
+
+def test_datasets_inside_of_others_are_told():
+    one, other = Counted(), Counted()
+    nested = ConcatDataset([Sized(one), Subset(Sized(other), [0])])
+    loader = TorchLoader(Subset(nested, [0, 1]))
+    tell_epoch(loader, 4, key=0)
+    assert one.epochs == other.epochs == [4]
+    assert sorted(epoch_entries("x", loader)) == [
+        "x.dataset.dataset.datasets.0.dataset.epoch",
+        "x.dataset.dataset.datasets.1.dataset.dataset.epoch",
+    ]
+
+
+def test_a_dataset_that_is_its_own_part_is_told_once():
+    circle = Counted()
+    circle.dataset = circle
+    tell_epoch(Counted(dataset=circle), 4, key=0)
+    assert circle.epochs == [4]
+
+
+class Sized:
+    """Wraps a dataset, as Subset does."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self):
+        return 2
 
 
 def test_each_of_several_loaders_is_told_and_what_they_share_once():

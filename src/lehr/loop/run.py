@@ -199,6 +199,8 @@ class Run(Position):
     def stop(self, reason: str) -> None:
         """End the run when the update window closes, or between validation batches.
 
+        It is over then: resuming it makes no more steps. `interrupt` is for one that is to go on.
+
         Several processes end it together, even if only one of them asks: when the next step is
         made, or the validation is over.
         """

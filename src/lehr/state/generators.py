@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from lehr.base.reach import attributes_of
 from lehr.state.numpy_generator import as_numpy, as_plain
-from lehr.types import Stateful
+from lehr.types import Stateful, is_sequence
 
 _HOLDERS = ("", "sampler", "batch_sampler", "batch_sampler.sampler", "dataset")
 
@@ -85,7 +86,10 @@ class PythonGeneratorState:
 
 
 def holders(loader: Any) -> Iterator[tuple[str, Any]]:
-    """A loader, its samplers and its dataset: the path of each, and the object.
+    """A loader, its samplers, its dataset and those in that one: the path of each, and the object.
+
+    torch's ``Subset``, ``ConcatDataset`` and their like have other datasets in their attributes
+    ``dataset`` or ``datasets``; of a list, the first hundred are looked at.
 
     Example:
         >>> [path for path, _ in holders(torch.utils.data.DataLoader([1, 2]))]
@@ -97,6 +101,20 @@ def holders(loader: Any) -> Iterator[tuple[str, Any]]:
             part = getattr(part, attribute, None)
         if part is not None:
             yield path, part
+    yield from _inside("dataset", getattr(loader, "dataset", None), depth=10)
+
+
+def _inside(path: str, dataset: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    """The datasets that one has in itself."""
+    held = attributes_of(dataset)
+    several: Any = held.get("datasets")
+    listed = several[:100] if is_sequence(several) else ()
+    inner = {"dataset": held.get("dataset")}
+    inner |= {f"datasets.{number}": one for number, one in enumerate(listed)}
+    for name, part in inner.items():
+        if part is not None and depth:
+            yield f"{path}.{name}", part
+            yield from _inside(f"{path}.{name}", part, depth - 1)
 
 
 def generators_of(loader: Any) -> Iterator[tuple[str, Stateful]]:
@@ -114,8 +132,9 @@ def generators_of(loader: Any) -> Iterator[tuple[str, Stateful]]:
     """
     seen: set[int] = set()
     for holder, part in holders(loader):
-        held = {} if holder == "dataset" else {"generator": getattr(part, "generator", None)}
-        for name, value in {**held, **getattr(part, "__dict__", {})}.items():
+        of_data = holder.startswith("dataset")
+        drawn = {} if of_data else {"generator": getattr(part, "generator", None)}
+        for name, value in {**drawn, **getattr(part, "__dict__", {})}.items():
             entry = entry_of(value)
             if entry is not None and id(value) not in seen:
                 seen.add(id(value))

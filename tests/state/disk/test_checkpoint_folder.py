@@ -59,6 +59,16 @@ def test_what_is_saved_is_found(folder):
     assert first_difference(found.snapshot, snapshot(9)) is not None
 
 
+@pytest.mark.parametrize("name", ["file", "/dev/null"])
+def test_a_file_is_no_folder_for_checkpoints(tmp_path, name):
+    path = tmp_path / name  # an absolute name stays as it is
+    if name == "file":
+        path.write_text("mine")
+    with pytest.raises(NotADirectoryError, match=rf"{name} is a file\. Give another path"):
+        CheckpointFolder(path).open("one")
+    assert path.exists()
+
+
 def test_a_value_may_be_left_out(folder):
     (saved,) = save(folder, 1)
     assert saved.value is None

@@ -120,10 +120,16 @@ class CheckpointFolder:
 
         Raises:
             RuntimeError: another process or object writes there.
+            NotADirectoryError: there is a file of that name.
             OSError: the folder cannot be made or swept.
         """
         if self._lock is not None:
             raise RuntimeError(f"checkpoints in {self.path} are being written already. Close it.")
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(
+                f"checkpoints are written to a folder; {self.path} is a file. Give another path, "
+                "of a folder or of nothing that is there yet."
+            )
         files.make_folder(self.path)
         try:
             self._lock = files.lock_file(self.path / _LOCK)
