@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import groupby
@@ -65,20 +66,25 @@ def clean_environment(caller: dict[str, str], home: str) -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with slow tests first, so that the last ones are short; or shuffled, if asked to.
+    """Files with slow tests first, the site before all, so that the last ones are short; or
+    shuffled, if asked to.
 
     The tests of a file stay together, for they may share what is dear.
     """
     files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
     seed = config.getoption("--shuffle-seed")
     if seed is None:
-        files.sort(key=lambda file: not any(item.get_closest_marker("slow") for item in file))
+        files.sort(key=lambda file: (file[0].path.name != "test_site.py", not _any_slow(file)))
     else:
         shuffled = random.Random(seed)
         shuffled.shuffle(files)
         for file in files:
             shuffled.shuffle(file)
     items[:] = [item for file in files for item in file]
+
+
+def _any_slow(file: list[pytest.Item]) -> bool:
+    return any(item.get_closest_marker("slow") for item in file)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,3 +110,11 @@ def _no_waiting_for_the_disk(
     """No power is cut here, and to wait for the disk is most of the time of a test that saves."""
     if not DISK.intersection(request.path.parts):
         monkeypatch.setattr(os, "fsync", os.fstat)  # a file that is closed is still an error
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left() -> Iterator[None]:
+    """Figures of pyplot's stay until somebody closes them."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

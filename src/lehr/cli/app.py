@@ -40,6 +40,12 @@ def say(text: object, *, err: bool = False) -> None:
     typer.echo(words if room is None else "\n".join(_fitting(words.splitlines(), room)), err=err)
 
 
+def overwrite(text: str) -> None:
+    """Put a text in the place of the last line of the terminal; "" leaves that line empty."""
+    room = (terminal_width() or 80) - 1
+    typer.echo(f"\r\x1b[K{printable(text)[:room]}", nl=False)
+
+
 def terminal_width(file: TextIO | None = None) -> int | None:
     """How many characters fit into a line of the terminal; None where there is no terminal.
 

@@ -99,7 +99,8 @@ def _resume(
 
     before = config["settings"]["epochs"]
     job = reopen(run, config, engine=engine, **changes)
-    job.settings["processes"] = engine.world
+    if engine.world > 1 or "processes" in job.settings:  # as `lehr train` writes it
+        job.settings["processes"] = engine.world
     if longer:
         say(_longer(job, before, _newest_step(run)))
         said = r".*not bit for bit exact: epochs \d+ → \d+$"

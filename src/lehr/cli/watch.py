@@ -4,10 +4,19 @@ from pathlib import Path
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
-from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, is_terminal, say, terminal_width
+from lehr.cli.app import (
+    FAILURE,
+    USAGE,
+    Debug,
+    app,
+    errors,
+    is_terminal,
+    overwrite,
+    say,
+    terminal_width,
+)
 from lehr.cli.options import complete_run
 
 if TYPE_CHECKING:
@@ -187,12 +196,11 @@ class _Line:
     def show(self, text: str) -> None:
         """Put ``text`` in the place of what is there."""
         if self.live:
-            room = (terminal_width() or 80) - 1
-            typer.echo(f"\r\x1b[K{text[:room]}", nl=False)
+            overwrite(text)
             self.there = True
 
     def clear(self) -> None:
         """Make room for other lines."""
         if self.there:
-            typer.echo("\r\x1b[K", nl=False)
+            overwrite("")
             self.there = False

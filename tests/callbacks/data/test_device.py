@@ -9,10 +9,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
-from lehr import Callback, CancelFit, DataBunch, accuracy, on
+from lehr import Callback, CancelFit, DataBunch, accuracy, engine, learner, on
 from lehr.callbacks import Device
 from lehr.callbacks.data import device
-from lehr.loop import arguments
 from lehr.testing import tiny_learner
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -22,7 +21,8 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 @pytest.fixture(autouse=True)
 def meta_is_a_device_like_any_other(monkeypatch):
-    monkeypatch.setattr(arguments, "check_values", lambda model: None)
+    for module in (learner, engine):
+        monkeypatch.setattr(module, "check_values", lambda model: None)
 
 
 class Look(Callback):
