@@ -191,7 +191,7 @@ def test_where_the_disk_refuses_the_folder_is_as_before_and_one_clear_error_come
         ended.add(answer["ended"])
         found = damage(folder)
         reason = os.strerror(getattr(errno, error))
-        if answer["ended"] == "failed" and reason not in answer["errors"][1]:
+        if answer["ended"] == "failed" and reason.lower() not in answer["errors"][1].lower():
             found.append(f"another error: {answer['errors']}")
         if nursery.ask(job, folder)["ended"] != "done":
             found.append((tmp_path / f"{number}{error}.txt").read_text()[-600:])

@@ -67,6 +67,32 @@ def test_everything_is_replaced_in_one_move(tmp_path, monkeypatch):
     assert file.read() == "wider\n"
 
 
+def test_what_is_in_its_place_was_replaced_though_the_disk_does_not_take_its_name(
+    tmp_path, monkeypatch
+):
+    path, asked = tmp_path / "log", []
+
+    def refuse(folder):
+        asked.append(folder)
+        raise OSError(errno.EIO, "Input/output error")
+
+    file = log(path)
+    file.open()
+    file.write("one\n")
+    with monkeypatch.context() as broken:
+        broken.setattr("lehr.base.files.sync_folder", refuse)
+        broken.setattr("lehr.record.log_file.sync_folder", refuse)
+        file.replace("two\n")
+        assert (path.read_text(), file.mark()) == ("two\n", {"size": 4, "crc": crc32(b"two\n")})
+        with pytest.raises(OSError, match=r"Demo cannot write .* input/output error"):
+            file.sync()
+    assert asked == [tmp_path, tmp_path]
+    monkeypatch.setattr("lehr.record.log_file.sync_folder", asked.append)
+    file.sync()
+    file.sync()
+    assert asked == [tmp_path] * 3
+
+
 def test_lines_that_the_disk_has_no_room_for_are_there_whole_or_not_at_all(tmp_path, monkeypatch):
     class Full(io.FileIO):
         """Takes four bytes, and then no more."""

@@ -96,7 +96,8 @@ def replace_file(path: Path, data: bytes) -> None:
     """Put ``data`` in the place of a file: at every moment the old or the new one is there, whole.
 
     Raises:
-        OSError: it cannot be written; the old file is untouched and nothing else is left.
+        OSError: it cannot be written; the old file is untouched and nothing else is left. Or the
+            disk does not take the name of the new one, which is there.
 
     Example:
         >>> import tempfile

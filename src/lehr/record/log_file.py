@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
-from lehr.base.files import replace_file, resolved
+from lehr.base.files import replace_file, resolved, sync_folder
 
 
 class LogFile:
@@ -36,7 +36,7 @@ class LogFile:
                 f'path must be the path of a file; got {path!r}. Write e.g. {owner}("runs/log").'
             )
         self.path, self.append, self.owner = Path(path), append, owner
-        self._open = self._own = self._unsynced = self._torn = False
+        self._open = self._own = self._unsynced = self._unnamed = self._torn = False
         self._mark = {"size": 0, "crc": 0}
 
     def open(self, *, resuming: bool = False) -> None:
@@ -122,15 +122,18 @@ class LogFile:
         """Put ``text`` in the place of everything: at every moment the old or the new is there.
 
         Raises:
-            OSError: the file cannot be written to any more.
+            OSError: the file cannot be written to any more; the old one is there.
         """
-        data = text.encode("utf-8")
+        data, in_place = text.encode("utf-8"), False
         try:
             replace_file(self._target, data)
         except OSError as error:
-            raise self._failure(error) from error
-        self._mark, self._unsynced = {"size": len(data), "crc": crc32(data)}, False
-        self._torn = False
+            with suppress(OSError):
+                in_place = self.read_bytes() == data
+            if not in_place:
+                raise self._failure(error) from error
+        self._mark, self._torn = {"size": len(data), "crc": crc32(data)}, False
+        self._unsynced = self._unnamed = in_place  # its name may not have reached the disk
 
     def mark(self) -> dict[str, int]:
         """What has been written so far, for `cut`."""
@@ -146,9 +149,11 @@ class LogFile:
             try:
                 with self._target.open("r+b") as file:
                     os.fsync(file.fileno())
+                if self._unnamed:
+                    sync_folder(self._target.parent)
             except OSError as error:
                 raise self._failure(error) from error
-        self._unsynced = False
+        self._unsynced = self._unnamed = False
 
     def cut(self, mark: Mapping[str, int]) -> None:
         """Let go of what was written after `mark` was called, be it by another process.
