@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import _len_torch_function_stack
 
 from lehr import Callback, Learner, accuracy
 from lehr.callbacks import Checkpoint, CSVLog, EarlyStopping, ParamScheduler
@@ -56,6 +57,7 @@ def surroundings() -> World:
         "python": random.getstate(),
         "gradients on": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
+        "function modes": _len_torch_function_stack(),
         "filters": list(warnings.filters),
         "threads": threading.active_count(),
         "open files": len(list(OPEN.iterdir())) if OPEN.is_dir() else 0,

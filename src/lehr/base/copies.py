@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lehr.base.interrupts import call_uninterrupted
 from lehr.base.nested import map_leaves
 
 
@@ -29,11 +30,17 @@ def copied_to_cpu(value: Any) -> Any:
 def _copied(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
         return _tensor(leaf)
+    copies: list[Any] = []
     try:
-        with _TensorsToCPU():
-            return copy.deepcopy(leaf)
+        call_uninterrupted(lambda: copies.append(_deep_copy(leaf)))  # or torch's mode may stay on
+        return copies[0]
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise TypeError(f"{type(leaf).__name__} cannot be copied: {error}") from error
+
+
+def _deep_copy(leaf: Any) -> Any:
+    with _TensorsToCPU():
+        return copy.deepcopy(leaf)
 
 
 def _tensor(tensor: Tensor) -> Tensor:
