@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
     yield run
     nursery.stdin.close()
-    nursery.wait(60)
+    with suppress(subprocess.TimeoutExpired):
+        nursery.wait(60)
+    nursery.kill()  # nobody needs what it would still do
     nursery.stdout.close()
 
 

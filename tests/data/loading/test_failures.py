@@ -51,7 +51,8 @@ def test_the_error_is_the_same_and_says_where_it_was_raised():
 def test_the_traceback_has_the_data_set_and_what_it_called_and_nothing_before():
     cause = raised(ValueError("item 0 is damaged")).__cause__
     assert isinstance(cause, WorkerError)
-    frames = [line for line in str(cause).splitlines() if line.startswith("  File")]
+    parts = str(cause).split("Traceback (most recent call last):")[-2:]  # those of this test
+    frames = [line for part in parts for line in part.splitlines() if line.startswith("  File")]
     assert len(frames) == 2  # of the error, and of the KeyError that it comes from
     assert all("test_failures.py" in line and "in __getitem__" in line for line in frames)
     assert "KeyError: 'missing'" in str(cause)
