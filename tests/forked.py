@@ -65,6 +65,7 @@ class Nursery:
 
     def end(self) -> None:
         """No more will be asked."""
+        self._asks.shutdown(socket.SHUT_RDWR)  # a process forked meanwhile may hold it open
         self._asks.close()
         self._process.wait(60)
 

@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             raise AssertionError(log.read_text()) from None
 
     yield run
+    pickle.dump(None, nursery.stdin)  # a process that some test has forked may hold the pipe open
     nursery.stdin.close()
-    with suppress(subprocess.TimeoutExpired):
-        nursery.wait(60)
-    nursery.kill()  # nobody needs what it would still do
+    nursery.wait(60)
     nursery.stdout.close()
 
 

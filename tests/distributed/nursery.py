@@ -3,8 +3,8 @@
 It answers each request `(world, name, arguments, limit)` by a list with how each of so many new
 processes ended: ``("ok", value)``, ``("error", text)``, ``("died", "")`` or ``("silent", "")`` if
 it was still at work after ``limit`` seconds. A text ends with the moment of the error, in seconds.
-``name`` is a function of `jobs`. The requests come as pickles on standard input; the answers go to
-standard output.
+``name`` is a function of `jobs`. The request None ends it. The requests come as pickles on standard
+input; the answers go to standard output.
 """
 
 import atexit
@@ -36,6 +36,8 @@ def main() -> None:
         try:
             request = pickle.load(sys.stdin.buffer)
         except EOFError:
+            return
+        if request is None:
             return
         pickle.dump(together(*request), answers)
         answers.flush()
