@@ -68,9 +68,11 @@ class Callback:
             the step is made: it reads predictions, loss and numbers of the run there, but neither
             weights nor gradients, and changes nothing. Any other that watches these events keeps a
             step from being fused (``compile`` of `lehr.Learner`).
-        in_graph: names of the methods, ``"finish_grad"`` or ``"after_step"``, that `graph_part` has
-            a function for: the graph of a fused step then includes what they do, and they are not
-            called. A subclass that changes one of them must change `graph_part` as well.
+        in_graph: names of the methods that `graph_part` has a function for, of ``"predict"``,
+            ``"compute_loss"``, ``"finish_grad"`` and ``"after_step"``: the graph of a fused step
+            then includes what they do, and they are not called. One that wraps ``"backward"``,
+            ``"step"`` or ``"zero_grad"`` may be named, too: it is called as ever, around nothing.
+            A subclass that changes one of them must change `graph_part` as well.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.
         plans: whether this callback takes part in `Learner.plan`: True for one whose doings depend
             on the position of the run alone. There is no batch, prediction or loss then. What it
@@ -97,9 +99,9 @@ class Callback:
     everywhere: ClassVar[bool] = True
     moves: ClassVar[tuple[str, ...]] = ()
     state: ClassVar[tuple[str, ...]] = ()
-    in_graph: ClassVar[tuple[str, ...]] = ()
     regrads: ClassVar[bool] = False
     replays: ClassVar[bool] = True
+    in_graph: tuple[str, ...] = ()
     drives: Sequence[Any] = ()
     freezes: Mapping[Any, Any] = MappingProxyType({})
     modules: Sequence[Any] = ()
@@ -134,11 +136,12 @@ class Callback:
     def graph_part(self, method: str, run: Any) -> GraphPart:
         """What one of the methods named in `in_graph` does in the next step, for its graph.
 
-        It is asked before every fused step. In ``finish_grad``, callbacks come in the order in
-        which their work before ``proceed()`` would.
+        It is asked before every fused step; in ``predict`` and ``compute_loss``, before every fused
+        batch. In ``finish_grad``, callbacks come in the order in which their work before
+        ``proceed()`` would.
 
         Args:
-            method: ``"finish_grad"`` or ``"after_step"``.
+            method: ``"predict"``, ``"compute_loss"``, ``"finish_grad"`` or ``"after_step"``.
             run: the `lehr.Run`.
         """
         raise NotImplementedError(

@@ -40,14 +40,18 @@ class GraphPart(NamedTuple):
         {'weight': tensor([0.5000])}
     """
 
-    function: Callable[..., Changes]
-    """``function(values, tensors, numbers, **fixed)`` returns `Changes`, and changes nothing.
-    ``values`` are the gradients of what is trained by the names of the parameters, in
-    ``finish_grad``; in ``after_step``, the parameters and buffers of the model. It must be a
+    function: Callable[..., Any]
+    """In ``finish_grad`` and ``after_step``, ``function(values, tensors, numbers, **fixed)``
+    returns `Changes`, and changes nothing. ``values`` are the gradients of what is trained by the
+    names of the parameters, in ``finish_grad``; in ``after_step``, the parameters and buffers of
+    the model. In ``predict``, ``function(predict, args, named, tensors, numbers, **fixed)`` returns
+    the prediction; ``predict(args, named)`` calls the model with arguments in order and by name.
+    In ``compute_loss``, ``function(loss, pred, target, tensors, numbers, **fixed)`` returns the
+    loss; ``loss(pred, target)`` is what it would be, one tensor or a dict of parts. It must be a
     function of a module, so that the next step has the same."""
     tensors: Mapping[str, Tensor] = _NONE
     """tensors that the callback keeps"""
-    numbers: Mapping[str, float] = _NONE
+    numbers: Mapping[str, float | Tensor] = _NONE
     """numbers that may be others in every step; the function gets tensors without dimensions, of
     double precision"""
     fixed: Mapping[str, Hashable] = _NONE

@@ -50,7 +50,7 @@ def test_without_states_nothing_is_done_but_to_gather(parts):
     assert (seen, run.loss, calls.why) == ([], None, None)
     assert calls.make("gather", layout)
     (given,) = seen
-    assert (given[5].item(), given[6:9], given[10]) == (2.0, ((), (), ()), None)
+    assert (given[5].item(), given[6:9], given[10]) == (2.0, ((), (), []), None)
     assert given[9][0][0] is run.model[0].weight.grad
     assert run.loss == 1
 

@@ -16,8 +16,19 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from lehr import Callback, CancelBatch, Changes, DataBunch, GraphPart
-from lehr.callbacks import EMA, Accumulate, Checkpoint, ClipGradients, Freeze, ParamScheduler
+from lehr import Callback, CancelBatch, Changes, DataBunch, GraphPart, Learner
+from lehr.callbacks import (
+    EMA,
+    Accumulate,
+    Checkpoint,
+    ClipGradients,
+    CutMix,
+    Freeze,
+    LabelSmoothing,
+    MixedPrecision,
+    MixUp,
+    ParamScheduler,
+)
 from lehr.loop.run import Run
 from lehr.loop.step.fused import FusedStep
 from lehr.loop.step.graphs import Graphs
@@ -438,6 +449,62 @@ def test_a_fit_with_callbacks_in_the_graph_goes_on_as_either_kind(tmp_path):
     assert difference(learn.model, fused.model) == 0
 
 
+OF_EVERY_BATCH = {
+    "LabelSmoothing": lambda: [LabelSmoothing(0.2)],
+    "MixUp": lambda: [MixUp(0.4)],
+    "bf16": lambda: [MixedPrecision("bf16")],
+    "all, in a window": lambda: [
+        *(MixUp(), LabelSmoothing(), MixedPrecision("bf16"), Accumulate(2), ClipGradients(0.1)),
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("callbacks", OF_EVERY_BATCH.values(), ids=OF_EVERY_BATCH)
+def test_prediction_and_loss_may_be_those_of_callbacks(callbacks):
+    fused, eager, kinds = pair(3, callbacks)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert difference(fused.model, pair(3)[0].model) > 1e-4  # they did something
+    assert fused.run.history["loss"] == pytest.approx(eager.run.history["loss"], abs=1e-6)
+    assert any(kinds)
+    assert graphs() <= 4  # of both pairs
+
+
+@pytest.mark.slow
+def test_images_may_be_composed_in_the_graph():
+    data = [(torch.randn(8, 1, 4, 4), torch.arange(8) % 2) for _ in range(4)]
+    models = []
+    for compile in ("eager", False):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        opt = torch.optim.SGD(model.parameters(), lr=0.1)
+        cross_entropy, bunch = nn.functional.cross_entropy, DataBunch(data)
+        learn = Learner(model, opt, cross_entropy, bunch, progress=False, compile=compile)
+        learn.fit(2, [CutMix()])
+        models.append(model)
+    assert difference(*models) < 1e-6
+    assert graphs() == 1
+
+
+@pytest.mark.slow
+def test_mixed_parts_of_a_loss_are_means_in_the_graph_too():
+    def parts(pred, yb):
+        wanted = nn.functional.one_hot(yb, 2)
+        return {"fit": (pred - wanted).square().mean(), "size": pred.abs().mean()}
+
+    fused, eager, _ = pair(2, lambda: [MixUp()], loss_func=parts)
+    assert difference(fused.model, eager.model) < 1e-6
+    for name in ("fit", "size"):
+        found, expected = (learn.run.history[name] for learn in (fused, eager))
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_mixed_items_without_a_target_are_an_error_in_the_graph_too():
+    learn = learner(loss_func=lambda pred: pred.square().mean())
+    with pytest.raises(TypeError, match="it gets the output alone"):
+        learn.fit(1, [MixUp()])
+
+
 def scaled(grads, tensors, numbers, *, by):
     norm = sum(grad.square().sum() for grad in grads.values()).sqrt()
     new = {name: grad * by * numbers["share"] for name, grad in grads.items()}
@@ -772,6 +839,6 @@ def test_actions_are_those_of_the_eager_step_where_nothing_can_be_fused():
     plan = learn.planned(learn.data)
     with pytest.warns(UserWarning, match="not fused"):
         step = FusedStep(Run(learn, plan, [Wraps()]))
-    assert step.actions()["predict"].__self__ is not step
+    assert step.actions()["backward"].__self__ is not step
     fusing = FusedStep(Run(learn, plan, []))
-    assert fusing.actions()["predict"].__self__ is fusing
+    assert fusing.actions()["backward"].__self__ is fusing

@@ -67,7 +67,7 @@ def test_the_usual_callbacks_are_no_obstacle():
         (Regrads(), "Regrads takes gradients anew; leave it out"),
         (Accumulate(items=9), "Accumulate lets batches make a step in a number that is not known"),
         (SAM(0.1), "SAM wraps"),
-        (MixedPrecision("bf16"), "MixedPrecision wraps predict, backward, finish_grad, step"),
+        (MixedPrecision("fp16"), "MixedPrecision wraps predict, backward, finish_grad, step"),
     ],
 )
 def test_a_callback_inside_is_named(callback, why):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lehr import Callback, Changes, GraphPart
-from lehr.callbacks import EMA, ClipGradients, Lookahead
-from lehr.loop.step.graphs import FINISH, STEPPED
+from lehr.callbacks import EMA, ClipGradients, LabelSmoothing, Lookahead, MixedPrecision, MixUp
+from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, STEPPED
 from lehr.loop.step.inside import Inside, included, offers
 
 
@@ -66,6 +66,38 @@ def test_after_a_step_they_end_where_one_is_not_in_the_graph():
     assert included([ema, clip, ahead]) == [(FINISH, clip)]  # Lookahead comes first
 
 
+def test_those_of_every_batch_come_first_and_the_outermost_of_them_first():
+    mix, smooth, half = MixUp(), LabelSmoothing(), MixedPrecision("bf16")
+    clip = ClipGradients(1.0)
+    assert included([clip, mix, smooth, half]) == [
+        *((PREDICT, half), (PREDICT, mix), (LOSS, mix), (LOSS, smooth)),
+        *((FINISH, half), (FINISH, clip)),
+    ]
+    assert included([MixedPrecision("fp16")]) == []  # a step may be skipped
+
+
+def test_a_batch_that_makes_no_step_has_the_functions_of_every_batch_alone():
+    class Every(Mine):
+        in_graph = (LOSS, FINISH)
+
+        def compute_loss(self, run, proceed): ...
+
+        def graph_part(self, method, run):
+            return super().graph_part(method, run)
+
+    one = Every("one")
+    inside = Inside([one])
+    shape = inside.ask(0.5, "gather")
+    assert [function.method for function in inside.functions()] == [LOSS]
+    assert len(inside.given()) == 1
+    assert inside.ask(0.5, "close") == shape * 2
+    assert [function.method for function in inside.functions()] == [LOSS, FINISH]
+    assert inside.names() == ["Every.compute_loss", "Every.finish_grad"]
+    inside.ask(0.5, "gather")
+    inside.end(LOSS, None)
+    assert one.heard == [LOSS]
+
+
 class Log:
     def __init__(self):
         self.said = []
@@ -84,8 +116,8 @@ def test_numbers_are_tensors_that_stay_and_each_ends_where_its_method_would_be()
     assert torch.equal(before[0], torch.tensor(0.25, dtype=torch.float64))
     assert [function.method for function in inside.functions()] == [FINISH, FINISH] + [STEPPED] * 2
     run, made = Log(), True
-    inside.made([{"a": 1}, {}, {"b": 2}, {}])
-    inside.finish(run)
+    inside.made({0: {"a": 1}, 2: {"b": 2}})
+    inside.end(FINISH, run)
     assert (run.said, one.heard, two.heard) == ([("a", 1)], [FINISH], [FINISH])
     listeners = [inside.listener(cb.after_step, lambda: made) for cb in (one, two)]
     listeners[0](run)

@@ -1,14 +1,15 @@
 """Puts a rectangle of one image into another."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from lehr.base.graph_part import GraphPart
 from lehr.callback import Callback
 from lehr.callbacks.augmenting.batches import image_batch
-from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss, predict_from
+from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss, loss_part, partners, predict_from
 from lehr.errors import above_zero
 from lehr.events import Layer
 
@@ -51,6 +52,7 @@ class CutMix(Callback):
     layer = Layer.TRANSFORM
     state = ()
     by_length = False
+    in_graph = ("predict", "compute_loss")
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = above_zero("alpha", alpha)
@@ -61,30 +63,58 @@ class CutMix(Callback):
         if not run.training:
             proceed()
             return
-        images = image_batch(run.xb, self, "MixUp takes tensors of any shape.")
-        composed, self._pairs = self._composed(run, images)
-        predict_from(run, proceed, composed)
+        self._pairs, cut = self._drawn(run)
+        predict_from(run, proceed, composed(run.xb, self._pairs.partner, cut))
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss for both targets."""
         compute_loss(run, proceed, self._pairs)
 
-    def _composed(self, run: "Run", images: Tensor) -> tuple[Tensor, Pairs]:
+    def graph_part(self, method: str, run: "Run") -> GraphPart:
+        """The same, for the graph of a fused step."""
+        if method == "compute_loss":
+            assert self._pairs is not None
+            return loss_part(run, self._pairs)
+        self._pairs, cut = self._drawn(run)
+        return GraphPart(_from_composed, {"partner": self._pairs.partner, "cut": cut})
+
+    def _drawn(self, run: "Run") -> tuple[Pairs, Tensor]:
+        """Who is composed with whom, and the rectangle, as True where it is."""
+        images = image_batch(run.xb, self, "MixUp takes tensors of any shape.")
         stream = run.stream(self.name)
         partner = torch.randperm(len(images), generator=stream)
         height, width = images.shape[-2:]
         side = (1 - beta(self.alpha, stream)) ** 0.5
         top, bottom = _span(height, side, stream)
         left, right = _span(width, side, stream)
-        composed = images.clone()
-        composed[..., top:bottom, left:right] = images[partner.to(images.device)][
-            ..., top:bottom, left:right
-        ]
-        cut = (bottom - top) * (right - left) / (height * width)
-        return composed, Pairs(partner, 1 - cut)
+        cut = torch.zeros(height, width, dtype=torch.bool)
+        cut[top:bottom, left:right] = True
+        share = 1 - (bottom - top) * (right - left) / (height * width)
+        return Pairs(partner, share), cut.to(images.device)
 
     def __repr__(self) -> str:
         return f"CutMix({self.alpha})"
+
+
+def _from_composed(
+    predict: Callable[[Any, Any], Any],
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, Tensor],
+) -> Any:
+    return predict([composed(args[0], **tensors)], named)
+
+
+def composed(images: Tensor, partner: Tensor, cut: Tensor) -> Tensor:
+    """The images, with those of their partners where ``cut`` is True.
+
+    Example:
+        >>> images = torch.tensor([[[[1, 1]]], [[[2, 2]]]])
+        >>> composed(images, torch.tensor([1, 0]), torch.tensor([[True, False]])).flatten()
+        tensor([2, 1, 1, 2])
+    """
+    return torch.where(cut, partners(images, partner), images)
 
 
 def _span(size: int, share: float, generator: torch.Generator) -> tuple[int, int]:

@@ -1,11 +1,12 @@
 """Spreads a share of each target over all classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from lehr.base.graph_part import GraphPart
 from lehr.base.nested import describe
 from lehr.callback import Callback
 from lehr.errors import share
@@ -42,6 +43,7 @@ class LabelSmoothing(Callback):
     layer = Layer.TRANSFORM
     state = ()
     by_length = False
+    in_graph = ("compute_loss",)
 
     def __init__(self, eps: float = 0.1) -> None:
         self.eps = share("eps", eps, example=0.1)
@@ -58,11 +60,25 @@ class LabelSmoothing(Callback):
         finally:
             run.yb = own
 
+    def graph_part(self, method: str, run: "Run") -> GraphPart:
+        """The same, for the graph of a fused step."""
+        return GraphPart(_of_smoothed, numbers={"eps": self.eps})
+
     def __repr__(self) -> str:
         return f"LabelSmoothing({self.eps})"
 
 
-def smoothed(pred: Any, target: Any, eps: float) -> Tensor:
+def _of_smoothed(
+    loss: Callable[[Any, Any], Any],
+    pred: Any,
+    target: Any,
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, Tensor],
+) -> Any:
+    return loss(pred, smoothed(pred, target, numbers["eps"]))
+
+
+def smoothed(pred: Any, target: Any, eps: float | Tensor) -> Tensor:
     """Probabilities of the classes, in the shape and dtype of ``pred``.
 
     Args:

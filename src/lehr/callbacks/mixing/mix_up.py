@@ -1,11 +1,12 @@
 """Mixes the items of a batch with each other."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from lehr.base.graph_part import GraphPart
 from lehr.base.nested import item_count, map_tensors
 from lehr.callback import Callback
 from lehr.callbacks.mixing.pairs import (
@@ -13,6 +14,7 @@ from lehr.callbacks.mixing.pairs import (
     beta,
     compute_loss,
     is_packed,
+    loss_part,
     partners,
     predict_from,
     refuse_packed,
@@ -54,6 +56,7 @@ class MixUp(Callback):
     layer = Layer.TRANSFORM
     state = ()
     by_length = False
+    in_graph = ("predict", "compute_loss")
 
     def __init__(self, alpha: float = 0.4) -> None:
         self.alpha = above_zero("alpha", alpha)
@@ -70,12 +73,32 @@ class MixUp(Callback):
         """Compute the loss for both targets."""
         compute_loss(run, proceed, self._pairs)
 
+    def graph_part(self, method: str, run: "Run") -> GraphPart:
+        """The same, for the graph of a fused step."""
+        if method == "compute_loss":
+            assert self._pairs is not None
+            return loss_part(run, self._pairs)
+        self._pairs = self._drawn(run)
+        partner, share = self._pairs
+        return GraphPart(_from_mixed, {"partner": partner}, {"share": share})
+
     def _drawn(self, run: "Run") -> Pairs:
         stream = run.stream(self.name)
         return Pairs(torch.randperm(item_count(run.xb), generator=stream), beta(self.alpha, stream))
 
     def __repr__(self) -> str:
         return f"MixUp({self.alpha})"
+
+
+def _from_mixed(
+    predict: Callable[[Any, Any], Any],
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, Tensor],
+) -> Any:
+    pairs = Pairs(tensors["partner"], numbers["share"])
+    return predict([mixed(value, pairs) for value in args], mixed(named, pairs))
 
 
 def mixed(value: object, pairs: Pairs) -> object:
@@ -89,6 +112,9 @@ def mixed(value: object, pairs: Pairs) -> object:
         refuse_packed(tensor)
         if not (tensor.is_floating_point() or tensor.is_complex()):
             return tensor
-        return torch.lerp(partners(tensor, pairs.partner), tensor, pairs.share)
+        share = pairs.share
+        if isinstance(share, Tensor):
+            share = share.to(tensor.device, tensor.dtype)
+        return torch.lerp(partners(tensor, pairs.partner), tensor, share)
 
     return map_tensors(mix, value, also=is_packed)

@@ -1,14 +1,17 @@
 """What MixUp and CutMix have in common: each item has a partner, and a share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from lehr.base.graph_part import GraphPart
 from lehr.base.nested import map_tensors
+from lehr.loop.loss_parts import Parts
 from lehr.loop.losses import wanted_by
+from lehr.types import is_mapping
 
 if TYPE_CHECKING:
     from lehr.loop.run import Run
@@ -19,7 +22,7 @@ class Pairs(NamedTuple):
 
     partner: Tensor
     """number of each item's partner, of shape ``(batch,)``"""
-    share: float
+    share: float | Tensor
     """of each item that is its own, from 0 to 1"""
 
 
@@ -59,13 +62,8 @@ def compute_loss(run: "Run", proceed: Callable[[], None], pairs: Pairs | None) -
     if pairs is None:
         proceed()
         return
+    _check_target(run)
     own = run.yb
-    if own is None or not wanted_by(run.loss_func).target:
-        raise TypeError(
-            "mixed items have two targets each, so the loss must be a function of prediction and "
-            f"target; {'the batch has no target' if own is None else 'it gets the output alone'}. "
-            "Leave MixUp and CutMix out, or give a loss_func(pred, yb)."
-        )
     proceed()
     first, parts = run.loss, run.loss_parts
     run.yb = partners(own, pairs.partner)
@@ -75,15 +73,50 @@ def compute_loss(run: "Run", proceed: Callable[[], None], pairs: Pairs | None) -
         run.yb = own
     run.loss = _mean(first, run.loss, pairs.share)
     if parts is not None and run.loss_parts is not None:
-        others = run.loss_parts
-        run.loss_parts = {
-            name: _mean(part, others[name], pairs.share) if name in others else part
-            for name, part in parts.items()
-        }
+        run.loss_parts = _means(parts, run.loss_parts, pairs.share)
 
 
-def _mean(own: Any, partner: Any, share: float) -> Any:
+def loss_part(run: "Run", pairs: Pairs) -> GraphPart:
+    """What `compute_loss` does, for the graph of a fused step.
+
+    Raises:
+        TypeError: the loss function is not given the targets.
+    """
+    _check_target(run)
+    return GraphPart(_of_both, {"partner": pairs.partner}, {"share": pairs.share})
+
+
+def _of_both(
+    loss: Callable[[Any, Any], Any],
+    pred: Any,
+    target: Any,
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, Tensor],
+) -> Any:
+    own = loss(pred, target)
+    other = loss(pred, partners(target, tensors["partner"]))
+    mean = _means if is_mapping(own) else _mean
+    return mean(own, other, numbers["share"])
+
+
+def _check_target(run: "Run") -> None:
+    if run.yb is None or not wanted_by(run.loss_func).target:
+        why = "the batch has no target" if run.yb is None else "it gets the output alone"
+        raise TypeError(
+            "mixed items have two targets each, so the loss must be a function of prediction and "
+            f"target; {why}. Leave MixUp and CutMix out, or give a loss_func(pred, yb)."
+        )
+
+
+def _mean(own: Any, partner: Any, share: float | Tensor) -> Any:
     return share * own + (1 - share) * partner
+
+
+def _means(own: Parts, partner: Parts, share: float | Tensor) -> Parts:
+    return {
+        name: _mean(part, partner[name], share) if name in partner else part
+        for name, part in own.items()
+    }
 
 
 def partners(value: Any, partner: Tensor) -> Any:

@@ -8,6 +8,7 @@ from torch.amp.autocast_mode import autocast
 from torch.amp.grad_scaler import GradScaler
 
 from lehr.base.autocast import in_single_precision
+from lehr.base.graph_part import Changes, GraphPart
 from lehr.callback import Callback
 from lehr.callbacks.gradient.closure import Closure
 from lehr.errors import above_zero, positive_int
@@ -75,6 +76,8 @@ class MixedPrecision(Callback):
         if dtype not in _DTYPES:
             raise ValueError(f'dtype must be "bf16" or "fp16"; got {dtype!r}.')
         self.dtype: Literal["bf16", "fp16"] = dtype
+        if dtype == "bf16":  # which has no scale: its other methods then do nothing
+            self.in_graph = ("predict", "backward", "finish_grad", "step", "zero_grad")
         self.init_scale = above_zero("init_scale", init_scale)
         self.growth_every = positive_int("growth_every", growth_every, example=2000)
 
@@ -138,8 +141,31 @@ class MixedPrecision(Callback):
                 self.scaler.update()
         proceed()
 
+    def graph_part(self, method: str, run: "Run") -> GraphPart:
+        """The same, for the graph of a fused step; in bfloat16 alone."""
+        if method == "predict":
+            return GraphPart(_in_bfloat16, fixed={"device": self._device})
+        return GraphPart(_as_it_is)
+
     def __repr__(self) -> str:
         return f"MixedPrecision({self.dtype!r})"
+
+
+def _in_bfloat16(
+    predict: Callable[[Any, Any], Any],
+    args: Any,
+    named: Any,
+    tensors: Any,
+    numbers: Any,
+    *,
+    device: str,
+) -> Any:
+    with autocast(device, torch.bfloat16):
+        return in_single_precision(predict(args, named))
+
+
+def _as_it_is(grads: Any, tensors: Any, numbers: Any) -> Changes:
+    return Changes()
 
 
 class _Gradients:

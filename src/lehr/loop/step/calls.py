@@ -31,7 +31,7 @@ class Calls:
     """
 
     __slots__ = (
-        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_run", "_shape"),
+        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_run", "_shapes"),
         *("_total", "_weight", "why"),
     )
 
@@ -42,7 +42,7 @@ class Calls:
         self._compiled: dict[Place, Callable[..., Any]] = {}
         self._weight, self._total = Number(), Number()
         self._held: list[dict[str, Any]] = []
-        self._changes, self._shape = 0, None
+        self._changes, self._shapes = 0, dict[Place, tuple[Any, ...]]()
 
     def begin(self) -> None:
         """There is a new layout, for which other graphs may be needed."""
@@ -71,8 +71,7 @@ class Calls:
             self.why = _in_words(error, self._graphs.backend)
             return False
         run.loss, run.pred, run.loss_parts = loss, pred, parts or None
-        if place != "gather":
-            self._inside.made(logs)
+        self._inside.made(logs)
         if place == "close":
             optimizers.clear_gradients(run.opt)
         return True
@@ -86,8 +85,8 @@ class Calls:
             target=run.yb is not None and wanted_by(run.loss_func).target,
             sums=not run.plan.loss_is_mean,
             place=place,
-            inside=() if place == "gather" else self._inside.functions(),
-            held=() if place == "gather" else self._shape,
+            inside=self._inside.functions(),
+            held=self._shapes[place],
             making=partial(run.tell, "compiling the training step"),
         )
         return graph
@@ -95,15 +94,16 @@ class Calls:
     def _given(self, place: Place, layout: Layout) -> Given | None:
         """What the graph is called with; None if it cannot be."""
         run = self._run
-        states, numbers, offered, gathered, total, weight = (), (), (), (), None, None
+        states, numbers, gathered, total, weight = (), (), (), None, None
         if place != "gather":
             states = layout.states()
             if states is None:
                 return None  # the optimizer makes its state in its next step
-            numbers, shape = layout.numbers(), self._inside.ask(run)
-            if self._keeps_changing(layout, numbers) or self._is_reshaped(shape):
+            numbers = layout.numbers()
+            if self._keeps_changing(layout, numbers):
                 return None
-            offered = self._inside.given()
+        if self._is_reshaped(place, self._inside.ask(run, place)):
+            return None
         if place == "close":
             total = self._total.of(run.window.weight + run.weight)
         if place != "whole":
@@ -120,17 +120,18 @@ class Calls:
             weight,
             states,
             numbers,
-            offered,
+            self._inside.given(),
             gathered,
             total,
         )
 
-    def _is_reshaped(self, shape: tuple[Any, ...]) -> bool:
+    def _is_reshaped(self, place: Place, shape: tuple[Any, ...]) -> bool:
         """Whether what the graph holds of callbacks has changed too often."""
-        before, self._shape = self._shape, shape
+        before = self._shapes.get(place)
+        self._shapes[place] = shape
         if before == shape:
             return False
-        self._compiled.clear()
+        self._compiled.pop(place, None)
         self._changes += before is not None
         if self._changes > _CHANGES:
             self.why = "what callbacks do within the step keeps changing; leave their schedules out"

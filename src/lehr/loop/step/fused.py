@@ -1,9 +1,9 @@
 """The step as one compiled graph, where nobody watches or wraps anything inside of it."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast, final
+from typing import Any, NamedTuple, cast, final
 
 from torch import Tensor
 
@@ -12,11 +12,20 @@ from lehr.loop.run import Run
 from lehr.loop.step.calls import Calls
 from lehr.loop.step.eager import EagerStep
 from lehr.loop.step.fusible import obstacles
-from lehr.loop.step.graphs import Place
+from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, Place
 from lehr.loop.step.inside import Inside
 from lehr.loop.step.layout import Layout, has_all_states, has_gradient, requires_grad
 from lehr.loop.step.verdict import waiting_for
 from lehr.optim import optimizers
+
+
+class Unfused(NamedTuple):
+    """What the graph does, without it: actions as callbacks wrap them, and listeners."""
+
+    predict: Callable[[], None]
+    compute_loss: Callable[[], None]
+    finish_grad: Callable[[], None]
+    after_step: Sequence[Callable[[], None]]
 
 
 @final
@@ -39,7 +48,7 @@ class FusedStep:
 
     __slots__ = (
         *("_calls", "_chooses", "_closes", "_eager", "_fused", "_inside", "_layout", "_made"),
-        *("_size", "_theirs", "_warned", "_verdict", "_windows", "run", "why"),
+        *("_size", "_unfused", "_warned", "_verdict", "_windows", "run", "why"),
     )
 
     def __init__(self, run: Run) -> None:
@@ -52,7 +61,7 @@ class FusedStep:
         self._fused = self._made = self._closes = self._warned = False
         self._layout: Layout | None = None
         self._size: list[Any] | None = None
-        self._theirs: list[Callable[[], None]] = []
+        self._unfused: Unfused
         self._windows = any(callback.batches_per_step != 1 for callback in run.callbacks)
         if found := obstacles(run.model, run.opt, run.loss_func, run.callbacks, run.engine):
             self._give_up("; ".join(found))
@@ -61,7 +70,7 @@ class FusedStep:
         """The methods by the name of their action; `one_batch` is the loop's own."""
         if self.why is not None:
             return self._eager.actions()
-        own = ("predict", "compute_loss", "backward", "step", "zero_grad")
+        own = ("backward", "step", "zero_grad")
         return self._eager.actions() | {action: getattr(self, action) for action in own}
 
     def embed(self, do: Any, on: Any) -> None:
@@ -71,13 +80,20 @@ class FusedStep:
             do: the actions, as callbacks wrap them.
             on: the listeners.
         """
-        if self.why is None:
-            self._theirs = [do.finish_grad, *map(self._on_step, self._inside.heard(on.after_step))]
-            if self._inside.finishes:
-                do.finish_grad = self._finishing(do.finish_grad)
-            on.after_step = tuple(
-                self._inside.listener(listener, self._is_made) for listener in on.after_step
-            )
+        if self.why is not None:
+            return
+        self._unfused = Unfused(
+            do.predict,
+            do.compute_loss,
+            do.finish_grad,
+            [self._on_step(listener) for listener in self._inside.heard(on.after_step)],
+        )
+        do.predict, do.compute_loss = self.predict, self.compute_loss
+        if self._inside.does(FINISH):
+            do.finish_grad = self.finish_grad
+        on.after_step = tuple(
+            self._inside.listener(listener, self._is_made) for listener in on.after_step
+        )
 
     def _on_step(self, listener: Callable[[Any], None]) -> Callable[[], None]:
         return partial(listener, self.run)
@@ -91,18 +107,22 @@ class FusedStep:
     # The actions ---------------------------------------------------------------------------------
 
     def predict(self) -> None:
-        """All of the step, if it can be fused; else the prediction."""
+        """All of the step, if it can be fused; else the prediction, as callbacks wrap it."""
         self._made = False
         if self._chooses and self.run.training and self.why is None:
             self._choose()
         self._fused = self.run.training and self._can_fuse() and self._in_graph(self._place())
-        if not self._fused:
-            self._eager.predict()
+        if self._fused:
+            self._inside.end(PREDICT, self.run)
+        else:
+            self._unfused.predict()
 
     def compute_loss(self) -> None:
         """Nothing, after a fused step."""
-        if not self._fused:
-            self._eager.compute_loss()
+        if self._fused:
+            self._inside.end(LOSS, self.run)
+        else:
+            self._unfused.compute_loss()
 
     def backward(self) -> None:
         """Nothing, after a fused step."""
@@ -114,14 +134,12 @@ class FusedStep:
                 "in begin_batch, or give the Learner no compile."
             )
 
-    def _finishing(self, wrapped: Callable[[], None]) -> Callable[[], None]:
-        def finish_grad() -> None:
-            if self._made:
-                self._inside.finish(self.run)
-            else:
-                wrapped()
-
-        return finish_grad
+    def finish_grad(self) -> None:
+        """What callbacks do to the gradient, unless the graph has done it."""
+        if self._made:
+            self._inside.end(FINISH, self.run)
+        else:
+            self._unfused.finish_grad()
 
     def step(self) -> None:
         """The step is made, or the optimizer makes it and shows what it trains."""
@@ -166,7 +184,7 @@ class FusedStep:
             tuple((name, p.shape) for name, p in run.model.named_parameters()),
             [type(opt).__name__ for opt in optimizers.each(run.opt)],
             self._windows,
-            len(self._theirs),
+            self._inside.names(),
         )
 
     def _times(self) -> tuple[float, float] | None:
@@ -193,19 +211,17 @@ class FusedStep:
         return times
 
     def _eager_step(self, place: Place) -> None:
-        eager = self._eager
-        eager.predict()
-        eager.compute_loss()
-        eager.backward()
+        self._unfused.predict()
+        self._unfused.compute_loss()
+        self._eager.backward()
         if self._layout is None and self.why is None:
             self._lay_out(has_gradient)
         if place == "whole":
-            finish_grad, *after_step = self._theirs
-            finish_grad()
-            eager.step()
-            for listener in after_step:
+            self._unfused.finish_grad()
+            self._eager.step()
+            for listener in self._unfused.after_step:
                 listener()
-            eager.zero_grad()
+            self._eager.zero_grad()
 
     # What is in the graph ------------------------------------------------------------------------
 

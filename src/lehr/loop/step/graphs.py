@@ -30,8 +30,9 @@ class Part(NamedTuple):
     """in the model"""
 
 
+PREDICT, LOSS = "predict", "compute_loss"
 FINISH, STEPPED = "finish_grad", "after_step"
-"""The methods of callbacks that a graph can include"""
+"""The methods of callbacks that a graph can include: two of every batch, two of a step"""
 
 
 def _nothing() -> None: ...
@@ -42,7 +43,7 @@ class Function(NamedTuple):
 
     method: str
     """which of the callback's methods it stands for"""
-    call: Callable[..., Changes]
+    call: Callable[..., Any]
     """as `lehr.base.graph_part.GraphPart` says"""
 
 
@@ -177,8 +178,8 @@ def whole_step(
 ) -> Callable[..., Any]:
     """A function that makes a step of training, in place; nothing is compiled yet.
 
-    It takes what is in a `Given`, and returns loss, prediction, parts of the loss, and for each
-    function of a callback the numbers that it logs.
+    It takes what is in a `Given`, and returns loss, prediction, parts of the loss, and the numbers
+    that functions of callbacks log, by their place in ``inside``.
 
     Args:
         model: called by ``torch.func.functional_call``.
@@ -188,7 +189,7 @@ def whole_step(
         sums: whether the loss is a sum over the items, not a mean.
         place: the batch's in its update window. Where the window has several batches, each adds its
             share of the gradient to ``gathered``, and the last one makes the step.
-        inside: what callbacks do within the step, in order.
+        inside: what callbacks do within the step, in order, the outermost first.
 
     Example:
         >>> from lehr.optim.functional import form_of
@@ -211,15 +212,23 @@ def whole_step(
         named: Mapping[str, Any],
         yb: Any,
         weight: Any,
+        offered: Any,
     ) -> Any:
         held = dict(others)
         for part, params in zip(parts, trained, strict=True):
             held.update(zip(part.names, params, strict=True))
-        pred = functional_call(model, held, tuple(args), dict(named))
+
+        def predict(args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+            return functional_call(model, held, tuple(args), dict(named))
+
+        def compute_loss(pred: Any, yb: Any) -> Any:
+            return loss_func(pred, yb) if target else loss_func(pred)
+
+        pred = _wrapped(PREDICT, predict, inside, offered)(args, named)
         for name, tensor in others.items():
             if held[name] is not tensor:  # a buffer that the model has replaced by another tensor
                 tensor.copy_(held[name])
-        loss, of_loss = summed(loss_func(pred, yb) if target else loss_func(pred))
+        loss, of_loss = summed(_wrapped(LOSS, compute_loss, inside, offered)(pred, yb))
         of_loss = {name: torch.as_tensor(part) for name, part in (of_loss or {}).items()}
         if place == "whole":
             share = loss / weight if sums else loss
@@ -241,12 +250,13 @@ def whole_step(
         total: Any = None,
     ) -> Any:
         gradients = grad_and_value(loss_of, has_aux=True)
-        grads, (_, (loss, pred, of_loss)) = gradients(trained, others, args, named, yb, weight)
+        given = (trained, others, args, named, yb, weight, offered)
+        grads, (_, (loss, pred, of_loss)) = gradients(*given)
         if place == "gather":
             for old, new in zip(gathered, grads, strict=True):
                 for so_far, grad in zip(old, new, strict=True):
                     so_far.add_(grad)
-            return loss, pred, of_loss, []
+            return loss, pred, of_loss, {}
         found: dict[str, Tensor] = {}
         weights = dict(others)
         for i, part in enumerate(parts):
@@ -255,19 +265,36 @@ def whole_step(
             if place == "close":
                 for name, so_far in zip(part.names, gathered[i], strict=True):
                     found[name] = (so_far + found[name]) / total
-        logs: list[Mapping[str, Tensor]] = []
-        for function, (tensors, own) in zip(inside, offered, strict=True):
+        logs: dict[int, Mapping[str, Tensor]] = {}
+        for i, (function, (tensors, own)) in enumerate(zip(inside, offered, strict=True)):
             if function.method == FINISH:
-                logs.append(_write(function.call(found, tensors, own), found, tensors, {}))
+                logs[i] = _write(function.call(found, tensors, own), found, tensors, {})
         for i, part in enumerate(parts):
             new = [found[name] for name in part.names]
             part.form.update(trained[i], new, states[i], numbers[i])
-        for function, (tensors, own) in zip(inside, offered, strict=True):
+        for i, (function, (tensors, own)) in enumerate(zip(inside, offered, strict=True)):
             if function.method == STEPPED:
-                logs.append(_write(function.call(weights, tensors, own), {}, tensors, weights))
+                logs[i] = _write(function.call(weights, tensors, own), {}, tensors, weights)
         return loss, pred, of_loss, logs
 
     return _alone(step)
+
+
+def _wrapped(
+    method: str, inner: Callable[..., Any], inside: Sequence[Function], offered: Sequence[Any]
+) -> Callable[..., Any]:
+    """What the functions of callbacks make of one that predicts, or computes the loss."""
+    for function, given in zip(reversed(inside), reversed(offered), strict=True):
+        if function.method == method:
+            inner = _around(function.call, inner, given)
+    return inner
+
+
+def _around(call: Callable[..., Any], inner: Callable[..., Any], given: Any) -> Callable[..., Any]:
+    def outer(first: Any, second: Any) -> Any:
+        return call(inner, first, second, *given)
+
+    return outer
 
 
 def _write(

@@ -1,7 +1,7 @@
 """What callbacks do within a step, where the graph of the step includes it."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MethodType
 from typing import Any, final
@@ -11,7 +11,7 @@ from torch import Tensor
 from lehr.base.graph_part import GraphPart
 from lehr.callback import Callback
 from lehr.loop.order import in_layers, watching
-from lehr.loop.step.graphs import FINISH, STEPPED, Function, Number
+from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, STEPPED, Function, Number, Place
 
 
 def offers(callback: Callback, method: str) -> bool:
@@ -47,7 +47,12 @@ def included(callbacks: Iterable[Callback]) -> list[tuple[str, Callback]]:
         [('finish_grad', ClipGradients(1.0)), ('after_step', EMA(0.9))]
     """
     callbacks = list(callbacks)
-    found = [(FINISH, callback) for callback in in_layers(callbacks) if offers(callback, FINISH)]
+    found = [
+        (action, callback)
+        for action in (PREDICT, LOSS, FINISH)
+        for callback in in_layers(callbacks)
+        if offers(callback, action)
+    ]
     for callback in watching(STEPPED, callbacks):
         if not offers(callback, STEPPED):
             break
@@ -69,18 +74,31 @@ class Inside:
         self._callbacks = included(callbacks)
         self._numbers = [defaultdict[str, Number](Number) for _ in self._callbacks]
         self._asked: list[GraphPart] = []
-        self._logs: Sequence[Mapping[str, Tensor]] = ()
+        self._logs: Mapping[int, Mapping[str, Tensor]] = {}
 
-    def ask(self, run: Any) -> tuple[Any, ...]:
-        """Ask each for its part in the step that comes; returns what the graph holds of them."""
-        self._asked = [callback.graph_part(method, run) for method, callback in self._callbacks]
+    def names(self) -> list[str]:
+        """Whose methods they are, in order; for each of them, the class and the method."""
+        return [f"{type(callback).__name__}.{method}" for method, callback in self._callbacks]
+
+    def ask(self, run: Any, place: Place = "whole") -> tuple[Any, ...]:
+        """Ask each for its part in the batch that comes; returns what the graph holds of them.
+
+        A batch that only adds to the gradient has the parts of every batch, which come first.
+        """
+        methods = (PREDICT, LOSS) if place == "gather" else (PREDICT, LOSS, FINISH, STEPPED)
+        self._logs = {}
+        self._asked = [
+            callback.graph_part(method, run)
+            for method, callback in self._callbacks
+            if method in methods
+        ]
         return tuple(part.shape for part in self._asked)
 
     def functions(self) -> list[Function]:
         """What each of them does in the graph, as they were asked last."""
         return [
             Function(method, partial(part.function, **part.fixed))
-            for (method, _), part in zip(self._callbacks, self._asked, strict=True)
+            for (method, _), part in zip(self._callbacks, self._asked, strict=False)
         ]
 
     def given(self) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
@@ -90,17 +108,17 @@ class Inside:
                 dict(part.tensors),
                 {name: numbers[name].of(value) for name, value in part.numbers.items()},
             )
-            for part, numbers in zip(self._asked, self._numbers, strict=True)
+            for part, numbers in zip(self._asked, self._numbers, strict=False)
         ]
 
-    def made(self, logs: Sequence[Mapping[str, Tensor]]) -> None:
+    def made(self, logs: Mapping[int, Mapping[str, Tensor]]) -> None:
         """The step was made, and each has these numbers to log."""
         self._logs = logs
 
-    def finish(self, run: Any) -> None:
-        """What is left of finish_grad."""
-        for number, (method, _) in enumerate(self._callbacks):
-            if method == FINISH:
+    def end(self, method: str, run: Any) -> None:
+        """What is left of this method, after a fused step."""
+        for number, (of, _) in enumerate(self._callbacks):
+            if of == method:
                 self._end(number, run)
 
     def heard(self, listeners: Iterable[Callable[[Any], None]]) -> list[Callable[[Any], None]]:
@@ -108,10 +126,9 @@ class Inside:
         own = [id(callback) for method, callback in self._callbacks if method == STEPPED]
         return [one for one in listeners if id(getattr(one, "__self__", None)) in own]
 
-    @property
-    def finishes(self) -> bool:
-        """Whether the graph does what callbacks do in finish_grad."""
-        return any(method == FINISH for method, _ in self._callbacks)
+    def does(self, method: str) -> bool:
+        """Whether the graph does what callbacks do in this method."""
+        return any(of == method for of, _ in self._callbacks)
 
     def listener(self, listener: Callable[[Any], None], fused: Callable[[], bool]) -> Any:
         """A listener of after_step, which does only what is left where the graph has done it."""
@@ -129,7 +146,7 @@ class Inside:
         return after_step
 
     def _end(self, number: int, run: Any) -> None:
-        for name, value in self._logs[number].items():
+        for name, value in self._logs.get(number, {}).items():
             run.log(name, value)
         if (done := self._asked[number].done) is not None:
             done()
