@@ -16,7 +16,8 @@ from torch import nn
 
 from lehr import Callback, Learner
 from lehr.base import files
-from lehr.callbacks import Checkpoint, CSVLog, ParamScheduler
+from lehr.callbacks import Checkpoint, CSVLog, EarlyStopping, ParamScheduler
+from lehr.events import Phase
 from lehr.report import RunFolder, RunRecord, run_folder, write_report
 from lehr.report.run_folder import environment
 from lehr.schedules import one_cycle, sched_lin
@@ -150,6 +151,20 @@ def test_an_error_before_the_fit_keeps_no_earlier_history(tmp_path):
         learn.fit(-1)
     assert read(folder)["status"] == "failed"
     assert not (folder.path / "history.csv").exists()
+    assert (folder.path / "model.safetensors").is_file()
+
+
+def test_ctrl_c_before_early_stopping_has_begun_leaves_a_whole_folder(tmp_path):
+    class Early(Callback):
+        phase = Phase.PREPARE
+
+        def begin_fit(self, run):
+            raise KeyboardInterrupt
+
+    folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
+    with pytest.raises(KeyboardInterrupt), folder.keep(learn, {}):
+        learn.fit(2, [Early(), EarlyStopping(restore_best=True)])
+    assert (read(folder)["status"], read(folder)["kept"]) == ("interrupted", None)
     assert (folder.path / "model.safetensors").is_file()
 
 

@@ -59,7 +59,7 @@ class EarlyStopping(Callback):
     state = ("best", "best_epoch", "waited", "judged", "best_weights")
     by_length = False
     best: float | None
-    best_epoch: int | None
+    best_epoch: int | None = None  # `keeps` is asked of one whose fit never began, too
     best_weights: dict[str, Any] | None
 
     def __init__(
