@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lint check test test-fast test-hostile test-reliability test-clients test-pythons test-python test-lowest golden-against bench docs clean
+.PHONY: help demo lint check test test-fast test-hostile test-reliability test-gpu test-clients test-pythons test-python test-lowest golden-against bench docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -60,6 +60,9 @@ test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resu
 	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 tests/reliability tests/faults \
 	  tests/contract/test_pairs.py tests/property
 	$(BIN)/python docs/promises.py
+
+test-gpu: $(VENV)/.dev         ## the tests of runs on an accelerator; without one, of the same runs on the CPU
+	$(BIN)/pytest -m gpu
 
 test-clients: .venv-clients/.dev  ## logs of services; scikit-learn; Optuna; ONNX; models, losses, data, optimizers and metrics of other packages; writes docs/works-with.md
 	.venv-clients/bin/pytest tests/callbacks/log tests/contract -k "tensorboard or TensorBoard or wandb or mlflow"
