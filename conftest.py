@@ -1,8 +1,9 @@
 """The same world for every test, whoever started the suite, and from where.
 
 The environment is that of a plain terminal program: a home folder of its own, no colours asked for
-or refused, one thread. Signals are neither ignored nor blocked. What the library must not depend
-on is left as the caller has it: time zone, language, folder for temporary files, standard input.
+or refused, one thread, and compiled modules are kept, for the programs that tests start. Signals
+are neither ignored nor blocked. What the library must not depend on is left as the caller has it:
+time zone, language, folder for temporary files, standard input.
 """
 
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 KEPT = {"PATH", "TMPDIR", "TEMP", "TMP", "TZ", "LANG", "LANGUAGE", "LEHR_DATA", "LEHR_NIGHTLY"}
-KEPT |= {"PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
+KEPT |= {"PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "VIRTUAL_ENV"}
 KEPT |= {"PYTHONUTF8", "PYTHONCOERCECLOCALE", "ATEN_CPU_CAPABILITY"}
 KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "CUDA_", "NVIDIA_", "PYTEST_", "COV_", "COVERAGE_")
 DISK = {"base", "disk", "faults"}

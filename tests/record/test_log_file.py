@@ -3,6 +3,7 @@
 import errno
 import io
 import shutil
+from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -34,6 +35,14 @@ def test_somebody_elses_lines_are_refused_unless_asked(tmp_path):
     file.open()
     file.write("new\n")
     assert path.read_text() == "old\nnew\n"
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
+def test_a_device_is_not_read_for_ever(tmp_path):
+    path = tmp_path / "log"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="is a device"):
+        log(path).open(resuming=True)
 
 
 def test_an_empty_file_may_be_written_to(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from zlib import crc32
 
 from lehr.base.files import replace_file, resolved, sync_folder
+from lehr.base.reading import read_plain
 
 
 class LogFile:
@@ -50,14 +51,15 @@ class LogFile:
 
         Raises:
             FileExistsError: there is something in the file, and ``append`` is false.
+            ValueError: it is no plain file, but a named pipe, say, or a device.
             OSError: it cannot be written to.
         """
         self._target = self.path
         try:
             self._target = resolved(self.path)  # also if the working folder changes during the fit
-            with self._target.open("a+b") as file:
-                file.seek(0)
-                content = file.read()
+            content = b"" if self._target.is_dir() else self.read_bytes()
+            with self._target.open("ab"):  # for the error, if it cannot be written to
+                pass
         except OSError as error:
             raise self._failure(error) from error
         if content and not (self.append or self._own or resuming):
@@ -79,7 +81,7 @@ class LogFile:
 
     def read_bytes(self) -> bytes:
         """Everything in the file; nothing, if it is gone."""
-        return self._target.read_bytes() if self._target.exists() else b""
+        return read_plain(self._target) if self._target.exists() else b""
 
     def read(self) -> str:
         """Everything in the file.
