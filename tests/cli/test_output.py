@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ..forked import CLOSED, Nursery
+from ..forked import CLOSED
 
 PROGRAM = [sys.executable, "-c", "from lehr.cli import main; main()"]
 QUICK = ["train", "digits", "--model", "linear", "--epochs", "3", "--batch-size", "256"]
@@ -20,11 +20,9 @@ pytestmark = [posix, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nursery():
+def _known(nursery):
     global _nursery
-    _nursery = Nursery()
-    yield
-    _nursery.end()
+    _nursery = nursery
 
 
 def run(*arguments, **options):

@@ -21,8 +21,6 @@ from lehr.inspect.find_lr import LRCurve
 from lehr.report.sweep import Sweep
 from lehr.schedules import constant
 
-from ..forked import Nursery
-
 QUICK = ("train", "digits", "--model", "linear", "--epochs", "1", "--batch-size", "256")
 AUTO = (
     "train",
@@ -378,13 +376,6 @@ def test_a_real_process(call):
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"error: there is no data 'digit'. Did you mean digits? Or give")
     assert done.stderr.count(b"\n") == 1
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.end()
 
 
 @pytest.mark.slow

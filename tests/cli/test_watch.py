@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -185,25 +183,27 @@ def test_a_page_is_not_drawn_all_the_time(training, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_training_is_watched_from_another_process_and_goes_on_when_that_is_stopped():
-    lehr = [sys.executable, "-c", "from lehr.cli import main; main()"]
-    settings = ("--model", "linear", "--epochs", "200", "--out", "runs/live")
-    training = subprocess.Popen([*lehr, "train", "digits", *settings], stdout=subprocess.DEVNULL)
+def test_a_training_is_watched_from_another_process_and_goes_on_when_that_is_stopped(nursery):
+    epochs = 80
+    settings = ("--model", "linear", "--epochs", str(epochs), "--out", "runs/live")
+    training = nursery.start("train", "digits", *settings)
     try:
         while not Path("runs/live/history.jsonl").exists():
             time.sleep(0.05)
-        first = subprocess.Popen([*lehr, "watch"], stdout=subprocess.PIPE, text=True)
+        first = nursery.start("watch")
         seen = [first.stdout.readline() for _ in range(4)]
-        first.send_signal(signal.SIGINT)
+        os.kill(first.pid, signal.SIGINT)
         first.communicate()
-        assert first.returncode == 130
-        assert seen[-1].split()[0] == "0"
-        second = subprocess.run([*lehr, "watch"], stdout=subprocess.PIPE, text=True, check=True)
-        rows = re.findall(r"^ *(\d+) +\d", second.stdout, re.M)
-        assert [int(row) for row in rows] == list(range(200))
-        assert second.stdout.splitlines()[-1] == "report: runs/live/report.html"
+        assert first.wait() == 130
+        assert seen[-1].split()[0] == b"0"
+        second = nursery.run("watch")
+        assert second.returncode == 0
+        rows = re.findall(rb"^ *(\d+) +\d", second.stdout, re.M)
+        assert [int(row) for row in rows] == list(range(epochs))
+        assert second.stdout.splitlines()[-1] == b"report: runs/live/report.html"
+        training.communicate()
         assert training.wait() == 0
-    finally:
-        training.kill()
-        training.wait()
+    except BaseException:
+        os.kill(training.pid, signal.SIGKILL)
+        raise
     assert not REFRESHES.search(Path("runs/live/report.html").read_text())
