@@ -16,7 +16,9 @@ needs_sphinx = pytest.mark.skipif(
 
 
 def build(source, target):
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", source, target]
+    """As ``make docs`` does, but without objects in the contents, which take half of the time."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
+    command += ["-D", "toc_object_entries=0", source, target]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -1137,13 +1137,12 @@ def leaves_nothing() -> int:
 
 
 def main() -> None:
-    """What torchrun starts: a fit that fails once, in the middle, and goes on."""
-    folder, how = Path(sys.argv[1]), sys.argv[2]
+    """What torchrun starts: a fit whose first attempts fail, each in its own way, in the middle."""
+    folder, ways = Path(sys.argv[1]), sys.argv[2:]
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     engine = Distributed(timeout=60)
-    fails = attempt == 0 and how
-    others = [FailsOnce(how)] if fails else []
-    learn = saving(engine, folder / "saved", *others, dropout=0.5, every="2 steps")
+    others = [FailsAtNine(way) for way in ways[attempt : attempt + 1]]
+    learn = _to_be_restarted(engine, folder, *others)
     if engine.rank == 0:
         with (folder / "attempts.txt").open("a") as file:
             file.write(str(attempt))
@@ -1152,8 +1151,20 @@ def main() -> None:
         (folder / "weights.txt").write_text(str(weights_of(learn).tolist()))
 
 
-class FailsOnce(Callback):
-    """Fails in the second process, in the second epoch."""
+def fits_without_a_stop(folder: str) -> str:
+    """The weights that `main` comes to, if no attempt fails."""
+    Path(folder).mkdir(exist_ok=True)
+    learn = _to_be_restarted(Distributed(timeout=60), Path(folder))
+    learn.fit(3)
+    return str(weights_of(learn).tolist())
+
+
+def _to_be_restarted(engine: Distributed, folder: Path, *others: Callback) -> Any:
+    return saving(engine, folder / "saved", *others, dropout=0.5, every="2 steps")
+
+
+class FailsAtNine(Callback):
+    """Fails in the second process, after nine steps."""
 
     replays = False
 
