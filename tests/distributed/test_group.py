@@ -28,7 +28,7 @@ def test_a_group_of_one_is_nobody_else(values):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_torchrun_starts_again_where_it_was(tmp_path, values):
-    """A process fails after a checkpoint, and then one is killed: torchrun begins anew each time."""
+    """A process fails after a checkpoint, then one is killed: torchrun begins anew each time."""
     import os
     import subprocess
     import sys
