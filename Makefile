@@ -34,6 +34,7 @@ PYTHON_VERSION ?= 3.12
 .venv-clients/.dev: pyproject.toml constraints.txt
 	test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients]'
+	.venv-clients/bin/pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31  # its torchvision is built for CUDA's torch
 	touch $@
 
 demo: $(VENV)/.run   ## train on real handwritten digits; ends with the path of the report
