@@ -399,6 +399,10 @@ OFTEN: dict[str, Callable[[int], Any]] = {
     "T11 lesson": replace(LESSON_07A, model=shifted_convnet, prepare=scaled_behind_activations),
     "T11 LSUV": replace(LESSON_07A, model=shiftable_convnet, prepare=scaled_to_unit_variance),
     "T11 LSUV plain": replace(LESSON_07A, prepare=scaled_to_unit_variance),
+    "T11 LSUV 0.4": replace(
+        LESSON_07A, opt=sgd(0.4), model=shiftable_convnet, prepare=scaled_to_unit_variance
+    ),
+    "T11 LSUV plain 0.4": replace(LESSON_07A, opt=sgd(0.4), prepare=scaled_to_unit_variance),
 }
 """Trainings of at most five epochs, which are quick: with twice as many seeds."""
 
@@ -450,7 +454,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.render:
         torch.set_num_threads(1)
-        rows = lesson_page.newest()["rows"] if lesson_page.files() else {}
+        rows = lesson_page.newest()["rows"] if lesson_page.measured() else {}
         save = partial(results.write, "lesson", rows, {"seeds": options.seeds})
         if "T1" in options.only:
             rows |= study(draws=10)

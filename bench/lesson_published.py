@@ -227,6 +227,9 @@ T11 = [
     Line("`lehr.init.lsuv`, rectifiers that shift, epoch 2", "T11 LSUV", 1),
     Line("`lehr.init.lsuv`, plain rectifiers, epoch 1", "T11 LSUV plain", 0),
     Line("`lehr.init.lsuv`, plain rectifiers, epoch 2", "T11 LSUV plain", 1),
+    Line("Kaiming, lr 0.4, epoch 2", "T10 no norm", 1),
+    Line("`lehr.init.lsuv`, rectifiers that shift, lr 0.4, epoch 2", "T11 LSUV 0.4", 1),
+    Line("`lehr.init.lsuv`, plain rectifiers, lr 0.4, epoch 2", "T11 LSUV plain 0.4", 1),
 ]
 
 T13 = [

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lehr.init.behind import RECTIFIERS, Reader
+from lehr.init.behind import RECTIFIERS, THROUGH_ZERO, Reader
 from lehr.models import GeneralReLU
 
 X = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
@@ -82,3 +82,28 @@ def test_every_rectifier_grows_with_what_it_is_given(name):
         z = z / 10  # it has a ceiling, far above 1
     assert function(10 * z, *more).std() > 5 * function(z, *more).std()
     assert torch.tanh(10 * z).std() < 5 * torch.tanh(z).std()
+
+
+class Acts(nn.Module):
+    """A layer and a function behind it."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Linear(4, 4), function
+
+    def forward(self, x):
+        return self.function(self.layer(x))
+
+
+@pytest.mark.parametrize("name", sorted(RECTIFIERS))
+def test_which_rectifiers_are_zero_at_zero(name):
+    """Softplus is not, and a clamp need not be."""
+    more = {"prelu": (torch.tensor(0.25),), "clamp_min": (2,)}.get(name, ())
+    plain = getattr(F, name, None) or getattr(torch.Tensor, name)
+    model = Acts(lambda x: plain(x, *more))
+    read = Reader(model.layer, model, lambda: model(X))
+    assert read.through_zero is False  # nothing was read yet
+    read.read()
+    assert read.behind is True
+    assert read.through_zero is (model.function(torch.zeros(3)) == 0).all().item()
+    assert read.through_zero is (name in THROUGH_ZERO)

@@ -375,8 +375,9 @@ def of_modules(act):
     ],
 )
 def test_behind_a_rectifier_is_where_the_next_layer_reads(make):
-    """Modules and functions, in place or not: what comes out of the rectifier has unit variance,
-    the layer's own output mean 0; the last layer, which has none, has both itself."""
+    """Modules and functions, in place or not: what comes out of the rectifier has a root mean
+    square of 1, the layer's own output mean 0; the last layer, which has none, has mean 0 and
+    deviation 1 itself."""
     torch.manual_seed(0)
     model, x = make(), torch.randn(512, 8) * 3 + 1
     first, last = lsuv(model, x, tol=1e-3, max_passes=30, generator=seeded())
@@ -389,12 +390,40 @@ def test_behind_a_rectifier_is_where_the_next_layer_reads(make):
     with torch.no_grad():
         model(x)
     hook.remove()
-    assert read[0].std(correction=0).item() == pytest.approx(1, abs=2e-3)
-    assert read[0].mean().item() == pytest.approx(first.mean, abs=2e-3)
+    assert read[0].square().mean().sqrt().item() == pytest.approx(1, abs=2e-3)
+    assert first.rms == pytest.approx(1, abs=2e-3)
+    assert (read[0].mean().item(), read[0].std(correction=0).item()) == pytest.approx(
+        (first.mean, first.std), abs=2e-3
+    )
+    assert first.std < 0.95  # the control: the deviation alone is another size
     own = next(m for m in model.modules() if isinstance(m, nn.Linear))(x)
     assert own.mean().abs() < 2e-3
     paper = lsuv(make(), x, behind=False, generator=seeded())
     assert not paper[0].behind
+
+
+@pytest.mark.parametrize("act", [nn.Softplus(beta=0.1), nn.Sequential(nn.Softplus(0.1))])
+def test_behind_what_is_not_zero_at_zero_the_deviation_counts(act):
+    """A softplus of beta 0.1 is nowhere near 0: its root mean square is 7 at least, so no weight
+    could bring it to 1, and dividing by it would go on for ever. Its deviation can be 1."""
+    torch.manual_seed(0)
+    model, x = of_modules(act), torch.randn(512, 8)
+    first, _ = lsuv(model, x, max_passes=30, generator=seeded())
+    assert first.converged, first
+    assert first.behind
+    assert first.std == pytest.approx(1, abs=0.01)
+    assert first.rms > 5
+
+
+def test_a_plain_rectifier_keeps_the_signal_as_kaiming_s_gain_does():
+    """Kaiming's condition, ½ · n · Var(w) = 1, is what comes out for inputs of unit size, but for
+    the chance of one draw. With a deviation of 1 it would be 2.9 in the first layer."""
+    torch.manual_seed(0)
+    model = mlp(depth=6, width=256)
+    lsuv(model, torch.randn(1024, 256), mean=False, orthogonal=False)
+    powers = [256 * layer.weight.var().item() for layer in model[:-1] if hasattr(layer, "weight")]
+    assert powers[0] == pytest.approx(2, rel=0.05)
+    assert powers == pytest.approx([2] * 5, rel=0.3)
 
 
 def test_what_stands_between_keeps_the_rectifier_from_counting():
@@ -438,7 +467,7 @@ def test_a_parametrized_weight_is_set_through_its_property(orthogonal):
     assert [layer.name for layer in report] == ["0", "2"]
     assert all(layer.converged for layer in report)
     assert parametrize.is_parametrized(model[0], "weight")
-    assert model[:2](x).std(correction=0).item() == pytest.approx(1, abs=0.01)
+    assert model[:2](x).square().mean().sqrt().item() == pytest.approx(1, abs=0.01)
     assert {name for name, _ in model[0].named_parameters()} == {
         "bias",
         "parametrizations.weight.original0",

@@ -22,6 +22,9 @@ RECTIFIERS = frozenset(
 )
 """Functions that grow with what they are given: behind them, any size can be reached."""
 
+THROUGH_ZERO = RECTIFIERS - {"softplus", "clamp_min"}
+"""Those that are 0 at 0: behind them, any root mean square can be reached, too."""
+
 
 @runtime_checkable
 class Shifting(Protocol):
@@ -46,6 +49,7 @@ class Reader(TorchFunctionMode):
 
     Attributes:
         behind: whether there is a rectifier; known after the first reading.
+        through_zero: whether it is one of `THROUGH_ZERO`; likewise.
         shifting: the rectifier, if it is a module that can be shifted.
         shift: by how much it was shifted; the caller's to keep.
         centre: mean of the layer's own output.
@@ -60,6 +64,7 @@ class Reader(TorchFunctionMode):
     def __init__(self, layer: nn.Module, model: nn.Module, run: Callable[[], object]) -> None:
         super().__init__()
         self.behind: bool | None = None
+        self.through_zero = False
         self.shifting: Shifting | None = None
         self.shift, self.centre = 0.0, math.nan
         self._layer, self._run = layer, run
@@ -113,6 +118,7 @@ class Reader(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         kind = str(getattr(func, "__name__", "")).rstrip("_")
         if given and self._within is None and kind in RECTIFIERS:
+            self.through_zero = kind in THROUGH_ZERO
             raise Answered(result)
         return result
 

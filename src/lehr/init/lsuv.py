@@ -35,7 +35,7 @@ class LSUVLayer:
         passes: how often it was rescaled; 0 if it was right from the start.
         mean: mean of what was measured at the end; nan if nothing was.
         std: its standard deviation at the end; nan likewise.
-        problem: why it was not brought to unit variance; empty if it was.
+        problem: why it was not brought to unit size; empty if it was.
         behind: whether it was measured behind a rectifier.
 
     Example:
@@ -49,6 +49,11 @@ class LSUVLayer:
     std: float
     problem: str = ""
     behind: bool = False
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of what was measured, which counts the mean as well."""
+        return math.hypot(self.mean, self.std)
 
     @property
     def converged(self) -> bool:
@@ -69,17 +74,22 @@ def lsuv(
     forward: Forward | None = None,
     generator: Generator | None = None,
 ) -> tuple[LSUVLayer, ...]:
-    """Scales each layer until what the next one reads of it on ``batch`` has unit variance.
+    """Scales each layer until what the next one reads of it on ``batch`` has unit size.
 
-    For each layer in the order of their first calls, until |std - 1| < tol and |mean| < tol ::
+    For each layer in the order of their first calls, until |size - 1| < tol and |mean| < tol ::
 
-        bias ← bias - mean        weight ← weight / std        bias ← bias / std
+        bias ← bias - mean        weight ← weight / size        bias ← bias / size
 
-    ``std`` is measured over all numbers of the layer's *first* call, where the next layer reads
-    them: behind the rectifier (ReLU and its relatives, modules or functions) that the very output
-    goes into, or, if there is none, at the output itself. ``mean`` is that of the output; if the
-    rectifier can be shifted, as `lehr.models.GeneralReLU` can, the mean behind it is taken away
-    there, and the bias stays.
+    Both are measured over all numbers of the layer's *first* call, where the next layer reads them:
+    behind the rectifier (ReLU and its relatives, modules or functions) that the very output goes
+    into, or, if there is none, at the output itself.
+
+    - At the output itself, ``size`` is the standard deviation and ``mean`` the mean.
+    - A rectifier that can be shifted, as `lehr.models.GeneralReLU` can, loses the mean behind it,
+      and the bias stays; ``size`` is the standard deviation.
+    - Behind any other rectifier a mean remains, which the next layer reads as well: ``size`` is the
+      root mean square. ``mean`` is that of the output, before the rectifier. (Softplus and clamps
+      are not 0 at 0, so no weight is small enough for some of them: there it is the deviation.)
 
     Two passes are exact where all is piecewise linear. More are needed where the bias is frozen, or
     with smooth rectifiers.
@@ -126,8 +136,9 @@ def lsuv(
         Mishkin and Matas, "All you need is a good init", 2015, algorithm 1, where tol is 0.1 for
         the variance of each layer's own output. Measuring behind the activation, and the shift, are
         from fast.ai's "Deep learning from the foundations", 2019, lesson 11; the root mean square
-        where nothing can be shifted is ours, after He et al., 2015, section 2.2. The mean is ours,
-        as is dividing the bias too (there it is zero).
+        where nothing can be shifted is ours, after He et al., 2015, section 2.2, equation 7: it is
+        what decides the variance of the next layer. The mean is ours, as is dividing the bias too
+        (there it is zero).
     """
     tol = real_number("tol", tol)
     if tol <= 0:
@@ -189,12 +200,13 @@ def _scale(
         std, shifting = math.sqrt(var), reader.shifting
         movable = mean and (bias is not None or shifting is not None)
         off = abs(centre if shifting is not None else reader.centre) if movable else 0.0
+        size = math.hypot(centre, std) if reader.through_zero else std
         done = partial(LSUVLayer, name, passes, centre, std, behind=bool(reader.behind))
-        if abs(std - 1) < tol and off < tol:
+        if abs(size - 1) < tol and off < tol:
             return done()
         if std == 0:
             return done("its output does not vary")
-        if not math.isfinite(std):
+        if not math.isfinite(size):
             return done("its output is not finite")
         if passes == max_passes:
             return done(f"not within {tol} of 1 (mean: of 0)")
@@ -204,11 +216,11 @@ def _scale(
         elif bias is not None and mean:
             bias.sub_(reader.centre)
         try:
-            weight.write(weight.read() / std)
+            weight.write(weight.read() / size)
         except Exception as error:  # a property may refuse in any way
             return done(f"its weight cannot be set: {one_line(error)}")
         if bias is not None:
-            bias.div_(std)
+            bias.div_(size)
         passes += 1
 
 
