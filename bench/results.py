@@ -37,5 +37,7 @@ def write(what: str, rows: dict[str, Any], options: dict[str, Any]) -> None:
     }
     path = FOLDER / f"{what}_{hardware()}_{date.today()}.json"
     FOLDER.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    written = path.with_suffix(".part")  # so that one who is stopped leaves no half of a file
+    written.write_text(json.dumps(result, indent=1) + "\n")
+    written.replace(path)
     sys.stderr.write(f"written to {path.name}\n")
