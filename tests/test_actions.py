@@ -1,5 +1,7 @@
 """The actions are enough: each technique is a class of a few lines, none touches the loop."""
 
+from itertools import combinations
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,16 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from lehr import Callback, CancelBatch, DataBunch, Layer, Learner
-from lehr.callbacks import GAN, SAM, Accumulate, ClipGradients, MixedPrecision
+from lehr.callbacks import (
+    EMA,
+    GAN,
+    SAM,
+    Accumulate,
+    ClipGradients,
+    MixedPrecision,
+    ParamScheduler,
+)
+from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
 
 
@@ -101,6 +112,67 @@ def test_accumulation_fp16_clip_and_sam_together_equal_the_update_written_by_han
         other, _ = problem()
         learner(other, batches, [c for i, c in enumerate(callbacks) if i != left_out]).fit(epochs)
         assert distance(other, hand) > 1e-6, callbacks[left_out]
+
+
+PARTS = ("precision", "accumulation", "clipping", "averaging", "scheduling")
+SUBSETS = [on for n in range(len(PARTS) + 1) for on in combinations(PARTS, n)]
+
+
+def parts(on):
+    """The callbacks of those that are on, in the order of the names."""
+    make = {
+        "precision": scaling,
+        "accumulation": lambda: Accumulate(3),
+        "clipping": lambda: ClipGradients(0.1),
+        "averaging": lambda: EMA(0.7),
+        "scheduling": lambda: ParamScheduler("lr", sched_lin(0.4, 0.1)),
+    }
+    return [make[name]() for name in on]
+
+
+def in_the_published_order(on, epochs=2):
+    """The update written by hand: one gradient for the window, clipped, with the rate of the step;
+    then the average. Scaling by a power of two changes nothing."""
+    model, batches = problem()
+    opt = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    groups = windows(batches, 3 if "accumulation" in on else 1)
+    average, steps = [torch.zeros_like(p) for p in model.parameters()], epochs * len(groups)
+    for step in range(steps):
+        opt.zero_grad()
+        mean_loss(model, groups[step % len(groups)]).backward()
+        if "clipping" in on:
+            clip_grad_norm_(model.parameters(), 0.1)
+        if "scheduling" in on:
+            opt.param_groups[0]["lr"] = 0.4 + (0.1 - 0.4) * step / steps
+        opt.step()
+        with torch.no_grad():
+            for mean, p in zip(average, model.parameters(), strict=True):
+                mean.mul_(0.7).add_(p, alpha=0.3)
+    if "averaging" in on:
+        with torch.no_grad():
+            for mean, p in zip(average, model.parameters(), strict=True):
+                p.copy_(mean / (1 - 0.7**steps))
+    return model
+
+
+@pytest.mark.parametrize("on", SUBSETS, ids=lambda on: "-".join(on) or "none")
+def test_the_order_holds_whichever_of_them_are_on(on):
+    """Precision, accumulation, clipping, averaging and scheduling, in all 32 combinations and from
+    either end of the list: the weights of the update that is written by hand."""
+    hand = in_the_published_order(on)
+    for callbacks in (parts(on), parts(on)[::-1]):
+        ours, batches = problem()
+        learner(ours, batches, callbacks).fit(2)
+        assert distance(ours, hand) <= 1e-12
+
+
+def test_each_of_them_matters_to_the_update_but_the_scale():
+    """The control: by hand, whichever are on, one more or less is another result."""
+    ends = {on: in_the_published_order(on) for on in SUBSETS}
+    for on, other in combinations(SUBSETS, 2):
+        differ = set(on) ^ set(other)
+        apart = distance(ends[on], ends[other])
+        assert apart == 0 if differ == {"precision"} else apart > 1e-6, (on, other)
 
 
 def test_lbfgs_accumulation_and_clip_together_equal_the_closure_written_by_hand():
