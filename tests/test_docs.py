@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import lehr
+import lehr.callbacks
 import lehr.distributed
 import lehr.sklearn
 from lehr.events import ACTIONS, EVENTS, Layer, Phase
@@ -30,15 +31,18 @@ def blocks(page: Path) -> list[str]:
 NEEDS = {  # packages that no part of lehr itself needs
     "with-others.md": ("sklearn", "optuna"),
     "skorch.md": ("sklearn",),
+    "logging.md": ("tensorboard", "wandb", "mlflow"),
 }
 
 
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if blocks(p)], ids=lambda p: p.relative_to(ROOT).as_posix()
 )
-def test_blocks_run(page, tmp_path, monkeypatch):
+def test_blocks_run(page, tmp_path, monkeypatch, request):
+    seen = []
     for package in NEEDS.get(page.name, ()):
         pytest.importorskip(package, reason=f"{package} is not installed: make test-clients")
+        seen = request.getfixturevalue("recwarn")  # their warnings are theirs
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "docs"}
     try:
@@ -47,6 +51,28 @@ def test_blocks_run(page, tmp_path, monkeypatch):
     finally:
         lehr.seed(None)
         plt.close("all")
+    assert not [str(w.message) for w in seen if "cannot reach its service" in str(w.message)]
+
+
+BY_ITSELF = {"Metrics", "OptimizerModes", "Progress", "Recorder", "Rehearsal"}
+"""Callbacks that a Learner attaches by itself."""
+
+
+def test_every_callback_is_shown_at_work_in_a_block_that_runs():
+    sources = [source for page in PAGES for source in blocks(page)]
+    for path in (ROOT / "docs").rglob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        sources += [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    code = "\n".join(sources)
+    ours = {name for name in lehr.callbacks.__all__ if isinstance(named(name), type)}
+    assert ours > BY_ITSELF
+    shown = {name for name in ours if re.search(rf"(?<!class )\b{name}\(", code)}
+    assert ours - shown <= BY_ITSELF
+    assert not re.search(r"\bNoSuchCallback\(", code)
+
+
+def named(name):
+    return getattr(lehr.callbacks, name)
 
 
 @pytest.fixture(scope="module")
