@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -62,6 +63,10 @@ class Steps(Callback):
 
     def after_step(self, run):
         self.steps += 1
+
+
+class Counts(Steps):
+    """Another one, which has something to save as well."""
 
 
 def learner(folder=None, *callbacks, every="1 epoch", **kwargs):
@@ -351,6 +356,84 @@ def test_state_that_has_no_owner_or_an_owner_without_state_is_named(tmp_path, mi
     assert first_difference(before, capture({"model": learn.model, "opt": learn.opt})) is None
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "advice"),
+    [
+        ([Steps, EMA], [], "with steps, ema. To take only"),
+        ([], [EMA], "without EMA. To take only"),
+        (
+            [Steps],
+            [Counts],
+            "with steps and without Counts. If no number of the run depends on Counts, declare "
+            "replays = False in it. To take only",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:resuming is correct")
+def test_the_error_for_other_callbacks_says_what_to_do(tmp_path, then, now, advice):
+    tiny_learner([Checkpoint(tmp_path), *(kind() for kind in then)]).fit(1)
+    learn = tiny_learner([Checkpoint(tmp_path), *(kind() for kind in now)])
+    with pytest.raises(KeyError) as caught:
+        learn.fit(2, resume="auto")
+    assert f"Give fit the callbacks of the fit that was saved: {advice}" in str(caught.value)
+    learn.load(CheckpointFolder(tmp_path).all()[-1].path)  # as the error says
+    tiny_learner([Checkpoint(tmp_path), *(kind() for kind in then)]).fit(2, resume="auto")
+
+
+@pytest.mark.filterwarnings("ignore:resuming is correct")
+def test_the_error_for_another_form_of_learner_says_what_to_do(tmp_path):
+    def two(learn):
+        learn.opt = {"a": torch.optim.SGD(learn.model.parameters(), lr=0.1)}
+        return learn
+
+    tiny_learner([Checkpoint(tmp_path)]).fit(1)
+    learn = two(tiny_learner([Checkpoint(tmp_path), Steps()]))
+    with pytest.raises(KeyError, match=r"Make the Learner and its data as for .*: without Steps\."):
+        learn.fit(2, resume="auto")
+
+
+@pytest.mark.filterwarnings("ignore:resuming is correct")
+@pytest.mark.parametrize("seed", [None, 7])
+def test_another_model_is_refused_with_its_differences_and_nothing_changes(tmp_path, seed):
+    def made(*sizes, **kwargs):
+        with torch.random.fork_rng():
+            model = nn.Sequential(*(nn.Linear(*pair) for pair in pairwise(sizes)))
+        return learner(tmp_path, model=model, **kwargs)
+
+    made(3, 4, 2, seed=3).fit(1)
+    learn = made(3, 5, 2, 2, 2, 2, seed=seed)
+    before, random = whole(learn), torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"(?s)another model; nothing was restored") as caught:
+        learn.fit(2, resume="auto")
+    lines = str(caught.value).splitlines()
+    absent = "2.weight, 2.bias, 3.weight, 3.bias, 4.weight, and 1 more"
+    assert f"missing in the file (6): {absent}" == lines[1]
+    shapes = "is (4, 3) float32 in the file and (5, 3) float32 in the model"
+    assert f"that do not fit (3): 0.weight {shapes}" in lines[2]
+    assert "Error(s) in loading" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    assert first_difference(before, whole(learn)) is None
+    assert torch.equal(torch.get_rng_state(), random)
+    differences = learn.load(CheckpointFolder(tmp_path).all()[-1].path, strict=False)
+    assert str(differences).splitlines() == lines[1:3]  # the same words
+    assert made(3, 4, 2, seed=7).fit(2, resume="auto").seed == 3  # the control
+
+
+@pytest.mark.filterwarnings("ignore:resuming is correct")
+def test_another_loss_function_is_named(tmp_path):
+    class Scaled(nn.Module):
+        def __init__(self, classes):
+            super().__init__()
+            self.register_buffer("scale", torch.ones(classes))
+
+        def forward(self, pred, yb):
+            return nn.functional.cross_entropy(pred * self.scale[:2], yb)
+
+    learner(tmp_path, loss_func=Scaled(2)).fit(1)
+    with pytest.raises(ValueError, match=r"(?s)another loss func.*: scale is \(2,\) float32"):
+        learner(tmp_path, loss_func=Scaled(3)).fit(2, resume="auto")
+
+
 def test_who_only_looks_on_may_come_and_go(tmp_path, straight):
     class Onlooker(Callback):
         phase = Phase.REPORT
@@ -425,7 +508,7 @@ def test_where_loading_fails_halfway_everything_is_put_back(tmp_path, torn):
         del Steps.more
     expected = {
         "file": "CSVLog cannot go on where the state says",
-        "model": "size mismatch for 0.weight",
+        "model": "0.weight is (4, 3) float32 in the file and (5, 3) float32 in the model",
         "state": "has no 'more' of callbacks.steps. Was it saved by another version",
     }
     assert expected[torn] in str(caught.value)

@@ -224,7 +224,7 @@ class Learner:
         with patient(), owned():
             underway.refuse_fit(self)
             underway.refuse_busy(everybody)
-            entry = None
+            before, entry = self._seed, None
             if resume is not None:
                 from lehr.resume import start_of
 
@@ -245,6 +245,8 @@ class Learner:
                 try:
                     Loop(run).fit()
                 finally:
+                    if run.resuming:  # its state was not loaded, so nothing is as it was there
+                        self._seed = before
                     run.made_of = inventory.made_of(self.model, self.loss_func)
                     self.epochs_done += run.epoch + 1 if run.n_iter else 0
                     self.steps_done += run.n_steps

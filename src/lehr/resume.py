@@ -11,15 +11,16 @@ from lehr.base.intervals import EVERY_EPOCH
 from lehr.base.nested import count_items
 from lehr.callback import Callback
 from lehr.engine import ALONE, Engine
-from lehr.errors import ResumeWarning, sentence
+from lehr.errors import ResumeWarning, add_note, sentence
 from lehr.loop.inventory import of_callbacks
 from lehr.loop.past import bring
 from lehr.loop.rests import Entry
 from lehr.loop.settings import settings
-from lehr.state.disk import checkpoint
+from lehr.state.disk import checkpoint, weights
 from lehr.state.disk.checkpoint import Checkpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.disk.environment import environment
+from lehr.state.entries import ModelState
 from lehr.types import is_mapping, is_sequence
 
 _OF_DATA = ("batches", "items", "data")
@@ -186,7 +187,14 @@ def entry(saved: Checkpoint, *, exact: bool) -> Entry:
         _check_states(run, saved)
         other_data = saved.manifest["settings"].get("data") != run.sources.said(run.epoch)
         onlookers = saved.manifest["onlookers"]
-        bring(run, saved.snapshot, onlookers, other_data=other_data)
+        try:
+            bring(run, saved.snapshot, onlookers, other_data=other_data)
+        except RuntimeError as error:
+            if (other := _other_model(run, saved)) is None:
+                raise
+            for note in getattr(error, "__notes__", ()):
+                add_note(other, note)
+            raise other from None
         if awaited:
             run.sources.on_opening = partial(_see_data, saved=saved, exact=exact)
         if changes:
@@ -241,6 +249,22 @@ def _reread(manifest: Mapping[str, Any], run: Any) -> str | None:
         "they come as they did. Use lehr's DataLoader, or a loader with state_dict and "
         "load_state_dict"
     )
+
+
+def _other_model(run: Any, saved: Checkpoint) -> ValueError | None:
+    """The error that says how what was saved differs from the model, if it does."""
+    for name, one in run.state_entries().items():
+        state = saved.snapshot.get(name)
+        if not isinstance(one, ModelState) or not is_mapping(state):
+            continue
+        if unlike := weights.differences(one, state):
+            what = name.replace("_", " ")
+            return ValueError(
+                f"{saved.path} is of a fit with another {what}; nothing was restored.\n{unlike}\n"
+                f"Make the {what} as for that fit. Or make a fresh Learner, and take only the "
+                "weights that fit: learn.load(…, strict=False)."
+            )
+    return None
 
 
 def _check_optimizer(run: Any, saved: Checkpoint) -> None:

@@ -134,6 +134,11 @@ def test_a_snapshot_of_other_entries_is_refused_and_nothing_changes(names, messa
     assert all(box.value == 2 for box in entries.values())
 
 
+def test_the_error_for_other_entries_ends_with_what_to_do():
+    with pytest.raises(KeyError, match=r"nothing was restored\. Bring b\."):
+        restore({"a": Box(1)}, {"b": 1}, todo="Bring b.")
+
+
 class Refusing(Box):
     """Takes in half of a state, and then no more."""
 

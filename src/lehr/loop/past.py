@@ -11,6 +11,7 @@ from lehr.loop.rests import Entry, Kept, Rest
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import Snapshot, restore
 
+_OF_CALLBACK = "callbacks."
 _TRAINED = "trained"  # the entry with the model's weights, where `model` has the measured ones
 
 
@@ -182,16 +183,31 @@ def bring(
     if (COMPILE in entries) != (COMPILE in saved):  # both kinds of step go on from each other
         entries.pop(COMPILE, None)
         saved.pop(COMPILE, None)
-    gone = [name for name in saved if name.startswith("callbacks.") and name not in entries]
+    gone = [name for name in saved if name.startswith(_OF_CALLBACK) and name not in entries]
     for name in gone:
         if name in onlookers or not saved[name]:
             del saved[name]
-    come = [name for name in entries if name.startswith("callbacks.") and name not in saved]
+    come = [name for name in entries if name.startswith(_OF_CALLBACK) and name not in saved]
     for name in come:
         callback: Any = entries[name]
         if name in onlookers or not callback.replays or not callback.state_dict():
             del entries[name]
-    restore(entries, run.engine.parts(entries, saved))
+    restore(entries, run.engine.parts(entries, saved), _todo(entries, saved))
+
+
+def _todo(entries: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+    """What to do about entries that only one of the two has."""
+    gone, come = ([n for n in a if n not in b] for a, b in ((saved, entries), (entries, saved)))
+    lacking = [name.removeprefix(_OF_CALLBACK) for name in gone if name.startswith(_OF_CALLBACK)]
+    more: list[Any] = [entries[name] for name in come if name.startswith(_OF_CALLBACK)]
+    attached = (("with ", lacking), ("without ", [type(callback).__name__ for callback in more]))
+    todo = " and ".join(word + ", ".join(names) for word, names in attached if names)
+    todo = f"Give fit the callbacks of the fit that was saved: {todo}." if todo else ""
+    if len(lacking) + len(more) < len(gone) + len(come):
+        todo = f"Make the Learner and its data as for the fit that was saved. {todo}".strip()
+    if own := [type(x).__name__ for x in more if not type(x).__module__.startswith("lehr.")]:
+        todo += f" If no number of the run depends on {own[0]}, declare replays = False in it."
+    return f"{todo} To take only the weights, make a fresh Learner and call learn.load(…)."
 
 
 def go_back_at_rest(run: Any, entry: Entry) -> None:

@@ -55,19 +55,24 @@ def look(entries: Entries) -> Snapshot:
     }
 
 
-def restore(entries: Entries, snapshot: Snapshot) -> None:
+def restore(entries: Entries, snapshot: Snapshot, todo: str = "") -> None:
     """Put every entry back to what `capture` saw, or none of them.
 
     What an entry was is captured first: if one cannot be loaded, all are put back to that. An
     optimizer keeps its groups, and the tensors in them, for other code may hold an ``lr``.
     Its state has the dtypes that were saved, also where torch would cast them to the parameter's.
 
+    Args:
+        entries: what to put back, by name.
+        snapshot: what `capture` returned.
+        todo: what to do if the names are not the same: sentences for the end of the error.
+
     Raises:
         KeyError: an entry is missing from the snapshot, or the snapshot holds one more; nothing is
             changed then.
         Exception: whatever an entry raised; a note says which, and what became of the others.
     """
-    _check_names(entries, snapshot)
+    _check_names(entries, snapshot, todo)
     before = _as_they_are(entries)
     name = ""
     try:
@@ -83,7 +88,7 @@ def restore(entries: Entries, snapshot: Snapshot) -> None:
         raise
 
 
-def _check_names(entries: Entries, snapshot: Snapshot) -> None:
+def _check_names(entries: Entries, snapshot: Snapshot, todo: str) -> None:
     absent = {
         "the snapshot": sorted(entries.keys() - snapshot.keys()),
         "these objects": sorted(snapshot.keys() - entries.keys()),
@@ -95,7 +100,7 @@ def _check_names(entries: Entries, snapshot: Snapshot) -> None:
         if names
     ]
     if problems:
-        raise KeyError(f"{' and '.join(problems)}; nothing was restored.")
+        raise KeyError(f"{' and '.join(problems)}; nothing was restored. {todo}".strip())
 
 
 def _as_they_are(entries: Entries) -> Snapshot:

@@ -14,7 +14,7 @@ from torch import nn
 from lehr.base import files
 from lehr.state.differences import first_difference
 from lehr.state.disk import checkpoint
-from lehr.state.disk.weights import Differences, load_weights, save_weights
+from lehr.state.disk.weights import Differences, differences, load_weights, save_weights
 from lehr.state.entries import ModelState
 from lehr.state.snapshot import capture
 
@@ -285,9 +285,9 @@ def test_what_fits_is_loaded_if_that_is_asked_for(saved, path):
     torch.save(tensors, path)
     model = net()
     before = state(model)
-    differences = load_weights(model, path, strict=False)
-    assert repr(differences) == READABLE
-    assert differences.missing == ("3.weight",)
+    unlike = load_weights(model, path, strict=False)
+    assert repr(unlike) == READABLE
+    assert unlike.missing == ("3.weight",)
     after = state(model)
     left = {"3.weight", "3.bias", "1.num_batches_tracked"}
     for name, value in after.items():
@@ -334,10 +334,33 @@ def test_only_a_path_is_loaded_from():
 
 def test_long_lists_are_cut_and_counted():
     some = tuple("abcdefgh")
-    differences = Differences(missing=some, unlike=tuple((x, "1", "2") for x in some))
-    first, second = repr(differences).splitlines()
+    unlike = Differences(missing=some, unlike=tuple((x, "1", "2") for x in some))
+    first, second = repr(unlike).splitlines()
     assert first == "missing in the file (8): a, b, c, d, e, and 3 more"
     assert second.startswith("that do not fit (8): a is 1 in the file and 2 in the model, ")
     assert second.endswith(", and 3 more")
-    assert differences
+    assert unlike
     assert not Differences()
+
+
+def test_states_are_compared_by_names_and_shapes_alone():
+    class Odd(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.layer, self.lazy = nn.Linear(2, width), nn.LazyLinear(1)
+            self.register_buffer("cache", torch.zeros(width), persistent=False)
+
+        def get_extra_state(self):
+            return {"width": self.layer.out_features}
+
+        def set_extra_state(self, state): ...
+
+    then = state(Odd(3))
+    made = Odd(3)
+    made.lazy(torch.zeros(1, 5))
+    for model in (Odd(3), made):
+        assert not differences(ModelState(model), then)
+        assert not differences(ModelState(Odd(3)), state(model))
+    found = differences(ModelState(Odd(4)), then)
+    assert [name for name, _, _ in found.unlike] == ["layer.weight", "layer.bias"]
+    assert differences(ModelState(net()), then).unexpected[:1] == ("layer.weight",)

@@ -148,6 +148,28 @@ def load_weights(
     return differences
 
 
+def differences(entry: ModelState, saved: Mapping[str, Any]) -> Differences:
+    """How a saved state of a model differs from the model itself, in names, shapes and dtypes.
+
+    What the model keeps out of its own ``state_dict``, what is no tensor and what has no shape yet
+    are not compared.
+
+    Example:
+        >>> saved = ModelState(nn.Linear(2, 3)).state_dict()
+        >>> differences(ModelState(nn.Linear(2, 4, bias=False)), saved)
+        not in the model (1): bias
+        that do not fit (1): weight is (3, 2) float32 in the file and (4, 2) float32 in the model
+    """
+    states = saved, entry.state_dict()
+    apart = {n for one in states for n, x in one.items() if n.startswith("#") or not _has_shape(x)}
+    theirs, own = ({n: x for n, x in one.items() if n not in apart} for one in states)
+    return _differences(theirs, own)
+
+
+def _has_shape(value: Any) -> bool:
+    return isinstance(value, Tensor) and not is_lazy(value)
+
+
 def _check_memory(own: Mapping[str, Any]) -> None:
     for name, value in own.items():
         if is_lazy(value):
