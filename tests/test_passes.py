@@ -219,3 +219,102 @@ def test_a_callback_that_has_not_begun_begins_in_a_pass_and_is_as_before_then():
     other.fit(1)
     assert learn.validate() == plain  # what it has is of another Learner
     assert average.steps == 4
+
+
+class Moves(nn.Module):
+    """Writes to its buffers in evaluation, too, in each of the ways in which people do it."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.layer, self.size = way, nn.Linear(3, 2), 1
+        self.register_buffer("count", torch.ones(1))
+        self.register_buffer("cache", torch.ones(1), persistent=False)
+
+    def forward(self, x):
+        with torch.no_grad():
+            if self.way == "in place":
+                self.count += 1
+            if self.way == "data":
+                self.count.data.mul_(2)
+            if self.way == "another":
+                self.count = self.count + 1
+            if self.way == "grows":
+                self.size += 1
+                self.cache = torch.ones(self.size)
+        self.last = x  # what users read after a prediction
+        return self.layer(x) * self.count * self.cache.sum()
+
+
+LOOKS = {
+    "validate": lambda learn: learn.validate(),
+    "predict": lambda learn: learn.predict(torch.ones(4, 3)),
+}
+
+
+def buffers(learn):
+    held = dict(learn.model.named_buffers())
+    return held, {name: (b.clone(), b._version >= 0) for name, b in held.items()}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("way", ["in place", "data", "another", "grows"])
+def test_buffers_that_move_in_evaluation_are_as_before(way, look):
+    learn = tiny_learner(model=Moves(way))
+    held, before = buffers(learn)
+    first = LOOKS[look](learn)
+    assert all(learn.model.get_buffer(name) is buffer for name, buffer in held.items())
+    assert first_difference(before, buffers(learn)[1]) is None
+    assert learn.model.size == 1
+    assert learn.model.last is not None
+    assert first_difference(first, LOOKS[look](learn)) is None
+    learn.model.eval()(torch.ones(4, 3))  # the control
+    assert first_difference(before, buffers(learn)[1])
+    assert first_difference(first, LOOKS[look](learn))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_buffers_are_as_before_after_an_error(look):
+    model = Moves("in place")
+    learn = tiny_learner(model=model)
+    model.layer.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        LOOKS[look](learn)
+    assert model.count.item() == 1
+
+
+def test_buffers_of_the_loss_function_are_as_before():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, pred, yb):
+            self.calls += 1
+            return nn.functional.cross_entropy(pred, yb)
+
+    learn = tiny_learner(loss_func=Counts())
+    learn.validate()
+    assert learn.loss_func.calls.item() == 0
+
+
+def test_a_look_in_the_middle_of_a_fit_changes_nothing_of_it():
+    class Looks(Callback):
+        def after_step(self, run):
+            run.learn.validate()
+            run.learn.predict(torch.ones(4, 3))
+
+    def trained(*callbacks):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            learn = tiny_learner(callbacks, model=Moves("another"))
+        return learn.fit(2).model.state_dict()
+
+    assert first_difference(dict(trained()), dict(trained(Looks()))) is None
+
+
+def test_in_the_validation_of_a_fit_buffers_move_as_in_a_plain_loop():
+    learn = tiny_learner(model=Moves("in place"))
+    learn.fit(1)
+    batches = len(learn.data.train_dl) + len(learn.data.valid_dl)
+    rehearsed = 0  # of it nothing is left
+    assert learn.model.count.item() == 1 + batches + rehearsed

@@ -257,8 +257,10 @@ class Learner:
 
         Of the callbacks attached to the Learner, only those take part that change the model's
         inputs or outputs (see ``evaluates`` of `lehr.Callback`). So nothing is logged, saved or
-        stopped. Afterwards the random state, the modes and the state of these callbacks are as
-        before.
+        stopped. Afterwards the random state, the modes, the buffers of model and loss function, and
+        the state of these callbacks are as before. So a model whose buffers move in evaluation,
+        too, such as the observers of quantisation, gives the same numbers again. In the validation
+        of a fit they do move, as in a loop of your own.
 
         Args:
             data: any iterable of batches to use instead of the validation loader.
@@ -289,7 +291,7 @@ class Learner:
         """Compute the model's predictions for one batch of inputs, or for all batches of a loader.
 
         The model is in evaluation mode, without gradients. The same callbacks take part as in
-        `validate`.
+        `validate`, and the same things are as before afterwards.
 
         What the model returns is copied to the CPU after every batch, so it may be anything that
         can be copied. At the end the batches are joined, in the model's own nesting of tuples,

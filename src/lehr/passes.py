@@ -27,6 +27,7 @@ from lehr.loop.run import Run
 from lehr.loop.undisturbed import same_attributes, undisturbed
 from lehr.optim import optimizers
 from lehr.state.differences import first_difference
+from lehr.state.looked_at import buffers_kept
 from lehr.state.ownership import owned
 from lehr.state.snapshot import capture, independent, restore
 from lehr.types import Scores, Stateful, is_mapping, is_sequence
@@ -46,7 +47,7 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
         own = [*evaluators, *_modes(learn), _GoOn(learn, evaluators)]
         metrics = Metrics(underway.own_metrics(learn.metrics))
         run = Run(learn, plan, [*own, Recorder(), metrics, *given])
-        with undisturbed(learn, evaluators):
+        with undisturbed(learn, evaluators), buffers_kept(*_holders(learn, evaluators)):
             Loop(run).validate()
     if not run.history.rows:
         raise ValueError(f"validate was cut short before its first batch: {run.stop_reason}.")
@@ -68,7 +69,7 @@ def predict(
             plan = replace(plan, split_batch=split_pair)
         underway.refuse_open(plan.valid.values())
         evaluators = _evaluators(learn)
-        with undisturbed(learn, evaluators):
+        with undisturbed(learn, evaluators), buffers_kept(*_holders(learn, evaluators)):
             everybody = [*evaluators, *_modes(learn), _GoOn(learn, evaluators), gather]
             Loop(Run(learn, plan, everybody)).validate()
     return (gather.joined(), gather.joined_targets()) if targets else gather.joined()
@@ -102,6 +103,11 @@ def rehearse(
 def _evaluators(learn: Learner) -> list[Callback]:
     """The attached callbacks without which input or output would not be as in training."""
     return [callback for callback in arguments.checked(learn.callbacks) if evaluates(callback)]
+
+
+def _holders(learn: Learner, callbacks: Iterable[Callback]) -> list[Any]:
+    """What may have buffers that a pass changes."""
+    return [learn.model, learn.loss_func, *(part for cb in callbacks for part in cb.modules)]
 
 
 class _GoOn(Callback):

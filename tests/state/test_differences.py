@@ -148,3 +148,11 @@ def test_objects_that_hold_themselves_are_never_the_same():
 )
 def test_sequences_of_numbers_and_texts_are_compared_with_their_types(a, b, same):
     assert (first_difference(a, b) is None) is same
+
+
+def test_conjugate_and_negative_views_are_compared_by_their_values():
+    x = torch.tensor([1 + 2j, 3 - 1j])
+    assert first_difference(x.conj(), x.conj()) is None
+    assert first_difference(x.conj(), x.conj().resolve_conj()) is None
+    assert "2 of 2 values differ" in first_difference(x.conj(), x)
+    assert "2 of 2 values differ" in first_difference(x.conj().imag, x.imag)

@@ -77,7 +77,7 @@ def _tensor_difference(a: Tensor, b: Tensor, path: str) -> str | None:
         return f"{path}: {_shape(a)} against {_shape(b)}"
     if a.layout is not torch.strided or a.is_quantized:
         return first_difference(_dense_parts(a), _dense_parts(b), path)
-    a, b = own_part(a.detach()), own_part(b.detach())
+    a, b = (own_part(t.detach()).resolve_conj().resolve_neg() for t in (a, b))
     if a.shape != b.shape:
         return f"{path}: {_shape(a)} of it in this process against {_shape(b)}"
     x, y = (t.cpu().contiguous().reshape(-1).unsqueeze(1) for t in (a, b))
