@@ -440,7 +440,8 @@ class Learner:
         Args:
             path: of the file; it must end in ``.safetensors``. An existing file is replaced in one
                 step: if the process is killed meanwhile, the old file or the new one is there, and
-                it is complete.
+                it is complete. If it is a link, it stays one, and the file that it leads to is
+                replaced in this way.
 
         Raises:
             TypeError: the model's state holds something other than dense tensors with values.
@@ -457,7 +458,7 @@ class Learner:
         """
         from lehr.state.disk.weights import save_weights
 
-        save_weights(self.model, path, self.engine)
+        save_weights(self.model, path, self.engine, follow=True)
 
     def load(self, path: str | os.PathLike[str], *, strict: bool = True) -> "Differences":
         """Copy weights from a file into the model: all of them, or none.
@@ -511,7 +512,7 @@ class Learner:
 
         Args:
             path: of the file. It ends in ``.pt2``, to be opened with ``torch.export.load(path)``,
-                or in ``.onnx``. An existing file is replaced in one step.
+                or in ``.onnx``. An existing file is replaced in one step; a link is followed.
 
         Raises:
             ValueError: the path has another ending; or the model cannot be turned into a program,

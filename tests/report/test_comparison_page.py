@@ -86,3 +86,15 @@ def test_there_must_be_a_folder_to_write_into(runs, tmp_path):
         FileNotFoundError, match=r"path must lie in a folder that is there; got .*Make .*none first"
     ):
         write_comparison(*runs, tmp_path / "none" / "c.html")
+
+
+def test_a_link_is_followed_but_in_a_run_folder_it_is_replaced(runs, tmp_path):
+    real = tmp_path / "real.html"
+    links = [tmp_path / "page.html", runs[1] / "comparison.html"]
+    for link in links:
+        real.write_text("old")
+        link.symlink_to(real)
+        write_comparison(*runs, link)
+        followed = link is links[0]
+        assert (link.is_symlink(), real.read_text() != "old") == (followed, followed)
+        assert "<h1>" in link.read_text(encoding="utf-8")

@@ -701,3 +701,16 @@ def test_weights_whose_error_cannot_be_shown_lose_nothing_else(tmp_path, monkeyp
     told = "the weights could not be written: Silent: what it says cannot be shown"
     assert (read(folder)["status"], read(folder)["error"]) == ("failed", told)
     assert (folder.path / "report.html").is_file()
+
+
+def test_links_in_the_place_of_files_of_a_run_are_replaced_not_followed(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    names = ("model.safetensors", "report.html", "config.json")
+    for name in names:
+        (folder.path / name).unlink(missing_ok=True)
+        (tmp_path / name).write_text("mine")
+        (folder.path / name).symlink_to(tmp_path / name)
+    with folder.keep(learn := tiny_learner(), {}):
+        learn.fit(1)
+    assert [(tmp_path / name).read_text() for name in names] == ["mine"] * 3
+    assert not any((folder.path / name).is_symlink() for name in names)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from lehr.base.files import resolved
 from lehr.record.monitor import more_is_better
 from lehr.report import classes
 from lehr.report.compare import (
@@ -32,7 +33,9 @@ def write_comparison(a: str | Path, b: str | Path, path: str | Path) -> Path:
     Args:
         a: a run folder.
         b: another.
-        path: of the page; the folder that it goes into must be there.
+        path: of the page; the folder that it goes into must be there. A link is followed, unless
+            it lies in one of the run folders, whose files are lehr's own: there the page takes its
+            place.
 
     Returns:
         The path of the page.
@@ -54,7 +57,8 @@ def write_comparison(a: str | Path, b: str | Path, path: str | Path) -> Path:
         raise FileNotFoundError(
             f"path must lie in a folder that is there; got {target}. Make {target.parent} first."
         )
-    write_page(target, comparison_page(comparison))
+    inside = resolved(target.parent) in (resolved(Path(a)), resolved(Path(b)))
+    write_page(target, comparison_page(comparison), follow=not inside)
     return target
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from markupsafe import Markup
 
-from lehr.base.files import replace_file
+from lehr.base.files import replace_file, save_file
 from lehr.base.rows import cell, columns
 from lehr.record.monitor import more_is_better
 from lehr.report import classes, layer_figures, regression_figures
@@ -58,9 +58,10 @@ def write_report(path: str | Path, config: dict[str, Any] | None = None) -> Path
     return target
 
 
-def write_page(target: Path, text: str) -> None:
-    """Write a page so that a reader never meets half of it."""
-    replace_file(target, text.encode("utf-8"))
+def write_page(target: Path, text: str, *, follow: bool = False) -> None:
+    """Write a page so that a reader never meets half of it; a link is replaced, or followed."""
+    write = save_file if follow else replace_file
+    write(target, text.encode("utf-8"))
 
 
 def report(record: RunRecord) -> str:

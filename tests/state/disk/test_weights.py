@@ -17,6 +17,7 @@ from lehr.state.disk import checkpoint
 from lehr.state.disk.weights import Differences, differences, load_weights, save_weights
 from lehr.state.entries import ModelState
 from lehr.state.snapshot import capture
+from lehr.testing import tiny_learner
 
 
 def net(seed=0, out=2):
@@ -130,6 +131,42 @@ def test_a_failed_write_leaves_the_old_file(saved, path, monkeypatch):
         save_weights(net(), path)
     assert first_difference(saved, load(path.read_bytes())) is None
     assert [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("way", ["straight", "link of a link", "to nothing yet"])
+def test_a_link_of_the_users_stays_and_what_it_leads_to_is_replaced(way, path, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    real, link = store / "weights-7", path
+    if way != "to nothing yet":
+        save_weights(net(), real.with_name("old.safetensors"))
+        real.with_name("old.safetensors").rename(real)
+    if way == "link of a link":
+        (tmp_path / "between").symlink_to("store/weights-7")
+        link.symlink_to("between")
+    else:
+        link.symlink_to(real)
+    tiny_learner(model=net(seed=1)).save(link)
+    assert link.is_symlink()
+    assert not real.is_symlink()
+    assert first_difference(dict(net(seed=1).state_dict()), load(real.read_bytes())) is None
+    assert sorted(p.name for p in store.iterdir()) == ["weights-7"]
+    save_weights(net(), path)  # the control: under a name of lehr's own, none is followed
+    assert not path.is_symlink()
+    assert first_difference(dict(net(seed=1).state_dict()), load(real.read_bytes())) is None
+
+
+def test_a_write_through_a_link_that_fails_leaves_the_old_file(saved, path, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(28, "no space")
+
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(path.name)
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        tiny_learner(model=net()).save(link)
+    assert first_difference(saved, load(path.read_bytes())) is None
+    assert sorted(tmp_path.iterdir()) == [link, path]
 
 
 @pytest.mark.parametrize(

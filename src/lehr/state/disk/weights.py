@@ -78,8 +78,22 @@ def _short(items: Iterable[str]) -> str:
     return ", ".join(items[:_SHOWN] + more)
 
 
-def save_weights(model: nn.Module, path: str | os.PathLike[str], engine: Engine = ALONE) -> None:
-    """Write the weights of any module to a safetensors file. See `lehr.Learner.save`."""
+def save_weights(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    engine: Engine = ALONE,
+    *,
+    follow: bool = False,
+) -> None:
+    """Write the weights of any module to a safetensors file. See `lehr.Learner.save`.
+
+    Args:
+        model: the module.
+        path: of the file.
+        engine: the processes that call this.
+        follow: whether a link is written through, as to a path of the user's. With False, the file
+            takes its place: under a name of lehr's own, somebody else may have laid out the link.
+    """
     path = _checked_path(path)
     if path.suffix != SUFFIX:
         better = path.with_suffix(SUFFIX) if path.name else f"weights{SUFFIX}"
@@ -97,7 +111,8 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str], engine: Engine 
     if engine.rank:
         return
     tensors = {name: _writable(name, x) for name, x in own.items() if not name.startswith("#")}
-    files.replace_file(path, b"".join(tensor_file.encode(tensors)))
+    write = files.save_file if follow else files.replace_file
+    write(path, b"".join(tensor_file.encode(tensors)))
 
 
 def _checked_path(path: Any) -> Path:
