@@ -25,6 +25,7 @@ from lehr.loop.splitting import splitter
 from lehr.loop.untrained import require_trained, warn_of_untrained
 from lehr.optim import optimizers
 from lehr.record.metrics import meters
+from lehr.record.monitor import refuse_unvalidated
 from lehr.state import entries, streams
 from lehr.state.ownership import owned
 from lehr.state.probe import probe
@@ -221,6 +222,7 @@ class Learner:
         length = arguments.check_length(epochs, steps, steps_per_epoch)
         interval = arguments.check_interval(validate_every, self.data.valid_dl)
         everybody = self.everybody(callbacks)
+        refuse_unvalidated(everybody, feeds(self.data)[1], meters(self.metrics))
         with patient(), owned():
             underway.refuse_fit(self)
             underway.refuse_busy(everybody)
@@ -229,9 +231,7 @@ class Learner:
                 from lehr.resume import start_of
 
                 with self.engine.telling():
-                    start = start_of(
-                        resume, everybody, self.steps_done, length, self.engine, exact=exact
-                    )
+                    start = start_of(resume, self, everybody, length, exact=exact)
                 if start is not None:
                     self._seed, entry = start
             length |= {"seed": self.seed, "validate_every": interval}
@@ -835,7 +835,9 @@ class Learner:
         and once for each kind of place where a fit can be stopped (after the first batch, within
         and at the end of an epoch, in an update window, in a validation; of three epochs or more,
         within the last, too), resumed from files. At the end every state entry is compared, and
-        every public attribute of a callback that its ``state`` does not declare. Callbacks that
+        every public attribute of a callback that its ``state`` does not declare; and of an object
+        that is the loss function, or whose method is, every attribute, unless it is a module or has
+        ``state_dict`` and ``load_state_dict``, with which it is an entry. Callbacks that
         declare ``replays = False`` are left out. Afterwards everything is as before.
 
         Args:
@@ -847,7 +849,8 @@ class Learner:
             The first difference for each place; ``ok`` is True if there is none.
 
         Raises:
-            TypeError, ValueError: a number cannot be used, or something cannot be copied.
+            TypeError, ValueError: a number cannot be used, or something cannot be copied, such as a
+                function, as loss, that uses the model.
 
         Example:
             >>> from lehr.testing import tiny_learner
@@ -878,8 +881,14 @@ class Learner:
 
     # What a pass needs ---------------------------------------------------------------------------
 
-    def everybody(self, callbacks: Iterable[Callback] = ()) -> list[Callback]:
+    def everybody(
+        self, callbacks: Iterable[Callback] = (), *, rehearsal: bool = True
+    ) -> list[Callback]:
         """All that a fit would have: the defaults, those attached, and ``callbacks``; checked.
+
+        Args:
+            callbacks: of the fit.
+            rehearsal: whether the validation is to be tried first, if that is due.
 
         Raises:
             TypeError, AttributeError: the loop cannot call one of them.
@@ -899,7 +908,7 @@ class Learner:
         for kind, wanted in usual:
             if wanted and not any(isinstance(callback, kind) for callback in attached):
                 defaults.append(kind())
-        if self.rehearsal and Rehearsal.is_due(self, [*defaults, *attached]):
+        if rehearsal and self.rehearsal and Rehearsal.is_due(self, [*defaults, *attached]):
             defaults.append(Rehearsal())
         check_names([*defaults, *attached])
         return [cb for cb in [*defaults, *attached] if self.engine.rank == 0 or cb.everywhere]

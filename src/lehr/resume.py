@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, cast
 from lehr.base.intervals import EVERY_EPOCH
 from lehr.base.nested import count_items
 from lehr.callback import Callback
-from lehr.engine import ALONE, Engine
 from lehr.errors import ResumeWarning, add_note, sentence
 from lehr.loop.inventory import of_callbacks
 from lehr.loop.past import bring
@@ -37,10 +36,9 @@ class Start(NamedTuple):
 
 def start_of(
     where: Any,
+    learn: Any,
     callbacks: Iterable[Callback],
-    began_at: int,
     length: Mapping[str, int | None],
-    engine: Engine = ALONE,
     *,
     exact: bool,
 ) -> Start | None:
@@ -48,18 +46,18 @@ def start_of(
 
     Args:
         where: as in `find`.
+        learn: the Learner, which knows how many steps it made before this fit, and the processes
+            that go on together.
         callbacks: those of the fit.
-        began_at: as in `find`.
         length: of the fit, in ``epochs`` or ``steps``.
-        engine: the processes that go on together.
         exact: refuse what may change a bit, instead of a warning.
 
     Raises:
         TypeError, ValueError, FileNotFoundError: as `find` and `check_length` do.
         ValueError: another process would go on from another checkpoint.
     """
-    saved = find(where, callbacks, began_at)
-    paths = engine.gather(None if saved is None else str(saved.path))
+    saved = find(where, callbacks, learn.steps_done)
+    paths = learn.engine.gather(None if saved is None else str(saved.path))
     if any(path != paths[0] for path in paths):
         named = ", ".join(f"rank {rank} {path}" for rank, path in enumerate(paths))
         raise ValueError(

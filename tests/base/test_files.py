@@ -249,3 +249,14 @@ def test_links_that_lead_in_a_circle_are_an_error_of_the_disk(tmp_path):
     with pytest.raises(OSError, match=r"CSVLog cannot write .*: too many levels"):
         tiny_learner([CSVLog(link)]).fit(1)
     assert link.is_symlink()
+
+
+def test_what_is_discarded_is_gone_and_need_not_have_been_there(tmp_path):
+    (tmp_path / "real").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to("real")
+    for name in ("link", "link", "none"):
+        files.discard(tmp_path / name)
+    assert names(tmp_path) == ["real"]
+    tmp_path.joinpath("folder").mkdir()
+    with pytest.raises(OSError):
+        files.discard(tmp_path / "folder")

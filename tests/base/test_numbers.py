@@ -1,8 +1,9 @@
 import math
 
 import pytest
+import torch
 
-from lehr.base.numbers import plain
+from lehr.base.numbers import not_finite, plain
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,11 @@ def test_numbers_are_written_as_people_write_them(value, text):
 def test_what_is_written_is_the_number_up_to_its_digits(value):
     assert float(plain(value).replace(",", "")) == pytest.approx(value, rel=1e-3)
     assert float(plain(value, 2).replace(",", "")) == pytest.approx(value, rel=5e-2)
+
+
+def test_what_is_not_finite_is_counted_over_all_tensors():
+    nan, inf = torch.tensor([math.nan, 1.0]), torch.tensor([[math.inf, -math.inf]])
+    whole = torch.zeros(1234, dtype=torch.int64)
+    assert not_finite([nan, inf, whole]) == "1 nan and 2 inf of 1,238 numbers"
+    assert not_finite([nan.to(torch.cfloat)]) == "1 nan of 2 numbers"
+    assert not_finite([whole, torch.zeros(0)]) == not_finite([]) == ""

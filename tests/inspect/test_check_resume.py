@@ -1,6 +1,7 @@
 """The promise, tried out with one's own parts."""
 
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -211,3 +212,50 @@ def test_without_validation_and_in_one_epoch_there_are_fewer_places():
 def test_numbers_are_checked(name):
     with pytest.raises(ValueError, match=name):
         tiny_learner().check_resume(**{name: 0})
+
+
+class Scaled:
+    """Divides by the mean of its past, of which no checkpoint knows."""
+
+    def __init__(self):
+        self.mean = 1.0
+
+    def __call__(self, pred, yb):
+        loss = torch.nn.functional.cross_entropy(pred, yb)
+        if loss.requires_grad:
+            self.mean = 0.9 * self.mean + 0.1 * loss.item()
+        return loss / self.mean
+
+    def method(self, pred, yb):
+        return self(pred, yb)
+
+
+class Kept(Scaled):
+    def state_dict(self):
+        return {"mean": self.mean}
+
+    def load_state_dict(self, state_dict):
+        self.mean = state_dict["mean"]
+
+
+@pytest.mark.parametrize("make", [Scaled, lambda: Scaled().method, lambda: partial(Kept().method)])
+def test_a_loss_whose_state_no_checkpoint_keeps_is_named(make):
+    loss_func = make()
+    check = tiny_learner(loss_func=loss_func).check_resume(batches=3)
+    assert not check.ok
+    assert check.repeats is None
+    found = check.points["in the middle of an epoch"]
+    assert found.startswith("loss_func.mean (no checkpoint keeps it, without state_dict and load_")
+    assert getattr(loss_func, "mean", 1.0) == 1.0
+
+
+def test_a_loss_with_a_state_dict_goes_on(tmp_path):
+    assert tiny_learner(loss_func=Kept()).check_resume(batches=3).ok
+
+
+def test_a_loss_function_without_state_is_no_difference():
+    def loss(pred, yb):
+        return torch.nn.functional.cross_entropy(pred, yb)
+
+    loss.noted = [1]
+    assert tiny_learner(loss_func=loss).check_resume(batches=2).ok

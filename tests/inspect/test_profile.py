@@ -77,13 +77,13 @@ def test_it_leaves_no_trace(tmp_path):
     assert learn.run is run
     assert spy.seen == 0
     assert sorted(tmp_path.rglob("*")) == files
-    assert profile.left_out == ("Rehearsal", "Checkpoint", "CSVLog")
-    assert "took no part: Rehearsal, Checkpoint, CSVLog" in str(profile)
+    assert profile.left_out == ("Checkpoint", "CSVLog")
+    assert "took no part: Checkpoint, CSVLog" in str(profile)
 
 
 def test_what_waits_for_a_validation_takes_no_part():
     profile = tiny_learner([EarlyStopping("valid_loss")]).profile(2)
-    assert profile.left_out == ("Rehearsal", "EarlyStopping")
+    assert profile.left_out == ("EarlyStopping",)
 
 
 def test_who_takes_no_part_is_declared_and_not_guessed_from_the_phase():
@@ -98,7 +98,7 @@ def test_who_takes_no_part_is_declared_and_not_guessed_from_the_phase():
 
         def after_batch(self, run): ...
 
-    assert tiny_learner([Shows(), Late()]).profile(2).left_out == ("Rehearsal", "Shows")
+    assert tiny_learner([Shows(), Late()]).profile(2).left_out == ("Shows",)
 
 
 def test_several_batches_may_make_a_step():

@@ -363,3 +363,33 @@ def test_one_item_that_is_left_for_a_norm_is_told_how_to_be_left_out():
     notes = "\n".join(failed.value.__notes__)
     assert "training batch 2" in notes
     assert "give the training loader drop_last=True, or another batch_size." in notes
+
+
+# The order of a loss function's arguments ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *(F.cross_entropy, F.nll_loss, F.multi_margin_loss),
+        lambda pred, yb: -pred.log_softmax(1).gather(1, yb[:, None]).mean(),
+    ],
+)
+def test_a_loss_that_takes_the_target_first_is_told_so(loss):
+    with pytest.raises((RuntimeError, IndexError)) as raised:
+        tiny_learner(loss_func=lambda target, pred: loss(pred, target), rehearsal=False).fit(1)
+    notes = "\n".join(raised.value.__notes__)
+    assert "loss_func is called as loss_func(pred, yb), the prediction first, and fails." in notes
+    assert "write loss_func=lambda pred, yb: f(yb, pred)." in notes
+    advised = tiny_learner(loss_func=lambda pred, yb: (lambda t, p: loss(p, t))(yb, pred))
+    assert advised.fit(1).n_steps == 4
+
+
+def test_a_loss_that_fails_either_way_is_not_said_to_be_the_wrong_way_round():
+    def fails(pred, yb):
+        raise RuntimeError("mine")
+
+    for loss in (fails, lambda pred, yb: fails(pred, yb) if pred.ndim == 2 else None):
+        with pytest.raises(RuntimeError, match="mine") as raised:
+            tiny_learner(loss_func=loss, rehearsal=False).fit(1)
+        assert "prediction first" not in "\n".join(raised.value.__notes__)

@@ -1,12 +1,18 @@
 """Which value is better, and which rows are judged when."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch.optim import lr_scheduler
 
+from lehr import Callback, DataBunch, accuracy
+from lehr.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, TorchScheduler
 from lehr.engine import ALONE, Engine
 from lehr.record.history import History
 from lehr.record.monitor import Monitor, more_is_better
+from lehr.testing import tiny_learner
 
 NAN, INF = float("nan"), float("inf")
 
@@ -159,3 +165,40 @@ def test_a_column_seen_before_may_be_missing_from_a_row():
         dict(epoch=0, valid_loss=0.5, f1=0.5, seconds=1), dict(epoch=1, valid_loss=0.4, seconds=1)
     )
     assert Monitor("f1", "max").judge(state, 1) == (2, [])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda name, folder: EarlyStopping(name),
+        lambda name, folder: Checkpoint(folder, monitor=name),
+        lambda name, folder: ReduceOnPlateau(name),
+        lambda name, folder: TorchScheduler(lr_scheduler.ReduceLROnPlateau, "epoch", monitor=name),
+    ],
+)
+@pytest.mark.parametrize("name", ["valid_loss", "clean/valid_loss", "accuracy"])
+def test_what_only_a_validation_writes_is_refused_before_a_fit_without_one(made, name, tmp_path):
+    learn = tiny_learner(metrics=[accuracy], opt=partial(torch.optim.SGD, lr=0.1))
+    bunch = learn.data
+    learn.data = DataBunch(bunch.train_dl)
+    before = learn.model[0].weight.clone()
+    waits = rf"waits for monitor='{name}', .* data\.valid_dl is None\. .* monitor=\"train_loss\"\.$"
+    with pytest.raises(ValueError, match=waits):
+        learn.fit(1, [made(name, tmp_path / "saved")])
+    assert torch.equal(learn.model[0].weight, before)
+    assert (learn.run, learn.steps_done) == (None, 0)
+    assert not (tmp_path / "saved").exists()
+    learn.fit(1, [made("train_loss", tmp_path / "saved")])  # the control, with what it says
+    if "/" not in name:
+        learn.data = bunch
+        learn.fit(1, [made(name, tmp_path / "other")])
+
+
+def test_a_column_that_a_callback_of_ones_own_may_write_is_waited_for():
+    class Writes(Callback):
+        def after_epoch(self, run):
+            run.log("score", 1.0)
+
+    learn = tiny_learner([Writes()])
+    learn.data = DataBunch(learn.data.train_dl)
+    assert len(learn.fit(2, [EarlyStopping("score", mode="max")]).history) == 2

@@ -122,7 +122,7 @@ def _begun(path: Path) -> Generator[Path]:
         try:
             yield part
         except BaseException as error:
-            part.unlink(missing_ok=True)
+            discard(part)
             if isinstance(error, OSError) and error.errno is not None:
                 error.filename = str(path)  # the name that the caller knows
             raise
@@ -276,6 +276,20 @@ def remove(path: Path) -> None:
     for inner in path.iterdir():
         remove(inner)
     path.rmdir()
+
+
+def discard(path: Path) -> None:
+    """Delete a file, if it is there; a link is deleted, not followed.
+
+    Raises:
+        OSError: it cannot be deleted, or is a folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     discard(Path(folder, "a"))
+    """
+    path.unlink(missing_ok=True)
 
 
 def lock_file(path: Path) -> FileIO:

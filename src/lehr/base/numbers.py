@@ -1,6 +1,9 @@
 """Numbers as people write them."""
 
 import math
+from collections.abc import Iterable
+
+from torch import Tensor
 
 
 def plain(value: float, digits: int = 4) -> str:
@@ -25,3 +28,21 @@ def plain(value: float, digits: int = 4) -> str:
         before = len(f"{size:.0f}")
     text = f"{value:,.{max(digits - before, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def not_finite(tensors: Iterable[Tensor]) -> str:
+    """How many numbers of all tensors are nan or infinite, in words; empty if none is.
+
+    Example:
+        >>> import torch
+        >>> not_finite([torch.tensor([0.0, torch.nan, -torch.inf]), torch.zeros(5)])
+        '1 nan and 1 inf of 8 numbers'
+    """
+    nan = inf = total = 0
+    for tensor in tensors:
+        total += tensor.numel()
+        if tensor.is_floating_point() or tensor.is_complex():
+            nan += int(tensor.detach().isnan().sum())
+            inf += int(tensor.detach().isinf().sum())
+    counted = [f"{number} {name}" for number, name in ((nan, "nan"), (inf, "inf")) if number]
+    return f"{' and '.join(counted)} of {total:,} numbers" if counted else ""

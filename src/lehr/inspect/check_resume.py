@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass
+from functools import partial
+from inspect import isfunction, ismethod
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from lehr.base.nested import without_entries
+from lehr.base.reach import attributes_of
 from lehr.callback import Callback
 from lehr.callbacks.decide.checkpoint import Checkpoint
-from lehr.callbacks.measure.rehearsal import Rehearsal
 from lehr.engine import refuse_several
 from lehr.errors import ResumeWarning, positive_int
 from lehr.events import Phase
@@ -76,11 +80,10 @@ def check_resume(
 ) -> ResumeCheck:
     """Compare resumed fits with one that was not stopped. See `lehr.Learner.check_resume`."""
     refuse_several(learn.engine, "check_resume")
-    everybody = learn.everybody(callbacks)
+    everybody = learn.everybody(callbacks, rehearsal=False)
     positive_int("epochs", epochs, example=2)
     positive_int("batches", batches, example=6)
     refuse_open(feeds(learn.data)[:1])
-    everybody = [callback for callback in everybody if not isinstance(callback, Rehearsal)]
     parts = [callback for callback in everybody if callback.replays]
     onlookers = [callback.name for callback in everybody if not callback.replays]
 
@@ -123,6 +126,22 @@ def _outcome(run: "Run", callbacks: list[Callback]) -> Snapshot:
             if not name.startswith("_") and name not in callback.state:
                 path = f"{names[id(callback)]}.{name} (which `state` does not declare)"
                 states |= _plain(path, AttributeState(callback, (name,)))
+    return {**_of_loss(run.loss_func), **states}
+
+
+def _of_loss(loss_func: Any) -> Snapshot:
+    """What a loss function has that no checkpoint keeps; of a function, nothing is known."""
+    if isinstance(loss_func, (nn.Module, Stateful)):
+        return {}
+    owner = loss_func
+    while isinstance(owner, partial) or ismethod(owner):
+        owner = owner.func if isinstance(owner, partial) else owner.__self__
+    if isinstance(owner, nn.Module) or isfunction(owner):
+        return {}
+    states: Snapshot = {}
+    for name in attributes_of(owner):
+        path = f"loss_func.{name} (no checkpoint keeps it, without state_dict and load_state_dict)"
+        states |= _plain(path, AttributeState(owner, (name,)))
     return states
 
 

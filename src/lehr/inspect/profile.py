@@ -11,7 +11,6 @@ import torch
 
 from lehr.base.signals import interruptible
 from lehr.callback import Callback
-from lehr.callbacks.measure.rehearsal import Rehearsal
 from lehr.data.bunch import DataBunch
 from lehr.data.loading.feed import Feed
 from lehr.errors import positive_int
@@ -33,7 +32,7 @@ _WARM_UP = 3  # steps that are not counted: the first ones allocate, import and 
 def profile(learn: Learner, steps: int = 100, callbacks: Iterable[Callback] = ()) -> Profile:
     """Train for some steps and say where their time goes. See `lehr.Learner.profile`."""
     positive_int("steps", steps, example=100)
-    everybody = learn.everybody(callbacks)
+    everybody = learn.everybody(callbacks, rehearsal=False)
     apart = [callback for callback in everybody if _stays_out(callback)]
     taking_part = [callback for callback in everybody if callback not in apart]
     device = next((p.device.type for p in learn.model.parameters()), "cpu")
@@ -72,12 +71,7 @@ def profile(learn: Learner, steps: int = 100, callbacks: Iterable[Callback] = ()
 def _stays_out(callback: Callback) -> bool:
     """Whether it leaves a trace, or waits for a validation, which a profile has not."""
     saves = callback.checkpoint_folder is not None
-    return (
-        not callback.everywhere
-        or saves
-        or bool(callback.monitors)
-        or isinstance(callback, Rehearsal)
-    )
+    return not callback.everywhere or saves or bool(callback.monitors)
 
 
 def _by_threads(

@@ -4,6 +4,9 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
+from torch import nn
+
+from lehr.base.reach import reached
 from lehr.callback import Callback
 from lehr.learner import Learner
 from lehr.optim import optimizers
@@ -21,7 +24,9 @@ def twin(
         data: what takes the place of the Learner's data; by default they are shared.
 
     Raises:
-        TypeError: something cannot be copied.
+        TypeError: something cannot be copied; or the loss function reaches what is trained through
+            a function, which is its own copy, so that the copy would train with the model of this
+            Learner.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -47,7 +52,23 @@ def twin(
             "a copy of the model, optimizer, loss function and callbacks is needed to try this, "
             f"but copy.deepcopy says: {error}. Give the class that it names a __deepcopy__."
         ) from error
+    _refuse_shared(learn, other)
     return other, own
+
+
+def _refuse_shared(learn: Learner, other: Learner) -> None:
+    """See that the loss function of the copy has nothing of what is trained here."""
+    held = (*learn.model.parameters(), *optimizers.held_parameters(learn.opt))
+    trained = {id(thing) for thing in (*learn.model.modules(), *held)}
+    for path, thing in reached(other.loss_func):
+        parts = (*thing.modules(), *thing.parameters()) if isinstance(thing, nn.Module) else [thing]
+        if any(id(part) in trained for part in parts):
+            raise TypeError(
+                f"loss_func reaches what is trained ({path}) through a function, and a function "
+                "cannot be copied with what it reaches: copies of the Learner would train with the "
+                "loss of this model. Write it as an object, or a method of one, that holds the "
+                "model; or as functools.partial(f, model)."
+            )
 
 
 def _complete(opt: Any, its_copy: Any) -> None:

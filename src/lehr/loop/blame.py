@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from lehr.base.nested import describe
 from lehr.callback import Callback
+from lehr.data.loading.feed import Feed
 from lehr.errors import add_note, one_line, said
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import act, fire
-from lehr.loop.hints import hints, of_one_item, step_hints, without_gradients
+from lehr.loop.hints import hints, of_one_item, of_order, step_hints, without_gradients
 from lehr.loop.scopes import Scopes
 
 _WITH_HINTS = ("predict", "compute_loss", "backward", ".after_batch")
@@ -94,7 +95,7 @@ def _passes(frames: list[FrameType], module: str) -> bool:
 def _under_way(frames: list[FrameType], run: Any) -> str:
     """What the loop itself was doing: a `Place.at`."""
     if run is None or not run.in_batch:
-        if _passes(frames, "lehr.data.loading.feed"):
+        if _passes(frames, Feed.__module__):
             return "reading"
         within = any(frame.f_code.co_name == "one_pass" for frame in frames)
         if within:
@@ -127,6 +128,8 @@ def _notes(error: BaseException, run: Any) -> list[str]:
     if not place.endswith(_WITH_HINTS):
         return [note]
     advice = hints(run.model, run.xb, run.yb, run.pred, run.loss, run.training, batch=run.batch)
+    if place.endswith("compute_loss") and not advice:
+        advice = of_order(run)
     return [note, *advice, *without_gradients(error, run), *of_one_item(error, run)]
 
 

@@ -189,6 +189,34 @@ def of_one_item(error: BaseException, run: Any) -> list[str]:
     ]
 
 
+def of_order(run: Any) -> list[str]:
+    """What to do if the loss function failed, and does not if the target comes first.
+
+    It is called once more, with the two the other way round.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> def loss(target, pred): return nn.functional.cross_entropy(pred, target)
+        >>> batch = {"pred": torch.zeros(4, 3), "yb": torch.tensor([0, 1, 2, 0]), "loss": None}
+        >>> of_order(SimpleNamespace(loss_func=loss, **batch))[0].partition(". ")[0]
+        'loss_func is called as loss_func(pred, yb), the prediction first, and fails'
+    """
+    both = isinstance(run.pred, Tensor) and isinstance(run.yb, Tensor)
+    if run.loss is not None or not both:
+        return []
+    try:
+        with torch.no_grad():
+            loss = run.loss_func(run.yb, run.pred)
+    except Exception:  # nor does it work so
+        return []
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+        return []
+    return [
+        "loss_func is called as loss_func(pred, yb), the prediction first, and fails. It does not "
+        "with the target first: write loss_func=lambda pred, yb: f(yb, pred)."
+    ]
+
+
 def warn_of_broadcast(pred: Any, yb: Any) -> None:
     """Warn where a loss between numbers would compare everything with everything.
 

@@ -1,7 +1,7 @@
 """Which column of a run's rows a decision hangs on, and when a value of it is better."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -129,6 +129,45 @@ class Monitor:
             return
         why = "after the first validation" if losses else "and there is no validation loader"
         refuse_unknown(self.name, known, why)
+
+
+class _Waits(Protocol):
+    @property
+    def monitors(self) -> Sequence[str]: ...
+
+
+class _Meter(Protocol):
+    names: list[str]
+
+
+def refuse_unvalidated(callbacks: Iterable[_Waits], valid: Sized, meters: Iterable[_Meter]) -> None:
+    """Refuse a column that only a validation writes, before a fit that has none.
+
+    What a callback of the user's own may write is not known beforehand.
+
+    Args:
+        callbacks: of the fit, with the columns that each waits for.
+        valid: the validation loaders, by name.
+        meters: the metrics of the Learner.
+
+    Raises:
+        ValueError: there is such a column, and no validation loader.
+
+    Example:
+        >>> refuse_unvalidated([], {}, [])
+    """
+    if valid:
+        return
+    measured = {name for meter in meters for name in meter.names}
+    for callback in callbacks:
+        for name in callback.monitors:
+            bare = name.rpartition("/")[2]
+            if bare == "valid_loss" or bare in measured:
+                raise ValueError(
+                    f"{type(callback).__name__} waits for monitor={name!r}, which only a "
+                    "validation writes, and there is no validation loader: data.valid_dl is None. "
+                    'Give the data one, or monitor="train_loss".'
+                )
 
 
 def refuse_unknown(name: str, known: Iterable[str], when: str) -> None:

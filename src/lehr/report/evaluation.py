@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lehr.base import strict_json
-from lehr.base.files import replace_file
+from lehr.base.files import discard, replace_file
 from lehr.base.reading import read_plain
 from lehr.base.stored import MOST, Finite, Form, Index
 from lehr.errors import sentence
@@ -141,7 +141,7 @@ class Evaluation:
     def remove(folder: str | Path) -> None:
         """Delete what `save` wrote, if anything."""
         for name in (_JSON, _TENSORS):
-            Path(folder, name).unlink(missing_ok=True)
+            discard(Path(folder, name))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Evaluation":

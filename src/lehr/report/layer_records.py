@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lehr.base import strict_json
-from lehr.base.files import replace_file
+from lehr.base.files import discard, replace_file
 from lehr.base.reading import read_plain
 from lehr.base.stored import Finite, Form, Index
 from lehr.callback import Callback
@@ -63,7 +63,7 @@ def save(folder: str | Path, tables: Sequence[LayerTable]) -> None:
 def remove(folder: str | Path) -> None:
     """Delete what `save` wrote, if anything."""
     for name in (_JSON, _TENSORS):
-        Path(folder, name).unlink(missing_ok=True)
+        discard(Path(folder, name))
 
 
 def load(folder: str | Path) -> list[LayerTable]:

@@ -8,7 +8,7 @@ from typing import Any, cast, final
 from torch import Tensor
 
 from lehr.base import strict_json
-from lehr.base.files import replace_file
+from lehr.base.files import discard, replace_file
 from lehr.base.stored import Finite, Form, Index
 from lehr.errors import sentence
 
@@ -112,7 +112,7 @@ class Regression:
     @staticmethod
     def remove(folder: str | Path) -> None:
         """Delete what `save` wrote, if anything."""
-        Path(folder, _JSON).unlink(missing_ok=True)
+        discard(Path(folder, _JSON))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Regression | None":

@@ -117,8 +117,10 @@ def test_train_loss_is_judged_and_works_without_validation():
     learn = tiny_learner([stopping])
     learn.data = DataBunch(learn.data.train_dl, None)
     assert len(learn.fit(5).history) == 2
-    with pytest.raises(ValueError, match=r"no validation loader. Use one of: train_loss"):
+    with pytest.raises(ValueError, match=r"EarlyStopping waits for .* there is no validation"):
         learn.fit(1, [EarlyStopping()])
+    with pytest.raises(ValueError, match=r"no validation loader. Use one of: train_loss"):
+        learn.fit(1, [EarlyStopping("unknown_loss")])  # which a callback might have written
 
 
 def test_a_metric_is_judged_by_its_name():

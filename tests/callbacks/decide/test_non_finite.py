@@ -159,3 +159,47 @@ def test_read_late_the_step_is_made_again_if_a_state_is_kept(tmp_path, keeps):
         rooted(StopOnNonFinite(every=3), *keeper).fit(2)
     assert "at step 5 (epoch 1, batch 1)" in str(caught.value)
     assert ("'0' (Root) in item 5." in str(caught.value)) is keeps
+
+
+def test_targets_that_are_not_finite_are_counted():
+    yb = torch.zeros(6, 2)
+    yb[1, 0] = yb[4, 1] = yb[4, 0] = math.nan
+    found = asked(nn.Linear(3, 2), (torch.ones(6, 3), yb))
+    assert found == (
+        "The prediction is finite, the loss of it is not in items 1, 4. "
+        "The targets hold 3 nan of 12 numbers in items 1, 4."
+    )
+
+
+def test_a_loss_that_passes_over_nan_targets_is_not_blamed_on_them():
+    def masked(pred, yb):
+        known = yb.isfinite()
+        return (pred[known] - yb[known]).square().mean() / (pred[0] - pred[0]).sum()
+
+    yb = torch.zeros(6, 2)
+    yb[1, 0] = math.nan
+    root = nn.Sequential(nn.Linear(3, 2), Root())
+    nn.init.constant_(root[0].weight, -1.0)
+    nn.init.zeros_(root[0].bias)
+    found = asked(root, (torch.ones(6, 3), yb), masked)
+    assert found.startswith("The first layer whose output is not finite")
+    assert "targets" not in found
+
+
+@pytest.mark.parametrize("reaches", [True, False])
+def test_a_loss_that_cannot_be_copied_does_not_hide_that_it_is_not_finite(tmp_path, reaches):
+    model = nn.Linear(3, 2)
+
+    def loss(pred, yb):
+        value = nn.functional.cross_entropy(pred, yb)
+        return value + 0 * model.weight.sum() if reaches else value
+
+    class Spoils(Callback):
+        def after_step(self, run):
+            if run.n_steps == 2:
+                run.model.weight.data.fill_(math.nan)
+
+    learn = tiny_learner([Spoils()], model=model, loss_func=loss)
+    saver = Checkpoint(tmp_path, every="1 steps")
+    with pytest.raises(FloatingPointError, match=r"^loss was nan at step 2"):
+        learn.fit(1, [saver, StopOnNonFinite(every=4)])

@@ -776,3 +776,21 @@ def test_a_loss_that_is_nan_is_no_error():
         return pred.sum() * (0.0 if pred.requires_grad else math.nan)
 
     assert tiny_learner(loss_func=loss).fit(1).n_steps == 4
+
+
+@pytest.mark.parametrize("skips", [True, False])
+def test_targets_that_spoil_the_first_validation_are_named(skips):
+    def loss(pred, yb):
+        known = yb.isfinite() if skips else slice(None)
+        return (pred[known] - yb[known]).square().mean()
+
+    yb = torch.zeros(8, 2)
+    yb[2, 0] = yb[5] = math.nan
+    data = DataBunch([(torch.ones(8, 3), torch.zeros(8, 2))], [(torch.ones(8, 3), yb)])
+    learn = tiny_learner(data=data, loss_func=loss)
+    if skips:
+        learn.fit(1)
+        return
+    match = r"the loss of the first batch of valid_dl is nan, and its targets hold 3 nan of 16 num"
+    with pytest.warns(UserWarning, match=match):
+        learn.fit(1)

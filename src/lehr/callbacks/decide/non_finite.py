@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lehr.base.call import call
 from lehr.base.hooks import hooked
 from lehr.base.nested import tensors_in
+from lehr.base.numbers import not_finite
 from lehr.loop.losses import loss_of
 from lehr.record.unread import Place
 from lehr.state import streams
@@ -71,7 +72,7 @@ def origin_of_past(run: Any, place: Place) -> str:
     Returns:
         The sentence; empty if no state from before that step is kept.
     """
-    with suppress(ValueError):  # no callback keeps states, or none is so old
+    with suppress(ValueError, TypeError):  # no state is kept, or none so old; or no copy can be had
         return run.replay(place.step).origin
     return ""
 
@@ -100,7 +101,9 @@ def _of_loss(run: Any, pred: Any) -> str:
     bad = [i for i, loss in enumerate(single) if not _is_finite(loss)]
     if not bad:
         return ""
-    return f"The prediction is finite, the loss of it is not{_of(bad, len(pred))}."
+    words = f"The prediction is finite, the loss of it is not{_of(bad, len(pred))}."
+    counted = not_finite([run.yb])
+    return f"{words} The targets hold {counted}{_items(run.yb)}." if counted else words
 
 
 def _values(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -7,9 +7,11 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lehr.base.interrupts import interrupts_wait_at_both_ends
+from lehr.base.nested import tensors_in
+from lehr.base.numbers import not_finite
 from lehr.callback import Callback
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.recorder import Recorder
@@ -203,16 +205,17 @@ class _Attempt:
         """Try the first batch of a loader, or all of it; returns what there is to say."""
         first = feed.first(self.run.seed, self.run.plan.first_epoch)
         self._validate(name, Feed([first], feed.name))
+        spoilt = _of_targets(self.inner, feed.name)
         try:
             self._compute()
-            return ""
+            return spoilt
         except _SURE:
             raise
         except Exception as error:
             why = one_line(error)
         self._validate(name, feed)
         self._compute()
-        return (
+        return f"{spoilt}\n".lstrip() + (
             f"a metric cannot be computed from one batch of {feed.name} alone ({why}), but from "
             f"all of them. So all were read before training. {_OFF}"
         )
@@ -248,6 +251,17 @@ class _Attempt:
                 add_note(error, f"In {type(callback).__name__}.after_validate, after a validation.")
                 raise
         self.rows += self.inner.history.rows
+
+
+def _of_targets(run: Run, name: str) -> str:
+    """What there is to say of targets that made the loss of a batch nan or infinite."""
+    loss, counted = run.loss, not_finite(tensors_in(run.yb))
+    if not counted or not isinstance(loss, Tensor) or not not_finite([loss]):
+        return ""
+    return (
+        f"the loss of the first batch of {name} is {loss.item()}, and its targets hold {counted}. "
+        "Leave those items out, or let the loss pass over them."
+    )
 
 
 def _begin_later(run: Run) -> set[int]:
