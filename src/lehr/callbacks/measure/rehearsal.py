@@ -1,5 +1,6 @@
 """Tries the validation before anything is trained."""
 
+import math
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import tensors_in
@@ -26,6 +27,7 @@ from lehr.loop.order import watching
 from lehr.loop.plan import feeds
 from lehr.loop.run import Run
 from lehr.loop.undisturbed import undisturbed
+from lehr.record.history import column
 from lehr.record.monitor import refuse_unknown
 from lehr.record.results import ColumnError
 from lehr.state import streams
@@ -205,7 +207,7 @@ class _Attempt:
         """Try the first batch of a loader, or all of it; returns what there is to say."""
         first = feed.first(self.run.seed, self.run.plan.first_epoch)
         self._validate(name, Feed([first], feed.name))
-        spoilt = _of_targets(self.inner, feed.name)
+        spoilt = _of_targets(self.inner, first, feed.name)
         try:
             self._compute()
             return spoilt
@@ -253,13 +255,22 @@ class _Attempt:
         self.rows += self.inner.history.rows
 
 
-def _of_targets(run: Run, name: str) -> str:
-    """What there is to say of targets that made the loss of a batch nan or infinite."""
-    loss, counted = run.loss, not_finite(tensors_in(run.yb))
-    if not counted or not isinstance(loss, Tensor) or not not_finite([loss]):
+def _of_targets(run: Run, batch: Any, name: str) -> str:
+    """What there is to say of targets that made the loss of a batch nan or infinite.
+
+    Args:
+        run: which has validated on that batch alone.
+        batch: what the loader gave.
+        name: of the loader.
+    """
+    losses = [
+        row.get(column("valid_loss", one)) for row in run.history.rows for one in run.plan.valid
+    ]
+    bad = [loss for loss in losses if loss is not None and not math.isfinite(loss)]
+    if not bad or not (counted := not_finite(tensors_in(run.plan.split_batch(batch)[1]))):
         return ""
     return (
-        f"the loss of the first batch of {name} is {loss.item()}, and its targets hold {counted}. "
+        f"the loss of the first batch of {name} is {bad[0]}, and its targets hold {counted}. "
         "Leave those items out, or let the loss pass over them."
     )
 
