@@ -11,7 +11,6 @@ from lehr import DataBunch, Learner
 from . import _numbers
 
 ITEMS = _numbers.ITEMS
-CHANGES = ["validate", "predict"]  # the observers, as without lehr
 
 
 def valid():
