@@ -24,6 +24,16 @@ def test_floats_in_memory_on_the_scale_of_the_training_part():
     assert torch.equal(bunch.preparation(TRAIN[0]), x)
 
 
+def test_on_a_scale_of_its_own_grey_is_the_same_in_each_channel():
+    scale = ((0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
+    bunch = pixel_bunch(TRAIN, VALID, NAMES, 8, normalize=scale)
+    assert (bunch.preparation.mode, bunch.preparation.mean) == ("RGB", scale[0])
+    x = bunch.valid_ds.x
+    assert x.shape == (10, 3, 6, 6)
+    for channel, (mean, std) in enumerate(zip(*scale, strict=True)):
+        assert torch.allclose(x[:, channel] * std + mean, PIXELS[20:, 0] / 255, atol=1e-6)
+
+
 def test_only_training_is_augmented():
     bunch = pixel_bunch(TRAIN, VALID, NAMES, 8, augment="flip")
     assert isinstance(bunch.train_ds, Images)

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lehr.data.images.fields import image_size, one_of, written_out
+from lehr.data.images.fields import given_scale, image_size, one_of, written_out
 
 
 def test_sizes():
@@ -31,6 +31,18 @@ def test_one_of():
         one_of("resize", "squash", ("crop", "squish"))
     with pytest.raises(ValueError, match="got None"):
         one_of("resize", None, ("crop", "squish"))
+
+
+def test_a_scale_of_ones_own():
+    assert given_scale([[0.1, 0.2, 0.3], [1, 1, 2]]) == ((0.1, 0.2, 0.3), (1.0, 1.0, 2.0))
+    assert given_scale((0.5, 0.25)) == ((0.5,), (0.25,))
+    assert given_scale(False) is None
+    for wrong in (1, None, "mean", (0.5,)):
+        with pytest.raises(TypeError, match="normalize must be True, False, or a pair"):
+            given_scale(wrong)
+    for wrong in (((0, 0), (1, 1)), (0.5, 0), ((0, 0, 0), 1)):
+        with pytest.raises(ValueError, match="above 0 for each of 1 or 3 channels"):
+            given_scale(wrong)
 
 
 def test_short_forms():

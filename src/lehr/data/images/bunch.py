@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lehr.base.values import check_default_device
 from lehr.data.bunch import DataBunch, get_dls
-from lehr.data.images.decode import fit, to_image, to_tensor
-from lehr.data.images.fields import image_size
+from lehr.data.images.decode import MODES, fit, to_image, to_tensor
+from lehr.data.images.fields import given_scale, image_size
 from lehr.data.images.files import ImageFiles
 from lehr.data.images.images import Images
 from lehr.data.images.preparation import ImagePreparation, statistics
@@ -87,7 +87,7 @@ def pixel_bunch(
     batch_size: int,
     *,
     size: Any = None,
-    normalize: bool = False,
+    normalize: Any = False,
     flat: bool = False,
     preparation: Any = None,
     white: int = 255,
@@ -101,7 +101,8 @@ def pixel_bunch(
         classes: the names of the labels.
         batch_size: of training.
         size: height and width to bring the images to; None keeps theirs.
-        normalize: whether mean and standard deviation of ``train`` are taken out.
+        normalize: whether mean and standard deviation of ``train`` are taken out; or a pair
+            ``(mean, std)`` that is, as for `lehr.data.image_folder`.
         flat: whether inputs have one dimension.
         preparation: of an earlier run; decides size, scale and flatness instead.
         white: the number of a white pixel.
@@ -118,15 +119,17 @@ def pixel_bunch(
     """
     check_default_device("loaded")
     (x, y), (valid_x, valid_y) = train, valid
+    scale = given_scale(normalize)
     if preparation is None:
         mode = "L" if x.shape[1] == 1 else "RGB"
         wanted = (x.shape[2], x.shape[3]) if size is None else image_size("size", size)
         form = ImagePreparation(tuple(classes), mode, wanted, flat=flat)
+        form = form if scale is None else on_scale(form, scale)
     else:
         form = given_preparation(preparation, size)
         y, valid_y = relabel(y, classes, form), relabel(valid_y, classes, form)
     (x, now_white), (valid_x, _) = fitted(x, form, white), fitted(valid_x, form, white)
-    if preparation is None and normalize:
+    if preparation is None and normalize and scale is None:
         form = scaled(form, x, now_white)
     parts = (x, y), (valid_x, valid_y)
     return image_bunch(*parts, form, batch_size, white=now_white, **options)
@@ -136,6 +139,20 @@ def scaled(preparation: ImagePreparation, pixels: Tensor, white: int = 255) -> I
     """The same preparation with the mean and standard deviation of these pixels."""
     mean, std = statistics(pixels, white)
     return replace(preparation, mean=mean, std=std)
+
+
+def on_scale(
+    preparation: ImagePreparation, scale: tuple[tuple[float, ...], tuple[float, ...]]
+) -> ImagePreparation:
+    """The same preparation with this mean and standard deviation, and as many channels.
+
+    Example:
+        >>> on_scale(ImagePreparation(("a",), "L", (8, 8)), ((0.5,) * 3, (0.2,) * 3)).mode
+        'RGB'
+    """
+    mean, std = scale
+    mode = next(mode for mode, channels in MODES.items() if channels == len(mean))
+    return replace(preparation, mode=mode, mean=mean, std=std)
 
 
 def fitted(pixels: Tensor, preparation: ImagePreparation, white: int) -> tuple[Tensor, int]:

@@ -38,6 +38,37 @@ def image_size(name: str, value: Any) -> tuple[int, int]:
     return height, width
 
 
+def given_scale(normalize: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The mean and the deviation of each channel that ``normalize`` names; None if it is a bool.
+
+    Raises:
+        TypeError: it is neither a bool nor a pair of numbers, or of lists of them.
+        ValueError: these are not for 1 or 3 channels, or a deviation is not above 0.
+
+    Example:
+        >>> given_scale(([0.5], [0.25])), given_scale(True)
+        (((0.5,), (0.25,)), None)
+    """
+    if isinstance(normalize, bool):
+        return None
+    pair = list(normalize) if is_sequence(normalize) else []
+    if len(pair) != 2:
+        raise TypeError(
+            f"normalize must be True, False, or a pair (mean, std); got {normalize!r}. Give e.g. "
+            "normalize=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))."
+        )
+    mean, std = (
+        tuple(real_number("normalize", v) for v in (part if is_sequence(part) else [part]))
+        for part in pair
+    )
+    if len(mean) != len(std) or len(mean) not in MODES.values() or min(std) <= 0:
+        raise ValueError(
+            "normalize must have a mean and a deviation above 0 for each of 1 or 3 channels; got "
+            f"{normalize!r}."
+        )
+    return mean, std
+
+
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     """``value`` if it is one of the allowed strings.
 

@@ -1,21 +1,27 @@
 """A folder of images, or a zip of one, ready to train on."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
 from lehr.base.values import check_default_device
 from lehr.data.bunch import DataBunch
 from lehr.data.images.augment import parse_augment
-from lehr.data.images.bunch import given_preparation, image_bunch, relabel, scaled
+from lehr.data.images.bunch import (
+    given_preparation,
+    image_bunch,
+    on_scale,
+    relabel,
+    scaled,
+)
 from lehr.data.images.decode import RESIZES, BrokenImage, load_image, to_tensor
 from lehr.data.images.decode_all import decode_all, warn_of
-from lehr.data.images.fields import image_size, one_of
+from lehr.data.images.fields import given_scale, image_size, one_of
 from lehr.data.images.files import ImageFiles
 from lehr.data.images.folder import FoundImages, Part, same_classes
 from lehr.data.images.preparation import ImagePreparation
@@ -44,7 +50,7 @@ def image_folder(
     split_seed: int = 0,
     size: int | tuple[int, int] | None = None,
     resize: str = "crop",
-    normalize: bool = True,
+    normalize: bool | Sequence[Any] = True,
     augment: str | None = None,
     skip_broken: bool = False,
     in_memory: bool | None = None,
@@ -74,7 +80,9 @@ def image_folder(
         resize: ``"crop"`` cuts images of another shape in the middle, ``"squish"`` keeps all of
             them and changes the shape.
         normalize: bring each channel to mean 0 and standard deviation 1 over the training images
-            (over 1,000 of them where they are not in memory); else pixels are in [0, 1].
+            (over 1,000 of them where they are not in memory); else pixels are in [0, 1]. Or a pair
+            ``(mean, std)`` of numbers for each channel, as a pretrained model expects them; the
+            images then get as many channels, and grey ones the same in each.
         augment: changes training images at random: ``"flip"``, ``"shift"``, ``"rotate"``, or
             several joined by ``+``.
         skip_broken: leave out files that cannot be decoded, and warn; else they are an error.
@@ -117,6 +125,7 @@ def image_folder(
         raise TypeError(f"in_memory must be a bool or None; got {in_memory!r}. Leave it out.")
     real_number("valid_share", valid_share)
     parse_augment(augment)  # what is wrong is said before an hour of decoding
+    scale = given_scale(normalize)
     wanted = None if size is None else image_size("size", size)
     resize = one_of("resize", resize, RESIZES)
     check_split(split, preparation, ("valid", "test", "all"))
@@ -125,6 +134,7 @@ def image_folder(
         with _hint(skip_broken):
             mode, own = _look(parts[0].files, skip_broken)
         form = ImagePreparation(parts[0].names, mode, wanted or own, resize, flat=flat)
+        form = form if scale is None else on_scale(form, scale)
     else:
         form = given_preparation(preparation, size)
         parts = [replace(p, labels=relabel(p.labels, p.names, form)) for p in parts]
@@ -147,7 +157,7 @@ def image_folder(
             (of.pixels if held else files, part.labels[of.whole])
             for files, part, of in zip(kept, parts, done, strict=True)
         ]
-    if normalize and preparation is None:
+    if normalize and scale is None and preparation is None:
         with _hint(skip_broken):
             form = scaled(form, _sample_pixels(ready[0][0], form, num_workers))
     return image_bunch(

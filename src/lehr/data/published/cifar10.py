@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ class Cifar10Options(PublishedOptions):
     """
 
     valid_items: int = 5_000
-    normalize: bool = True
+    normalize: bool | Sequence[Any] = True
     num_workers: int = 0
 
 

@@ -1,7 +1,9 @@
 """Real handwritten digits that come with the package: small enough to train in seconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +45,7 @@ class DigitsOptions(SetOptions):
 
     valid_share: float = 0.2
     split_seed: int = 0
-    normalize: bool = True
+    normalize: bool | Sequence[Any] = True
 
 
 @takes(DigitsOptions)

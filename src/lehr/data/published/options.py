@@ -28,7 +28,8 @@ class SetOptions:
         split: what to train and to validate on: ``"valid"``; or ``"all"``, with a ``preparation``
             only, to evaluate on every image, which both loaders have then.
         normalize: bring each channel to mean 0 and standard deviation 1 over the training images;
-            else pixels are in [0, 1].
+            else pixels are in [0, 1]. Or a pair ``(mean, std)`` of numbers for each channel, as a
+            pretrained model expects them; the images then get as many channels.
         flat: images of one dimension instead of ``(channels, height, width)``.
         augment: changes training images at random: ``"flip"``, ``"shift"``, ``"rotate"``, or
             several joined by ``+``.
@@ -45,7 +46,7 @@ class SetOptions:
     batch_size: int = 64
     _: KW_ONLY
     split: str = "valid"
-    normalize: bool = False
+    normalize: bool | Sequence[Any] = False
     flat: bool = False
     augment: str | None = None
     size: int | tuple[int, int] | None = None
