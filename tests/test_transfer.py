@@ -13,6 +13,7 @@ from lehr.optim import layer_groups
 from lehr.schedules import combine_scheds, constant, one_cycle
 from lehr.state.differences import first_difference
 from lehr.testing import tiny_learner
+from lehr.transfer import groups_by_depth
 
 
 def learner(*callbacks, opt=None, **groups):
@@ -117,3 +118,26 @@ def test_a_last_group_without_a_name_is_refused():
     learn = learner(opt=partial(torch.optim.SGD, lr=0.1))
     with pytest.raises(ValueError, match=r"does not know the head: .* with 6 parameters, has no n"):
         lehr.fine_tune(learn, 1)
+
+
+def test_groups_by_depth_have_rates_that_rise_to_the_head():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+    groups = groups_by_depth(model, lr=0.1)
+    assert [group["name"] for group in groups] == ["block 0", "block 1", "new head"]
+    assert [group["lr"] for group in groups] == pytest.approx([0.001, 0.01, 0.1])
+    assert [id(p) for group in groups for p in group["params"]] == list(map(id, model.parameters()))
+    course = Course()
+    learn = tiny_learner(model=model, opt=torch.optim.AdamW(groups))
+    lehr.fine_tune(learn, 1, callbacks=[course])
+    assert course.trained == [{"3"}] * 4 + [{"0", "1", "3"}] * 4
+
+
+def test_a_part_of_a_block_can_be_the_head():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 2)))
+    groups = groups_by_depth(model, lr=0.1, head=["1.1"])
+    assert [len(group["params"]) for group in groups] == [2, 2, 2]
+
+
+def test_a_model_that_is_all_head_has_no_depth():
+    with pytest.raises(ValueError, match="head must be a part of the model"):
+        groups_by_depth(nn.Linear(3, 2), lr=0.1)

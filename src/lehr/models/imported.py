@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from lehr.errors import did_you_mean, nearest, positive_int
+from lehr.models.pretrained import is_packaged
 
 
 def is_import_path(name: str) -> bool:
@@ -22,9 +23,13 @@ def is_import_path(name: str) -> bool:
     Example:
         >>> is_import_path("my.models:Net"), is_import_path("net.py:Net"), is_import_path("cnn")
         (True, True, False)
+        >>> is_import_path("timm:resnet18")  # a network of that package
+        False
     """
     module, _, attribute = name.rpartition(":")
     identifiers = all(part.isidentifier() for part in module.split("."))
+    if is_packaged(name):
+        return False
     return attribute.isidentifier() and (module.endswith(".py") or identifiers)
 
 
