@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lehr import Callback
+from lehr.cli import fitting
 from lehr.cli.fitting import (
     carry_out,
     checkpoints_of,
@@ -108,3 +109,13 @@ def test_the_plan_is_said_before_the_training(capsys):
         "opt    sgd, weight_decay 0.0005",
         "lr     one_cycle(0.25)",
     ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_is_told_once_how_to_look_on(terminal, capsys, monkeypatch):
+    monkeypatch.setattr(fitting, "is_terminal", lambda file: terminal)
+    planned = job(epochs=1)
+    planned.learn.progress = True
+    carry_out(planned, folder("a b"))
+    told = [line for line in lines(capsys) if "watch" in line]
+    assert told == ["run    a b (from another terminal: lehr watch 'a b')"] * terminal

@@ -1,6 +1,7 @@
 """What ``lehr train`` and ``lehr resume`` share: to train, to keep it, and to say how it went."""
 
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from lehr import Callback, Learner
 from lehr.callbacks import Checkpoint
-from lehr.cli.app import say
+from lehr.cli.app import is_terminal, say
 from lehr.cli.job import Job
 from lehr.engine import ALONE
 from lehr.models import is_import_path
@@ -41,6 +42,9 @@ def carry_out(
         Exception: the training's own.
     """
     origin = " (found by a sweep)" if "lr_found" in job.settings else ""
+    if job.learn.progress and is_terminal(sys.stdout):
+        run = shlex.quote(str(folder.path))
+        say(f"run    {folder.path} (from another terminal: lehr watch {run})")
     _say_facts({"lr": f"{job.settings['schedule']!r}{origin}"}, job.learn)
     begin = time.perf_counter() - searched_seconds
     try:
