@@ -63,7 +63,7 @@ def audit(
         if repair is not None:
             known("repair", repair, dict.fromkeys(CURES))
         check_picture(out)
-        settings = prepare({**context.params, "lr": "1e-3"})
+        settings = prepare({**context.params, "lr": "1e-3", "weights": "none"})
     with errors(debug, code=FAILURE):
         result = open_job(settings).learn.audit(repair=repair)
         say(json.dumps(result.to_dict()) if as_json else as_options(result.text(terminal_width())))

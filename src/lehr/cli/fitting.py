@@ -11,9 +11,11 @@ from lehr import Callback, Learner
 from lehr.callbacks import Checkpoint
 from lehr.cli.app import is_terminal, say
 from lehr.cli.job import Job
+from lehr.cli.pretrained import in_words
 from lehr.engine import ALONE
 from lehr.models import is_import_path
 from lehr.report import RunFolder
+from lehr.transfer import LEAST, tuning_schedule
 
 
 def checkpoints_of(run: Path) -> Path:
@@ -45,7 +47,7 @@ def carry_out(
     if job.learn.progress and is_terminal(sys.stdout):
         run = shlex.quote(str(folder.path))
         say(f"run    {folder.path} (from another terminal: lehr watch {run})")
-    _say_facts({"lr": f"{job.settings['schedule']!r}{origin}"}, job.learn)
+    _say_facts({"lr": f"{_rates(job.settings)}{origin}"}, job.learn)
     begin = time.perf_counter() - searched_seconds
     try:
         try:
@@ -120,7 +122,20 @@ def say_plan(job: Job) -> None:
         "loss": loss,
         "opt": f"{settings['opt']}, weight_decay {settings['weight_decay']}",
     }
+    if (begins := in_words(settings, learn.model)) is not None:
+        plan["from"] = begins
     _say_facts(plan, learn)
+
+
+def _rates(settings: Mapping[str, Any]) -> str:
+    """What lr does."""
+    schedule, lr = settings["schedule"], settings["lr"]
+    if "freeze_epochs" not in settings:
+        return repr(schedule)
+    alone = settings["freeze_epochs"]
+    usual = schedule == tuning_schedule(settings["epochs"] - alone, alone)
+    course = "a cycle for the head, then one for all" if usual and alone else f"times {schedule!r}"
+    return f"{lr:g} at the head, falling to {LEAST * lr:g} at the input; {course}"
 
 
 def _say_facts(facts: Mapping[str, str], learn: Learner) -> None:

@@ -22,15 +22,17 @@ from lehr.callbacks import (
     ParamScheduler,
     StopOnNonFinite,
 )
+from lehr.cli import pretrained
 from lehr.cli.recipes import OPTIMIZERS, recipe_for
 from lehr.cli.words import flag
 from lehr.data.published.catalog import SOURCES, reader_for
 from lehr.engine import ALONE, Engine
 from lehr.errors import did_you_mean, real_number
-from lehr.models import MODELS, build, is_import_path
+from lehr.models import MODELS, is_import_path, is_packaged
 from lehr.schedules import Schedule
 from lehr.schedules.text import parse_schedule
 from lehr.state import streams
+from lehr.transfer import HEAD, groups_by_depth, tuning
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,26 @@ class Job:
         """Those for the fit, once it is settled what lr does."""
         return _callbacks(self.settings)
 
+    def take_lr(self, lr: float) -> None:
+        """Train with this learning rate, which is the highest.
+
+        Raises:
+            ValueError: it cannot be used.
+        """
+        self.settings["lr"] = lr
+        if "freeze_epochs" not in self.settings:
+            self.settings["schedule"] = check_schedule(self.settings["schedule"], lr)
+            return
+        groups: list[dict[str, Any]] = cast(Any, self.learn.opt).param_groups
+        factor = lr / groups[-1]["lr"]
+        for group in groups:
+            group["lr"] *= factor
+
 
 _SETTINGS = (
     *("model", "epochs", "batch_size", "lr", "schedule", "opt", "weight_decay"),
     *("label_smoothing", "patience", "seed", "device", "checkpoint_every"),
-    "layer_stats",
+    *("layer_stats", "weights", "freeze_epochs"),
 )
 _USUAL = {"schedule": "one_cycle", "checkpoint_every": "1 epoch"}
 _DATA_OPTIONS = (
@@ -83,19 +100,30 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in options:
             options[name] = [column.strip() for column in options[name].split(",")]
     _check_options(source, options)
+    model = given["model"] and resolved_model(given["model"])
+    named = model if is_packaged(model or "") else given["model"]
+    start = pretrained.start(source, named, given["weights"])
+    tuned = start.weights is not None
+    if given["freeze_epochs"] is not None and not tuned:
+        raise ValueError(
+            "--freeze-epochs is for trainings that begin with --weights. Leave it out."
+        )
     opt = known("optimizer", given["opt"] or "adamw", OPTIMIZERS)
-    decay = OPTIMIZERS[opt].weight_decay
+    decay, usual_lr = OPTIMIZERS[opt].weight_decay, recipe.lr
+    usual_decay = pretrained.WEIGHT_DECAY if tuned else recipe.weight_decay
+    if tuned:
+        usual_lr = OPTIMIZERS[opt].lr
     schedule = _USUAL["schedule"] if given["schedule"] is None else given["schedule"]
     settings: dict[str, Any] = {
         "data": source,
-        "data_options": {**recipe.data, **options},
-        "model": given["model"] or recipe.model,
-        "epochs": given["epochs"] or recipe.epochs,
+        "data_options": {**recipe.data, **start.data_options, **options},
+        "model": start.model or recipe.model,
+        "epochs": given["epochs"] or (pretrained.EPOCHS if tuned else recipe.epochs),
         "batch_size": given["batch_size"] or recipe.batch_size,
         "opt": opt,
-        "weight_decay": recipe.weight_decay if decay is None else decay,
+        "weight_decay": usual_decay if decay is None else decay,
         "label_smoothing": recipe.label_smoothing,
-        "lr": _lr(given["lr"], recipe.lr, schedule),
+        "lr": _lr(given["lr"], usual_lr, schedule),
         "schedule": schedule,
         "patience": given["patience"],
         "device": check_device(given["device"]),
@@ -108,11 +136,17 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, most in (("weight_decay", math.inf), ("label_smoothing", 1.0)):
         if given[name] is not None:
             settings[name] = _within(name, given[name], most)
-    if settings["model"] is not None and not is_import_path(settings["model"]):
+    name = settings["model"]
+    if name is not None and not is_import_path(name) and not is_packaged(name):
         known("model", settings["model"], MODELS)
     check_schedule(settings["schedule"], 0.1 if settings["lr"] == "auto" else settings["lr"])
-    model = given["model"] and resolved_model(given["model"])
-    settings["command"] = _command({**given, "source": source, "model": model}, settings["seed"])
+    if start.config is not None:
+        settings["architecture"] = start.config
+    if tuned:
+        settings |= {"weights": start.weights, **pretrained.tuning_settings(settings, given)}
+    weights = start.weights if given["weights"] not in (None, pretrained.NONE) else given["weights"]
+    words = {**given, "source": source, "model": model, "weights": weights}
+    settings["command"] = _command(words, settings["seed"])
     return settings
 
 
@@ -129,12 +163,15 @@ def resolved_model(name: str) -> str:
         >>> resolved_model("mlp"), resolved_model("nets:Net")
         ('mlp', 'nets:Net')
     """
+    if name.startswith("hf:"):
+        folder = Path(name.removeprefix("hf:")).expanduser()
+        return f"hf:{folder.resolve()}" if folder.is_dir() else name
     file, colon, attribute = name.rpartition(":")
     path = Path(file).expanduser()
     return f"{path.resolve()}{colon}{attribute}" if colon and path.is_file() else name
 
 
-def open_job(settings: dict[str, Any], engine: Engine = ALONE) -> Job:
+def open_job(settings: dict[str, Any], engine: Engine = ALONE, *, fresh: bool = True) -> Job:
     """Read the data, build the model and everything around it.
 
     A model that was left open in the settings is decided and written into them; a learning rate
@@ -143,6 +180,8 @@ def open_job(settings: dict[str, Any], engine: Engine = ALONE) -> Job:
     Args:
         settings: as `prepare` returns them.
         engine: the processes that train together.
+        fresh: read the weights that the training is to begin with, if it has some; else its own
+            will be loaded.
     """
     recipe = recipe_for(settings["data"])
     torch.set_num_threads(min(torch.get_num_threads(), recipe.threads or torch.get_num_threads()))
@@ -160,9 +199,11 @@ def open_job(settings: dict[str, Any], engine: Engine = ALONE) -> Job:
             )
         settings["label_smoothing"] = None
     with streams.forked(streams.mix(settings["seed"])):  # the weights that lehr.seed would give
-        model = build(settings["model"], shape, settings["outputs"])
+        model = pretrained.build_model(settings, shape, fresh=fresh)
     learn = learner(settings, model, bunch, engine)
-    if settings["lr"] != "auto":
+    if "freeze_epochs" in settings:
+        settings["schedule"] = pretrained.schedule_of(settings)
+    elif settings["lr"] != "auto":
         settings["schedule"] = check_schedule(settings["schedule"], settings["lr"])
     return Job(settings, learn)
 
@@ -174,8 +215,10 @@ def learner(
     cast(Any, model).to(memory_format=torch.channels_last)  # convolutions are a third faster so
     choice = OPTIMIZERS[settings["opt"]]
     lr = settings["lr"] if isinstance(settings["lr"], float) else 1e-3
+    tuned = "freeze_epochs" in settings and settings["lr"] is not None
+    parameters = groups_by_depth(model, lr=lr) if tuned else model.parameters()
     opt: Any = choice.make
-    opt = opt(model.parameters(), lr=lr, weight_decay=settings["weight_decay"], **choice.options)
+    opt = opt(parameters, lr=lr, weight_decay=settings["weight_decay"], **choice.options)
     smoothing = settings["label_smoothing"]
     numbers = smoothing is None  # to predict, instead of classes
     loss = nn.MSELoss() if numbers else nn.CrossEntropyLoss(label_smoothing=smoothing)
@@ -281,8 +324,11 @@ def _first(bunch: DataBunch) -> tuple[Any, Any]:
 
 def _callbacks(settings: Mapping[str, Any]) -> list[Callback]:
     waits = settings["device"] not in (None, "cpu") or torch.accelerator.is_available()
+    course: list[Callback] = [ParamScheduler("lr", settings["schedule"])]
+    if "freeze_epochs" in settings:
+        course = tuning([HEAD], settings["freeze_epochs"], settings["schedule"])
     callbacks: list[Callback] = [
-        ParamScheduler("lr", settings["schedule"]),
+        *course,
         StopOnNonFinite(every=50 if waits else 1),
         EarlyStopping(patience=settings["patience"], restore_best=True),
     ]

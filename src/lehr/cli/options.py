@@ -48,6 +48,17 @@ def complete_run(incomplete: str) -> list[str]:
     return [*known, *(p for p in _paths(incomplete, folders_only=True) if p[:-1] not in known)]
 
 
+def complete_weights(incomplete: str) -> list[str]:
+    """Words, then paths.
+
+    Example:
+        >>> complete_weights("pre")
+        ['pretrained']
+    """
+    words = ("pretrained", "none")
+    return [*(word for word in words if word.startswith(incomplete)), *_paths(incomplete)]
+
+
 Data = Annotated[
     str,
     Argument(
@@ -69,10 +80,25 @@ Run = Annotated[
 Model = Annotated[
     str | None,
     Option(
-        help=f"{', '.join(MODELS)}; or your own, as package.module:Name or path/to/file.py:Name, "
-        "called with those of item_shape, channels_in, in_features, classes that it takes.",
+        help=f"{', '.join(MODELS)}; or one of timm's, as timm:resnet18, or of transformers, as "
+        "hf:NAME or hf:path/to/folder, if that package is installed; or your own, as "
+        "package.module:Name or path/to/file.py:Name, called with those of item_shape, "
+        "channels_in, in_features, classes that it takes.",
         autocompletion=lambda: list(MODELS),
     ),
+]
+Weights = Annotated[
+    str | None,
+    Option(
+        help="Weights to begin with, trained for something else: a file, a run folder, or "
+        "pretrained, which is usual for timm: and hf:. The head is made anew; it is trained alone "
+        "at first, then all. Or none, which is usual for other models.",
+        autocompletion=complete_weights,
+    ),
+]
+FreezeEpochs = Annotated[
+    int | None,
+    Option(help="With --weights: so many of the epochs train the head alone; else 1.", min=0),
 ]
 Epochs = Annotated[int | None, Option(help="Passes over the data.", min=1)]
 BatchSize = Annotated[int | None, Option(help="Items in a batch.", min=1)]

@@ -54,7 +54,7 @@ def reopen(
     threads = read_environment(path).get("threads")
     if type(threads) is int and 0 < threads <= _MOST_THREADS:
         torch.set_num_threads(threads)
-    job = open_job(settings, engine)
+    job = open_job(settings, engine, fresh=False)
     _compare_data(path, config, job)
     return job
 

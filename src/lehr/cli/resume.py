@@ -170,6 +170,8 @@ def _longer(job: "Job", epochs: int, step: int) -> str:
     schedule, batches = job.settings["schedule"], len(job.learn.data.train_dl)
     before = schedule(max(step - 1, 0) / (epochs * batches))
     after = schedule(step / (job.settings["epochs"] * batches))
+    if "freeze_epochs" in job.settings:  # then it is a factor
+        before, after = (job.settings["lr"] * factor for factor in (before, after))
     change = f"{_count(epochs)} → {job.settings['epochs']}"
     if before == after:
         return change

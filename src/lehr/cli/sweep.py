@@ -5,7 +5,7 @@ import time
 from lehr import Learner
 from lehr.callbacks import Progress
 from lehr.cli.app import say
-from lehr.cli.job import Job, check_schedule
+from lehr.cli.job import Job
 from lehr.cli.recipes import OPTIMIZERS
 from lehr.report.sweep import Sweep
 
@@ -48,8 +48,7 @@ def settle_lr(job: Job) -> Sweep | None:
             f"{sweep.curve.lrs[-1]:g} at which the loss falls. Look at the data and the model, or "
             "give --lr."
         )
-    settings["lr"] = lr
-    settings["schedule"] = check_schedule(settings["schedule"], lr)
+    job.take_lr(lr)
     return sweep
 
 

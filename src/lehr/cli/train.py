@@ -24,6 +24,8 @@ def train(
     context: typer.Context,
     source: options.Data,
     model: options.Model = None,
+    weights: options.Weights = None,
+    freeze_epochs: options.FreezeEpochs = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     lr: options.LR = None,

@@ -11,7 +11,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from lehr import DataBunch, Learner
-from lehr.base.stored import MOST, Count, Finite, Form
+from lehr.base.stored import MOST, Count, Finite, Form, Index
 from lehr.cli.fitting import checkpoints_of, resume_command
 from lehr.cli.job import known, learner
 from lehr.cli.recipes import OPTIMIZERS
@@ -70,8 +70,9 @@ def open_trained(path: Path, model: str | None = None, device: str | None = None
     preparation = preparation_from(stored)
     name = allowed_model(path, settings["model"], model)
     _check_outputs(path, settings["outputs"], preparation)
-    _refuse_larger(name, preparation.item_shape, settings["outputs"], weights)
-    built = build(name, preparation.item_shape, settings["outputs"])
+    config = settings.get("architecture")
+    _refuse_larger(name, preparation.item_shape, settings["outputs"], weights, config)
+    built = build(name, preparation.item_shape, settings["outputs"], config=config)
     _load(built, weights)
     return Trained({**settings, "device": device}, preparation, built.eval())
 
@@ -144,6 +145,9 @@ class _Settings(Form):
     checkpoint_every: str = ""
     layer_stats: bool = False
     processes: _Several = 1
+    weights: str = ""
+    freeze_epochs: Index = 0
+    architecture: str | None = None
 
 
 class _Bounded(Form):
@@ -184,14 +188,19 @@ def _check_outputs(path: Path, outputs: int, preparation: Preparation) -> None:
         )
 
 
-def _refuse_larger(name: str, shape: Sequence[int], outputs: int, weights: Path) -> None:
+def _refuse_larger(
+    name: str, shape: Sequence[int], outputs: int, weights: Path, config: str | None
+) -> None:
     """Refuse a model that its weights cannot fill, before there is memory for it."""
     try:
         with torch.device("meta"):
-            numbers = sum(p.numel() for p in build(name, shape, outputs).parameters())
+            built = build(name, shape, outputs, config=config)
+            numbers = sum(p.numel() for p in built.parameters())
     except Exception as error:
         if is_import_path(name):
             return  # the user's own; it may look at its numbers, and there are none
+        if name.startswith("timm:") and isinstance(error, (RuntimeError, NotImplementedError)):
+            return  # so may timm's, whose sizes are those of its list
         if not isinstance(error, RuntimeError):
             raise
         numbers = MOST  # torch cannot even count them

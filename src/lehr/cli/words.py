@@ -6,7 +6,7 @@ import shlex
 _OPTIONS = (
     *("batch_size", "valid_share", "skip_broken", "num_workers", "columns", "exclude", "missing"),
     *("regression", "split", "size", "target", "augment", "weight_decay", "label_smoothing"),
-    "repair",
+    *("repair", "weights"),
 )
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _NUMBERS = ("valid_share", "num_workers")  # a column, too, may be called size
