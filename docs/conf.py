@@ -40,7 +40,9 @@ add_module_names = False
 
 html_theme = "furo"
 html_static_path = ["static"]
+html_extra_path = ["extra"]  # the reports of the gallery, as they are
 html_css_files = ["lehr.css"]
+html_js_files = ["copy.js"]
 html_show_sourcelink = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"

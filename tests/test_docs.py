@@ -117,6 +117,23 @@ def test_the_guides_callback_that_skips_bad_steps_bears_frozen_parameters():
     assert (run.n_iter, run.n_steps) == (4, 3)
 
 
+def test_the_gallery_has_the_reports_that_its_script_makes_and_they_are_small():
+    docs = ROOT / "docs"
+    text = (docs / "gallery.md").read_text(encoding="utf-8")
+    script = (docs / "gallery.py").read_text(encoding="utf-8")
+    pages = sorted((docs / "extra" / "gallery").iterdir())
+    assert [page.stem for page in pages] == ["digits", "images", "table", "tuned"]
+    for page in pages:
+        report = page.read_text(encoding="utf-8")
+        assert "Training report" in report
+        assert "/tmp" not in report
+        picture = docs / "images" / f"gallery_{page.stem}.png"
+        assert max(page.stat().st_size, picture.stat().st_size) <= 200_000
+        assert f"gallery/{page.name}" in text
+        assert f"images/{picture.name}" in text
+        assert f'"{page.stem}": [' in script
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):

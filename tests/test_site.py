@@ -40,6 +40,9 @@ def test_the_site_builds(tmp_path):
         learner.split()
     )  # and its beginning is no type
     assert "collections.abc" not in re.sub("<[^>]+>", "", learner)
+    for page in (DOCS / "extra" / "gallery").iterdir():
+        assert f'href="gallery/{page.name}"' in (site / "gallery.html").read_text(encoding="utf-8")
+        assert (site / "gallery" / page.name).is_file()
     front = (site / "index.html").read_text(encoding="utf-8")
     for link in ("guide.html", "lessons/index.html", "decisions/index.html", "architecture.html"):
         assert f'href="{link}"' in front
@@ -50,7 +53,10 @@ def test_the_site_builds(tmp_path):
 @pytest.mark.slow
 def test_a_broken_link_breaks_the_build(tmp_path):
     (tmp_path / "conf.py").write_text(
-        (DOCS / "conf.py").read_text(encoding="utf-8").replace('["static"]', "[]")
+        (DOCS / "conf.py")
+        .read_text(encoding="utf-8")
+        .replace('["static"]', "[]")
+        .replace('["extra"]', "[]")
     )
     (tmp_path / "index.md").write_text("# Title\n\n[nowhere](nowhere.md)\n")
     done = build(tmp_path, tmp_path / "site")
