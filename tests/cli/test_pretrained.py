@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lehr.cli import job, pretrained
+from lehr.models import Pretrained
 
 from ..models.conftest import timm as timm  # the fixture
 
@@ -146,6 +148,25 @@ def test_what_cannot_be_begun_with_is_refused(refused, photos):
     wrong = ("--model", "resnet", "--weights", "cache.pt", *QUICK)
     assert "the weights in" in message(*wrong, code=1)
     assert not Path("runs").exists()
+
+
+def test_a_network_that_does_not_say_how_images_are_scaled_is_warned_of(monkeypatch):
+    Path("photos").mkdir()
+    silent = Pretrained("hf:somebody/net", size=(32, 32), config="{}")
+    monkeypatch.setattr(pretrained, "pretrained", lambda name: silent)
+    with pytest.warns(UserWarning, match="hf:somebody/net does not say how its images are scaled"):
+        begun = pretrained.start("photos", "hf:somebody/net", None)
+    assert begun.data_options == {"size": (32, 32)}
+    begun = pretrained.start("photos", "hf:somebody/net", "none")  # then nothing depends on it
+    assert (begun.weights, begun.data_options, begun.config) == (None, {}, "{}")
+
+
+def test_named_sets_are_enlarged_only_as_far_as_needed(monkeypatch):
+    net = Pretrained("timm:net", (0.5,) * 3, (0.5,) * 3, (224, 224))
+    for any_size, size in ((True, (64, 64)), (False, (224, 224))):
+        fixed = replace(net, any_size=any_size)
+        monkeypatch.setattr(pretrained, "pretrained", lambda name, fixed=fixed: fixed)
+        assert pretrained.start("digits", "timm:net", None).data_options["size"] == size
 
 
 def test_a_found_rate_is_that_of_the_head(photos):

@@ -1,5 +1,6 @@
 """``--weights``: trainings that begin with weights that were trained for something else."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,12 @@ def _options(source: str, about: Pretrained) -> dict[str, Any]:
     """Options for data that are images."""
     if kind_of(source) != "image":
         return {}
+    if not about.mean:
+        warnings.warn(
+            f"{about.name} does not say how its images are scaled (preprocessor_config.json is not "
+            "there), so yours are brought to mean 0 and deviation 1 of their own.",
+            stacklevel=2,
+        )
     options = about.data_options
     if source in SOURCES and about.any_size and "size" in options:
         options["size"] = min(_SMALL_SETS, options["size"])
