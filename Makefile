@@ -67,7 +67,7 @@ test-gpu: $(VENV)/.dev         ## the tests of runs on an accelerator; without o
 
 test-clients: .venv-clients/.dev  ## logs of services; scikit-learn; Optuna; ONNX; models, losses, data, optimizers and metrics of other packages; writes docs/works-with.md
 	.venv-clients/bin/pytest tests/callbacks/log tests/contract -k "tensorboard or TensorBoard or wandb or mlflow"
-	.venv-clients/bin/pytest tests/test_sklearn.py tests/callbacks/decide/test_optuna_pruning.py tests/test_export.py tests/cli/test_export.py "tests/test_docs.py::test_blocks_run[docs/with-others.md]" "tests/test_docs.py::test_blocks_run[docs/tasks/logging.md]" "tests/test_docs.py::test_blocks_run[docs/coming-from/skorch.md]"
+	.venv-clients/bin/pytest tests/test_sklearn.py tests/callbacks/decide/test_optuna_pruning.py tests/test_export.py tests/cli/test_export.py tests/models/test_from_timm.py tests/models/test_from_transformers.py "tests/test_docs.py::test_blocks_run[docs/with-others.md]" "tests/test_docs.py::test_blocks_run[docs/tasks/logging.md]" "tests/test_docs.py::test_blocks_run[docs/coming-from/skorch.md]"
 	.venv-clients/bin/python -m tests.clients.table
 
 test-pythons:    ## the fast tests on Python 3.12 and 3.13, whichever is there (downloads torch for each)

@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from lehr.models import from_timm
+from lehr.models import from_timm, pretrained
+from lehr.state.disk.weights import save_weights
 
 
 def test_what_a_network_expects(timm):
@@ -47,3 +48,23 @@ def test_a_package_that_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"timm:tiny_net needs .* Install it: pip install timm"):
         from_timm.look("tiny_net")
+
+
+def test_timm_itself_where_it_can_be_imported(tmp_path):
+    """Its torchvision must be one for this torch, too, so it is no part of the extra clients."""
+    try:
+        import timm  # noqa: F401
+    except Exception as error:
+        pytest.skip(f"timm cannot be imported here: {type(error).__name__}")
+    net = pretrained("timm:resnet10t")
+    assert net.data_options["size"] == (176, 176)
+    old = net.build(7, weights=False)
+    save_weights(old, tmp_path / "old.safetensors")
+    model = net.build(2, weights=tmp_path / "old.safetensors")
+    assert from_timm.heads(model) == ["fc"]
+    ours, theirs = model.state_dict(), old.state_dict()
+    assert all(ours[name].equal(theirs[name]) for name in ours if not name.startswith("fc."))
+    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 2)
+    assert from_timm.build("test_vit", 2, 3)(torch.zeros(2, 3, 160, 160)).shape == (2, 2)
+    with pytest.raises(ValueError, match="Did you mean timm:resnet18"):
+        pretrained("timm:resnt18")
