@@ -20,6 +20,8 @@ def test_alone_nothing_happens():
     with ALONE.opened(None), ALONE.telling():
         assert ALONE.actions(None, own) is own
         ALONE.exchange(None)
+    snapshot = {"model": {}}
+    assert ALONE.own(snapshot) is ALONE.whole(snapshot) is snapshot
     values = torch.ones(3)
     assert ALONE.sum(values) is values
     assert (ALONE.gather(1), ALONE.same(1), ALONE.processes_text(8), ALONE.key) == ([1], 1, "", ())

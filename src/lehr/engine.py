@@ -148,6 +148,10 @@ class Engine:
         """A snapshot to be saved: without shards, in the process that saves."""
         return snapshot
 
+    def own(self, snapshot: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot to be saved by all processes together: with the shards of this one."""
+        return snapshot
+
     def parts(self, entries: Mapping[str, Any], snapshot: dict[str, Any]) -> dict[str, Any]:
         """A snapshot that was saved, as it can be loaded into these entries.
 

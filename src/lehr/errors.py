@@ -14,6 +14,10 @@ class ResumeWarning(UserWarning):
     """A run that goes on from a checkpoint may not be bit for bit the run that never stopped."""
 
 
+class RemoteRankError(RuntimeError):
+    """Another process failed, is lost, or has gone another way."""
+
+
 def add_note(error: BaseException, text: str) -> None:
     """Add a note to an error, whatever its class does: one that takes none stays without.
 

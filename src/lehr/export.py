@@ -20,6 +20,7 @@ from lehr.base.files import save_file
 from lehr.base.nested import item_count, map_tensors, tensors_in
 from lehr.inspect.first_batch import first_batch
 from lehr.learner import Learner
+from lehr.state.disk.weights import join_weights
 from lehr.state.wrappers import bare
 
 ENDINGS = (".pt2", ".onnx")
@@ -31,6 +32,35 @@ def export(learn: Learner, path: str | os.PathLike[str]) -> None:
     check_ending(Path(path))
     xb, _ = learn.split_batch(first_batch(learn))
     write_program(learn.model, xb, Path(path))
+
+
+def weights(checkpoint: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Write the model's weights in a checkpoint to one safetensors file, for any tool.
+
+    The checkpoint may be one that several processes wrote, ``Checkpoint(…, sharded=True)``. One
+    tensor is in memory at a time. The names are those of the model without its wrappers.
+
+    Args:
+        checkpoint: its folder; or a file of weights.
+        path: of the file; it must end in ``.safetensors``. An existing file is replaced in one
+            step.
+
+    Raises:
+        TypeError, ValueError: a path is none, or has another ending; or the checkpoint is damaged.
+        OSError: the checkpoint is not there, or the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from lehr.callbacks import Checkpoint
+        >>> from lehr.testing import tiny_learner
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     saves = Checkpoint(f"{folder}/saved")
+        ...     _ = tiny_learner().fit(1, callbacks=[saves])
+        ...     weights(saves.newest, f"{folder}/weights.safetensors")
+        ...     tiny_learner().load(f"{folder}/weights.safetensors")
+        no differences
+    """
+    join_weights(checkpoint, path)
 
 
 def check_ending(path: Path) -> None:

@@ -56,7 +56,7 @@ def start_of(
         TypeError, ValueError, FileNotFoundError: as `find` and `check_length` do.
         ValueError: another process would go on from another checkpoint.
     """
-    saved = find(where, callbacks, learn.steps_done)
+    saved = find(where, callbacks, learn.steps_done, learn.engine)
     paths = learn.engine.gather(None if saved is None else str(saved.path))
     if any(path != paths[0] for path in paths):
         named = ", ".join(f"rank {rank} {path}" for rank, path in enumerate(paths))
@@ -70,7 +70,9 @@ def start_of(
     return Start(saved.manifest["seed"], entry(saved, exact=exact))
 
 
-def find(where: Any, callbacks: Iterable[Callback], began_at: int) -> Checkpoint | None:
+def find(
+    where: Any, callbacks: Iterable[Callback], began_at: int, engine: Engine = ALONE
+) -> Checkpoint | None:
     """The checkpoint to go on from.
 
     Args:
@@ -79,6 +81,7 @@ def find(where: Any, callbacks: Iterable[Callback], began_at: int) -> Checkpoint
         callbacks: those of the fit.
         began_at: the optimizer steps that the Learner had made before this fit: the checkpoint must
             be one of a fit that began there, too.
+        engine: the processes that read it together.
 
     Raises:
         TypeError: ``where`` is no path.
@@ -94,9 +97,9 @@ def find(where: Any, callbacks: Iterable[Callback], began_at: int) -> Checkpoint
         )
     path = _folder_of(callbacks) if auto else Path(cast("str | os.PathLike[str]", where))
     if (path / checkpoint.MANIFEST).exists():
-        return _of_this_fit(complete(checkpoint.read(path)), began_at)
+        return _of_this_fit(complete(checkpoint.read(path, engine)), began_at)
     newest, problems = CheckpointFolder(path).newest(
-        accept=lambda saved: saved.manifest.get("began_at") == began_at
+        accept=lambda saved: saved.manifest.get("began_at") == began_at, engine=engine
     )
     if newest is None and problems:
         raise ValueError(

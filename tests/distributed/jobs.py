@@ -1,5 +1,6 @@
 """What the processes of the tests do. Every function is called in each of them."""
 
+import errno
 import gc
 import io
 import os
@@ -76,6 +77,8 @@ from lehr.data.loading.feed import Feed
 from lehr.distributed import Distributed, failures, together
 from lehr.events import ACTIONS
 from lehr.schedules import one_cycle
+from lehr.state.disk import checkpoint
+from lehr.state.pieces import Pieces
 from lehr.state.streams import forked
 from lehr.testing import tiny_learner
 
@@ -815,6 +818,24 @@ def writes(folder: str) -> tuple[list[str], dict[str, int]]:
     return opened, early
 
 
+class FailsAt(Callback):
+    """Raises in one process, in the middle of an epoch."""
+
+    def __init__(self, batches: int):
+        self.batches = batches
+
+    def after_loss(self, run):
+        if run.training and run.engine.rank == 1 and run.n_iter >= self.batches:
+            raise ValueError("the disk is full")
+
+
+def logs_and_fails(folder: str) -> None:
+    """A fit with a log in which one process raises."""
+    engine = Distributed(timeout=100)
+    made = [JSONLLog(Path(folder, "log.jsonl")), Norms(), FailsAt(9)]
+    learner(engine, callbacks=lambda: made).fit(3)
+
+
 def by_the_clock(folder: str) -> dict[str, Any]:
     """At which steps this process takes part in saving, by a clock that is another in each."""
     engine, now, messages, ends = Distributed(timeout=30), [0.0], list[str](), {}
@@ -918,13 +939,19 @@ class Interrupts(Callback):
 
 
 def saving(
-    engine: Any, folder: Path, *others: Callback, dropout: float, every: str, area: bool = False
+    engine: Any,
+    folder: Path,
+    *others: Callback,
+    dropout: float,
+    every: str,
+    area: bool = False,
+    parts: bool = False,
 ):
     """A Learner that saves, with much that has a state."""
     with forked(key=0):
         model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 2))
     made = [
-        Checkpoint(folder, every=every),
+        Checkpoint(folder, every=every, sharded=parts),
         Metrics([accuracy, *([areas()] if area else [])], train=True),
         EMA(0.9),
         ParamScheduler("lr", one_cycle(0.05)),
@@ -936,11 +963,16 @@ def saving(
 
 
 def stopped_and_resumed(
-    folder: str, afters: list[int], *, shard: bool = False, every: str = "4 steps"
+    folder: str,
+    afters: list[int],
+    *,
+    shard: bool = False,
+    parts: bool = False,
+    every: str = "4 steps",
 ) -> dict[Any, Any]:
     """A fit without a stop, and fits that were stopped after so many steps and gone on with."""
     engine, root = Distributed(layers if shard else None, timeout=100), Path(folder)
-    options = {"dropout": 0.5, "every": every, "area": True}
+    options = {"dropout": 0.5, "every": every, "area": True, "parts": parts}
     learn = saving(engine, root / "straight", **options)
     ends = {"straight": outcome(learn, learn.fit(3))}
     for after in afters:
@@ -952,10 +984,11 @@ def stopped_and_resumed(
     return ends
 
 
-def stops_early(folder: str, after: int, *, shard: bool = False) -> int:
+def stops_early(folder: str, after: int, *, shard: bool = False, parts: bool = False) -> int:
     """A fit that is stopped, to be gone on with by other processes."""
     engine = Distributed(layers if shard else None, timeout=100)
-    learn = saving(engine, Path(folder), Interrupts(after), dropout=0.0, every="4 steps")
+    options = {"dropout": 0.0, "every": "4 steps", "parts": parts}
+    learn = saving(engine, Path(folder), Interrupts(after), **options)
     with suppress(KeyboardInterrupt):
         learn.fit(3)
     return learn.run.n_steps
@@ -983,7 +1016,9 @@ class DiesAt(Callback):
         self.done += self.done >= 0
 
 
-def saves_and_dies(folder: str, rank: int, before: str, number: int, *, shard: bool) -> None:
+def saves_and_dies(
+    folder: str, rank: int, before: str, number: int, *, shard: bool, parts: bool = False
+) -> None:
     """A fit that saves at every step, in which one process is killed in the second save.
 
     That is before it changes the disk, or gathers a tensor, for so many times.
@@ -1006,13 +1041,27 @@ def saves_and_dies(folder: str, rank: int, before: str, number: int, *, shard: b
         full_tensor, DTensor.full_tensor = DTensor.full_tensor, gather
     failures._SECONDS = 0.5  # nobody will say a word
     engine = Distributed(layers if shard else None, timeout=100)
-    saving(engine, Path(folder), deaths, dropout=0.0, every="1 steps").fit(3)
+    saving(engine, Path(folder), deaths, dropout=0.0, every="1 steps", parts=parts).fit(3)
 
 
-def goes_on_from(folder: str, *, shard: bool = False) -> dict[str, Any]:
+def cannot_save(folder: str, after: int) -> None:
+    """A fit in which one process cannot write its part of a checkpoint."""
+    engine, write_part, saved = Distributed(layers, timeout=100), checkpoint.write_part, []
+
+    def fails(staging, flat, own, part, parts):
+        saved.append(part)
+        if part == 1 and len(saved) > after:  # the first one is saved before the first step
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_part(staging, flat, own, part, parts)
+
+    checkpoint.write_part = fails
+    saving(engine, Path(folder), dropout=0.0, every="1 steps", parts=True).fit(3)
+
+
+def goes_on_from(folder: str, *, shard: bool = False, parts: bool = False) -> dict[str, Any]:
     """Goes on with a fit that other processes began, as many as they were."""
     engine = Distributed(layers if shard else None, timeout=100)
-    learn = saving(engine, Path(folder), dropout=0.0, every="4 steps")
+    learn = saving(engine, Path(folder), dropout=0.0, every="4 steps", parts=parts)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         end = outcome(learn, learn.fit(3, resume="auto"))
@@ -1245,6 +1294,28 @@ def watched(module: nn.Module) -> None:
     module.reset_parameters()
     there = KEPT[0].parameters()
     KEPT.append(sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in there))
+
+
+def from_a_file(path: str) -> dict[str, Any]:
+    """What a model without values got from a file, and how many numbers were read for it."""
+    rows, read = Pieces.rows, []
+
+    def counted(pieces, *where):
+        part = rows(pieces, *where)
+        read.append(part.numel())
+        return part
+
+    with torch.device("meta"):
+        model = build()
+    Pieces.rows = counted
+    learn = learner(Distributed(layers, init=path, timeout=30), model=model)
+    Pieces.rows = rows
+    state = learn.model.state_dict()
+    return {
+        "state": {name: full(tensor) for name, tensor in state.items()},
+        "read": sum(read),
+        "own": sum(x.to_local().numel() for x in state.values() if isinstance(x, DTensor)),
+    }
 
 
 def sharded_too_late() -> None:

@@ -8,6 +8,8 @@ from torch import nn
 
 from lehr.distributed import Distributed
 from lehr.distributed.meta import check_init, is_meta, materialize
+from lehr.state.differences import first_difference
+from lehr.state.disk.weights import save_weights
 from lehr.testing import tiny_learner
 
 from . import jobs
@@ -81,3 +83,66 @@ def test_a_function_of_the_users_gives_them():
     materialize(layer, lambda module: nn.init.constant_(module.weight, 2.0), torch.device("cpu"))
     assert layer.weight.tolist() == [[2.0, 2.0]] * 3
     assert layer.bias.tolist() == [0.0] * 3
+
+
+class Turned(nn.Module):
+    """A layer with numbers that its state_dict does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.register_buffer("angles", torch.arange(3.0), persistent=False)
+
+    def forward(self, xb):
+        return xb * self.scale + self.angles
+
+
+class TurnedAnew(Turned):
+    """One that can make them."""
+
+    def reset_parameters(self):
+        self.angles.copy_(torch.arange(3.0))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(7)
+    model = jobs.build()
+    save_weights(model, tmp_path / "w.safetensors")
+    return str(tmp_path / "w.safetensors"), model.state_dict()
+
+
+def test_each_process_reads_its_part_from_a_file(saved, values):
+    path, expected = saved
+    for end in values(2, "from_a_file", path=path):
+        assert first_difference(end["state"], dict(expected)) is None
+        assert 0 < end["read"] == end["own"] < 40
+
+
+def test_one_process_reads_all_of_it(saved):
+    path, expected = saved
+    learn = tiny_learner(model=on_meta(jobs.build), engine=Distributed(init=path))
+    assert first_difference(dict(learn.model.state_dict()), dict(expected)) is None
+
+
+def test_a_file_does_not_have_what_the_state_dict_lacks(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(nn.Sequential(Turned(), nn.Linear(3, 2)), path)
+    model = on_meta(lambda: nn.Sequential(Turned(), nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match=r"how 0 \(Turned\) is to be initialized"):
+        tiny_learner(model=model, engine=Distributed(init=path))
+    model = on_meta(lambda: nn.Sequential(TurnedAnew(), nn.Linear(3, 2)))
+    tiny_learner(model=model, engine=Distributed(init=path))
+    assert model[0].angles.tolist() == [0.0, 1.0, 2.0]
+    assert model[0].scale.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_file_of_another_model_is_refused(saved):
+    model = on_meta(lambda: nn.Sequential(nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match="do not fit the model"):
+        tiny_learner(model=model, engine=Distributed(init=saved[0]))
+
+
+def test_an_init_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="the path of a file of weights, or None; got 3"):
+        Distributed(init=3)

@@ -107,8 +107,24 @@ def replace_file(path: Path, data: bytes) -> None:
         ...     path.read_bytes()
         b'two'
     """
+    replace_in_parts(path, [data])
+
+
+def replace_in_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """What `replace_file` does, with data that comes in parts: one is held at a time.
+
+    Raises:
+        OSError: as `replace_file` does.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     replace_in_parts(Path(folder, "a"), (part for part in (b"one", b"two")))
+        ...     Path(folder, "a").read_bytes()
+        b'onetwo'
+    """
     with _begun(path) as part:
-        write_file(part, data)
+        write_files(part.parent, {part.name: parts})
         part.replace(path)
     sync_folder(path.parent)
 
@@ -146,15 +162,32 @@ def save_file(path: Path, data: bytes) -> None:
         ...     real.read_bytes(), link.is_symlink()
         (b'one', True)
     """
+    save_in_parts(path, [data])
+
+
+def save_in_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """What `save_file` does, with data that comes in parts: one is held at a time.
+
+    Raises:
+        OSError: as `save_file` does.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_in_parts(Path(folder, "a"), [b"one", b"two"])
+        ...     Path(folder, "a").read_bytes()
+        b'onetwo'
+    """
     target = resolved(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"{path} cannot be written: there is no folder {path.parent}. Make it first."
         )
     if target.exists() and not target.is_file():
-        target.write_bytes(data)
+        with target.open("wb") as file:
+            file.writelines(parts)
     else:
-        replace_file(target, data)
+        replace_in_parts(target, parts)
 
 
 def resolved(path: Path) -> Path:

@@ -1,6 +1,6 @@
 """Several processes that train as one would on the same batches."""
 
 from lehr.distributed.engine import Distributed
-from lehr.distributed.failures import RemoteRankError
+from lehr.errors import RemoteRankError
 
 __all__ = ["Distributed", "RemoteRankError"]

@@ -1,6 +1,7 @@
 """The engine of several processes, started by torchrun or by whoever makes a process group."""
 
 import atexit
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,10 +23,11 @@ from lehr.distributed.control import Control, Said
 from lehr.distributed.data_parallel import DataParallel
 from lehr.distributed.failures import Failures, leave
 from lehr.distributed.group import is_made_here, join, release
-from lehr.distributed.meta import Init, check_init, is_meta, materialize
+from lehr.distributed.meta import Init, check_init, is_meta, materialize, without_entry
 from lehr.distributed.together import Together
 from lehr.engine import BY_PROCESS, Engine, Wish
 from lehr.errors import positive_int
+from lehr.state.disk.weights import load_weights
 from lehr.state.wrappers import bare
 
 
@@ -56,7 +58,10 @@ class Distributed(Engine):
             process's own. None refuses such a loader.
         init: gives a module of a model on the meta device its first values, in place: it is called
             with each module that has parameters or buffers of its own. None calls its
-            ``reset_parameters()``, as torch's layers have it.
+            ``reset_parameters()``, as torch's layers have it. Or the path of a safetensors file,
+            or of a checkpoint: each process reads its part of every tensor from there, and no
+            value is drawn, but by ``reset_parameters()`` for a module with buffers that are not in
+            the model's ``state_dict``.
         sync_batchnorm: replace the BatchNorm layers of the model by such as take their statistics
             over the batches of all processes: torch's SyncBatchNorm, on the CPU as well. Otherwise
             each process takes them over its share.
@@ -82,7 +87,7 @@ class Distributed(Engine):
         shard: Callable[[Any], Iterable[nn.Module]] | None = None,
         *,
         data: Literal["whole", "own"] | None = None,
-        init: Init | None = None,
+        init: Init | str | os.PathLike[str] | None = None,
         sync_batchnorm: bool = False,
         find_unused_parameters: bool = False,
         late_flags_above: int = 64,
@@ -97,6 +102,11 @@ class Distributed(Engine):
             raise ValueError(
                 f'data must be "whole", "own" or None; got {data!r}. Say what a loader that is not '
                 "lehr's yields in each process: the global batches, or batches of its own."
+            )
+        if not (init is None or callable(init) or isinstance(init, (str, os.PathLike))):
+            raise TypeError(
+                "init must be a function that initializes a module, the path of a file of weights, "
+                f"or None; got {init!r}. Give e.g. init='weights.safetensors'."
             )
         positive_int("late_flags_above", late_flags_above, example=64)
         if not timeout > 0:
@@ -158,13 +168,18 @@ class Distributed(Engine):
                     self._fill(model)
 
     def _fill(self, model: nn.Module) -> None:
-        check_init(model, self.init)
+        path = self.init if isinstance(self.init, (str, os.PathLike)) else None
+        init = None if path is not None else cast("Init | None", self.init)
+        among = None if path is None else without_entry(model)
+        check_init(model, init, among)
         if self.world > 1:  # then all draw the same numbers
             random = torch.get_rng_state()
             self._broadcast([random])
             torch.set_rng_state(random)
         accelerator = torch.accelerator.current_accelerator()
-        materialize(model, self.init, accelerator or torch.device("cpu"))
+        materialize(model, init, accelerator or torch.device("cpu"), among)
+        if path is not None:
+            load_weights(model, path, self)
 
     def actions(self, run: Any, own: dict[str, Any]) -> dict[str, Any]:
         """The actions of a run in which others have a part."""
@@ -231,10 +246,19 @@ class Distributed(Engine):
         """
         if self.world == 1:
             return snapshot
+        return sharded.whole(self._with_others(snapshot), kept=self.rank == 0)
+
+    def own(self, snapshot: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot to be saved by all processes together: with the shards of this one."""
+        if self.world == 1:
+            return snapshot
+        return sharded.own(self._with_others(snapshot), self.rank, self.world)
+
+    def _with_others(self, snapshot: dict[str, Any]) -> dict[str, Any]:
         own = [name for name in snapshot if name in self.by_process]
         states = self.gather([snapshot[name] for name in own]) if own else []
         each = {name: {BY_PROCESS: list(those)} for name, *those in zip(own, *states, strict=True)}
-        return sharded.whole({**snapshot, **each}, kept=self.rank == 0)
+        return {**snapshot, **each}
 
     def parts(self, entries: Mapping[str, Any], snapshot: dict[str, Any]) -> dict[str, Any]:
         """A snapshot that was saved, as it can be loaded into these entries."""

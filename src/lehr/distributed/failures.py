@@ -10,15 +10,11 @@ import torch.distributed as dist
 
 from lehr.distributed.control import PartedError
 from lehr.distributed.group import give_up, has_given_up
-from lehr.errors import one_line
+from lehr.errors import RemoteRankError, one_line
 from lehr.loop.blame import where
 
 _SECONDS = 6.0  # that a process waits for the word of another that it has lost
 _MOMENT = 1.0  # the same, for one that may be waiting itself and cannot be woken
-
-
-class RemoteRankError(RuntimeError):
-    """Another process failed, is lost, or has gone another way."""
 
 
 class Failures:

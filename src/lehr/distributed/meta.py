@@ -1,6 +1,6 @@
 """Models that are built without values: they get them module by module, each process its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import torch
@@ -36,8 +36,29 @@ def is_meta(model: nn.Module) -> bool:
     return bool(tensors) and not there
 
 
-def check_init(model: nn.Module, init: Init | None) -> None:
+def without_entry(model: nn.Module) -> set[nn.Module]:
+    """The modules with buffers that the model's ``state_dict`` lacks, so no file has their values.
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> layer.register_buffer("angles", torch.zeros(2), persistent=False)
+        >>> without_entry(nn.Sequential(layer, nn.ReLU()))
+        {Linear(in_features=2, out_features=3, bias=True)}
+    """
+    names = model.state_dict().keys()
+    paths = [path for path, _ in model.named_buffers() if path not in names]
+    return {model.get_submodule(path.rpartition(".")[0]) for path in paths}
+
+
+def check_init(
+    model: nn.Module, init: Init | None, among: Container[nn.Module] | None = None
+) -> None:
     """See that every module with tensors of its own can be given values.
+
+    Args:
+        model: on the meta device.
+        init: of a module; None calls its ``reset_parameters()``.
+        among: those that get values in this way; None for all.
 
     Raises:
         ValueError: one cannot.
@@ -48,7 +69,10 @@ def check_init(model: nn.Module, init: Init | None) -> None:
     unknown = [
         f"{name or 'the model'} ({type(module).__name__})"
         for name, module in modules(model)
-        if init is None and _own(module) and not hasattr(module, "reset_parameters")
+        if init is None
+        and _own(module)
+        and not hasattr(module, "reset_parameters")
+        and (among is None or module in among)
     ]
     if unknown:
         raise ValueError(
@@ -59,7 +83,12 @@ def check_init(model: nn.Module, init: Init | None) -> None:
         )
 
 
-def materialize(model: nn.Module, init: Init | None, device: torch.device) -> None:
+def materialize(
+    model: nn.Module,
+    init: Init | None,
+    device: torch.device,
+    among: Container[nn.Module] | None = None,
+) -> None:
     """Give a model on the meta device its first values.
 
     One module after the other is initialized as a whole on the CPU, in the order of
@@ -71,6 +100,7 @@ def materialize(model: nn.Module, init: Init | None, device: torch.device) -> No
         model: on the meta device; its parameters may be sharded.
         init: of a module; None calls its ``reset_parameters()``.
         device: where the model is to be.
+        among: the modules that get values; the others have some that mean nothing. None for all.
 
     Raises:
         ValueError: ``init`` has put another tensor in the place of one.
@@ -89,7 +119,7 @@ def materialize(model: nn.Module, init: Init | None, device: torch.device) -> No
             _put(module, {other: getattr(first, name)})
     done: set[int] = set()
     for _, module in modules(model):
-        if own := _own(module):
+        if (own := _own(module)) and (among is None or module in among):
             _initialize(module, own, init, done)
 
 

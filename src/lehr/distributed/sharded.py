@@ -11,7 +11,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lehr.base.nested import map_beside, map_tensors
 from lehr.distributed.data_parallel import average
+from lehr.state.disk.shards import can_hold
 from lehr.state.optimizer import is_optimizer
+from lehr.state.pieces import Pieces, Shard
 from lehr.types import is_mapping
 
 
@@ -121,6 +123,30 @@ def whole(state: Any, *, kept: bool) -> Any:
     return map_tensors(gathered, state)
 
 
+def own(state: Any, rank: int, world: int) -> Any:
+    """A state in which this process's shards stand for the tensors that are sharded.
+
+    What is distributed in a way that a file cannot hold in parts is gathered: all must ask.
+
+    Args:
+        state: containers of tensors.
+        rank: of this process.
+        world: how many there are.
+    """
+
+    def shard(tensor: Tensor) -> Any:
+        if not isinstance(tensor, DTensor):
+            return tensor
+        shape, (first, *others) = tuple(tensor.shape), tensor.placements
+        cut = None if others or not first.is_shard() else cast("Any", first).dim
+        over_all = tensor.device_mesh.size() == world
+        if cut is not None and over_all and 0 not in shape and can_hold(tensor.dtype):
+            return Shard(tensor.detach().to_local(), shape, cut, part=rank, parts=world)
+        return tensor.full_tensor().cpu()
+
+    return map_tensors(shard, state)
+
+
 def parted(entry: Any, state: Any) -> Any:
     """A whole state, as this process's shards of it, where the entry has shards.
 
@@ -143,13 +169,15 @@ def _of_parameters(opt: Any, state: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _as_parameter(value: Any, parameter: Tensor) -> Any:
-    if isinstance(value, Tensor) and value.shape == parameter.shape:
+    if isinstance(value, (Tensor, Pieces)) and value.shape == parameter.shape:
         return _like(value, parameter)
     return value
 
 
 def _like(saved: Any, now: Any) -> Any:
-    """What was saved, in shards if what is there now is."""
+    """What was saved, in shards if what is there now is; or to be read so."""
+    if isinstance(saved, Pieces) and isinstance(now, DTensor):
+        return saved.like(now) if tuple(now.shape) == saved.shape else saved
     if not isinstance(saved, Tensor) or isinstance(saved, DTensor) or not isinstance(now, DTensor):
         return saved
     there = saved.to(now.device)

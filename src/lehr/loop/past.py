@@ -4,12 +4,13 @@ from collections.abc import Container, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from lehr.engine import ALONE, Engine
 from lehr.errors import positive_int
 from lehr.loop.blame import where
 from lehr.loop.inventory import COMPILE
 from lehr.loop.rests import Entry, Kept, Rest
 from lehr.state.differences import first_difference
-from lehr.state.snapshot import Snapshot, restore
+from lehr.state.snapshot import Snapshot, in_pieces, restore
 
 _OF_CALLBACK = "callbacks."
 _TRAINED = "trained"  # the entry with the model's weights, where `model` has the measured ones
@@ -131,7 +132,9 @@ def entry_at(state: Kept) -> Entry:
     return Entry(state.stage, state.epoch, load)
 
 
-def with_measured(snapshot: Snapshot, measured: Mapping[str, Any]) -> Snapshot:
+def with_measured(
+    snapshot: Snapshot, measured: Mapping[str, Any], engine: Engine = ALONE
+) -> Snapshot:
     """A snapshot of a run whose ``model`` has the weights that a validation measured.
 
     Those that train are beside it, if they are others, and `bring` takes them.
@@ -139,6 +142,7 @@ def with_measured(snapshot: Snapshot, measured: Mapping[str, Any]) -> Snapshot:
     Args:
         snapshot: taken after the validation.
         measured: the state of the model, taken during the validation.
+        engine: the processes that have it, which do the same.
 
     Example:
         >>> with_measured({"model": {"w": 1.0}}, {"w": 2.0})
@@ -146,7 +150,8 @@ def with_measured(snapshot: Snapshot, measured: Mapping[str, Any]) -> Snapshot:
         >>> with_measured({"model": {"w": 1.0}}, {"w": 1.0})
         {'model': {'w': 1.0}}
     """
-    if first_difference(snapshot["model"], measured) is None:
+    differs = first_difference(snapshot["model"], measured) is not None
+    if not any(engine.gather(differs)):
         return snapshot
     return {**snapshot, "model": dict(measured), _TRAINED: snapshot["model"]}
 
@@ -168,6 +173,9 @@ def bring(
         snapshot: what was captured of another run.
         onlookers: the entries of callbacks whose state is not the run's, in it or not.
         other_data: whether it is of a run that read other data there.
+
+    What is still in files is read as it is loaded, and what was there is not kept for the case that
+    this fails.
 
     Raises:
         KeyError: another entry is missing on either side; nothing is changed then.
@@ -192,7 +200,8 @@ def bring(
         callback: Any = entries[name]
         if name in onlookers or not callback.replays or not callback.state_dict():
             del entries[name]
-    restore(entries, run.engine.parts(entries, saved), _todo(entries, saved))
+    parts, todo = run.engine.parts(entries, saved), _todo(entries, saved)
+    restore(entries, parts, todo, keeps=not in_pieces(saved))
 
 
 def _todo(entries: Mapping[str, Any], saved: Mapping[str, Any]) -> str:

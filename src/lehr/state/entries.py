@@ -9,6 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from lehr.state import streams
 from lehr.state.generators import generators_of
+from lehr.state.pieces import Pieces
 from lehr.state.wrappers import bare, bare_names
 from lehr.types import Stateful, is_mapping, is_seekable, is_sequence
 
@@ -19,6 +20,9 @@ class ModelState:
     Wrappers of its parts are seen through as well. Buffers that the model keeps out of its own
     ``state_dict`` are part of it too.
     """
+
+    reads_pieces = True
+    """Whether tensors in `Pieces` may be among what is loaded: they are read into their places."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = bare(model)
@@ -44,6 +48,11 @@ class ModelState:
                     f"{name} has no values in this state, which is of before the lazy module was "
                     "called first; it has in the model. Call the model on one batch before the fit."
                 )
+        buffers = {name_of(path): buffer for path, buffer in self.model.named_buffers()}
+        state_dict = {
+            name: _in_place(value, now[paths[name]] if name in paths else buffers.get(name[1:]))
+            for name, value in state_dict.items()
+        }
         own = {paths.get(k, k): value for k, value in state_dict.items() if not k.startswith("#")}
         self.model.load_state_dict(own)
         with torch.no_grad():
@@ -56,6 +65,16 @@ class ModelState:
                 else:  # a cache that has grown, say
                     owner, _, leaf = path.rpartition(".")
                     setattr(self.model.get_submodule(owner), leaf, saved.to(buffer.device))
+
+
+def _in_place(saved: Any, now: Any) -> Any:
+    """What was saved; if it is in pieces, what is there now, into which they have been read."""
+    if not isinstance(saved, Pieces):
+        return saved
+    if not isinstance(now, Tensor) or now.shape != saved.shape:
+        return saved.read()
+    saved.read_into(now)
+    return now
 
 
 def modules(model: nn.Module) -> list[tuple[str, nn.Module]]:

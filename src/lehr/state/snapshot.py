@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from lehr.errors import add_note, one_line
 from lehr.state.optimizer import is_optimizer, load_in_place
+from lehr.state.pieces import Pieces
 from lehr.types import Stateful, holds_only_plain, is_mapping, is_sequence
 
 Entries = Mapping[str, Stateful]
@@ -55,17 +56,38 @@ def look(entries: Entries) -> Snapshot:
     }
 
 
-def restore(entries: Entries, snapshot: Snapshot, todo: str = "") -> None:
+def in_pieces(value: Any) -> bool:
+    """Whether some of a snapshot is still in files, to be read when it is loaded.
+
+    Example:
+        >>> in_pieces({"model": {"bias": [1.0]}})
+        False
+    """
+    if isinstance(value, Pieces):
+        return True
+    if is_mapping(value):
+        return any(map(in_pieces, value.values()))
+    return is_sequence(value) and not holds_only_plain(value) and any(map(in_pieces, value))
+
+
+def restore(
+    entries: Entries, snapshot: Snapshot, todo: str = "", *, keeps: bool = True
+) -> None:
     """Put every entry back to what `capture` saw, or none of them.
 
     What an entry was is captured first: if one cannot be loaded, all are put back to that. An
     optimizer keeps its groups, and the tensors in them, for other code may hold an ``lr``.
     Its state has the dtypes that were saved, also where torch would cast them to the parameter's.
 
+    Tensors in `lehr.state.pieces.Pieces` are read one after the other when they are loaded; those
+    of a model go to their places at once, so that there is no other copy of it.
+
     Args:
-        entries: what to put back, by name.
-        snapshot: what `capture` returned.
+        entries: by name.
+        snapshot: their states.
         todo: what to do if the names are not the same: sentences for the end of the error.
+        keeps: whether what they were is captured. Without, they take no memory twice; but if one
+            cannot be loaded, it and those before it are no longer what they were.
 
     Raises:
         KeyError: an entry is missing from the snapshot, or the snapshot holds one more; nothing is
@@ -73,11 +95,12 @@ def restore(entries: Entries, snapshot: Snapshot, todo: str = "") -> None:
         Exception: whatever an entry raised; a note says which, and what became of the others.
     """
     _check_names(entries, snapshot, todo)
-    before = _as_they_are(entries)
+    before = _as_they_are(entries) if keeps else {}
     name = ""
     try:
         for name, entry in entries.items():
-            _load(entry, _copied(snapshot[name], name))
+            in_place = getattr(entry, "reads_pieces", False)
+            _load(entry, _copied(snapshot[name], name, pieces=_same if in_place else Pieces.read))
     except BaseException as error:
         lost = ", ".join(_put_back(entries, before))
         add_note(
@@ -144,21 +167,34 @@ def independent(tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
 
 
+def _same(pieces: Pieces) -> Pieces:
+    return pieces
+
+
 def _detached(tensor: Tensor) -> Tensor:
     return tensor if is_lazy(tensor) else tensor.detach()
 
 
 # Not by `lehr.base.nested`: in a snapshot containers are plain ones, and an object of a dataclass
 # or a packed sequence, which a batch would be taken apart into, is one thing.
-def _copied(value: Any, path: str, tensor: Callable[[Tensor], Tensor] = independent) -> Any:
+def _copied(
+    value: Any,
+    path: str,
+    tensor: Callable[[Tensor], Tensor] = independent,
+    pieces: Callable[[Pieces], Any] = Pieces.read,
+) -> Any:
     if isinstance(value, Tensor):
         return tensor(value)
+    if isinstance(value, Pieces):
+        return pieces(value)
     if is_mapping(value):
-        return {key: _copied(inner, f"{path}.{key}", tensor) for key, inner in value.items()}
+        return {
+            key: _copied(inner, f"{path}.{key}", tensor, pieces) for key, inner in value.items()
+        }
     if is_sequence(value):
         if holds_only_plain(value):
             return tuple(value) if isinstance(value, tuple) else list(value)
-        copies = [_copied(inner, f"{path}[{i}]", tensor) for i, inner in enumerate(value)]
+        copies = [_copied(inner, f"{path}[{i}]", tensor, pieces) for i, inner in enumerate(value)]
         return tuple(copies) if isinstance(value, tuple) else copies
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

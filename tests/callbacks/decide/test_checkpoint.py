@@ -608,3 +608,14 @@ def test_a_run_that_is_resumed_goes_on_under_its_own_number(tmp_path):
     tiny_learner([other]).fit(2)
     assert second.run_id == first.run_id
     assert other.run_id != first.run_id  # the control
+
+
+def test_parts_cannot_be_written_in_the_background(tmp_path):
+    with pytest.raises(ValueError, match="sharded and background cannot both be True"):
+        Checkpoint(tmp_path, sharded=True, background=True)
+
+
+def test_one_process_writes_a_plain_checkpoint_whatever_is_said(tmp_path):
+    saves = Checkpoint(tmp_path, sharded=True)
+    tiny_learner().fit(1, callbacks=[saves])
+    assert (saves.newest / "model.safetensors").is_file()

@@ -130,3 +130,35 @@ def test_huge_declarations_take_no_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100_000
+
+
+def test_a_mapped_file_has_the_same_tensors(tmp_path):
+    (tmp_path / "a").write_bytes(joined(example()))
+    file = tensor_file.Mapped(tmp_path / "a")
+    there = {name: file.view(name).clone() for name in file.places}
+    assert first_difference(there, example()) is None
+    assert file.pieces("F32").rows(0, 1, 3).tolist() == [1.0, 2.0]
+
+
+def test_what_is_written_to_a_view_stays_out_of_the_file(tmp_path):
+    (tmp_path / "a").write_bytes(joined({"bias": torch.ones(3)}))
+    file = tensor_file.Mapped(tmp_path / "a")
+    file.view("bias").zero_()
+    assert file.view("bias").tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("size", [0, 7, 40, -1])
+def test_a_file_that_is_cut_is_not_mapped(size, tmp_path):
+    data = joined({"bias": torch.ones(3)})
+    (tmp_path / "a").write_bytes(data[:size])
+    with pytest.raises(
+        ValueError, match=r"it is shorter than its header|its tensors take 12 bytes"
+    ):
+        tensor_file.Mapped(tmp_path / "a")
+
+
+def test_a_stream_is_the_file(tmp_path):
+    (tmp_path / "a").write_bytes(joined(example()))
+    file = tensor_file.Mapped(tmp_path / "a")
+    pieces = {name: file.pieces(name) for name in example()}
+    assert bytearray().join(tensor_file.stream(pieces)) == joined(example())

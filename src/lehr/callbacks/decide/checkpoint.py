@@ -43,8 +43,9 @@ class Checkpoint(Callback):
     before, and the resumed run repeats that validation. For this, a copy of the state is kept in
     memory during a validation.
 
-    Of several processes, the first one writes. Its callbacks' state is everybody's when the run is
-    resumed, which may be with another number of processes.
+    Of several processes, the first one writes, or each its part: see ``sharded``. The state of the
+    first one's callbacks is everybody's when the run is resumed, which may be with another number
+    of processes.
 
     A warning names each callback that changes its attributes but declares no ``state``, unless it
     declares ``replays = False``: its attributes are not saved.
@@ -59,6 +60,11 @@ class Checkpoint(Callback):
             also if a callback swaps others in for validations; a run that goes on from it has
             those that train.
         mode: whether ``"min"`` or ``"max"`` is better; None decides by the name.
+        sharded: of a model that several processes share out, ``Distributed(shard=…)``, each one
+            writes its own parts, and none ever has more of it. They must all see the folder. Any
+            number of processes goes on from there; `lehr.export.weights` makes one plain file of
+            it. Where nothing is shared out, the checkpoint is like any other. Without, the first
+            process gathers all of the model in its CPU memory, and writes it.
         background: write in a thread, so that the step waits only for a copy in memory. There is
             one write at a time; its error is raised at the next save or at the end of the fit. If
             the fit ends with another error, a note of that one tells of it.
@@ -96,6 +102,7 @@ class Checkpoint(Callback):
         keep: int = 3,
         monitor: str | None = None,
         mode: Mode | None = None,
+        sharded: bool = False,
         background: bool = False,
         capsule: bool = True,
     ) -> None:
@@ -110,7 +117,12 @@ class Checkpoint(Callback):
         self.monitor = None if monitor is None else Monitor(monitor, mode)
         self.monitors = () if monitor is None else (monitor,)
         self._measured = None if self.monitor is None else Measured(self.monitor)
-        self.background, self.capsule = background, capsule
+        if sharded and background:
+            raise ValueError(
+                "sharded and background cannot both be True: the processes wait for each other "
+                "when they save together. Leave one of them out."
+            )
+        self.sharded, self.background, self.capsule = sharded, background, capsule
         self.newest: Path | None = None
         self.run_id = ""
         self._pending: Future[Saved] | None = None
@@ -180,14 +192,14 @@ class Checkpoint(Callback):
     def after_fit(self, run: "Run") -> None:
         """Save what was kept before a validation, or an epoch, that was interrupted."""
         if run.interrupted is not None and self._held is not None:
-            self._write(*self._held)
+            self._write(run, *self._held)
 
     def nearest_state(self, run: "Run", step: int) -> Kept | None:
         """The last state that this run kept before it made an optimizer step."""
         from lehr.state.disk.checkpoint_folder import CheckpointFolder
 
         self._settle()
-        found = CheckpointFolder(self.folder).nearest(self.run_id, step, run.rewinds)
+        found = CheckpointFolder(self.folder).nearest(self.run_id, step, run.rewinds, run.engine)
         if found is None:
             return None
         said = found.manifest
@@ -235,16 +247,20 @@ class Checkpoint(Callback):
             self._held = None
             self._warn_of_undeclared(run.callbacks)
             states = capture if self.background else look  # nothing changes while the step waits
-            snapshot = run.engine.whole(states(run.state_entries()))
+            snapshot = self._to_save(run, states(run.state_entries()))
             measured = self._measured.take() if self._measured is not None else None
             if improved and measured is not None:
-                snapshot = with_measured(snapshot, run.engine.whole(measured))
-            self._write(snapshot, self._about(run, rest))
+                snapshot = with_measured(snapshot, self._to_save(run, measured), run.engine)
+            self._write(run, snapshot, self._about(run, rest))
             self._last_time = None  # the time that it took does not count
         elif _is_before_validation(run, rest):
-            self._held = run.engine.whole(capture(run.state_entries())), self._about(run, rest)
+            snapshot = self._to_save(run, capture(run.state_entries()))
+            self._held = snapshot, self._about(run, rest)
         else:
             self._held = None
+
+    def _to_save(self, run: "Run", snapshot: Snapshot) -> Snapshot:
+        return run.engine.own(snapshot) if self.sharded else run.engine.whole(snapshot)
 
     def saves_at(self, run: "Run", rest: Rest) -> bool:
         """Whether the position alone says that it saves here."""
@@ -302,7 +318,15 @@ class Checkpoint(Callback):
                     stacklevel=2,
                 )
 
-    def _write(self, snapshot: Snapshot, about: dict[str, Any]) -> None:
+    def _write(self, run: "Run", snapshot: Snapshot, about: dict[str, Any]) -> None:
+        if self.sharded and run.engine.world > 1:
+            from lehr.state.disk.joint_save import save_together
+
+            saved = save_together(self._store, snapshot, about, run.engine)
+            self.newest = saved.path
+            if self._writes:
+                self._prune(saved)
+            return
         if not self._writes:
             return
         self._settle()
@@ -312,14 +336,17 @@ class Checkpoint(Callback):
             self.newest = self._save(snapshot, about).path
 
     def _save(self, snapshot: Snapshot, about: dict[str, Any]) -> "Saved":
+        saved = self._store.save(snapshot, about)
+        self._prune(saved)
+        return saved
+
+    def _prune(self, saved: "Saved") -> None:
         from lehr.state.disk.checkpoint_folder import best
 
-        saved = self._store.save(snapshot, about)
         of_this_run = [one for one in self._store.all() if one.run == saved.run]
         top = best(of_this_run, self.monitor.mode or "min") if self.monitor else None
         protected = [*_before_changes(of_this_run), *([top] if top else [])]
         self._store.prune(self.keep, run=saved.run, protect=[one.path for one in protected])
-        return saved
 
     def _settle(self, *, wait: bool = True) -> None:
         """Take the result of a write in the background, or its error."""

@@ -26,6 +26,7 @@ from lehr.base import files
 from lehr.base.interrupts import call_uninterrupted, interrupts_wait_at_both_ends
 from lehr.base.nested import tensors_in
 from lehr.base.signals import patient
+from lehr.engine import ALONE, Engine
 from lehr.errors import add_note, positive_int
 from lehr.state.disk import checkpoint
 from lehr.state.disk.checkpoint import Checkpoint, DamagedCheckpoint
@@ -182,32 +183,69 @@ class CheckpointFolder:
         path: Path | None = None
         try:
             with self._staging() as staging:
-                self._check_room(snapshot)
-                about = {"run": self._run, **info, "serial": self._serial}
-                manifest = checkpoint.write(staging, snapshot, about)
+                self._check_room(sum(t.nbytes for t in tensors_in(snapshot) if not is_lazy(t)))
+                manifest = checkpoint.write(staging, snapshot, self._about(info))
                 path = self._free_name(manifest["step"])
                 call_uninterrupted(partial(self._commit, staging, path))
         except BaseException as error:
             if path is not None and path.exists():  # an interrupt has waited until it was there
                 raise
-            story, left = self._story(info)
+            story, left = self.story(info)
             if isinstance(error, OSError) and error.errno:
                 raise OSError(error.errno, f"{story}: {error.strerror}. {left}") from error
             add_note(error, f"{story}. {left}")
             raise
         return Saved(path, manifest)
 
+    def stage(self, nbytes: int) -> Path:
+        """A hidden folder, made now, for a checkpoint that several processes write.
+
+        Args:
+            nbytes: of all its tensors.
+
+        Raises:
+            OSError: it cannot be made, or there is no room for two such checkpoints.
+            RuntimeError: the folder is not open.
+        """
+        self._must_be_open()
+        self._serial += 1
+        self._check_room(nbytes)
+        staging = self.path / f"{_STAGING}{secrets.token_hex(8)}"
+        files.new_folder(staging)
+        return staging
+
+    def commit(self, staging: Path, vouched: Mapping[str, Any], info: Mapping[str, Any]) -> Saved:
+        """Make what several processes have written a checkpoint.
+
+        Args:
+            staging: what `stage` made.
+            vouched: what `lehr.state.disk.checkpoint.write_part` returned in all of them, joined.
+            info: as for `save`.
+
+        Raises:
+            OSError: the disk refuses.
+            TypeError, ValueError: something in ``info`` cannot be written.
+        """
+        manifest = checkpoint.seal(staging, vouched, self._about(info))
+        path = self._free_name(manifest["step"])
+        call_uninterrupted(partial(self._commit, staging, path))
+        return Saved(path, manifest)
+
+    def _about(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        return {"run": self._run, **info, "serial": self._serial}
+
     def all(self) -> list[Saved]:
         """The committed checkpoints that have a readable manifest, the oldest first."""
         return self._listed()[0]
 
     def newest(
-        self, *, accept: Callable[[Saved], bool] = lambda saved: True
+        self, *, accept: Callable[[Saved], bool] = lambda saved: True, engine: Engine = ALONE
     ) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that holds what its manifest vouches for.
 
         Args:
             accept: whether one is wanted at all; those that are not are passed over.
+            engine: the processes that read it together, as `lehr.state.disk.checkpoint.read` does.
 
         Returns:
             The checkpoint, or None if there is none; and what is wrong with those that were skipped
@@ -217,14 +255,16 @@ class CheckpointFolder:
         for one in reversed(saved):
             if accept(one):
                 try:
-                    return checkpoint.read(one.path), problems
+                    return checkpoint.read(one.path, engine), problems
                 except DamagedCheckpoint as error:
                     problems.append(str(error))
                 except OSError as error:
                     problems.append(f"{one.path} cannot be read: {error}")
         return None, problems
 
-    def nearest(self, run: str, step: int, rewinds: Sequence[tuple[int, int]]) -> Checkpoint | None:
+    def nearest(
+        self, run: str, step: int, rewinds: Sequence[tuple[int, int]], engine: Engine = ALONE
+    ) -> Checkpoint | None:
         """The last good checkpoint that a run went through before it made an optimizer step.
 
         Args:
@@ -232,8 +272,13 @@ class CheckpointFolder:
             step: number of the step, from 0.
             rewinds: each time that the run went back: the step that it left, and that it went to.
                 What was saved in between is no part of its past any more.
+            engine: as for `newest`.
         """
-        return self.newest(accept=lambda saved: _is_past(saved, run, step, rewinds))[0]
+
+        def accept(saved: Saved) -> bool:
+            return _is_past(saved, run, step, rewinds)
+
+        return self.newest(accept=accept, engine=engine)[0]
 
     def past(self, run: str, step: int, rewinds: Sequence[tuple[int, int]]) -> list[Saved]:
         """Those among which `nearest` looks, by their manifests alone; the oldest first."""
@@ -306,14 +351,11 @@ class CheckpointFolder:
                 problems.append(f"{path} cannot be read: {error}")
         return sorted(checkpoints, key=lambda one: one.serial), problems
 
-    def _check_room(self, snapshot: Mapping[str, Any]) -> None:
+    def _check_room(self, nbytes: int) -> None:
         """Whether two checkpoints fit, asked once: at the first save, not after a night."""
         if self._room_checked:
             return
-        needed, free = (
-            2 * sum(t.numel() * t.itemsize for t in tensors_in(snapshot) if not is_lazy(t)),
-            shutil.disk_usage(self.path).free,
-        )
+        needed, free = 2 * nbytes, shutil.disk_usage(self.path).free
         if free < needed:
             raise OSError(
                 errno.ENOSPC,
@@ -350,7 +392,7 @@ class CheckpointFolder:
             files.rename(path, staging)  # it is not certain that it would survive
             raise
 
-    def _story(self, info: Mapping[str, Any]) -> tuple[str, str]:
+    def story(self, info: Mapping[str, Any]) -> tuple[str, str]:
         """What could not be done, and what is there to go on from."""
         saved: list[Saved] = []
         with contextlib.suppress(OSError):  # of a disk that is gone altogether

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from lehr.state.pieces import Pieces, Shard
 from lehr.types import holds_only_plain
 
 DEPTH = 100
@@ -58,7 +59,7 @@ _MOST_DIMS = 64  # torch itself has no more
 _SMALL = 2**63  # ints beyond are written in hexadecimal, which no reader rounds or refuses
 
 
-def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
+def flatten(value: Any) -> tuple[Any, dict[str, Any]]:
     """The structure of ``value`` for JSON, and its tensors by their path.
 
     Tensors are not copied where it can be avoided; those on another device are brought to the CPU.
@@ -69,7 +70,7 @@ def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
 
     Returns:
         The structure, and contiguous tensors named like ``opt.state.0.exp_avg``. A dtype for which
-        safetensors has no name is there as bytes.
+        safetensors has no name is there as bytes; a `lehr.state.pieces.Shard` as it is.
 
     Raises:
         TypeError: something else is in it; the message names the path.
@@ -80,11 +81,11 @@ def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
         ({'dict': {'opt': {'dict': {'lr': 0.1,
           'steps': {'tuple': [{'tensor': 'opt.steps.0'}]}}}}}, {'opt.steps.0': tensor(3)})
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Any] = {}
     return _flat(value, "", 0, tensors), tensors
 
 
-def unflatten(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
+def unflatten(structure: Any, tensors: Mapping[str, Any]) -> Any:
     """The value that `flatten` took apart.
 
     Nothing that ``structure`` says is looked up anywhere but in dicts of this module; it may come
@@ -114,7 +115,7 @@ def _below(path: str, key: Any) -> str:
     return _join(path, key)[:120]
 
 
-def _flat(value: Any, path: str, depth: int, tensors: dict[str, Tensor]) -> Any:
+def _flat(value: Any, path: str, depth: int, tensors: dict[str, Any]) -> Any:
     kind = cast("Any", type(value))
     if value is None or kind is bool or kind is str:
         return value
@@ -130,6 +131,9 @@ def _flat(value: Any, path: str, depth: int, tensors: dict[str, Tensor]) -> Any:
         )
     if kind is Tensor:
         return _flat_tensor(value, path, tensors)
+    if kind is Shard:
+        tensors[name := _unused(path or "value", tensors)] = value
+        return {"tensor": name}
     if kind is torch.dtype:
         return {"dtype": str(value).removeprefix("torch.")}
     if depth >= DEPTH:
@@ -190,7 +194,7 @@ def _flat_key(key: Any, path: str, depth: int) -> Any:
     )
 
 
-def _flat_tensor(value: Tensor, path: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _flat_tensor(value: Tensor, path: str, tensors: dict[str, Any]) -> dict[str, Any]:
     if value.layout is not torch.strided or value.is_quantized or value.device.type == "meta":
         what = value.layout if value.device.type != "meta" else "meta"
         what = value.dtype if value.is_quantized else what
@@ -218,7 +222,7 @@ def _flat_tensor(value: Tensor, path: str, tensors: dict[str, Tensor]) -> dict[s
     return leaf
 
 
-def _unused(name: str, tensors: Mapping[str, Tensor]) -> str:
+def _unused(name: str, tensors: Mapping[str, Any]) -> str:
     """``name``, or it with a number: the keys "a.b" and "a" ▸ "b" make the same path."""
     free, number = name, 2
     while free in tensors or free == "__metadata__":  # a word of the file format
@@ -245,7 +249,7 @@ def _is_dense(shape: list[int], stride: list[int]) -> bool:
     return True
 
 
-def _value(node: Any, path: str, depth: int, left: dict[str, Tensor]) -> Any:
+def _value(node: Any, path: str, depth: int, left: dict[str, Any]) -> Any:
     if node is None or isinstance(node, (bool, str, int, float)):
         return node
     if depth > DEPTH:
@@ -281,13 +285,13 @@ def _value(node: Any, path: str, depth: int, left: dict[str, Tensor]) -> Any:
     raise ValueError(f"the structure has {reprlib.repr(words)} at {path!r}, which means nothing")
 
 
-def _values(nodes: list[Any], path: str, depth: int, left: dict[str, Tensor]) -> list[Any]:
+def _values(nodes: list[Any], path: str, depth: int, left: dict[str, Any]) -> list[Any]:
     if holds_only_plain(nodes):
         return list(nodes)
     return [_value(x, _below(path, i), depth + 1, left) for i, x in enumerate(nodes)]
 
 
-def _items(pairs: list[Any], path: str, depth: int, left: dict[str, Tensor]) -> dict[Any, Any]:
+def _items(pairs: list[Any], path: str, depth: int, left: dict[str, Any]) -> dict[Any, Any]:
     items: dict[Any, Any] = {}
     for pair in pairs:
         if not _is_list(pair) or len(pair) != 2:
@@ -333,10 +337,11 @@ def _hex_float(text: str) -> float:
 _NUMBERS: dict[Any, Callable[[str], int | float]] = {"int": _hex_int, "float": _hex_float}
 
 
-def _tensor(leaf: dict[Any, Any], path: str, left: dict[str, Tensor]) -> Tensor:
+def _tensor(leaf: dict[Any, Any], path: str, left: dict[str, Any]) -> Any:
     name = leaf["tensor"]
     tensor = left.pop(name, None) if isinstance(name, str) else None
-    if tensor is None or not leaf.keys() <= {"tensor", "stride", "dtype", "shape"}:
+    allowed = {"tensor"} if isinstance(tensor, Pieces) else {"tensor", "stride", "dtype", "shape"}
+    if tensor is None or not leaf.keys() <= allowed:
         raise ValueError(
             f"the structure has {reprlib.repr(leaf)} at {path!r}: no such tensor is left"
         )

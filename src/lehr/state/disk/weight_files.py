@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lehr.base.reading import open_plain
+from lehr.engine import ALONE, Engine
 from lehr.state.disk import checkpoint, tensor_file
 from lehr.types import is_mapping
 
@@ -22,12 +23,16 @@ _BYTES = re.compile(rb"c(?:__builtin__|builtins)\n(bytearray|bytes)\n")
 _UNDER = ("state_dict", "model", "model_state_dict")
 
 
-def read_weights(path: Path) -> dict[str, Any]:
+def read_weights(path: Path, engine: Engine = ALONE, *, in_parts: bool = False) -> dict[str, Any]:
     """The tensors in a file or folder by name, on the CPU; beside them what else a state holds.
 
     Args:
         path: a safetensors file, one of ``torch.save`` with a ``state_dict`` in it, or a folder
-            with the file ``model.safetensors``. If that is a checkpoint, its checksum must hold.
+            with the file ``model.safetensors``; or a checkpoint, whose checksums must hold.
+        engine: the processes that read it together: all of them must call this.
+        in_parts: return `lehr.state.pieces.Pieces` where that can be, so that each process reads
+            what it needs. Of a checkpoint that several processes wrote, tensors in parts are always
+            such.
 
     Raises:
         ValueError: it is damaged, holds no weights, or would run code.
@@ -42,11 +47,13 @@ def read_weights(path: Path) -> dict[str, Any]:
         {'bias': tensor([0., 0.])}
     """
     if path.is_dir():
-        return _from_folder(path)
+        return _from_folder(path, engine, in_parts=in_parts)
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there. Give a file of weights, or a checkpoint.")
     if not path.is_file():
         raise ValueError(f"{path} is no plain file. Give a file of weights, or a checkpoint.")
+    if in_parts and _begins_with_a_header(path):
+        return _mapped(path)
     data = _contents(path)
     if not data:
         raise _damaged(path, "it is empty")
@@ -55,6 +62,19 @@ def read_weights(path: Path) -> dict[str, Any]:
     _refuse_bombs(path, data)
     del data
     return _state_dict(path, _unpickled(path))
+
+
+def _begins_with_a_header(path: Path) -> bool:
+    with open_plain(path) as file:
+        return file.read(9).startswith(b"{", 8)
+
+
+def _mapped(path: Path) -> dict[str, Any]:
+    try:
+        file = tensor_file.Mapped(path)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    return {name: file.pieces(name) for name in file.places}
 
 
 def _contents(path: Path) -> bytearray:
@@ -79,8 +99,10 @@ def _damaged(path: Path, reason: str) -> ValueError:
     return ValueError(f"{path} is damaged: {reason}. Restore it from a copy, or make it anew.")
 
 
-def _from_folder(folder: Path) -> dict[str, Any]:
-    path = folder / _FILE
+def _from_folder(folder: Path, engine: Engine, *, in_parts: bool) -> dict[str, Any]:
+    path, sealed = folder / _FILE, (folder / checkpoint.MANIFEST).exists()
+    if sealed and (in_parts or not path.exists()):
+        return checkpoint.open_weights(folder, engine)
     if not path.is_file():
         inner = sorted(one.parent.name for one in folder.glob(f"*/{_FILE}"))
         advice = f"Give one of the folders in it, e.g. {folder / inner[-1]}" if inner else ""
@@ -88,8 +110,10 @@ def _from_folder(folder: Path) -> dict[str, Any]:
             f"{folder} is a folder without {_FILE}, so it is no checkpoint. "
             f"{advice or 'Give a file of weights, or a checkpoint'}."
         )
+    if in_parts:
+        return _mapped(path)
     data = _contents(path)
-    if (folder / checkpoint.MANIFEST).exists():
+    if sealed:
         vouched = checkpoint.read_manifest(folder)["files"][_FILE]
         if vouched != {"size": len(data), "crc32": f"{zlib.crc32(data):08x}"}:
             raise _damaged(path, f"it is not what {checkpoint.MANIFEST} vouches for")

@@ -19,6 +19,7 @@ from lehr.state.disk import tensor_file
 from lehr.state.disk.plain import DTYPES
 from lehr.state.disk.weight_files import read_weights
 from lehr.state.entries import ModelState
+from lehr.state.pieces import Pieces
 from lehr.state.snapshot import restore
 
 SUFFIX = ".safetensors"
@@ -94,6 +95,24 @@ def save_weights(
         follow: whether a link is written through, as to a path of the user's. With False, the file
             takes its place: under a name of lehr's own, somebody else may have laid out the link.
     """
+    path = _checked_target(path)
+    own = engine.whole(ModelState(model).state_dict())
+    if engine.rank:
+        return
+    tensors = {name: _writable(name, x) for name, x in own.items() if not name.startswith("#")}
+    write = files.save_in_parts if follow else files.replace_in_parts
+    write(path, tensor_file.encode(tensors))
+
+
+def join_weights(checkpoint: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Write the weights of a checkpoint to one safetensors file. See `lehr.export.weights`."""
+    path = _checked_target(path)
+    tensors = read_weights(_checked_path(checkpoint), in_parts=True)
+    own = {n: x if isinstance(x, Pieces) else _writable(n, x) for n, x in tensors.items()}
+    files.save_in_parts(path, tensor_file.stream(own))
+
+
+def _checked_target(path: Any) -> Path:
     path = _checked_path(path)
     if path.suffix != SUFFIX:
         better = path.with_suffix(SUFFIX) if path.name else f"weights{SUFFIX}"
@@ -107,12 +126,7 @@ def save_weights(
         raise FileNotFoundError(
             f"{path} cannot be written: there is no folder {path.parent}. Make it first."
         )
-    own = engine.whole(ModelState(model).state_dict())
-    if engine.rank:
-        return
-    tensors = {name: _writable(name, x) for name, x in own.items() if not name.startswith("#")}
-    write = files.save_file if follow else files.replace_file
-    write(path, b"".join(tensor_file.encode(tensors)))
+    return path
 
 
 def _checked_path(path: Any) -> Path:
@@ -149,7 +163,8 @@ def load_weights(
     state = ModelState(model)
     own = state.state_dict()
     _check_memory(own)
-    weights = _plain_names(read_weights(path), own)
+    shared_out = any(own_part(x) is not x for x in own.values() if isinstance(x, Tensor))
+    weights = _plain_names(read_weights(path, engine, in_parts=shared_out), own)
     differences = _differences(weights, own)
     if strict and differences:
         raise ValueError(
@@ -230,7 +245,7 @@ def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> Differen
         twin = at.setdefault(_place(old), name)
         if not _fits(new, old):
             unlike.append((name, _described(new), _described(old)))
-        elif twin != name and first_difference(new, weights[twin]):
+        elif twin != name and first_difference(_read(new), _read(weights[twin])):
             unlike.append((name, f"not equal to {twin}", "tied to it"))
     return Differences(
         missing=tuple(name for name in missing if not name.startswith("#")),
@@ -239,13 +254,17 @@ def _differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> Differen
     )
 
 
+def _read(value: Any) -> Any:
+    return value.read() if isinstance(value, Pieces) else value
+
+
 def _fits(new: Any, old: Any) -> bool:
-    if not isinstance(new, Tensor) or not isinstance(old, Tensor):
+    if not isinstance(new, (Tensor, Pieces)) or not isinstance(old, Tensor):
         return type(new) is type(old)
-    return new.shape == old.shape and torch.can_cast(new.dtype, old.dtype)
+    return tuple(new.shape) == tuple(old.shape) and torch.can_cast(new.dtype, old.dtype)
 
 
 def _described(value: Any) -> str:
-    if not isinstance(value, Tensor):
+    if not isinstance(value, (Tensor, Pieces)):
         return type(value).__name__
     return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
