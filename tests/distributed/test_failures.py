@@ -1,5 +1,7 @@
 """Whoever fails, every process says so, within seconds: D9 of the guarantees, and more."""
 
+import json
+
 import pytest
 
 from lehr.events import ACTIONS, EVENTS
@@ -102,3 +104,12 @@ def test_a_call_in_the_first_process_alone_is_refused_at_once(method, then, othe
 def test_after_a_failure_the_processes_train_no_more(world):
     for _, text in world(2, "goes_on"):
         assert "these processes no longer work together, because one of them failed" in text
+
+
+def test_the_log_has_the_loss_of_every_batch_before_the_error(world, tmp_path):
+    ended = world(2, "logs_and_fails", folder=str(tmp_path))
+    assert [kind for kind, _ in ended] == ["error", "error"]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "norm" in line]
+    assert len(steps) >= 8  # the first epoch has 6
+    assert all(isinstance(line.get("loss"), float) for line in steps)

@@ -14,7 +14,7 @@ from lehr.base import drawing
 from lehr.callback import Callback
 from lehr.engine import ALONE, Engine
 from lehr.errors import did_you_mean
-from lehr.events import Phase
+from lehr.events import Cancel, Phase
 from lehr.optim import optimizers
 from lehr.record.history import column
 from lehr.record.means import Mean, as_tensor, kept, packed, unpacked
@@ -92,6 +92,8 @@ class Recorder(Callback):
 
     def begin_epoch(self, run: "Run") -> None:
         """Start a row."""
+        if run.engine.world > 1:
+            run.defer(self._keep_own)
         self._start = perf_counter()
         columns = ["train_loss", *(f"train_{part}" for part in self._train_parts.names)]
         for name in run.valid_names:
@@ -100,6 +102,16 @@ class Recorder(Callback):
             ]
         none = dict.fromkeys(columns)  # stays None if the pass is cut short
         self.history.open_row(epoch=run.epoch, step=run.n_steps, **none)
+
+    def _keep_own(self) -> None:
+        """After an error, write the losses that the processes can tell each other no more.
+
+        They are those of this process. An epoch ends before the fit, so logs that write to the last
+        moment have them.
+        """
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, Cancel):
+            self._fold(ALONE)
 
     def begin_train(self, run: "Run") -> None:
         """Forget the losses of the epoch before."""
