@@ -1,5 +1,6 @@
 """The script of the page runs alike in one process and in two."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -26,3 +27,16 @@ def test_the_script_gives_the_same_curve(tmp_path, values):
         assert others == [[]] * (processes - 1)
     assert said[2][0] == f"{said[1][0]}; 2 processes, batches of 64 = 2 × 32"
     assert said[2][-1].removeprefix("2 ") == said[1][-1].removeprefix("1 ")
+
+
+def test_the_figures_on_the_page_are_those_of_the_results():
+    spec = importlib.util.spec_from_file_location("figures", PAGE.with_suffix(".py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = PAGE.read_text(encoding="utf-8")
+    assert module.render(page) == page
+    assert (
+        module.render(page.replace("<!-- end of promises", "| D1 | 0 |\n<!-- end of promises"))
+        == page
+    )
+    assert re.findall(r"^\| (D\d+) \|", page, re.M) == [f"D{n}" for n in range(1, 15)]
