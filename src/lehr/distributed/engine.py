@@ -168,8 +168,8 @@ class Distributed(Engine):
                     self._fill(model)
 
     def _fill(self, model: nn.Module) -> None:
-        path = self.init if isinstance(self.init, (str, os.PathLike)) else None
-        init = None if path is not None else cast("Init | None", self.init)
+        init = None if isinstance(self.init, (str, os.PathLike)) else self.init
+        path = None if init is self.init else cast("Any", self.init)
         among = None if path is None else without_entry(model)
         check_init(model, init, among)
         if self.world > 1:  # then all draw the same numbers

@@ -10,6 +10,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lehr.base.nested import map_beside, map_tensors
+from lehr.base.sharing import own_part
 from lehr.distributed.data_parallel import average
 from lehr.state.disk.shards import can_hold
 from lehr.state.optimizer import is_optimizer
@@ -141,7 +142,7 @@ def own(state: Any, rank: int, world: int) -> Any:
         cut = None if others or not first.is_shard() else cast("Any", first).dim
         over_all = tensor.device_mesh.size() == world
         if cut is not None and over_all and 0 not in shape and can_hold(tensor.dtype):
-            return Shard(tensor.detach().to_local(), shape, cut, part=rank, parts=world)
+            return Shard(own_part(tensor.detach()), shape, cut, part=rank, parts=world)
         return tensor.full_tensor().cpu()
 
     return map_tensors(shard, state)

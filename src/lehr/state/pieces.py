@@ -146,8 +146,9 @@ class Pieces:
             return self._whole()
         from torch.distributed.tensor import DTensor, distribute_tensor
 
-        mesh, (first, *others) = now.device_mesh, placements
-        if others or not first.is_shard():
+        mesh: Any = now.device_mesh
+        first: Any = placements[0]
+        if len(placements) > 1 or not first.is_shard():
             whole = self._whole().to(now.device)
             return distribute_tensor(whole, mesh, placements, src_data_rank=None)
         span = extent(self.shape[first.dim], mesh.get_local_rank(), mesh.size())

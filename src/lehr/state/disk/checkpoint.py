@@ -471,7 +471,7 @@ def _nested(data: bytes | bytearray) -> Any:
     return strict_json.parse(data, depth=3 * plain.DEPTH + 3)
 
 
-def _telling(name: str, parse: Callable[[Any], T], data: bytes | bytearray) -> T:
+def _telling(name: str, parse: Callable[[Any], T], data: Any) -> T:
     """What ``parse`` makes of a file; its error names the file."""
     try:
         return parse(data)

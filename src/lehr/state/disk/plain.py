@@ -340,7 +340,8 @@ _NUMBERS: dict[Any, Callable[[str], int | float]] = {"int": _hex_int, "float": _
 def _tensor(leaf: dict[Any, Any], path: str, left: dict[str, Any]) -> Any:
     name = leaf["tensor"]
     tensor = left.pop(name, None) if isinstance(name, str) else None
-    allowed = {"tensor"} if isinstance(tensor, Pieces) else {"tensor", "stride", "dtype", "shape"}
+    whole = not isinstance(cast("Any", tensor), Pieces)
+    allowed = {"tensor", "stride", "dtype", "shape"} if whole else {"tensor"}
     if tensor is None or not leaf.keys() <= allowed:
         raise ValueError(
             f"the structure has {reprlib.repr(leaf)} at {path!r}: no such tensor is left"
