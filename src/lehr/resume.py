@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from lehr.base.intervals import EVERY_EPOCH
 from lehr.base.nested import count_items
 from lehr.callback import Callback
+from lehr.engine import ALONE, Engine
 from lehr.errors import ResumeWarning, add_note, sentence
 from lehr.loop.inventory import of_callbacks
 from lehr.loop.past import bring

@@ -160,8 +160,9 @@ def test_cutmix_is_timms(timm, monkeypatch, share):
     callback = CutMix()
     for seed in range(20):
         stream, same = (torch.Generator().manual_seed(seed) for _ in range(2))
-        asked = SimpleNamespace(stream={callback.name: stream}.__getitem__)
-        ours, pairs = callback._composed(asked, X)
+        asked = SimpleNamespace(stream={callback.name: stream}.__getitem__, xb=X)
+        pairs, cut = callback._drawn(asked)
+        ours = cut_mix.composed(X, pairs.partner, cut)
         partner = torch.randperm(len(X), generator=same)
         centres = [int(torch.randint(side, (), generator=same)) for side in X.shape[-2:]]
         drawn = iter(centres)

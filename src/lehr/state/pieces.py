@@ -151,8 +151,9 @@ class Pieces:
         if len(placements) > 1 or not first.is_shard():
             whole = self._whole().to(now.device)
             return distribute_tensor(whole, mesh, placements, src_data_rank=None)
-        span = extent(self.shape[first.dim], mesh.get_local_rank(), mesh.size())
-        local = self.rows(first.dim, span.start, span.stop).to(now.device)
+        dim: int = first.dim
+        span = extent(self.shape[dim], mesh.get_local_rank(), mesh.size())
+        local = self.rows(dim, span.start, span.stop).to(now.device)
         return DTensor.from_local(
             local, mesh, placements, run_check=False, shape=now.shape, stride=now.stride()
         )

@@ -70,9 +70,7 @@ def in_pieces(value: Any) -> bool:
     return is_sequence(value) and not holds_only_plain(value) and any(map(in_pieces, value))
 
 
-def restore(
-    entries: Entries, snapshot: Snapshot, todo: str = "", *, keeps: bool = True
-) -> None:
+def restore(entries: Entries, snapshot: Snapshot, todo: str = "", *, keeps: bool = True) -> None:
     """Put every entry back to what `capture` saw, or none of them.
 
     What an entry was is captured first: if one cannot be loaded, all are put back to that. An
