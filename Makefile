@@ -86,15 +86,17 @@ test-lowest: .venv-lowest/.dev   ## the fast tests with the lowest versions that
 golden-against: $(VENV)/.dev    ## check that the code trains bit for bit as at commit REV (HEAD by default)
 	$(BIN)/python bench/golden.py $(REV)
 
-bench: $(VENV)/.dev  ## speed, import time, cost of checkpoints, accuracy, find_lr, the lesson; writes bench/results/ (two hours)
+bench: $(VENV)/.dev  ## speed, alone and beside other libraries, import time, cost of checkpoints, accuracy, find_lr, the lesson; writes bench/results/ and docs/speed.md (three hours)
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/fused.py
+	$(BIN)/python bench/peers.py --share
 	$(BIN)/python bench/import_time.py
 	$(BIN)/python bench/checkpoint_cost.py
 	$(BIN)/python bench/accuracy.py
 	$(BIN)/python bench/find_lr.py
 	$(BIN)/python bench/lesson.py
 	$(BIN)/python bench/initialisation.py
+	$(BIN)/python docs/speed.py
 
 docs: $(VENV)/.dev   ## run every Python block of README and docs; build the site into build/site
 	$(BIN)/pytest tests/test_docs.py

@@ -35,9 +35,10 @@ def hand_written(
     y: torch.Tensor,
     make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
     epochs: int,
+    model: nn.Module | None = None,
 ) -> Fit:
-    """The training as one would write it without a library."""
-    model = new_model()
+    """The training as one would write it without a library; of `new_model` unless one is given."""
+    model = new_model() if model is None else model
     opt = make(model.parameters())
 
     def fit() -> None:

@@ -1,0 +1,204 @@
+"""Makes docs/speed.md from the newest figures in bench/results, for each kind of hardware.
+
+python docs/speed.py
+"""
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "speed.md"
+NONE = "not measured yet on this machine"
+HEAD = """# Speed
+
+The yardstick is the same training, written by hand for the same model, in the same process: loops
+take turns, and a figure is the median of the ratios to the hand-written loop of the same turn.
+Below 1 is faster. Unless another one is named, the model is the lesson's (784-50-10, batches of 64,
+data in memory), of which a step takes a few hundred microseconds: what a library adds is seen best
+where the model does little. `make bench` measures everything and makes this page; its newest
+figures are of {newest}.
+"""
+STEP = """A step with SGD (`bench/overhead.py`), in multiples of the hand-written loop; in brackets
+the middle half of the turns.
+"""
+FUSED = """Whole fits with `compile="always"`: forward, loss, gradient and update are one graph
+(`bench/fused.py`); in brackets the lowest and the highest ratio. The first fit compiles.
+"""
+PEERS = """Each library has an environment of its own and takes turns with the hand-written loop in
+one process (`bench/peers.py`): whole fits of three epochs, SGD, every fit from the same weights.
+*As its docs show it* is with the library's defaults, loaders, bars and logs; *tuned* is without
+bars and checkpoints, on batches in memory, as cheaply as it can be handed them. The accuracy is the
+lowest of all fits on held-out items, and proves that the work was done; a training of the last
+layer alone stays at chance. The scripts are in `bench/peers`.
+"""
+CHECKPOINTS = """What a step waits for a checkpoint of a model of so many megabytes
+(`bench/checkpoint_cost.py`), in multiples of what is named; in brackets the middle half.
+"""
+IMPORT = """What lehr, with all its names, adds to `import torch` (`bench/import_time.py`).
+"""
+LAST = """## No figures yet
+
+The data path, scaling with items and epochs, larger models and GPUs have no benchmark that writes
+to this page.
+"""
+
+
+def newest(what: str) -> list[dict[str, Any]]:
+    """The newest result of this name from each kind of hardware."""
+    results = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (ROOT / "bench" / "results").glob(f"{what}_*.json")
+    ]
+    latest: dict[str, dict[str, Any]] = {}
+    for result in sorted(results, key=lambda result: result["date"]):
+        if result["what"] == what:
+            latest[result["hardware"]] = result
+    return [latest[hardware] for hardware in sorted(latest)]
+
+
+def peers() -> dict[str, dict[str, Any]]:
+    """What is to be measured, by the name of its row."""
+    text = (ROOT / "bench" / "peers" / "peers.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+# -- words and tables
+
+
+def where(result: dict[str, Any]) -> str:
+    """Of when and where the figures are."""
+    machine, _, threads = result["hardware"].rpartition("-")
+    number = threads.removesuffix("threads")
+    many = "1 thread" if number == "1" else f"{number} threads"
+    return (
+        f"{result['date']}, {machine}, {many}, torch {result['torch']}, Python {result['python']}"
+    )
+
+
+def lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table; its numbers stand at the right."""
+    rule = ["---", *["--:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, rule, *rows)) + "\n"
+
+
+def between(pair: Sequence[float], digits: int = 2) -> str:
+    low, high = pair
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def section(
+    title: str, text: str, what: str, table_of: Callable[[dict[str, Any]], str], without: str
+) -> str:
+    """A heading, what was measured, and a table for each kind of hardware, or ``without`` any."""
+    parts = [f"## {title}\n", text]
+    results = newest(what)
+    for result in results:
+        parts += [f"{where(result)}:\n", table_of(result)]
+    return "\n".join(parts if results else [*parts, without])
+
+
+# -- the tables
+
+
+def steps(result: dict[str, Any]) -> str:
+    rows = [
+        (name, f"{row['ratio']:.2f}", between(row["quartiles"]), row["microseconds_a_step"])
+        for name, row in result["rows"].items()
+    ]
+    return lines(["", "×", "", "µs a step"], rows)
+
+
+def fused(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            f"{row['ratio']:.2f}",
+            between(row["range"]),
+            row["microseconds_a_step"],
+            row["first_fit_seconds"],
+        )
+        for name, row in result["rows"].items()
+    ]
+    return lines(["", "×", "", "µs a step", "first fit, s"], rows)
+
+
+def against_peers(result: dict[str, Any]) -> str:
+    rows = [row for name, peer in peers().items() for row in peer_rows(name, peer, result)]
+    return lines(["", "×", "", "µs a step", "accuracy"], rows)
+
+
+def peer_rows(name: str, peer: dict[str, Any], result: dict[str, Any]) -> list[tuple[object, ...]]:
+    """A row for each variant of a peer; without figures, one that says why."""
+    found = result["rows"].get(name)
+    if found is None or "failed" in found:
+        return [without_figures(peer["title"], NONE if found is None else found["failed"])]
+    title = f"{peer['title']} {found['version']}"
+    if (date := found.get("date", result["date"])) != result["date"]:
+        title += f" ({date})"
+    rows: list[tuple[object, ...]] = []
+    for variant, row in found["variants"].items():
+        if variant == "hand-written" and name != "lehr":
+            continue  # it has one row, though each peer was timed beside one of its own
+        label = variant if variant == "hand-written" else f"{title}, {variant}"
+        if "failed" in row:
+            rows.append(without_figures(label, row["failed"]))
+            continue
+        accuracy, ratio = f"{row['accuracy']:.3f}", f"{row['ratio']:.2f}"
+        rows.append((label, ratio, between(row["range"]), row["microseconds_a_step"], accuracy))
+    return rows
+
+
+def without_figures(label: str, reason: str) -> tuple[object, ...]:
+    return (f"{label}: {reason}".replace("|", "\\|"), "–", "", "–", "–")
+
+
+def pairs() -> str:
+    """How many turns there were."""
+    rows = [row for result in newest("peers") for row in result["rows"].values()]
+    numbers = sorted({row["options"]["pairs"] for row in rows if "options" in row})
+    if not numbers:
+        return ""
+    many = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    return f"Medians of {many} pairs; in brackets the lowest and the highest.\n"
+
+
+def checkpoints(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            "copy in memory" if "background" in name else "torch.save and fsync",
+            f"{row['ratio']:.2f}",
+            between(row["quartiles"]),
+            row["checkpoint, milliseconds"],
+        )
+        for name, row in result["rows"].items()
+    ]
+    return lines(["", "beside", "×", "", "ms"], rows)
+
+
+def imports(result: dict[str, Any]) -> str:
+    return lines(["", ""], list(result["rows"].items()))
+
+
+def render() -> str:
+    """The page."""
+    kinds = ("overhead", "fused", "peers", "checkpoint_cost", "import")
+    dates = [result["date"] for what in kinds for result in newest(what)]
+    none, no_peers = f"{NONE.capitalize()}.\n", against_peers({"rows": {}})
+    parts = [
+        HEAD.format(newest=max(dates, default="no day yet")),
+        section("A step", STEP, "overhead", steps, none),
+        section("The fused step", FUSED, "fused", fused, none),
+        section("Beside other libraries", PEERS + pairs(), "peers", against_peers, no_peers),
+        section("Checkpoints", CHECKPOINTS, "checkpoint_cost", checkpoints, none),
+        section("Import", IMPORT, "import", imports, none),
+        LAST,
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
