@@ -25,6 +25,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -69,7 +70,8 @@ def pip(python: Path, *arguments: str, limit_minutes: float) -> None:
     except subprocess.TimeoutExpired:
         raise NoFiguresError(f"was not installed within {limit_minutes:g} minutes") from None
     if done.returncode:
-        raise NoFiguresError(f"does not install: {last_line(done.stderr)}")
+        errors = re.findall(r"^ERROR: (.+)$", done.stderr, re.M)
+        raise NoFiguresError(f"does not install: {(errors or [last_line(done.stderr)])[0][:300]}")
 
 
 def environment(name: str, peer: dict[str, Any], *, share: bool, limit_minutes: float) -> Path:
@@ -96,10 +98,10 @@ def environment(name: str, peer: dict[str, Any], *, share: bool, limit_minutes: 
 
 
 def last_line(text: str) -> str:
-    """The last line that says something: of several errors, or of what a program printed."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.upper().startswith("ERROR")]
-    return (errors or lines or ["it printed nothing"])[-1][:300]
+    """The last line that says something, without the colours of a terminal."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "nothing was printed"
 
 
 def in_terminal(command: list[str], env: dict[str, str], limit_minutes: float) -> tuple[int, str]:

@@ -138,12 +138,14 @@ def test_what_does_not_install_or_run_is_a_row_with_its_reason(peers, tmp_path, 
     missing = {"package": "some", "requires": [str(tmp_path / "no-such-package")]}
     row = peers.measured("some", missing, options())
     assert row.keys() == {"package", "failed"}
-    assert re.match("does not install: ERROR: .*no-such-package", row["failed"])
+    assert re.match("does not install: .*no-such-package", row["failed"])
 
     there = {"package": "some"}
-    (tmp_path / "some_rows.py").write_text("print('almost'); raise SystemExit(3)")
+    (tmp_path / "some_rows.py").write_text(
+        "print('almost \\x1b[1mthere\\x1b[0m\\n'); raise SystemExit(3)"
+    )
     row = peers.measured("some", there, options())
-    assert row == {"package": "some", "failed": "its script ended with 3: almost"}
+    assert row == {"package": "some", "failed": "its script ended with 3: almost there"}
 
     (tmp_path / "some_rows.py").write_text("print('nothing to tell')")
     row = peers.measured("some", there, options())

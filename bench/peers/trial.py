@@ -164,7 +164,7 @@ def made(makers: dict[str, Callable[[Task], Entry]], task: Task) -> dict[str, An
             updates, seconds = entry.counted()
         except Exception as error:
             traceback.print_exc()
-            first_line = (str(error).strip().splitlines() or [""])[0]
+            first_line = (str(error).strip().splitlines() or [""])[0].strip()
             entries[name] = {"failed": f"{type(error).__name__}: {first_line}"[:300]}
             continue
         if updates != task.updates:
@@ -183,8 +183,9 @@ def measured(
     runners = {name: entry for name, entry in entries.items() if name not in rows}
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     accuracies: dict[str, list[float]] = {name: [] for name in runners}
+    order = random.Random()  # some libraries seed the one that all share
     for _ in range(pairs):
-        for name in random.sample(list(runners), len(runners)):
+        for name in order.sample(list(runners), len(runners)):
             entry, _ = runners[name]
             seconds[name].append(entry.seconds())
             accuracies[name].append(entry.accuracy(*held_out))
