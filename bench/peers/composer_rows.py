@@ -1,15 +1,24 @@
-"""composer (mosaicml): its Trainer as it comes, and one without bar and logs."""
+"""composer (mosaicml): its Trainer as it comes, and one without bar and logs.
+
+It asks for an older torch, and imports torchvision, whose wheel wants a torch with CUDA for its own
+operators. None of them is used here; without CUDA two must be named before torchvision is imported.
+"""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import trial
+from side_by_side import BATCH_SIZE, new_model
+from torch import optim
+
+if not torch.backends.cuda.is_built():
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
+
 from composer import Trainer
 from composer.core import DataSpec
 from composer.models import ComposerModel
-from side_by_side import new_model
-from torch import optim
 
 
 class Wrapped(ComposerModel):
@@ -47,7 +56,9 @@ def docs(task: trial.Task) -> trial.Entry:
 
 def tuned(task: trial.Task) -> trial.Entry:
     batches = DataSpec(task.batches(), get_num_samples_in_batch=lambda batch: len(batch[0]))
-    return entry(task, batches, progress_bar=False, auto_log_hparams=False, loggers=[])
+    return entry(
+        task, batches, device_train_microbatch_size=BATCH_SIZE, progress_bar=False, loggers=[]
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from functools import partial
 
 import trial
 from fastai.basics import SGD, CrossEntropyLossFlat, DataLoaders, Learner, OptimWrapper
+from fastai.callback.progress import ProgressCallback  # one of the defaults where it is imported
 from side_by_side import BATCH_SIZE, new_model
 from torch import nn, optim
 from torch.utils.data import TensorDataset
@@ -33,8 +34,10 @@ def tuned(task: trial.Task) -> trial.Entry:
         lr=trial.LR,
     )
 
+    learn.remove_cb(ProgressCallback)
+
     def fit() -> None:
-        with learn.no_bar(), learn.no_logging():
+        with learn.no_logging():
             learn.fit(task.epochs)
 
     return trial.Entry(model, lambda: fit)
