@@ -55,6 +55,7 @@ def trained_accuracy(trial, *, last_layer_alone):
     return entry.accuracy(*trial.teach(1_000, seed=3))
 
 
+@pytest.mark.slow
 def test_accuracy_tells_a_training_from_one_that_is_broken(trial):
     assert trained_accuracy(trial, last_layer_alone=False) > 0.9
     assert trained_accuracy(trial, last_layer_alone=True) < 0.2
