@@ -13,6 +13,10 @@ from lehr.callbacks import CSVLog
 from lehr.testing import tiny_learner
 
 
+def write_file(path, data):
+    files.write_files(path.parent, {path.name: [data]})
+
+
 @pytest.fixture
 def calls(tmp_path, monkeypatch):
     """The names of the files and folders that fsync was called for."""
@@ -38,18 +42,18 @@ def names(folder) -> list[str]:
 
 
 def test_a_file_is_written_synced_and_no_more(tmp_path, calls):
-    files.write_file(tmp_path / "a", b"one")
+    write_file(tmp_path / "a", b"one")
     assert (tmp_path / "a").read_bytes() == b"one"
     assert calls == ["a"]
     with pytest.raises(FileExistsError):
-        files.write_file(tmp_path / "a", b"two")
+        write_file(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"one"
 
 
 def test_the_mode_is_that_of_any_new_file(tmp_path):
     old = os.umask(0o027)
     try:
-        files.write_file(tmp_path / "a", b"")
+        write_file(tmp_path / "a", b"")
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
@@ -68,7 +72,7 @@ def test_a_descriptor_is_closed_when_writing_fails(tmp_path, monkeypatch):
 
     before = open_files()
     monkeypatch.setattr(os, "fsync", fails)
-    for call in (lambda: files.write_file(tmp_path / "a", b""), lambda: sync(tmp_path)):
+    for call in (lambda: write_file(tmp_path / "a", b""), lambda: sync(tmp_path)):
         with pytest.raises(OSError, match="no"):
             call()
     assert open_files() == before
@@ -194,7 +198,7 @@ def test_a_new_folder_is_new(tmp_path):
 
 
 def test_rename(tmp_path):
-    files.write_file(tmp_path / "a", b"one")
+    write_file(tmp_path / "a", b"one")
     files.rename(tmp_path / "a", tmp_path / "b")
     assert names(tmp_path) == ["b"]
     with pytest.raises(FileNotFoundError):
@@ -205,7 +209,7 @@ def test_what_is_removed_is_gone_and_links_are_not_followed(tmp_path):
     outside = tmp_path / "outside"
     files.make_folder(outside / "kept")
     files.make_folder(tmp_path / "a" / "b")
-    files.write_file(tmp_path / "a" / "b" / "c", b"")
+    write_file(tmp_path / "a" / "b" / "c", b"")
     (tmp_path / "a" / "link").symlink_to(outside)
     (tmp_path / "a" / "broken").symlink_to("nowhere")
     files.remove(tmp_path / "a")

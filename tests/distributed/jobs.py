@@ -856,9 +856,9 @@ def by_the_clock(folder: str) -> dict[str, Any]:
     for every in ("5 minutes", "1000 minutes", "99 epochs"):
         saves = Checkpoint(Path(folder, every), every=every)
         write, steps, now[0] = saves._write, list[int](), 0.0
-        saves._write = lambda snapshot, about, w=write, s=steps: (
+        saves._write = lambda run, snapshot, about, w=write, s=steps: (
             s.append(about["step"]),
-            w(snapshot, about),
+            w(run, snapshot, about),
         )
         learn, engine.control.send = (
             learner(engine, callbacks=lambda s=saves: [s, Clock()]),

@@ -205,9 +205,9 @@ WITHOUT_EFFECT = {
 def test_the_state_of_every_entry_is_needed_somewhere(tmp_path, monkeypatch):
     real, left_out = lehr.loop.past.restore, []
 
-    def leave_out(entries, saved):
+    def leave_out(entries, saved, *args, **options):
         rest = {name: entry for name, entry in entries.items() if name not in left_out}
-        real(rest, {name: saved[name] for name in rest})
+        real(rest, {name: saved[name] for name in rest}, *args, **options)
 
     monkeypatch.setattr(lehr.loop.past, "restore", leave_out)
     useless = []

@@ -628,15 +628,16 @@ def test_parts_of_files_that_a_killed_process_left_are_swept(tmp_path, quick):
 
 
 def test_a_plot_that_the_disk_does_not_take_leaves_nothing(tmp_path, monkeypatch):
-    real = files.write_file
+    real = files.write_files
 
-    def full(path, data):
-        if "png" in path.name:
-            path.write_bytes(data[:9])
-            raise OSError(28, "No space left on device")
-        real(path, data)
+    def full(folder, contents):
+        for name, parts in contents.items():
+            if "png" in name:
+                (folder / name).write_bytes(next(iter(parts))[:9])
+                raise OSError(28, "No space left on device")
+        real(folder, contents)
 
-    monkeypatch.setattr(files, "write_file", full)
+    monkeypatch.setattr(files, "write_files", full)
     folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
     with pytest.warns(UserWarning, match="^the plots could not be written: .*No space left"):
         with folder.keep(learn, {}):

@@ -27,22 +27,6 @@ _PART, _STALE = ".part", 300.0  # seconds
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would write two bytes for each line feed
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Make a new file and see that it has reached the disk; its name reaches it with `sync_folder`.
-
-    Raises:
-        OSError: there is one of that name, or it cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_file(Path(folder, "a"), b"one")
-        ...     Path(folder, "a").read_bytes()
-        b'one'
-    """
-    write_files(path.parent, {path.name: [data]})
-
-
 def write_files(folder: Path, contents: Mapping[str, Iterable[bytes | memoryview]]) -> None:
     """Make new files, each of several parts that are not joined in memory; all reach the disk.
 
@@ -216,7 +200,7 @@ def sweep(folder: Path) -> None:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     part = Path(folder, ".a.0123456789abcdef.part")
-        ...     write_file(part, b"")
+        ...     _ = part.write_bytes(b"")
         ...     os.utime(part, (0, 0))
         ...     sweep(Path(folder))
         ...     part.exists()
@@ -281,7 +265,7 @@ def rename(old: Path, new: Path) -> None:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_file(Path(folder, "a"), b"one")
+        ...     _ = Path(folder, "a").write_bytes(b"one")
         ...     rename(Path(folder, "a"), Path(folder, "b"))
         ...     Path(folder, "b").read_bytes()
         b'one'

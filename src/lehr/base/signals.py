@@ -71,6 +71,9 @@ def patient() -> Generator[None]:
         >>> with patient():
         ...     pass
     """
+    if all(isinstance(signal.getsignal(number), _Handler) for number in _REASONS):
+        yield  # it is within another such scope
+        return
     with _handling(None):
         yield
 

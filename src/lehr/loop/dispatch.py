@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 from lehr.base.interrupts import heeds_interrupts, leave
 from lehr.callback import Callback
 from lehr.events import ACTIONS, EVENTS, Cancel
-from lehr.loop.order import in_layers, in_phases, watching
+from lehr.loop.order import heard, in_layers, in_phases, watching
 
 Listener = Callable[[Any], None]
 Act = Callable[[], None]
@@ -29,8 +29,11 @@ class Listeners:
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         callbacks = list(callbacks)
+        ordered = in_phases(callbacks)
         for event in EVENTS:
-            setattr(self, event, tuple(getattr(cb, event) for cb in watching(event, callbacks)))
+            first = event == "begin_fit"  # which has an order of its own
+            who = watching(event, callbacks) if first else heard(event, ordered)
+            setattr(self, event, tuple(getattr(callback, event) for callback in who))
 
 
 class Actions:

@@ -6,7 +6,7 @@ unless it declares ``before`` or ``after``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import cache
 
 from lehr.callback import Callback
 from lehr.errors import did_you_mean
@@ -101,7 +101,7 @@ def in_phases(callbacks: Iterable[Callback]) -> list[Callback]:
         >>> [type(callback).__name__ for callback in in_phases([Progress(), Recorder(), Mine()])]
         ['Mine', 'Recorder', 'Progress']
     """
-    places = _places(WATCHING, WRAPPING)
+    places = _places(watching_first=True)
     return _heeded(sorted(callbacks, key=lambda cb: (cb.phase, _place(cb, places))), EVENTS)
 
 
@@ -125,11 +125,16 @@ def watching(event: str, callbacks: Iterable[Callback]) -> list[Callback]:
         ['Recorder', 'Mine', 'CSVLog']
     """
     if event != "begin_fit":
-        return [callback for callback in in_phases(callbacks) if hasattr(callback, event)]
+        return heard(event, in_phases(callbacks))
     who = (callback for callback in callbacks if hasattr(callback, event))
-    places = _places(WATCHING, WRAPPING)
+    places = _places(watching_first=True)
     usual = sorted(who, key=lambda cb: (_begins_late(cb), cb.phase, _place(cb, places)))
     return _heeded(usual, (event,))
+
+
+def heard(event: str, callbacks: Iterable[Callback]) -> list[Callback]:
+    """Those that have a method of the name of an event."""
+    return [callback for callback in callbacks if hasattr(callback, event)]
 
 
 def _begins_late(callback: Callback) -> bool:
@@ -143,12 +148,14 @@ def in_layers(callbacks: Iterable[Callback]) -> list[Callback]:
     Raises:
         ValueError: a ``before`` and an ``after`` contradict each other.
     """
-    places = _places(WRAPPING, WATCHING)
+    places = _places(watching_first=False)
     return _heeded(sorted(callbacks, key=lambda cb: (cb.layer, _place(cb, places))), ACTIONS)
 
 
-def _places(*orders: Mapping[Any, Sequence[str]]) -> dict[str, int]:
-    """The number of each name; those of the first order stand before those of others alone."""
+@cache
+def _places(*, watching_first: bool) -> Mapping[str, int]:
+    """The number of each name; those of the first order stand before those of the other alone."""
+    orders = (WATCHING, WRAPPING) if watching_first else (WRAPPING, WATCHING)
     names = dict.fromkeys(name for order in orders for row in order.values() for name in row)
     return {name: i for i, name in enumerate(names)}
 

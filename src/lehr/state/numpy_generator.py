@@ -43,9 +43,19 @@ def set_numpy_state(saved: list[Any]) -> None:
         module.set_bit_generator(getattr(module, kind)())
     if kind == "MT19937":
         _, keys, place, has_gauss, gauss = saved
-        np.random.set_state((kind, keys.numpy(), place, has_gauss, gauss))
+        if not _stands(now, keys.numpy(), place, has_gauss, gauss):  # to set it takes much longer
+            np.random.set_state((kind, keys.numpy(), place, has_gauss, gauss))
     else:
         np.random.set_state(as_numpy(saved[1]))
+
+
+def _stands(now: Any, keys: Any, place: int, has_gauss: int, gauss: float) -> bool:
+    """Whether a state of MT19937 is this one."""
+    if now["bit_generator"] != "MT19937" or now["state"]["pos"] != place:
+        return False
+    if now["has_gauss"] != has_gauss or now["gauss"] != gauss:
+        return False
+    return bool((now["state"]["key"] == keys).all())
 
 
 def seed_numpy(key: int) -> None:

@@ -59,7 +59,7 @@ class EarlyStopping(Callback):
     state = ("best", "best_epoch", "waited", "judged", "best_weights")
     by_length = False
     best: float | None
-    best_epoch: int | None = None  # `keeps` is asked of one whose fit never began, too
+    best_epoch: int | None
     best_weights: dict[str, Any] | None
 
     def __init__(
@@ -80,9 +80,10 @@ class EarlyStopping(Callback):
     @property
     def keeps(self) -> tuple[int, str] | None:
         """The best epoch and its column, if its weights are put back; see `Callback`."""
-        if not self.restore_best or self.best_epoch is None:
+        best: int | None = vars(self).get("best_epoch")  # there is none before a fit has begun
+        if not self.restore_best or best is None:
             return None
-        return self.best_epoch, self.monitor.name
+        return best, self.monitor.name
 
     def begin_fit(self, run: "Run") -> None:
         """Know nothing yet."""

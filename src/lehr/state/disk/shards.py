@@ -61,7 +61,7 @@ def index(tensors: Mapping[str, Any]) -> bytes:
     Example:
         >>> shard = Shard(torch.zeros(2, 3), (4, 3), 0, part=0, parts=2)
         >>> index({"model.weight": shard, "model.count": torch.tensor(3)})
-        b'{"model.weight": {"shape": [4, 3], "dim": 0}}'
+        b'{"model.weight":{"shape":[4,3],"dim":0}}'
     """
     shards = {name: x for name, x in tensors.items() if isinstance(x, Shard)}
     return strict_json.dump({n: {"shape": list(x.shape), "dim": x.dim} for n, x in shards.items()})

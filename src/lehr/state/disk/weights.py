@@ -84,17 +84,9 @@ def save_weights(
     path: str | os.PathLike[str],
     engine: Engine = ALONE,
     *,
-    follow: bool = False,
+    follow: bool = False,  # a link, as a path of the user's; under a name of ours it is replaced
 ) -> None:
-    """Write the weights of any module to a safetensors file. See `lehr.Learner.save`.
-
-    Args:
-        model: the module.
-        path: of the file.
-        engine: the processes that call this.
-        follow: whether a link is written through, as to a path of the user's. With False, the file
-            takes its place: under a name of lehr's own, somebody else may have laid out the link.
-    """
+    """Write the weights of any module to a safetensors file. See `lehr.Learner.save`."""
     path = _checked_target(path)
     own = engine.whole(ModelState(model).state_dict())
     if engine.rank:
