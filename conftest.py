@@ -36,12 +36,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle-seed", type=int, help="run the tests in the order of this seed")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """With ``-n auto``, half as many again as there are cores: many a test waits for a program."""
-    return 3 * (os.cpu_count() or 1) // 2 or 1
-
-
 @pytest.hookimpl(trylast=True)  # when pytest has read what the caller wants of colours and width
 def pytest_configure(config: pytest.Config) -> None:
     """Put the environment in order: here, or in the process that starts this one."""

@@ -9,14 +9,15 @@ and is measured on the 10,000 after them. Needs MNIST in LEHR_DATA.
 
 import argparse
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 
 import results
+import torch
 from torch import nn, optim
 
-from lehr import Callback, DataBunch, Learner, models, seed
+from lehr import Callback, DataBunch, Learner, Run, models, seed
 from lehr.callbacks import EMA, BatchTransform, ParamScheduler
 from lehr.data import DataLoader, Dataset
 from lehr.data.published.mnist import read_mnist
@@ -24,11 +25,32 @@ from lehr.record.metrics import accuracy
 from lehr.schedules import one_cycle
 
 
+class Shifted(Callback):
+    """Predicts, in evaluation, the mean over the image and its shifts by a pixel to each side."""
+
+    state = ()
+    by_length = False
+
+    def predict(self, run: Run, proceed: Callable[[], None]) -> None:
+        if run.training:
+            proceed()
+            return
+        own, preds = run.xb, []
+        for shift in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
+            run.xb = own.roll(shift, (2, 3))  # the border is empty
+            proceed()
+            preds.append(run.pred.softmax(1))
+        run.xb, run.pred = own, torch.stack(preds).mean(0).log()
+
+
 def data(batch_size: int, *, choose: bool) -> DataBunch:
-    """Both parts, normalised with the training part's mean and standard deviation."""
+    """Both parts, normalised with the training part's mean and standard deviation.
+
+    The outer two pixels of each side, which are empty in nearly all images, are left out.
+    """
     images, labels = read_mnist()
     start, end = (40_000, 50_000) if choose else (50_000, 60_000)
-    x = images[:, None].float() / 255
+    x = images[:, None, 2:-2, 2:-2].float() / 255
     x = (x - x[:start].mean()) / x[:start].std()
     train, valid = Dataset(x[:start], labels[:start]), Dataset(x[start:end], labels[start:end])
     return DataBunch(DataLoader(train, batch_size, shuffle=True), DataLoader(valid, 1000))
@@ -40,13 +62,14 @@ def callbacks(options: argparse.Namespace) -> list[Callback]:
         rotate=options.rotate, zoom=options.zoom, shift=options.shift, cutout=options.cutout
     )
     average = [EMA(options.ema)] if options.ema else []
-    return [ParamScheduler("lr", one_cycle(options.lr)), moved, *average]
+    return [ParamScheduler("lr", one_cycle(options.lr)), moved, Shifted(), *average]
 
 
 def trained(options: argparse.Namespace, number: int) -> tuple[float, float]:
     """Accuracy after the last epoch, and the seconds of training and the one validation."""
     seed(number)
-    model = models.resnet(1, 10, widths=tuple(options.widths), stem_stride=2)
+    model = models.resnet(1, 10, widths=tuple(options.widths), stem_stride=options.stem_stride)
+    model = model.to(memory_format=torch.channels_last)  # convolutions are a third faster so
     opt = partial(optim.AdamW, lr=options.lr, weight_decay=options.weight_decay)
     loss = nn.CrossEntropyLoss(label_smoothing=options.smoothing)
     bunch = data(options.batch, choose=options.choose)
@@ -61,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--choose", action="store_true", help="train on the first 40,000 images")
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.005)
     parser.add_argument("--weight-decay", type=float, default=0.3)
@@ -71,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shift", type=float, default=0.08)
     parser.add_argument("--cutout", type=float, default=0.0)
     parser.add_argument("--ema", type=float, default=0.995)
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--widths", type=int, nargs="+", default=[24, 48, 96])
+    parser.add_argument("--stem-stride", type=int, default=2)
     options = parser.parse_args(arguments)
     found = [trained(options, options.first + number) for number in range(options.seeds)]
     accuracies, seconds = zip(*found, strict=True)
