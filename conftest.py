@@ -119,3 +119,11 @@ def _no_figures_left() -> Iterator[None]:
     yield
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close("all")
+
+
+@pytest.fixture(autouse=True)
+def _no_seed_left() -> Iterator[None]:
+    """The seed of `lehr.seed` is that of the whole process, until it is forgotten."""
+    yield
+    if streams := sys.modules.get("lehr.state.streams"):
+        streams.seed(None)

@@ -31,8 +31,7 @@ def ablation(tmp_path, monkeypatch):
     x = torch.randn(600, 1, 8, 8, generator=draw)
     y = (x.mean((1, 2, 3)) > 0).long() + 2 * (x[:, 0, 0, 0] > 0).long()
     monkeypatch.setattr(script, "parts", lambda name: (Dataset(x[:96], y[:96]), Dataset(x, y)))
-    yield script
-    lehr.seed(None)
+    return script
 
 
 def written(script):
@@ -155,4 +154,3 @@ def test_noise_is_added_to_gradients_before_they_are_clipped(ablation):
     assert noise.std().item() == pytest.approx(0.1, rel=0.1)
     clipped = gradients([ClipGradients(0.5), ablation.GradientNoise(0.01)])
     assert torch.cat([g.flatten() for g in clipped]).norm() < 0.5 + 1e-4
-    lehr.seed(None)

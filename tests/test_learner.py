@@ -333,12 +333,10 @@ def test_torch_manual_seed_and_lehr_seed_govern_a_run():
     first = drawn()
     torch.manual_seed(3)
     assert drawn() == first
-    try:
-        lehr.seed(11)
-        assert drawn() == 11
-        assert tiny_learner(seed=4).seed == 4
-    finally:
-        lehr.seed(None)
+    lehr.seed(11)
+    assert drawn() == 11
+    assert tiny_learner(seed=4).seed == 4
+    lehr.seed(None)
     assert drawn() != 11
 
 

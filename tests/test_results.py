@@ -22,7 +22,6 @@ def lesson():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "bench")
         yield importlib.import_module("lesson")
-    lehr.seed(None)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,6 @@ from lehr.state.streams import (
 def _no_trace():
     before = rng_state()
     yield
-    seed(None)
     set_rng_state(before)
 
 
