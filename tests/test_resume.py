@@ -234,6 +234,49 @@ def test_a_checkpoint_that_does_not_say_where_it_was_is_refused(tmp_path, change
         learner().fit(2, resume=newest if named else tmp_path)
 
 
+def paths(tree, at=()):
+    if isinstance(tree, dict):
+        for key in tree:
+            yield (*at, key)
+            yield from paths(tree[key], (*at, key))
+
+
+def renamed(tree, path):
+    """JSON with one key under another name."""
+    tree = json.loads(json.dumps(tree))
+    holder = tree
+    for key in path[:-1]:
+        holder = holder[key]
+    holder["other " + path[-1]] = holder.pop(path[-1])
+    return tree
+
+
+def made(learn):
+    return capture({n: learn.state_entries()[n] for n in ("model", "modes", "opt", "counters")})
+
+
+def test_a_forged_state_is_refused_in_words_whatever_it_lacks(tmp_path):
+    learner(tmp_path, InterruptAt(9), every="2 steps").fit(3)
+    newest = CheckpointFolder(tmp_path).all()[-1].path
+    manifest, state = (newest / name for name in ("manifest.json", "state.json"))
+    whole, sealed = json.loads(state.read_text()), json.loads(manifest.read_text())
+    del sealed["checksum"]
+    refused = {}
+    for path in paths(whole):
+        state.write_bytes(data := strict_json.dump(renamed(whole, path)))
+        sealed["files"]["state.json"] = {"size": len(data), "crc32": checkpoint._sum(data)}
+        manifest.write_bytes(checkpoint._sealed(strict_json.dump(sealed, indent=1)))
+        learn = learner()
+        before = made(learn)
+        try:
+            learn.fit(3, resume=newest)
+        except (ValueError, KeyError, TypeError) as error:
+            refused[path] = str(error.args[0])
+        assert path not in refused or first_difference(before, made(learn)) is None, path
+    assert len(refused) > 20
+    assert all(" " in words for words in refused.values()), refused
+
+
 def test_if_all_are_damaged_nothing_is_begun(tmp_path):
     learner(tmp_path).fit(1)
     for path in tmp_path.glob("step-*/state.json"):

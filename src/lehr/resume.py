@@ -11,7 +11,7 @@ from lehr.base.intervals import EVERY_EPOCH
 from lehr.base.nested import count_items
 from lehr.callback import Callback
 from lehr.engine import ALONE, Engine
-from lehr.errors import ResumeWarning, add_note, sentence
+from lehr.errors import ResumeWarning, add_note, notes_of, sentence
 from lehr.loop.inventory import of_callbacks
 from lehr.loop.past import bring
 from lehr.loop.rests import Entry
@@ -194,9 +194,16 @@ def entry(saved: Checkpoint, *, exact: bool) -> Entry:
         except RuntimeError as error:
             if (other := _other_model(run, saved)) is None:
                 raise
-            for note in getattr(error, "__notes__", ()):
+            for note in notes_of(error):
                 add_note(other, note)
             raise other from None
+        except (LookupError, AttributeError) as error:
+            if not (notes := notes_of(error)):  # the names of the entries are not the same
+                raise
+            raise ValueError(
+                f"{saved.path} does not hold what it should: {type(error).__name__}: {error}; "
+                f"{' '.join(notes)} Was it changed, or saved by another version?"
+            ) from error
         if awaited:
             run.sources.on_opening = partial(_see_data, saved=saved, exact=exact)
         if changes:
