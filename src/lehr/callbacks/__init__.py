@@ -42,6 +42,7 @@ from lehr.callbacks.measure.hooks import Hooks
 from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.recorder import Recorder
 from lehr.callbacks.measure.rehearsal import Rehearsal
+from lehr.callbacks.measure.timer import Timer
 from lehr.callbacks.mixing.cut_mix import CutMix
 from lehr.callbacks.mixing.label_smoothing import LabelSmoothing
 from lehr.callbacks.mixing.mix_up import MixUp
@@ -91,6 +92,7 @@ __all__ = [
     "StochasticDepth",
     "StopOnNonFinite",
     "TensorBoardLog",
+    "Timer",
     "TorchScheduler",
     "TruncatedBPTT",
     "WandbLog",

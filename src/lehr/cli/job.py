@@ -21,6 +21,7 @@ from lehr.callbacks import (
     GradientStats,
     ParamScheduler,
     StopOnNonFinite,
+    Timer,
 )
 from lehr.cli import pretrained
 from lehr.cli.recipes import OPTIMIZERS, recipe_for
@@ -331,6 +332,7 @@ def _callbacks(settings: Mapping[str, Any]) -> list[Callback]:
         *course,
         StopOnNonFinite(every=50 if waits else 1),
         EarlyStopping(patience=settings["patience"], restore_best=True),
+        Timer(),
     ]
     if settings.get("layer_stats"):  # folders of earlier versions do not say
         callbacks += [ActivationStats(every=5), GradientStats(every=5)]

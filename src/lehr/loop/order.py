@@ -62,6 +62,7 @@ WATCHING: Mapping[Phase, Sequence[str]] = {
         "MLflowLog",
         "Predictions",
         "Progress",
+        "Timer",
     ),
 }
 """Which callbacks watch an event, the first one first."""

@@ -11,6 +11,7 @@ from lehr.base.files import replace_file, save_file
 from lehr.base.rows import cell, columns
 from lehr.record.monitor import more_is_better
 from lehr.report import classes, layer_figures, regression_figures
+from lehr.report.costs import cost_rows
 from lehr.report.curves import (
     figure,
     loss_panel,
@@ -200,7 +201,7 @@ def _times(record: RunRecord) -> list[tuple[str, str]]:
         size = record.settings.get("batch_size")
         if isinstance(size, int) and size > 0:
             rows.append(("items per second, about", f"{rate * size:,.0f}"))
-    return rows
+    return rows + cost_rows(record.config)
 
 
 def _commands(record: RunRecord) -> list[str]:

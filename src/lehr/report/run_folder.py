@@ -24,6 +24,7 @@ from lehr.errors import add_note, notes_of, said, sentence
 from lehr.learner import Learner
 from lehr.loop.run import Run
 from lehr.report import layer_records
+from lehr.report.costs import costs, together
 from lehr.report.evaluate import evaluate
 from lehr.report.evaluate_regression import evaluate_regression
 from lehr.report.evaluation import Evaluation
@@ -45,7 +46,8 @@ class RunFolder:
     - ``config.json``: the settings, and how it ended: ``finished``, ``interrupted`` or ``failed``
       with the error's text (``running`` if the process was killed). It says ``finished`` once
       everything else is there. ``kept`` is the epoch whose weights are there, if the best were put
-      back.
+      back; ``seconds`` is where the time went, if a `Timer` was attached; ``memory`` the most that
+      the program held.
     - ``environment.json``: versions and hardware.
     - ``history.jsonl`` (everything, by batch) and ``history.csv`` (a row for each epoch), written
       with every finished row, so that a process that is killed leaves what it had until then.
@@ -180,6 +182,7 @@ class RunFolder:
                     self._write("config.json", earlier)
                 else:
                     config.update(ended=_now(), stop_reason=run and run.stop_reason)
+                    config.update(together(earlier or {}, costs(run, learn.model)))
                     self._finish(learn, run, config, logs)
 
     def _finish(

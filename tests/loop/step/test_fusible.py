@@ -13,6 +13,7 @@ from lehr.callbacks import (
     GradientStats,
     MixedPrecision,
     ParamScheduler,
+    Timer,
 )
 from lehr.engine import Engine
 from lehr.loop.step.fusible import hook_places, obstacles
@@ -54,7 +55,7 @@ class Clips(ClipGradients):
 
 def test_the_usual_callbacks_are_no_obstacle():
     scheduler = ParamScheduler("lr", one_cycle(0.1))
-    usual = [scheduler, EMA(0.9), LooksOn(), Around(), ClipGradients(1.0), Accumulate(2)]
+    usual = [scheduler, EMA(0.9), LooksOn(), Around(), Timer(), ClipGradients(1.0), Accumulate(2)]
     assert obstacles_of(usual, metrics=[lambda pred, yb: pred.mean()], progress=True) == []
 
 
