@@ -48,7 +48,7 @@ class Timer(Callback):
     @contextmanager
     def around_fit(self, run: "Run") -> Generator[None]:
         """Start the clock, and stop it when everybody else is done."""
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         self._mark = perf_counter()
         try:
             yield
