@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,3 +128,13 @@ def _no_seed_left() -> Iterator[None]:
     yield
     if streams := sys.modules.get("lehr.state.streams"):
         streams.seed(None)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Any]:
+    """Programs in processes of their own, forked from one that has imported what they need."""
+    from tests.forked import Nursery
+
+    nursery = Nursery()
+    yield nursery
+    nursery.end()

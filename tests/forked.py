@@ -1,4 +1,4 @@
-"""Commands of lehr in processes of their own that need not import torch: they are forked.
+"""Programs in processes of their own that need not import torch: they are forked.
 
 What a new interpreter makes of its surroundings is made again: its three streams, with the encoding
 that PYTHONIOENCODING says, or None where one is closed, and Python's own handlers of signals. It
@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 CLOSED = "closed"
@@ -34,14 +36,24 @@ class Nursery:
         self._process = subprocess.Popen(command, pass_fds=[asked.fileno()], env=environment)
         asked.close()
 
-    def start(self, *arguments: str, stdout: Any = -1, stderr: Any = -1, env: Any = ()) -> "Forked":
-        """``lehr arguments`` in this folder.
+    def start(
+        self,
+        *arguments: str,
+        code: str | None = None,
+        stdout: Any = -1,
+        stderr: Any = -1,
+        env: Any = (),
+        group: bool = False,
+    ) -> "Forked":
+        """``lehr arguments`` in this folder, or ``python -c code arguments``.
 
         Args:
             arguments: what is typed.
+            code: a program.
             stdout: a file, its number, `CLOSED`, or -1 for a pipe.
             stderr: likewise.
             env: what is in its environment besides what is here.
+            group: make it the leader of a group of processes of its own.
         """
         own, given, kept = [], [], {}
         for name, where in (("stdout", stdout), ("stderr", stderr), ("ends", -1)):
@@ -50,7 +62,8 @@ class Nursery:
                 kept[name] = os.fdopen(to_read, "rb")
                 own.append(where)
             given.append(1 if where == CLOSED else where if type(where) is int else where.fileno())
-        request = {"arguments": arguments, "cwd": os.getcwd(), "env": dict(os.environ) | dict(env)}  # noqa: PTH109
+        request: dict[str, Any] = {"arguments": arguments, "code": code, "group": group}
+        request |= {"cwd": os.getcwd(), "env": dict(os.environ) | dict(env)}  # noqa: PTH109
         request["closed"] = [n for n, where in ((1, stdout), (2, stderr)) if where == CLOSED]
         socket.send_fds(self._asks, [json.dumps(request).encode()], given)
         for number in own:
@@ -99,8 +112,8 @@ class Forked:
         return said.get("stdout"), said.get("stderr")
 
 
-def serve(asked: socket.socket) -> None:
-    """Answer requests; returns in each child, which is to call the program."""
+def serve(asked: socket.socket) -> dict[str, Any]:
+    """Answer requests; returns in each child, with the one that it is to carry out."""
     while True:
         message, given, _, _ = socket.recv_fds(asked, 1 << 20, 3)
         if not message:
@@ -108,8 +121,9 @@ def serve(asked: socket.socket) -> None:
         if not os.fork():
             asked.close()
             if mind(given):
-                become(json.loads(message), *given)
-                return
+                request = json.loads(message)
+                become(request, *given)
+                return request
         for number in given:
             os.close(number)
         while reap(os.WNOHANG):
@@ -169,7 +183,9 @@ def become(request: dict[str, Any], stdout: int, stderr: int, ends: int) -> None
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    sys.argv = ["lehr", *request["arguments"]]
+    if request["group"]:
+        os.setsid()
+    sys.argv = ["lehr" if request["code"] is None else "-c", *request["arguments"]]
 
 
 def warm(main: Any) -> None:
@@ -187,16 +203,47 @@ def warm(main: Any) -> None:
     sys.stdout, sys.argv = before
 
 
-def end(code: Any) -> None:
-    """As an interpreter ends, without taking all modules apart, which takes a second."""
+def carry_out(main: Any, code: str | None) -> None:
+    """Run ``main``, or a program as ``__main__``, and end as an interpreter would."""
+    try:
+        if code is None:
+            main()
+        else:
+            sys.modules["__main__"] = module = ModuleType("__main__")
+            exec(compile(code, "<string>", "exec"), vars(module))
+    except SystemExit as ended:
+        end(ended.code)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        leave()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:
+        traceback.print_exc()
+        end(1)
+    end(0)
+
+
+def leave() -> int:
+    """What an interpreter does at its end; 120 if a stream could not be written."""
+    threading._shutdown()
     atexit._run_exitfuncs()
+    code = 0
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
         except OSError:
             code = 120
-    os._exit(code or 0)
+    return code
+
+
+def end(code: Any) -> None:
+    """As an interpreter ends, without taking all modules apart, which takes a second."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    os._exit(leave() or code or 0)
 
 
 if __name__ == "__main__":
@@ -207,9 +254,4 @@ if __name__ == "__main__":
     warm(main)
     gc.collect()
     gc.freeze()  # else every child would copy all of it
-    serve(channel)
-    try:
-        main()
-    except SystemExit as ended:
-        end(ended.code)
-    end(0)
+    carry_out(main, serve(channel)["code"])

@@ -1,10 +1,7 @@
 """What a Learner takes, refuses, keeps and gives back."""
 
 import math
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 from functools import partial
 
@@ -447,32 +444,33 @@ def test_validate_inside_a_fit_disturbs_nothing():
     assert first_difference(*states) is None
 
 
-def script(body: str) -> str:
-    return textwrap.dedent(
-        """
-        import os, signal, sys, torch
-        sys.modules["tabulate"] = None  # imported by torch at exit; Python then forgets the Ctrl-C
-        from lehr import Callback
-        from lehr.testing import tiny_learner
-        class Interrupt(Callback):
-            def after_backward(self, run):
-                if run.n_iter == 2:
-                    signal.raise_signal(signal.SIGINT)
-            def after_fit(self, run):
-                print("after_fit", run.n_steps, run.stop_reason)
-        learn = tiny_learner([Interrupt()])
-        """
-    ) + textwrap.dedent(body)
+INTERRUPTED = """
+import os, signal, sys, torch
+from lehr import Callback
+from lehr.testing import tiny_learner
+class Interrupt(Callback):
+    def after_backward(self, run):
+        if run.n_iter == 2:
+            signal.raise_signal(signal.SIGINT)
+    def after_fit(self, run):
+        print("after_fit", run.n_steps, run.stop_reason)
+learn = tiny_learner([Interrupt()])
+"""
 
 
-def run_script(body: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *options, "-c", script(body)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+@pytest.fixture
+def run_script(nursery):
+    """The exit status and output of a program with a Learner that is interrupted in step 3."""
+
+    def run(body):
+        done = nursery.run(code=INTERRUPTED + textwrap.dedent(body))
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return run
 
 
-@pytest.mark.slow
-def test_ctrl_c_in_a_script_finishes_the_step_runs_after_fit_and_is_raised_again():
-    done = run_script(
+def test_ctrl_c_in_a_script_finishes_the_step_runs_after_fit_and_is_raised_again(run_script):
+    _, out, err = run_script(
         """
         try:
             learn.fit(5)
@@ -483,30 +481,27 @@ def test_ctrl_c_in_a_script_finishes_the_step_runs_after_fit_and_is_raised_again
         print("went on", learn.fit(1).n_steps, signal.getsignal(signal.SIGINT).__name__)
         """
     )
-    assert done.stdout.splitlines() == [
+    assert out.splitlines() == [
         "after_fit 3 interrupted by Ctrl-C",
         "raised interrupted by Ctrl-C 3 3",
         "torch.Size([2, 2]) ['valid_loss']",
         "went on 4 default_int_handler",
-    ], done.stderr
+    ], err
 
 
-@pytest.mark.slow
-def test_ctrl_c_uncaught_ends_a_script_the_way_python_does():
-    done = run_script("learn.fit(5); print('not reached')")
-    assert done.returncode == -signal.SIGINT
-    assert "not reached" not in done.stdout
+def test_ctrl_c_uncaught_ends_a_script_the_way_python_does(run_script):
+    code, out, _ = run_script("learn.fit(5); print('not reached')")
+    assert code == -signal.SIGINT
+    assert "not reached" not in out
 
 
-@pytest.mark.slow
-def test_ctrl_c_in_an_interactive_shell_returns_control():
-    done = run_script("sys.ps1 = '> '; run = learn.fit(5); print('returned', run.n_steps)")
-    assert done.stdout.splitlines()[-1] == "returned 3", done.stderr
+def test_ctrl_c_in_an_interactive_shell_returns_control(run_script):
+    _, out, err = run_script("sys.ps1 = '> '; run = learn.fit(5); print('returned', run.n_steps)")
+    assert out.splitlines()[-1] == "returned 3", err
 
 
-@pytest.mark.slow
-def test_a_second_ctrl_c_leaves_at_once():
-    done = run_script(
+def test_a_second_ctrl_c_leaves_at_once(run_script):
+    _, out, err = run_script(
         """
         class Twice(Callback):
             def after_pred(self, run):
@@ -519,7 +514,7 @@ def test_a_second_ctrl_c_leaves_at_once():
             print("left", learn.run.n_steps, learn.model[0].weight.grad)
         """
     )
-    assert done.stdout.splitlines() == ["left 1 None"], done.stderr
+    assert out.splitlines() == ["left 1 None"], err
 
 
 def test_a_rehearsal_trains_and_leaves_no_trace():

@@ -163,8 +163,15 @@ def test_what_does_not_install_or_run_is_a_row_with_its_reason(peers, tmp_path, 
 
 
 @pytest.mark.slow
-def test_our_own_rows(peers):
-    row = peers.measured("lehr", peers.peers()["lehr"], options())
+def test_our_own_rows(peers, tmp_path, monkeypatch):
+    """With the backend of ``torch.compile`` that does not wait for a compiler."""
+    rows = (SCRIPTS / "lehr_rows.py").read_text(encoding="utf-8")
+    assert rows.count('compile="always"') == 1
+    (tmp_path / "lehr_rows.py").write_text(rows.replace('compile="always"', 'compile="eager"'))
+    (tmp_path / "trial.py").symlink_to(SCRIPTS / "trial.py")
+    ours = peers.peers()["lehr"]
+    monkeypatch.setattr(peers, "SCRIPTS", tmp_path)
+    row = peers.measured("lehr", ours, options())
     assert list(row["variants"]) == ["hand-written", "default", "tuned", "fused"]
     for variant in row["variants"].values():
         assert variant["ratio"] > 0, variant

@@ -368,8 +368,7 @@ def test_a_forked_process_keeps_handlers_that_are_not_ours():
 
 
 TRAINING = """
-    import multiprocessing
-    sys.modules["tabulate"] = None  # imported by torch at exit; Python then forgets the Ctrl-C
+    import multiprocessing, sys, time
     import torch
     from lehr import Learner
     from lehr.callback import Callback
@@ -416,21 +415,14 @@ def is_gone(pid):
     [(INT, False, -INT), (INT, True, -INT), (TERM, False, 143), (HUP, True, 129)],
 )
 def test_a_training_with_workers_ends_when_asked_and_leaves_nobody_behind(
-    loader, number, group, code
+    nursery, loader, number, group, code
 ):
-    start = "import os, signal, sys, time\n"
-    with subprocess.Popen(
-        [sys.executable, "-c", start + textwrap.dedent(TRAINING), loader],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        workers = [int(word) for word in process.stdout.readline().split()]
-        assert len(workers) == 2
-        (os.killpg if group else os.kill)(process.pid, number)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    process = nursery.start(loader, code=textwrap.dedent(TRAINING), group=True)
+    workers = [int(word) for word in process.stdout.readline().split()]
+    assert len(workers) == 2
+    (os.killpg if group else os.kill)(process.pid, number)
+    out, err = (said.decode() for said in process.communicate())
+    assert process.wait() == code, err
     assert out == f"after_fit: {REASONS[number]}\n"
     assert re.search(r"KeyboardInterrupt: interrupted by Ctrl-C", err) or number != INT
     deadline = time.monotonic() + 10
@@ -442,18 +434,12 @@ def test_a_training_with_workers_ends_when_asked_and_leaves_nobody_behind(
 @slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 @pytest.mark.parametrize("loader", ["ours", "torch"])
-def test_a_worker_that_is_ended_alone_fails_the_training_instead_of_hanging(loader):
-    start = "import os, signal, sys, time\n"
-    with subprocess.Popen(
-        [sys.executable, "-c", start + textwrap.dedent(TRAINING), loader],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        workers = [int(word) for word in process.stdout.readline().split()]
-        os.kill(workers[0], TERM)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (1, "")
+def test_a_worker_that_is_ended_alone_fails_the_training_instead_of_hanging(nursery, loader):
+    process = nursery.start(loader, code=textwrap.dedent(TRAINING))
+    workers = [int(word) for word in process.stdout.readline().split()]
+    os.kill(workers[0], TERM)
+    out, err = (said.decode() for said in process.communicate())
+    assert (process.wait(), out) == (1, "")
     killed = f"DataLoader worker (pid {workers[0]}) is killed by signal: Terminated"
     assert killed in err or "ConnectionResetError" in err  # if it was just sending a batch
 

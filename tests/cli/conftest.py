@@ -10,16 +10,6 @@ from typer.testing import CliRunner
 from lehr import cli
 from lehr.state import streams
 
-from ..forked import Nursery
-
-
-@pytest.fixture(scope="session")
-def nursery():
-    """Commands in processes of their own, forked from one that has imported what they need."""
-    nursery = Nursery()
-    yield nursery
-    nursery.end()
-
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path, monkeypatch):

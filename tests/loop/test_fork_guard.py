@@ -1,8 +1,6 @@
 """A process that is forked in the middle of a fit does not go on with it."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -36,11 +34,14 @@ assert all(torch.equal(a, b) for a, b in zip(learn.model.parameters(), straight.
 """
 
 
-def forked(moment, *, work):
-    script = FORKED.format(moment=moment, work=work)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def forked(nursery):
+    def run(moment, *, work):
+        done = nursery.run(code=FORKED.format(moment=moment, work=work))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.decode()
+
+    return run
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
@@ -48,7 +49,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="only where proc
 
 @needs_fork
 @pytest.mark.parametrize("moment", ["begin_batch", "after_loss", "after_batch"])
-def test_a_process_that_was_forked_in_the_middle_of_a_fit_does_not_go_on_with_it(moment):
+def test_a_process_that_was_forked_in_the_middle_of_a_fit_does_not_go_on_with_it(forked, moment):
     assert forked(moment, work=False).splitlines() == [
         "child: this process was forked in the middle of a fit, and cannot go on with it: two "
         "processes would train one model and write the same files. Let the child do its own work "
@@ -58,5 +59,5 @@ def test_a_process_that_was_forked_in_the_middle_of_a_fit_does_not_go_on_with_it
 
 
 @needs_fork
-def test_a_forked_process_may_evaluate_and_train_a_learner_of_its_own():
+def test_a_forked_process_may_evaluate_and_train_a_learner_of_its_own(forked):
     assert forked("after_batch", work=True).splitlines() == ["parent: 7 8"]

@@ -3,7 +3,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from itertools import count
 
@@ -360,7 +359,7 @@ def test_the_callbacks_are_the_users_own_again_however_it_ends(tmp_path, error):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_leaves_its_history(tmp_path):
+def test_a_process_that_is_killed_leaves_its_history(tmp_path, nursery):
     script = f"""
 import os, signal
 from lehr import Callback
@@ -376,7 +375,7 @@ learn = tiny_learner()
 with RunFolder.create({str(tmp_path / "x")!r}).keep(learn, {{}}):
     learn.fit(5, [Kill()])
 """
-    done = subprocess.run([sys.executable, "-c", script], timeout=120)
+    done = nursery.run(code=script)
     assert done.returncode == -signal.SIGKILL
     record = RunRecord.read(tmp_path / "x")
     assert (record.status, len(record.rows), record.batches) == ("running", 2, 8)

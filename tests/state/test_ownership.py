@@ -1,8 +1,6 @@
 """The default random generators belong to one thread at a time."""
 
 import os
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -87,6 +85,6 @@ with owned():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
-def test_a_forked_process_has_what_the_thread_that_forked_had():
-    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True)
+def test_a_forked_process_has_what_the_thread_that_forked_had(nursery):
+    done = nursery.run(code=FORKS)
     assert done.returncode == 0, done.stdout + done.stderr

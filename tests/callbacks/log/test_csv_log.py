@@ -3,8 +3,6 @@
 import csv
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -160,7 +158,7 @@ def test_a_cancelled_epoch_has_its_row_and_one_with_an_error_has_none(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_killed_process_leaves_is_whole_rows(tmp_path):
+def test_what_a_killed_process_leaves_is_whole_rows(tmp_path, nursery):
     script = f"""
 import os, signal
 from lehr import Callback
@@ -172,7 +170,7 @@ class Kill(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 tiny_learner([CSVLog({str(tmp_path / "log.csv")!r}), Kill()]).fit(5)
 """
-    done = subprocess.run([sys.executable, "-c", script])
+    done = nursery.run(code=script)
     assert done.returncode == -signal.SIGKILL
     assert [row[0] for row in table(tmp_path / "log.csv")] == ["epoch", "0", "1"]
 
