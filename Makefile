@@ -59,7 +59,7 @@ test-hostile: $(VENV)/.dev      ## some tests in unusual surroundings: no home f
 
 test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resumed runs, with many times as many cases; writes bench/results/
 	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 tests/reliability tests/faults \
-	  tests/contract/test_pairs.py tests/property
+	  tests/distributed tests/contract/test_pairs.py tests/property
 	$(BIN)/python docs/promises.py
 
 test-gpu: $(VENV)/.dev         ## the tests of runs on an accelerator; without one, of the same runs on the CPU

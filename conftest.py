@@ -71,8 +71,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Files with slow tests first, the site before all, so that the last ones are short; or
     shuffled, if asked to.
 
-    The tests of a file stay together, for they may share what is dear.
+    The tests of a file stay together, for they may share what is dear. Those of the large tier are
+    left out, unless that is asked for.
     """
+    if os.environ.get("LEHR_NIGHTLY") != "1":
+        large = [item for item in items if item.get_closest_marker("large")]
+        config.hook.pytest_deselected(items=large)
+        items[:] = [item for item in items if not item.get_closest_marker("large")]
     files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
     seed = config.getoption("--shuffle-seed")
     if seed is None:

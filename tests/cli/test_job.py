@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lehr.callbacks import Device, EarlyStopping, ParamScheduler, StopOnNonFinite
+from lehr.callbacks import Device, EarlyStopping, ParamScheduler, StopOnNonFinite, Timer
 from lehr.cli.job import (
     check_device,
     check_interval,
@@ -113,7 +113,8 @@ def test_a_job_is_a_learner_with_its_callbacks():
     job = open_job(asked(model=None, patience=3, device="cpu"))
     assert job.settings["items"] == [1438, 359]
     assert job.settings["outputs"] == 10
-    assert [type(cb) for cb in job.callbacks] == [ParamScheduler, StopOnNonFinite, EarlyStopping]
+    kinds = [ParamScheduler, StopOnNonFinite, EarlyStopping, Timer]
+    assert [type(cb) for cb in job.callbacks] == kinds
     assert job.callbacks[1].every == 1
     assert [type(cb) for cb in job.learn.callbacks] == [Device]
     assert job.learn.seed == 1

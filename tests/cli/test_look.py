@@ -70,7 +70,7 @@ def test_explain_shows_layers_and_listeners(succeed):
     assert lines[0].split()[:3] == ["layer", "type", "output"]
     assert any(line.startswith("group 0: AdamW") for line in lines)
     (heard,) = [line for line in lines if line.strip().startswith("after_loss")]
-    assert heard.split() == ["after_loss", "StopOnNonFinite"]
+    assert heard.split() == ["after_loss", "StopOnNonFinite,", "Timer"]
     (epoch,) = [line for line in lines if line.strip().startswith("after_epoch")]
     assert "EarlyStopping" in epoch
     assert "ParamScheduler" in "\n".join(lines)

@@ -57,7 +57,7 @@ def straight(tmp_path_factory):
     return jobs.goes_on_from(str(folder / "straight"))
 
 
-SLOW = [pytest.mark.slow]
+LARGE = [pytest.mark.large]
 PAIRS = [
     pytest.param("2 whole", "1 whole"),
     pytest.param("1 whole", "2 sharded"),
@@ -65,18 +65,18 @@ PAIRS = [
     pytest.param("2 parted", "1 whole"),
     pytest.param("2 parted", "3 parted"),
     pytest.param("3 parted", "2 whole"),
-    pytest.param("2 parted", "2 sharded", marks=SLOW),
-    pytest.param("2 sharded", "2 parted", marks=SLOW),
-    pytest.param("1 whole", "2 parted", marks=SLOW),
-    pytest.param("2 parted", "3 whole", marks=SLOW),
-    pytest.param("3 parted", "1 whole", marks=SLOW),
-    pytest.param("3 parted", "2 parted", marks=SLOW),
-    pytest.param("2 sharded", "1 whole", marks=SLOW),
-    pytest.param("1 whole", "2 whole", marks=SLOW),
-    pytest.param("2 whole", "2 sharded", marks=SLOW),
-    pytest.param("2 whole", "3 whole", marks=SLOW),
-    pytest.param("3 sharded", "2 whole", marks=SLOW),
-    pytest.param("3 sharded", "1 whole", marks=SLOW),
+    pytest.param("2 parted", "2 sharded", marks=LARGE),
+    pytest.param("2 sharded", "2 parted", marks=LARGE),
+    pytest.param("1 whole", "2 parted", marks=LARGE),
+    pytest.param("2 parted", "3 whole", marks=LARGE),
+    pytest.param("3 parted", "1 whole", marks=LARGE),
+    pytest.param("3 parted", "2 parted", marks=LARGE),
+    pytest.param("2 sharded", "1 whole", marks=LARGE),
+    pytest.param("1 whole", "2 whole", marks=LARGE),
+    pytest.param("2 whole", "2 sharded", marks=LARGE),
+    pytest.param("2 whole", "3 whole", marks=LARGE),
+    pytest.param("3 sharded", "2 whole", marks=LARGE),
+    pytest.param("3 sharded", "1 whole", marks=LARGE),
 ]
 
 
@@ -110,7 +110,7 @@ FEW = [
     *(("gather", 0, 7, "sharded"), ("gather", 1, 0, "sharded")),
     *(("disk", 0, 6, "parted"), ("disk", 1, 1, "parted")),
 ]
-DEATHS = [pytest.param(*kill, marks=[] if kill in FEW else SLOW) for kill in KILLS]
+DEATHS = [pytest.param(*kill, marks=[] if kill in FEW else LARGE) for kill in KILLS]
 
 
 @pytest.mark.parametrize(("before", "rank", "number", "how"), DEATHS)

@@ -21,7 +21,7 @@ def moment(text: str) -> float:
 @pytest.mark.parametrize(
     ("number", "place"),
     [
-        pytest.param(i, name, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+        pytest.param(i, name, id=name, marks=[] if name in QUICK else [pytest.mark.large])
         for i, name in enumerate(PLACES)
     ],
 )
@@ -63,8 +63,8 @@ def test_a_process_that_is_killed_is_named(world):
     ("place", "kind"),
     [
         ("after_loss", "CancelBatch"),
-        pytest.param("after_loss", "CancelFit", marks=pytest.mark.slow),
-        pytest.param("begin_batch", "CancelEpoch", marks=pytest.mark.slow),
+        pytest.param("after_loss", "CancelFit", marks=pytest.mark.large),
+        pytest.param("begin_batch", "CancelEpoch", marks=pytest.mark.large),
     ],
 )
 def test_a_cancel_in_one_process_alone_is_an_error_that_says_so(place, kind, world):
@@ -84,9 +84,9 @@ def test_a_cancel_in_all_processes_is_none(values):
     [
         ("predict", "", "rank 1 has ended its program"),
         ("predict", "fit", "rank 1 is in a fit"),
-        pytest.param("validate", "fit", "rank 1 is in a fit", marks=pytest.mark.slow),
-        pytest.param("validate", "", "rank 1 has ended its program", marks=pytest.mark.slow),
-        pytest.param("fit", "", "rank 1 has ended its program", marks=pytest.mark.slow),
+        pytest.param("validate", "fit", "rank 1 is in a fit", marks=pytest.mark.large),
+        pytest.param("validate", "", "rank 1 has ended its program", marks=pytest.mark.large),
+        pytest.param("fit", "", "rank 1 has ended its program", marks=pytest.mark.large),
     ],
 )
 def test_a_call_in_the_first_process_alone_is_refused_at_once(method, then, others, world):

@@ -22,7 +22,7 @@ def ends(values):
 alone = cache(jobs.trajectory)
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.large)])
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_the_trajectory_of_one_process(case, processes, ends):
     reference = alone(case)

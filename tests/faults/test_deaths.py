@@ -24,10 +24,10 @@ from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from . import figures
 
 NURSERY = Path(__file__).with_name("nursery.py")
-AT_COMMIT = {"checkpoints": 20, "logs": 12, "background": 4, "whole_run": 6, "weights": 10}
+AT_COMMIT = {"checkpoints": 10, "logs": 8, "background": 3, "whole_run": 4, "weights": 8}
 AT_NIGHT = {"checkpoints": 250, "logs": 250, "background": 250, "whole_run": 250, "weights": 100}
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EDQUOT", "EROFS")
-EVERY = {"checkpoints": 13, "logs": 23, "background": 31, "whole_run": 61, "weights": 5}
+EVERY = {"checkpoints": 29, "logs": 37, "background": 61, "whole_run": 97, "weights": 5}
 
 
 class Nursery:

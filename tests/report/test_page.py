@@ -84,6 +84,7 @@ def test_a_page_that_has_everything(tmp_path):
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert titles == [
         "What was run",
+        "The first batch",
         "Curves",
         "Epochs",
         "Classes",

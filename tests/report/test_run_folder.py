@@ -64,6 +64,7 @@ def test_a_finished_run(tmp_path):
     files = {file.name for file in folder.path.iterdir()}
     plots = {"loss.png", "lr.png", "momentum.png"}
     written = {"config.json", "environment.json", "history.csv", "history.jsonl"}
+    written |= {"first_items.json"}
     evaluated = {"evaluation.json", "evaluation.safetensors", "report.html"}
     assert files == plots | written | evaluated | {"model.safetensors"}
     assert "preparation" not in config
@@ -537,7 +538,7 @@ def test_a_program_that_is_told_to_exit_is_interrupted(tmp_path):
 
 EVERYTHING = {"config.json", "environment.json", "history.jsonl", "history.csv", "lr.png"}
 EVERYTHING |= {"model.safetensors", "loss.png", "evaluation.json", "evaluation.safetensors"}
-EVERYTHING |= {"report.html"}
+EVERYTHING |= {"report.html", "first_items.json"}
 WRITERS = {RunFolder.keep.__wrapped__.__code__, RunFolder._finish.__code__}
 
 

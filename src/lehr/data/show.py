@@ -44,6 +44,20 @@ def show_batch(
         4
     """
     items = positive_int("items", items, example=16)
+    inputs, titles = prepared(loader, preparation, items)
+    return draw_items(inputs, titles, preparation, ax=ax)
+
+
+def prepared(
+    loader: Any, preparation: Preparation | None, items: int
+) -> tuple[list[Any], list[str]]:
+    """Inputs of the first batch of epoch 0, and their targets in words; see `show_batch`.
+
+    Example:
+        >>> import torch
+        >>> prepared([(torch.zeros(4, 2), torch.arange(4))], None, 2)
+        ([tensor([0., 0.]), tensor([0., 0.])], ['0', '1'])
+    """
     check_default_device("shown")
     with untouched(loader):
         feed = Feed(loader, "train_dl")
@@ -52,10 +66,8 @@ def show_batch(
         batches.close()
     check_batch(batch)
     xb, yb = split_pair(batch)
-    inputs = first_items(xb, items)
     names = None if preparation is None else preparation.classes
-    titles = [title(target, names) for target in first_items(yb, items)]
-    return draw_items(inputs, titles, preparation, ax=ax)
+    return first_items(xb, items), [title(target, names) for target in first_items(yb, items)]
 
 
 def draw_items(

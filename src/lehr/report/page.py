@@ -1,6 +1,7 @@
 """``report.html``: one run, on one page, in one file."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +20,10 @@ from lehr.report.curves import (
     scheduled_panels,
     sweep_panel,
 )
+from lehr.report.first_items import FirstItem
 from lehr.report.outcome import timing, verdict
 from lehr.report.record import RunRecord
-from lehr.report.render import marked, page
+from lehr.report.render import marked, page, part
 from lehr.report.resumes import longer_commands, resumes
 from lehr.report.words import best, date, duration, flat, setting
 
@@ -90,6 +92,7 @@ def report(record: RunRecord) -> str:
         error=config.get("error"),
         settings=_facts(_settings(record)),
         preparation=_facts(flat(preparation)),
+        first_items=first_batch(record.first_items),
         curves=_curves(record),
         layers=layer_figures.figures(record.layers),
         epochs_head=head,
@@ -111,6 +114,12 @@ def report(record: RunRecord) -> str:
         seed=setting(record.settings.get("seed", config.get("seed"))),
         weights=record.weights and record.weights.name,
     )
+
+
+def first_batch(items: Sequence[FirstItem]) -> Markup | None:
+    """Items of the first batch as a grid of pictures, or of words; None if there are none."""
+    pictured = any(item.picture is not None for item in items)
+    return part("classes.html", "first_items", items, pictured) if items else None
 
 
 def _status_class(record: RunRecord) -> str:

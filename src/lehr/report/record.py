@@ -11,8 +11,9 @@ from lehr.base.reading import open_plain
 from lehr.base.stored import Finite, Form, Index, read
 from lehr.errors import sentence
 from lehr.record.layer_table import LayerTable
-from lehr.report import layer_records
+from lehr.report import first_items, layer_records
 from lehr.report.evaluation import Evaluation
+from lehr.report.first_items import FirstItem
 from lehr.report.regression import Regression
 from lehr.report.sweep import Sweep
 
@@ -55,6 +56,8 @@ class RunRecord:
     """how far predicted numbers are off there; None if that was not kept"""
     layers: list[LayerTable] = field(default_factory=list[LayerTable])
     """what was recorded of the layers; empty if nothing was"""
+    first_items: list[FirstItem] = field(default_factory=list[FirstItem])
+    """items of the first training batch, as the model got them; empty if they were not kept"""
     sweep: Sweep | None = None
     """the search for a learning rate before the training; None if there was none"""
 
@@ -91,6 +94,7 @@ class RunRecord:
             evaluation=_or_without("the evaluation", lambda: _evaluation(path), None),
             weights=weights if weights.is_file() else None,
             layers=_or_without("what is known of the layers", lambda: layer_records.load(path), []),
+            first_items=_or_without("the first batch", lambda: first_items.load(path), []),
             sweep=_or_without("the search for a learning rate", lambda: Sweep.load(path), None),
         )
 

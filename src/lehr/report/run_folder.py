@@ -23,7 +23,7 @@ from lehr.callbacks import CSVLog, JSONLLog
 from lehr.errors import add_note, notes_of, said, sentence
 from lehr.learner import Learner
 from lehr.loop.run import Run
-from lehr.report import layer_records
+from lehr.report import first_items, layer_records
 from lehr.report.costs import costs, together
 from lehr.report.evaluate import evaluate
 from lehr.report.evaluate_regression import evaluate_regression
@@ -55,6 +55,8 @@ class RunFolder:
     - ``loss.png``, ``lr.png``, and a plot of every other number recorded by batch.
     - ``evaluation.json`` and ``evaluation.safetensors``: what a classifier does on the validation
       set, if the fit ended without an error; ``regression.json`` of a model that predicts a number.
+    - ``first_items.json``: items of the first batch, as the model gets them, if the training loader
+      is lehr's own.
     - ``sweep.json``: the search for a learning rate before the training, if there was one.
     - ``layers.json`` and ``layers.safetensors``: what callbacks recorded of the layers, such as
       `ActivationStats` and `GradientStats`, if some did.
@@ -163,6 +165,8 @@ class RunFolder:
         logs = JSONLLog(self.path / _JSONL, append=True), CSVLog(self.path / _CSV, append=True)
         learn.callbacks.extend(logs)
         try:
+            if earlier is None and (items := first_items.first_items(learn.data)):
+                first_items.save(self.path, items)
             yield
             config["status"] = "finished"
         except (KeyboardInterrupt, SystemExit):

@@ -1,0 +1,103 @@
+"""The first items of a training as the model gets them, as a run folder keeps them."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import zip_longest
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from lehr.base import strict_json
+from lehr.base.files import replace_file
+from lehr.base.stored import Form, read
+from lehr.data import DataLoader
+from lehr.data.show import clipped, prepared
+from lehr.errors import sentence
+from lehr.report.pictures import as_picture, data_uri, in_words
+
+_FILE = "first_items.json"
+_LARGEST = 1 << 24  # bytes of JSON
+_MOST = 12
+
+_Picture = Annotated[
+    str,
+    Meta(pattern=r"^data:image/png;base64,[A-Za-z0-9+/=]*$", description="a PNG as a data address"),
+]
+
+
+class FirstItem(Form):
+    """One item.
+
+    Attributes:
+        title: its target in a word; empty if it has none.
+        text: the input in words, where there is no picture.
+        picture: the input as a PNG in a ``data:`` address.
+        small: whether its pixels are to be seen.
+    """
+
+    title: str
+    text: str = ""
+    picture: _Picture | None = None
+    small: bool = False
+
+
+def first_items(data: Any) -> list[FirstItem]:
+    """Items of the first batch of epoch 0 of a `lehr.DataBunch`, at most twelve.
+
+    Returns:
+        Nothing if the loader is not lehr's own, which can be read without a trace at once, or if
+        its first batch cannot be read: the training says so.
+
+    Example:
+        >>> import torch
+        >>> from lehr.data import DataBunch, Dataset
+        >>> x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
+        >>> bunch = DataBunch(DataLoader(Dataset(x, y), 2))
+        >>> [(item.title, item.picture[:14]) for item in first_items(bunch)]
+        [('0', 'data:image/png'), ('1', 'data:image/png')]
+    """
+    preparation = data.preparation
+    if not isinstance(data.train_dl, DataLoader):
+        return []
+    with suppress(Exception):
+        inputs, titles = prepared(data.train_dl, preparation, _MOST)
+        pairs = zip_longest(inputs, titles[: len(inputs)], fillvalue="")
+        return [_item(x, title, preparation) for x, title in pairs]
+    return []
+
+
+def _item(x: Any, title: str, preparation: Any) -> FirstItem:
+    picture = as_picture(x, preparation)
+    if picture is None:
+        return FirstItem(title, clipped(in_words(x, preparation), 200))
+    return FirstItem(title, picture=data_uri(picture), small=max(picture.shape[:2]) <= 64)
+
+
+def save(folder: str | Path, items: Sequence[FirstItem]) -> None:
+    """Write ``first_items.json`` into a folder."""
+    content = [item.to_dict() for item in items]
+    replace_file(Path(folder, _FILE), strict_json.dump(content, indent=None) + b"\n")
+
+
+def load(folder: str | Path) -> list[FirstItem]:
+    """Read what `save` wrote; nothing if there is nothing.
+
+    Raises:
+        ValueError: the file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(folder, [FirstItem("seven", "0.5, 2")])
+        ...     load(folder)
+        [FirstItem(title='seven', text='0.5, 2', picture=None, small=False)]
+    """
+    path = Path(folder, _FILE)
+    if not path.exists():
+        return []
+    try:
+        return read(list[FirstItem], strict_json.read(path, _LARGEST), "it")
+    except ValueError as error:
+        todo = "Remove it to do without."
+        raise ValueError(f"{path} is damaged: {sentence(error)} {todo}") from error
