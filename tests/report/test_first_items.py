@@ -5,18 +5,13 @@ import json
 import pytest
 import torch
 
-from lehr import DataBunch
+from lehr import Callback, DataBunch
 from lehr.data import DataLoader, Dataset
 from lehr.report import RunFolder, RunRecord, first_items
 from lehr.report.first_items import FirstItem
 from lehr.report.page import report
-from lehr.state import streams
+from lehr.report.pictures import as_picture, data_uri
 from lehr.testing import tiny_learner
-
-
-def images(n=20):
-    x = torch.rand(n, 1, 8, 8)
-    return DataBunch(DataLoader(Dataset(x, torch.arange(n)), 16, shuffle=True))
 
 
 def test_a_run_folder_keeps_them_and_its_page_shows_them(tmp_path):
@@ -32,19 +27,32 @@ def test_a_run_folder_keeps_them_and_its_page_shows_them(tmp_path):
         assert items[0].text in page
 
 
-def test_they_are_those_that_the_training_begins_with():
-    bunch = images()
-    streams.seed(3)
-    xb, yb = next(bunch.train_dl.batches(3, 0))
-    items = first_items.first_items(bunch)
-    assert len(xb) == 16
-    assert [item.title for item in items] == [str(y) for y in yb[:12].tolist()]
-    assert all(item.picture and item.small and not item.text for item in items)
+class Sees(Callback):
+    """Notes what the first batch is."""
+
+    def begin_batch(self, run):
+        if run.n_iter == 0 and run.training:
+            self.xb, self.yb = run.xb, run.yb
+
+
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_they_are_those_that_the_training_begins_with(epochs_before):
+    x = torch.rand(20, 1, 8, 8)
+    bunch = DataBunch(DataLoader(Dataset(x, torch.arange(20) % 2), 16, shuffle=True))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    learn, sees = tiny_learner(data=bunch, model=model, seed=7), Sees()
+    learn.fit(epochs_before)
+    items = first_items.first_items(learn)
+    learn.fit(1, [sees])
+    assert [item.title for item in items] == [str(y) for y in sees.yb[:12].tolist()]
+    assert [item.picture for item in items] == [data_uri(as_picture(x)) for x in sees.xb[:12]]
+    assert all(item.small and not item.text for item in items)
 
 
 def test_looking_at_them_draws_nothing():
-    bunch, before = images(), torch.get_rng_state()
-    first_items.first_items(bunch)
+    learn = tiny_learner()
+    before = torch.get_rng_state()
+    assert first_items.first_items(learn)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -58,11 +66,12 @@ def test_looking_at_them_draws_nothing():
     ids=["not ours", "cannot be read", "torch's"],
 )
 def test_what_cannot_be_looked_at_in_passing_is_left_out(loader):
-    assert first_items.first_items(DataBunch(loader)) == []
+    assert first_items.first_items(tiny_learner(data=DataBunch(loader))) == []
 
 
 def test_items_without_a_target_have_no_title():
-    items = first_items.first_items(DataBunch(DataLoader([torch.ones(2)] * 3, 3)))
+    learn = tiny_learner(data=DataBunch(DataLoader([torch.ones(2)] * 3, 3)))
+    items = first_items.first_items(learn)
     assert [(item.title, item.text) for item in items] == [("", "1, 1")] * 3
 
 

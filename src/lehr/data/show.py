@@ -44,24 +44,25 @@ def show_batch(
         4
     """
     items = positive_int("items", items, example=16)
-    inputs, titles = prepared(loader, preparation, items)
+    check_default_device("shown")
+    seed = peek_seed()
+    inputs, titles = prepared(loader, preparation, items, seed=seed, epoch=0)
     return draw_items(inputs, titles, preparation, ax=ax)
 
 
 def prepared(
-    loader: Any, preparation: Preparation | None, items: int
+    loader: Any, preparation: Preparation | None, items: int, *, seed: int, epoch: int
 ) -> tuple[list[Any], list[str]]:
-    """Inputs of the first batch of epoch 0, and their targets in words; see `show_batch`.
+    """Inputs of the first batch of an epoch, and their targets in words; see `show_batch`.
 
     Example:
         >>> import torch
-        >>> prepared([(torch.zeros(4, 2), torch.arange(4))], None, 2)
+        >>> prepared([(torch.zeros(4, 2), torch.arange(4))], None, 2, seed=0, epoch=0)
         ([tensor([0., 0.]), tensor([0., 0.])], ['0', '1'])
     """
-    check_default_device("shown")
     with untouched(loader):
         feed = Feed(loader, "train_dl")
-        batches = feed.epoch(peek_seed(), epoch=0)
+        batches = feed.epoch(seed, epoch)
         batch, _ = next(batches)
         batches.close()
     check_batch(batch)

@@ -14,6 +14,7 @@ from lehr.base.stored import Form, read
 from lehr.data import DataLoader
 from lehr.data.show import clipped, prepared
 from lehr.errors import sentence
+from lehr.learner import Learner
 from lehr.report.pictures import as_picture, data_uri, in_words
 
 _FILE = "first_items.json"
@@ -42,26 +43,25 @@ class FirstItem(Form):
     small: bool = False
 
 
-def first_items(data: Any) -> list[FirstItem]:
-    """Items of the first batch of epoch 0 of a `lehr.DataBunch`, at most twelve.
+def first_items(learn: Learner) -> list[FirstItem]:
+    """Items of the first batch that a Learner is going to train on, at most twelve.
 
     Returns:
         Nothing if the loader is not lehr's own, which can be read without a trace at once, or if
         its first batch cannot be read: the training says so.
 
     Example:
-        >>> import torch
-        >>> from lehr.data import DataBunch, Dataset
-        >>> x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
-        >>> bunch = DataBunch(DataLoader(Dataset(x, y), 2))
-        >>> [(item.title, item.picture[:14]) for item in first_items(bunch)]
-        [('0', 'data:image/png'), ('1', 'data:image/png')]
+        >>> from lehr.testing import tiny_learner
+        >>> first, *_ = first_items(tiny_learner())
+        >>> first.title in ("0", "1"), len(first.text.split(", "))
+        (True, 3)
     """
-    preparation = data.preparation
-    if not isinstance(data.train_dl, DataLoader):
+    loader, preparation = learn.data.train_dl, learn.data.preparation
+    if not isinstance(loader, DataLoader):
         return []
     with suppress(Exception):
-        inputs, titles = prepared(data.train_dl, preparation, _MOST)
+        when = {"seed": learn.seed, "epoch": learn.epochs_done}
+        inputs, titles = prepared(loader, preparation, _MOST, **when)
         pairs = zip_longest(inputs, titles[: len(inputs)], fillvalue="")
         return [_item(x, title, preparation) for x, title in pairs]
     return []

@@ -165,7 +165,7 @@ class RunFolder:
         logs = JSONLLog(self.path / _JSONL, append=True), CSVLog(self.path / _CSV, append=True)
         learn.callbacks.extend(logs)
         try:
-            if earlier is None and (items := first_items.first_items(learn.data)):
+            if earlier is None and (items := first_items.first_items(learn)):
                 first_items.save(self.path, items)
             yield
             config["status"] = "finished"
