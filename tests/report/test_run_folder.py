@@ -15,7 +15,7 @@ from torch import nn
 
 from lehr import Callback, Learner
 from lehr.base import files
-from lehr.callbacks import Checkpoint, CSVLog, EarlyStopping, ParamScheduler
+from lehr.callbacks import Checkpoint, CSVLog, EarlyStopping, ParamScheduler, Timer
 from lehr.events import Phase
 from lehr.report import RunFolder, RunRecord, run_folder, write_report
 from lehr.report.run_folder import environment
@@ -715,3 +715,63 @@ def test_links_in_the_place_of_files_of_a_run_are_replaced_not_followed(tmp_path
         learn.fit(1)
     assert [(tmp_path / name).read_text() for name in names] == ["mine"] * 3
     assert not any((folder.path / name).is_symlink() for name in names)
+
+
+# A fit that is over -----------------------------------------------------------------------------
+
+
+def test_a_fit_that_is_over_is_written_as_one_that_was_kept(tmp_path):
+    learn, kept = tiny_learner([Timer()]), RunFolder.create(tmp_path / "kept")
+    with kept.keep(learn, {"a": 1}):
+        learn.fit(2)
+    written = RunFolder.create(tmp_path / "written")
+    page = written.write(learn, {"a": 1})
+    first, second = RunRecord.read(kept.path), RunRecord.read(written.path)
+    assert first.rows == second.rows
+    assert first.series == second.series
+    assert (kept.path / "history.csv").read_text() == (written.path / "history.csv").read_text()
+    assert first.evaluation.mistakes == second.evaluation.mistakes
+    assert weights_of(first) == weights_of(second)
+    names = {"started", "ended", "memory"}
+    one, other = ({k: v for k, v in r.config.items() if k not in names} for r in (first, second))
+    assert one == other
+    ours, theirs = ({path.name for path in f.path.iterdir()} for f in (kept, written))
+    assert ours - theirs == {"first_items.json"}
+    assert "date unknown" not in page.read_text(encoding="utf-8")
+
+
+def weights_of(record):
+    return {name: value.tolist() for name, value in load_file(record.weights).items()}
+
+
+def test_how_it_ended_is_written(tmp_path):
+    class Ends(Callback):
+        state = ()
+
+        def __init__(self, end):
+            self.end = end
+
+        def after_step(self, run):
+            self.end(run)
+
+    def fails(run):
+        raise ValueError("no more")
+
+    learn = tiny_learner([Ends(fails)])
+    with pytest.raises(ValueError, match="no more"):
+        learn.fit(1)
+    page = RunFolder.create(tmp_path / "failed").write(learn)
+    assert RunRecord.read(tmp_path / "failed").status == "failed"
+    assert "Failed" in page.read_text(encoding="utf-8")
+    learn = tiny_learner([Ends(lambda run: run.stop("seen enough"))])
+    learn.fit(1)
+    RunFolder.create(tmp_path / "stopped").write(learn)
+    record = RunRecord.read(tmp_path / "stopped")
+    assert (record.status, record.config["stop_reason"]) == ("finished", "seen enough")
+
+
+def test_without_a_fit_there_is_nothing_to_write(tmp_path):
+    folder = RunFolder.create(tmp_path / "x")
+    with pytest.raises(RuntimeError, match=r"Learner has no fit to write about\. Call fit"):
+        folder.write(tiny_learner())
+    assert list(folder.path.iterdir()) == []

@@ -84,7 +84,7 @@ def report(record: RunRecord) -> str:
         "report.html",
         title=record.title,
         name=record.name,
-        date=date(config.get("started")),
+        date=date(config.get("started") or config.get("ended")),
         status=_status_class(record),
         refresh=_REFRESH_SECONDS if record.status == "running" else None,
         verdict=verdict(record),

@@ -189,6 +189,45 @@ class RunFolder:
                     config.update(together(earlier or {}, costs(run, learn.model)))
                     self._finish(learn, run, config, logs)
 
+    def write(self, learn: Learner, settings: Mapping[str, Any] | None = None) -> Path:
+        """Write what the last fit of a Learner was and made: for one that is over already.
+
+        `keep` does more: the history is on disk as it grows, however the process ends.
+
+        Args:
+            learn: whose last fit it is; weights and evaluation are those of the model as it is now.
+            settings: whatever decided it; kept in ``config.json``.
+
+        Returns:
+            The path of ``report.html``.
+
+        Raises:
+            RuntimeError: there was no fit.
+            Exception: whatever kept config, history or weights from being written.
+
+        Example:
+            >>> import tempfile
+            >>> from lehr.testing import tiny_learner
+            >>> learn = tiny_learner()
+            >>> run = learn.fit(1)
+            >>> with tempfile.TemporaryDirectory() as scratch:
+            ...     RunFolder.create(Path(scratch, "first")).write(learn).name
+            'report.html'
+        """
+        if (run := learn.run) is None:
+            raise RuntimeError(
+                f"{type(learn).__name__} has no fit to write about. Call fit, then write."
+            )
+        config = _config(learn, settings or {}) | {"started": None, "ended": _now()}
+        config |= {"status": _ending(run), "stop_reason": run.stop_reason}
+        config |= costs(run, learn.model)
+        self._write("environment.json", environment(learn.model))
+        self._write("config.json", config | {"status": "running"})  # the last to say how it ended
+        run.history.to_jsonl(self.path / _JSONL)
+        run.history.to_csv(self.path / _CSV)
+        self._finish(learn, run, config, ())
+        return self.path / "report.html"
+
     def _finish(
         self,
         learn: Learner,
@@ -312,6 +351,15 @@ def _config(learn: Learner, settings: Mapping[str, Any]) -> dict[str, Any]:
         "settings": dict(settings),
         **_preparation(learn.data),
     }
+
+
+def _ending(run: Run) -> str:
+    """How a fit ended that is over."""
+    rows = run.history.rows
+    cut_short = bool(rows) and rows[-1].get("seconds") is None  # no event of the end was called
+    if cut_short or "failed" in run.history.meta:
+        return "failed"
+    return "interrupted" if run.interrupted else "finished"
 
 
 def _kept(run: Run) -> dict[str, Any] | None:
