@@ -2,6 +2,7 @@
 
 import builtins
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +180,20 @@ def test_the_shell_lines_about_deploying_write_a_program(tmp_path):
         check=True,
     )
     assert (tmp_path / "runs" / "mine" / "model.pt2").exists()
+
+
+@pytest.mark.parametrize("page", ["images", "tables"])
+def test_the_commands_of_a_page_work_on_its_own_files(page, tmp_path, monkeypatch, nursery):
+    text = (ROOT / "docs" / "tasks" / f"{page}.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(blocks(ROOT / "docs" / "tasks" / f"{page}.md")[0], {})
+    (lines,) = re.findall(r"```sh\n(.*?)```", text, re.S)
+    commands = [shlex.split(line) for line in lines.splitlines()]
+    assert [words[1] for words in commands] == ["train", "predict", "evaluate"]
+    for _, *words in commands:
+        done = nursery.run(*words)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert b"accuracy: 0." in done.stdout
 
 
 def test_the_glossary_names_every_phase_and_layer_in_their_order():
