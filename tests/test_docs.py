@@ -193,7 +193,7 @@ def test_the_commands_of_a_page_work_on_its_own_files(page, tmp_path, monkeypatc
     for _, *words in commands:
         done = nursery.run(*words)
         assert (done.returncode, done.stderr) == (0, b"")
-    assert b"accuracy: 0." in done.stdout
+    assert b"accuracy: " in done.stdout
 
 
 def test_the_glossary_names_every_phase_and_layer_in_their_order():
