@@ -83,6 +83,15 @@ def test_help_and_completion_load_no_torch():
     assert "Usage" in done.stdout
 
 
+def test_help_names_every_option_in_a_narrow_terminal(succeed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = succeed("train", "--help")
+    for words in ("--regression / --classification", "--checkpoint-every", "path/to/file.py:Name"):
+        assert words in said
+    assert "…" not in said.replace("cuda:1, mps …", "")
+    assert max(map(len, said.splitlines())) <= 80
+
+
 def test_version(succeed):
     assert succeed("--version") == f"lehr {lehr.__version__}\n"
 

@@ -15,7 +15,7 @@ def test_audit_repairs_and_draws(succeed):
     out = succeed("audit", "cnn", "--seed", 0, "--repair", "kaiming", "--out", "a.png").splitlines()
     assert out[-3:-1] == [
         "nothing wrong in 128 items",
-        next(line for line in out if line.startswith("repaired: 1 problems before, 0 after")),
+        next(line for line in out if line.startswith("repaired: 1 problem before, 0 after")),
     ]
     assert out[-1] == "picture: a.png"
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")

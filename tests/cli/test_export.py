@@ -90,6 +90,14 @@ def test_what_cannot_be_exported_is_refused(refused):
         "--out must end in .pt2; got a.onnx. Give another name, or --to."
     )
     assert "there is no folder nowhere. Make it first." in refused(
-        "export", "run", "--out", "nowhere/a.pt2", code=1
+        "export", "run", "--out", "nowhere/a.pt2"
     )
     assert "run is no run folder" in refused("export", "run", "--out", "a.pt2", code=1)
+
+
+def test_a_file_is_replaced_only_if_that_is_asked_for(refused):
+    Path("a.pt2").write_text("mine")
+    assert refused("export", "run", "--out", "a.pt2") == (
+        "a.pt2 exists. Choose another name, or add --overwrite."
+    )
+    assert Path("a.pt2").read_text() == "mine"

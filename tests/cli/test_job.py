@@ -91,7 +91,7 @@ def test_an_optimizer_may_have_a_decay_of_its_own():
         ),
         ({"target": "y"}, r"--target is not for .*\. Leave it out; it takes .*\."),
         ({"source": "t.csv"}, r".* needs --target, the name of the column to predict\. Give it\."),
-        ({"checkpoint_every": "often"}, r"checkpoint-every must be .*; got 'often'.*"),
+        ({"checkpoint_every": "often"}, r"checkpoint_every must be .*; got 'often'.*"),
     ],
     ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
 )
@@ -183,7 +183,7 @@ def test_a_device_that_is_not_here_is_refused():
 def test_how_often_to_save():
     assert check_interval("never") == "never"
     assert check_interval("10 minutes") == "10 minutes"
-    with pytest.raises(ValueError, match=r"checkpoint-every must be .*; got '10 days'"):
+    with pytest.raises(ValueError, match=r"checkpoint_every must be .*; got '10 days'"):
         check_interval("10 days")
 
 

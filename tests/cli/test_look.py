@@ -99,3 +99,11 @@ def test_a_chart_is_as_wide_as_its_terminal_allows(succeed, monkeypatch, columns
     monkeypatch.setattr(look, "terminal_width", lambda: columns)
     lines = succeed("schedule", "one_cycle(0.5)").splitlines()
     assert longest - 10 < max(map(len, lines)) <= longest
+
+
+def test_a_picture_is_replaced_only_if_that_is_asked_for(succeed, refused):
+    Path("a.png").write_text("mine")
+    assert "a.png exists" in refused("schedule", "one_cycle", "--out", "a.png")
+    assert Path("a.png").read_text() == "mine"
+    succeed("schedule", "one_cycle", "--out", "a.png", "--overwrite")
+    assert Path("a.png").read_bytes().startswith(b"\x89PNG")

@@ -29,6 +29,7 @@ def photos(timm):
             pixels = np.random.default_rng(i).integers(0, 60, (10, 10), dtype=np.uint8)
             Image.fromarray(pixels + np.uint8(150 * label)).save(Path("photos", name, f"{i}.png"))
     timm.CACHE = Path("cache.pt").absolute()
+    torch.manual_seed(0)
     torch.save(timm.Net(5, 3).state_dict(), timm.CACHE)
     return timm
 
@@ -42,7 +43,7 @@ def same(a, b):
 
 
 def test_a_run_with_pretrained_weights_does_all_that_runs_do(succeed, refused, config, photos):
-    tuning = ("--model", "timm:tiny_net", "--epochs", 2, "--seed", 2)  # whose second epoch is best
+    tuning = ("--model", "timm:tiny_net", "--epochs", 2, "--seed", 1)  # whose second epoch is best
     out = succeed("train", "photos", *tuning, *QUICK, "--out", "a")
     assert "from   the weights of timm:tiny_net; the head, fc, is new, trained alone for 1" in out
     assert "lr     0.01 at the head, falling to 0.0001 at the input; a cycle for the head" in out

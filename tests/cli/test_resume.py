@@ -113,8 +113,8 @@ def test_a_run_can_be_made_longer_and_what_becomes_of_the_schedule_is_said(succe
 
 def test_a_run_cannot_be_made_shorter(succeed, refused):
     succeed(*QUICK, "--out", "a")
-    message = refused("resume", "a", "--epochs", 3, code=1)
-    assert message.startswith("epochs must be more than the 4 that a has; got 3. A run cannot be")
+    message = refused("resume", "a", "--epochs", 3)
+    assert message.startswith("--epochs must be more than the 4 that a has; got 3. A run cannot be")
 
 
 def test_a_run_that_stopped_itself_is_not_made_longer_by_epochs(stopped, succeed, refused):
@@ -196,7 +196,7 @@ def test_it_goes_on_with_as_many_threads_as_it_began_with(stopped, succeed):
 
 @pytest.mark.parametrize("option", [("--device", "gpu"), ("--checkpoint-every", "often")])
 def test_options_are_checked_first(refused, option):
-    assert refused("resume", "nowhere", *option).startswith(option[0].strip("-").partition(" ")[0])
+    assert refused("resume", "nowhere", *option).startswith(option[0])
 
 
 def test_what_is_no_run_folder_is_refused(refused):

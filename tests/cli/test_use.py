@@ -96,7 +96,7 @@ def test_evaluate_takes_little_and_everything(succeed, trained):
 
 
 def test_evaluate_knows_the_test_split_where_there_is_one(succeed, refused, trained):
-    assert "test" in refused("evaluate", "run", "--split", "test", code=1)
+    assert "test" in refused("evaluate", "run", "--split", "test")
     photos("divided/train")
     photos("divided/test", items=3)
     assert "test, 6 items" in succeed("evaluate", "run", "divided", "--split", "test")
@@ -141,7 +141,7 @@ def test_a_table_of_numbers_to_predict(succeed, refused):
     assert float(found[0]["prediction"]) == pytest.approx(240_000, abs=10_000)
     assert float(found[1]["prediction"]) == pytest.approx(130_000, abs=10_000)
     assert "loss:" in succeed("evaluate", "run")
-    message = refused("train", "t.csv", "--target", "price", "--label-smoothing", 0.3, code=1)
+    message = refused("train", "t.csv", "--target", "price", "--label-smoothing", 0.3)
     assert message.startswith("--label-smoothing is for classes")
 
 
@@ -354,6 +354,43 @@ def test_data_that_have_changed_are_not_divided_in_another_way_silently(refused,
         r"data has changed since the training: it had \[19, 5\] items .* \[20, 5\]", message
     )
     assert "all, 25 items" in succeed("evaluate", "run", "--split", "all")
+
+
+def test_other_content_of_as_many_items_is_said(call, succeed):
+    def table(factor):
+        rows = [f"{i % 7},{factor * (i % 7) + 0.5}" for i in range(60)]
+        Path("t.csv").write_text("\n".join(["a,price", *rows]))
+
+    table(10)
+    quick = ("--target", "price", "--epochs", 1, "--lr", 0.01)
+    succeed("train", "t.csv", *quick, "--out", "run")
+    assert "loss:" in succeed("evaluate", "run")
+    table(20)
+    done = call("evaluate", "run")
+    assert done.exit_code == 0
+    assert "t.csv is not what it was in the training: its content" in done.stderr
+    assert call("evaluate", "run", "--split", "all").stderr == ""
+
+
+def test_how_far_numbers_are_off_is_said_in_their_units(succeed):
+    rows = [f"{i % 9},{1000 * (i % 9) + 0.5}" for i in range(90)]
+    Path("t.csv").write_text("\n".join(["a,price", *rows]))
+    succeed("train", "t.csv", "--target", "price", "--epochs", 1, "--lr", 0.01, "--out", "run")
+    said = dict(
+        line.split(": ") for line in succeed("evaluate", "run").splitlines() if ": " in line
+    )
+    mae, rmse = (float(said[name].replace(",", "")) for name in ("mae", "rmse"))
+    assert 100 < mae <= rmse < 10_000
+    assert float(said["r2"]) <= 1
+
+
+def test_what_new_rows_lack_can_only_be_allowed_by_training_anew(succeed, refused):
+    rows = [f"{i % 7},{i % 5},{i % 2}" for i in range(60)]
+    Path("t.csv").write_text("\n".join(["a,b,y", *rows]))
+    Path("new.csv").write_text("a,b\n1,2\n,3\n")
+    succeed("train", "t.csv", "--target", "y", "--epochs", 1, "--lr", 0.01, "--out", "run")
+    said = refused("predict", "run", "new.csv", code=1)
+    assert "Correct them, or train anew: --missing mean fills them" in said
 
 
 def test_data_of_another_kind_and_models_not_asked_for_are_refused(refused, trained):

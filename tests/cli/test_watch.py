@@ -107,6 +107,17 @@ def test_the_report_follows_and_refreshes_itself_until_the_end(succeed, training
     assert "Finished" in last
 
 
+def test_the_report_is_opened_in_a_browser_if_that_is_asked_for(succeed, training, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        watch.webbrowser, "open", lambda where: opened.append((where, len(training.pages)))
+    )
+    succeed("watch", training.path, "--open")
+    page = (training.path / "report.html").resolve()
+    assert [where for where, _ in opened] == [page.as_uri()]
+    assert page.is_file()
+
+
 def test_without_a_page_nothing_is_written(succeed, training):
     training.end = lambda: training.status("finished")
     training.todo[-1] = training.end

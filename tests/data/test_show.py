@@ -126,3 +126,11 @@ def test_what_has_no_values_is_refused_in_our_own_words():
         with pytest.raises(ValueError, match="batch must hold values; its tensors are on the dev"):
             show_batch([batch])
     show_batch([(x, y)])
+
+
+def test_a_number_to_predict_is_shown_in_its_own_units(tmp_path):
+    rows = [f"{i % 9},{1000 * (i % 9) + 0.5}" for i in range(90)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,price", *rows]))
+    figure = data.table(tmp_path / "t.csv", "price").show_batch(4)
+    words = [text.get_text().replace(",", "") for text in figure.axes[0].texts]
+    assert any(float(word) >= 1000 for word in words if word.replace(".", "").isdigit())

@@ -67,7 +67,7 @@ def test_the_legend_explains_the_columns_and_marks_that_are_there():
 def test_after_a_repair_the_text_tells_both():
     lines = str(audit(deep(), batch(), repair="kaiming")).splitlines()
     assert lines[-2] == "nothing wrong in 64 items"
-    told = r"repaired: 1 problems before, 0 after; output across items 0\.0\S+ → 0\.\d+"
+    told = r"repaired: 1 problem before, 0 after; output across items 0\.0\S+ → 0\.\d+"
     assert re.fullmatch(told, lines[-1])
 
 

@@ -78,7 +78,7 @@ def test_more_is_better(name, answer):
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        (("size",), ValueError, "mode must be given for monitor='size'.* Write mode=\"min\" or"),
+        (("size",), ValueError, "monitor='size' does not tell .* Write mode=\"min\" or"),
         (("f1", "low"), ValueError, 'mode must be "min" or "max"; got \'low\'. Choose'),
         (("valid_loss", None, -0.1), ValueError, "min_delta must be 0 or more; got -0.1"),
         (("valid_loss", None, NAN), ValueError, "min_delta must be finite; got nan"),

@@ -108,3 +108,12 @@ def test_thin_keeps_the_extremes():
     assert x[kept.index(9.0)] == 77_777
     assert all(map(math.isnan, thin(range(5000), [math.nan] * 5000)[1]))
     assert len(drawn([Line("a", range(len(y)), y, 0, "raw")])) < 60_000
+
+
+def test_large_numbers_are_written_out_at_an_axis():
+    big = plot([Line("price", [1e5, 2e5], [5e4, 9e4])], title="price", xlabel="true")
+    small = plot([Line("price", [1.0, 2.0], [0.5, 0.9])], title="price", xlabel="true")
+    assert "100,000" in big
+    assert "50,000" in big
+    assert "1e5" not in big
+    assert "," not in "".join(re.findall(r">([\d.,]+)<", small))

@@ -68,6 +68,8 @@ OF_THE_PACKAGE = {
 }
 """Names of other libraries' packages."""
 
+_PARTS = {"report": "import lehr.report; a page is lehr.report.RunFolder.create(path).write(learn)"}
+
 _BUNCH = "lehr.DataBunch(train_dl, valid_dl)"
 _LISTED = "callbacks=[…]"
 _SCHEDULED = 'callbacks=[ParamScheduler("lr", …)], with a schedule'
@@ -226,7 +228,7 @@ def missing_in(
         ImportError: module 'lehr' has no Trainer. Write ...
     """
     part = name not in elsewhere and not name.startswith("_") and find_spec(f"{module}.{name}")
-    elsewhere = {name: f"import {module}.{name}"} if part else elsewhere
+    elsewhere = {name: _PARTS.get(name, f"import {module}.{name}")} if part else elsewhere
     error = missing(f"module {module!r}", name, elsewhere, known)
     frame = inspect.currentframe()
     asks = frame and frame.f_back and frame.f_back.f_back  # who asks the module for the name

@@ -95,7 +95,7 @@ COMMANDS = {
     "predict": Listed("use", "Print a CSV with what a trained model makes of new files."),
     "export": Listed(
         "export",
-        "Write a trained model as one file that gives what lehr predict gives, checked before.",
+        "Write a trained model as one file, for use without lehr.",
     ),
     "report": Listed("reports", "Write a run's report, one HTML file that needs nothing else."),
     "compare": Listed("reports", "Say what differs between two runs and where they part."),
@@ -158,6 +158,7 @@ def _imported(name: str) -> Any:
 
 app = typer.Typer(
     cls=Group,
+    rich_markup_mode=None,  # its columns leave no room for the names of options
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -185,7 +186,7 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
 
     Args:
         debug: let the error through as it is.
-        code: what the program exits with.
+        code: what the program exits with; an error that begins with an option is one of usage.
     """
     try:
         with warnings.catch_warnings():
@@ -206,7 +207,9 @@ def errors(debug: bool, *, code: int) -> Generator[None]:
             text = said(error)
         elif sentence:
             text = str(error.args[0])
-        raise typer.Exit(_say_error(as_options(text), code=code)) from None
+        text = as_options(text)
+        about_an_option = text.startswith("--")
+        raise typer.Exit(_say_error(text, code=USAGE if about_an_option else code)) from None
 
 
 def _say_warning(message: Warning | str, *_: object) -> None:

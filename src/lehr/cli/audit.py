@@ -54,6 +54,7 @@ def audit(
     as_json: Annotated[bool, Option("--json", help="Print everything as JSON instead.")] = False,
     strict: Annotated[bool, Option("--strict", help="Exit with 1 if there is a problem.")] = False,
     out: Picture = None,
+    overwrite: options.Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Send one batch through a fresh model and back; say where signal or gradient is lost."""
@@ -62,7 +63,7 @@ def audit(
     with errors(debug, code=USAGE):
         if repair is not None:
             known("repair", repair, dict.fromkeys(CURES))
-        check_picture(out)
+        check_picture(out, overwrite=overwrite)
         settings = prepare({**context.params, "lr": "1e-3", "weights": "none"})
     with errors(debug, code=FAILURE):
         result = open_job(settings).learn.audit(repair=repair)

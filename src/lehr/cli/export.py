@@ -26,6 +26,7 @@ def export(
     out: Annotated[
         Path | None, Option(help="The file to write; else model.pt2 or model.onnx in the run.")
     ] = None,
+    overwrite: options.Overwrite = False,
     model: options.OwnModel = None,
     debug: Debug = False,
 ) -> None:
@@ -36,6 +37,7 @@ def export(
         path = out or run / f"model.{to}"
         if path.suffix != f".{to}":
             raise ValueError(f"--out must end in .{to}; got {path}. Give another name, or --to.")
+        options.check_out(out, overwrite=overwrite)
     with errors(debug, code=FAILURE):
         import torch
 
@@ -43,8 +45,6 @@ def export(
         from lehr.export import check_ending, write_program
 
         check_ending(path)
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {path.parent}. Make it first.")
         trained = open_trained(run, model, "cpu")
         preparation = trained.preparation
         xb = torch.randn(2, *preparation.item_shape, generator=torch.Generator().manual_seed(0))

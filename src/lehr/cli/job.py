@@ -273,7 +273,7 @@ def check_interval(text: str) -> str:
     """
     if text != "never":
         units = ("steps", "epochs", "minutes", "seconds")
-        interval(text, argument="checkpoint-every", units=units)
+        interval(text, argument="checkpoint_every", units=units)
     return text
 
 
@@ -283,8 +283,9 @@ def _check_options(source: str, options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in taken:
             able = [flag(other) for other in _DATA_OPTIONS if other in taken]
+            given = "--classification" if options[name] is False else flag(name)
             raise ValueError(
-                f"{flag(name)} is not for {what}. Leave it out; it takes {', '.join(able)}."
+                f"{given} is not for {what.rstrip(',')}. Leave it out; it takes {', '.join(able)}."
             )
     if "target" in taken and "target" not in options:
         raise ValueError(f"{what} needs --target, the name of the column to predict. Give it.")

@@ -45,6 +45,7 @@ def find_lr(
     end: Annotated[float, Option(help="The rate that the sweep approaches.")] = 10.0,
     steps: Annotated[int, Option(help="Batches to train on.")] = 100,
     out: Picture = None,
+    overwrite: options.Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Train for a moment while lr rises, draw the loss, and suggest what to train with."""
@@ -53,7 +54,7 @@ def find_lr(
 
     with errors(debug, code=USAGE):
         settings = prepare({**context.params, "lr": "1e-3"})
-        check_picture(out)
+        check_picture(out, overwrite=overwrite)
     with errors(debug, code=FAILURE):
         learn = open_job(settings).learn
         curve = learn.find_lr(start, end, steps=steps, callbacks=sweep_progress(learn, steps))
@@ -82,6 +83,7 @@ def schedule(
         int | None, Option(help="Print the value at each of so many steps.", min=1)
     ] = None,
     out: Picture = None,
+    overwrite: options.Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Draw a schedule over the share of the fit that is done."""
@@ -89,7 +91,7 @@ def schedule(
 
     with errors(debug, code=USAGE):
         curve = parse_schedule(text, peak=1.0)
-        check_picture(out)
+        check_picture(out, overwrite=overwrite)
     with errors(debug, code=FAILURE):
         save_picture(curve.plot, out)
         if steps is None:
@@ -141,19 +143,19 @@ def _drawing() -> int:
     return 64 if room is None else max(16, min(64, room - 12))
 
 
-def check_picture(out: Path | None) -> None:
+def check_picture(out: Path | None, *, overwrite: bool) -> None:
     """See that a picture can be saved there, before there is one.
 
     Raises:
         FileNotFoundError: there is no such folder.
+        FileExistsError: there is such a file, and it is not to be replaced.
         ValueError: there is no format of that ending.
     """
+    options.check_out(out, overwrite=overwrite)
     if out is None:
         return
     from matplotlib.figure import Figure
 
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"{out} cannot be written: there is no folder {out.parent}.")
     known = Figure().canvas.get_supported_filetypes()
     if out.suffix[1:].lower() not in known:
         raise ValueError(f"{out} must end in one of {', '.join(sorted(known))}, such as .png.")

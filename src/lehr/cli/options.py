@@ -110,6 +110,9 @@ LR = Annotated[
         autocompletion=lambda: ["auto"],
     ),
 ]
+Overwrite = Annotated[
+    bool, Option("--overwrite", help="Replace the file of --out, if it is there.")
+]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Say what came of it, and nothing before.")]
 ScheduleText = Annotated[
     str,
@@ -182,3 +185,25 @@ Processes = Annotated[
     int | None, Option("--processes", help="Train in so many processes, on one machine.", min=1)
 ]
 Workers = Annotated[int | None, Option("--workers", help="Processes that read images.", min=0)]
+
+
+def check_out(out: Path | None, *, overwrite: bool) -> None:
+    """See that a file can be written there, before there is something to write.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        FileExistsError: there is such a file, and it is not to be replaced.
+
+    Example:
+        >>> check_out(Path("nowhere/a.png"), overwrite=False)
+        Traceback (most recent call last):
+        FileNotFoundError: nowhere/a.png cannot be written: there is no folder nowhere. Make it...
+    """
+    if out is None:
+        return
+    if not out.parent.is_dir():
+        raise FileNotFoundError(
+            f"{out} cannot be written: there is no folder {out.parent}. Make it first."
+        )
+    if out.is_file() and not overwrite:
+        raise FileExistsError(f"{out} exists. Choose another name, or add --overwrite.")

@@ -58,6 +58,8 @@ def train(
 
     with errors(debug, code=USAGE):
         settings = prepare(context.params)
+        if out is not None and out.exists() and not is_one_of_several():
+            raise FileExistsError(f"{out} exists, and --out must be new. Choose another name.")
     if processes is not None and processes > 1 and not is_one_of_several():
         words = [
             *shlex.split(settings["command"])[1:],

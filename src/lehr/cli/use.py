@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from lehr.cli.trained import Trained
     from lehr.data import DataBunch
+    from lehr.report import Regression
 
 Split = Literal["train", "valid", "test", "all"]
 
@@ -51,8 +52,10 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Print loss and accuracy of a trained model on labelled data, prepared as in its training."""
+    from lehr.cli.data_sum import data_sum
     from lehr.cli.job import check_device, resolved
     from lehr.cli.trained import open_trained
+    from lehr.report import evaluate_regression
 
     with errors(debug, code=USAGE):
         asked = _split(split)
@@ -70,13 +73,23 @@ def evaluate(
                 f"to train and validate on, now {counts}, so that they would be divided in another "
                 "way. Use --split all, or bring back the data as they were."
             )
+        known = trained.settings.get("data_sum")
+        if chosen in ("train", "valid") and path == own and known not in (None, data_sum(path)):
+            say(
+                f"warning: {path} is not what it was in the training: its content, or the names or "
+                "sizes of its files, are others. So the result is of other data.",
+                err=True,
+            )
         loader = bunch.train_dl if chosen == "train" else bunch.valid_dl
-        results = trained.learner(bunch).validate(loader)
+        learn = trained.learner(bunch)
+        results = learn.validate(loader)
         say(f"data: {path}, {chosen}, {len(loader.dataset):,} items")
         for name, value in results.items():
             say(f"{name.removeprefix('valid_')}: {value:.4f}")
         if not trained.preparation.classes:
             say("(the loss is the squared error of the standardised target)")
+            learn.data.valid_dl = loader
+            _say_errors(evaluate_regression(learn))
 
 
 @app.command(epilog="Example: lehr predict runs/photos-20260101-120000 new/*.jpg > answers.csv")
@@ -93,9 +106,7 @@ def predict(
     out: Annotated[
         Path | None, Option(help="Write the CSV into this file instead of printing it.")
     ] = None,
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="Replace the file of --out, if it is there.")
-    ] = False,
+    overwrite: options.Overwrite = False,
     safe_csv: Annotated[
         bool,
         Option(
@@ -115,10 +126,7 @@ def predict(
 
     with errors(debug, code=USAGE):
         check_device(device)
-        if out is not None and not out.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {out.parent}. Make it first.")
-        if out is not None and out.is_file() and not overwrite:
-            raise FileExistsError(f"{out} exists. Choose another name, or add --overwrite.")
+        options.check_out(out, overwrite=overwrite)
     with errors(debug, code=FAILURE):
         trained = open_trained(run, model, device)
         rows = _predictions(trained, list(_expanded(files)), batch_size or 64)
@@ -134,6 +142,17 @@ def predict(
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(lines)
             save_file(out, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _say_errors(regression: "Regression | None") -> None:
+    """How far predicted numbers are off, in the units of the target."""
+    from lehr.base.numbers import plain
+
+    if regression is not None:
+        say(f"mae: {plain(regression.mae)}")
+        say(f"rmse: {plain(regression.rmse)}")
+        if regression.r2 is not None:
+            say(f"r2: {regression.r2:.4f}")
 
 
 def _split(text: str | None) -> Split | None:

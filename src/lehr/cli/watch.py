@@ -1,5 +1,6 @@
 """``lehr watch``: a training as it goes on, seen from another terminal."""
 
+import webbrowser
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,7 @@ def watch(
         ),
     ] = None,
     page: Annotated[bool, Option(help="Keep the run's report.html up to date, too.")] = True,
+    show: Annotated[bool, Option("--open", help="Open report.html in a browser.")] = False,
     debug: Debug = False,
 ) -> None:
     """Show the epochs of a run as they come, until it ends, and keep its report up to date.
@@ -49,7 +51,7 @@ def watch(
     with errors(debug, code=USAGE):
         path = newest_run() if run is None else run
     with errors(debug, code=FAILURE):
-        _watch(path, page=page)
+        _watch(path, page=page, show=show)
 
 
 def newest_run(parent: str | Path = "runs") -> Path:
@@ -85,7 +87,7 @@ def _begun(run: Path) -> tuple[float, str]:
     return (file if file.is_file() else run / "config.json").stat().st_mtime, run.name
 
 
-def _watch(path: Path, *, page: bool) -> None:
+def _watch(path: Path, *, page: bool, show: bool) -> None:
     from lehr.report import RunRecord
     from lehr.report.outcome import verdict
 
@@ -95,6 +97,10 @@ def _watch(path: Path, *, page: bool) -> None:
     say(f"{record.title}, in {path}")
     if drawing is not None:
         say(f"report: {drawing.file} (refreshes itself in a browser)")
+        if show:  # there must be something to open
+            drawing.show(record)
+    if show and (path / "report.html").is_file():
+        webbrowser.open((path / "report.html").resolve().as_uri())
     try:
         while True:
             begin, seen = monotonic(), _dates(path)

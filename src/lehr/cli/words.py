@@ -6,7 +6,7 @@ import shlex
 _OPTIONS = (
     *("batch_size", "valid_share", "skip_broken", "num_workers", "columns", "exclude", "missing"),
     *("regression", "split", "size", "target", "augment", "weight_decay", "label_smoothing"),
-    *("repair", "weights"),
+    *("repair", "weights", "lr", "epochs", "device", "schedule", "opt", "checkpoint_every"),
 )
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _NUMBERS = ("valid_share", "num_workers")  # a column, too, may be called size
@@ -14,9 +14,11 @@ _VALUE = rf"{_QUOTED}|\[(?:(?:{_QUOTED})(?:, )?)*\]|True|False|(?=[ ,.:;)]|$)"
 _ARGUMENT = re.compile(
     rf"(?<![\w(.])(?:({'|'.join(_OPTIONS)})=({_VALUE})|({'|'.join(_NUMBERS)})=([\d.]*\d))"
 )
+_NAMES = "|".join(_OPTIONS)
 _SUBJECT = re.compile(
-    rf"^({'|'.join(name for name in _OPTIONS if '_' in name)})(?= must | is for )"
+    rf"^({_NAMES})(?= must (?!have a value)| is for )|(?<=Leave )({_NAMES})(?= out)"
 )
+_EXAMPLE = re.compile(rf"(?<=e\.g\. )({_NAMES})=([\w.]*\w)")
 
 
 def flag(name: str) -> str:
@@ -37,8 +39,11 @@ def as_options(text: str) -> str:
         "Fill them by --missing mean, or leave columns out by --exclude 'my id'."
         >>> as_options("batch_size must be above 0; give regression=False.")
         '--batch-size must be above 0; give --classification.'
+        >>> as_options("size must be at most 1024. Give e.g. size=128, or leave it out.")
+        '--size must be at most 1024. Give e.g. --size 128, or leave it out.'
     """
-    return _SUBJECT.sub(lambda match: flag(match[1]), _ARGUMENT.sub(_option, text))
+    text = _EXAMPLE.sub(lambda match: f"{flag(match[1])} {match[2]}", text)
+    return _SUBJECT.sub(lambda match: flag(match[1] or match[2]), _ARGUMENT.sub(_option, text))
 
 
 def _option(match: re.Match[str]) -> str:

@@ -67,8 +67,17 @@ def prepared(
         batches.close()
     check_batch(batch)
     xb, yb = split_pair(batch)
-    names = None if preparation is None else preparation.classes
-    return first_items(xb, items), [title(target, names) for target in first_items(yb, items)]
+    targets, names = first_items(yb, items), None if preparation is None else preparation.classes
+    if preparation is not None and not names:
+        targets = [_in_its_units(target, preparation) for target in targets]
+    return first_items(xb, items), [title(target, names) for target in targets]
+
+
+def _in_its_units(target: Any, preparation: Preparation) -> Any:
+    """A number to predict as it was before it was prepared."""
+    if isinstance(target, Tensor) and target.is_floating_point():
+        return preparation.answers(target.reshape(1, -1)).reshape(target.shape)
+    return target
 
 
 def draw_items(

@@ -131,7 +131,8 @@ class Audit:
         if self.before is None:
             return []
         was, now = self.before.sites[-1].out, self.sites[-1].out
-        problems = f"{len(self.before.problems)} problems before, {len(self.problems)} after"
+        count = len(self.before.problems)
+        problems = f"{count} problem{'s' * (count != 1)} before, {len(self.problems)} after"
         return [f"repaired: {problems}; output across items {was.across:.2g} → {now.across:.2g}"]
 
     def text(self, width: int | None = None) -> str:

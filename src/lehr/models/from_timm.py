@@ -93,8 +93,9 @@ def _package(name: str) -> Any:
     try:
         import timm  # pyright: ignore[reportMissingImports]
     except Exception as error:  # beside ImportError, what its torchvision raises if it is unfit
+        lacking = getattr(error, "name", None) or "timm"
         raise ImportError(
             f"timm:{name} needs the package timm, which cannot be imported here: {said(error)}. "
-            "Install it: pip install timm"
+            f"Install it: pip install {lacking.partition('.')[0]}"
         ) from error
     return timm

@@ -196,8 +196,8 @@ def _usual_mode(name: str) -> Mode:
     rises = more_is_better(name)
     if rises is None:
         raise ValueError(
-            f"mode must be given for monitor={name!r}: the name does not tell which way is better, "
-            f'as that of a loss or an accuracy does. {_meant(name)} mode="min" or mode="max".'
+            f"monitor={name!r} does not tell which way is better, as the name of a loss or an "
+            f'accuracy does. {_meant(name)} mode="min" or mode="max".'
         )
     return "max" if rises else "min"
 

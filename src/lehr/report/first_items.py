@@ -1,4 +1,4 @@
-"""The first items of a training as the model gets them, as a run folder keeps them."""
+"""The first items of a training as its loader gives them, as a run folder keeps them."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -16,6 +16,7 @@ from lehr.report.readings import Reading
 from lehr.report.render import part
 
 # Colours that stand for the page's own; the page has a light and a dark set of them.
+_LONG, _TOO_LONG = 1e4, 1e12  # numbers between them are written out at an axis
 _STAND_INS = {
     "ink": "#010203",
     "soft": "#010204",
@@ -57,7 +58,7 @@ class Line:
         y: how much; nan leaves a gap.
         color: which of the page's colours, 0 to 5.
         kind: ``"raw"`` for many noisy points, ``"line"``, ``"points"`` for a few, marked ones, or
-            ``"dots"`` without a line.
+            ``"dots"`` without a line, or ``"steps"`` for how many there are of each.
         dashed: for a second thing in one colour.
     """
 
@@ -65,7 +66,7 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     color: int = 0
-    kind: Literal["raw", "line", "points", "dots"] = "line"
+    kind: Literal["raw", "line", "points", "dots", "steps"] = "line"
     dashed: bool = field(default=False, kw_only=True)
 
 
@@ -130,12 +131,15 @@ def plot(
         elif min(values) == max(values):
             room = abs(values[0]) * 0.1 or 1.0
             ax.set_ylim(values[0] - room, values[0] + room)
+        if ax.get_yscale() == "linear":
+            _write_out(ax.yaxis, values)
         ax.set_xlabel(xlabel)
         if log_x:
             ax.set_xscale("log")
         else:
             whole = all(float(x).is_integer() for line in drawn for x in line.x)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+            _write_out(ax.xaxis, [x for line in drawn for x in line.x])
         ax.grid(axis="y", color=_STAND_INS["hair"], linewidth=0.5)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
@@ -144,6 +148,12 @@ def plot(
         pointers = _pointers(ax, size, read_at, lines, xlabel)
     low, high = number_range(values)
     return _inline(file.getvalue(), name, f"{title}: from {low} to {high}", pointers)
+
+
+def _write_out(axis: Any, values: Sequence[float]) -> None:
+    """Let ticks of large numbers be whole numbers with commas, in the place of powers of ten."""
+    if _LONG <= max(abs(value) for value in values if math.isfinite(value)) < _TOO_LONG:
+        axis.set_major_formatter("{x:,.0f}")
 
 
 def _draw(ax: Any, line: Line) -> None:
@@ -156,6 +166,7 @@ def _draw(ax: Any, line: Line) -> None:
         linewidth=0 if dots else 0.6 if raw else 1.3,
         alpha=0.38 if raw or dots else 1,
         linestyle="--" if line.dashed else "-",
+        drawstyle="steps-mid" if line.kind == "steps" else "default",
         marker=_marker(line, few),
         markersize=3,
         solid_joinstyle="round",

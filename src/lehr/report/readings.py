@@ -32,7 +32,7 @@ class Readable(Protocol):
         ...
 
     @property
-    def kind(self) -> Literal["raw", "line", "points", "dots"]:
+    def kind(self) -> Literal["raw", "line", "points", "dots", "steps"]:
         """How it is drawn."""
         ...
 

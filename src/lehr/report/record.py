@@ -57,7 +57,7 @@ class RunRecord:
     layers: list[LayerTable] = field(default_factory=list[LayerTable])
     """what was recorded of the layers; empty if nothing was"""
     first_items: list[FirstItem] = field(default_factory=list[FirstItem])
-    """items of the first training batch, as the model got them; empty if they were not kept"""
+    """items of the first training batch, as the loader gave them; empty if they were not kept"""
     sweep: Sweep | None = None
     """the search for a learning rate before the training; None if there was none"""
 

@@ -27,7 +27,7 @@ def figures(regression: Regression) -> Markup | None:
                 Line("as it should be", ends, ends, 1, dashed=True),
             ],
         ),
-        Panel("items", "predicted − true", [Line("items", *histogram(residuals), 0)]),
+        Panel("items", "predicted − true", [Line("items", *histogram(residuals), 0, "steps")]),
     ]
     caption = "Predicted against true numbers, and how far predictions are off."
     return figure(panels, caption, name="regression")

@@ -55,8 +55,8 @@ class RunFolder:
     - ``loss.png``, ``lr.png``, and a plot of every other number recorded by batch.
     - ``evaluation.json`` and ``evaluation.safetensors``: what a classifier does on the validation
       set, if the fit ended without an error; ``regression.json`` of a model that predicts a number.
-    - ``first_items.json``: items of the first batch, as the model gets them, if the training loader
-      is lehr's own.
+    - ``first_items.json``: items of the first batch, as the training loader gives them, if it is
+      lehr's own.
     - ``sweep.json``: the search for a learning rate before the training, if there was one.
     - ``layers.json`` and ``layers.safetensors``: what callbacks recorded of the layers, such as
       `ActivationStats` and `GradientStats`, if some did.

@@ -244,7 +244,7 @@ def test_a_new_fit_starts_anew():
     [
         ({"patience": 0}, "patience must be at least 1; got 0"),
         ({"patience": 1.5}, "patience must be an int of at least 1; got 1.5"),
-        ({"monitor": "size"}, "mode must be given for monitor='size'"),
+        ({"monitor": "size"}, "monitor='size' does not tell which way is better"),
         ({"min_delta": -1}, "min_delta must be 0 or more; got -1"),
     ],
 )

@@ -185,7 +185,7 @@ def test_the_same_number_has_one_driver():
         ({"cooldown": -1}, "cooldown must be at least 0; got -1"),
         ({"lowest": NAN}, "lowest must be finite; got nan"),
         ({"param": 3}, "param must be a string; got 3"),
-        ({"monitor": "size"}, "mode must be given for monitor='size'"),
+        ({"monitor": "size"}, "monitor='size' does not tell which way is better"),
     ],
 )
 def test_wrong_arguments_speak(kwargs, text):

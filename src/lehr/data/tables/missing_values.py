@@ -32,7 +32,12 @@ def check_policy(missing: str) -> str:
 
 
 def keep_rows(
-    table: TextTable, missing: str, holes: Mapping[str, Sequence[int]], *, target: str | None = None
+    table: TextTable,
+    missing: str,
+    holes: Mapping[str, Sequence[int]],
+    *,
+    target: str | None = None,
+    settled: bool = False,
 ) -> TextTable:
     """The table without the rows that the policy leaves out.
 
@@ -41,6 +46,7 @@ def keep_rows(
         missing: the policy.
         holes: for each column the rows without a value.
         target: the column that cannot be filled.
+        settled: whether the policy is that of an earlier training.
 
     Raises:
         ValueError: the policy allows no missing value there, or no row is left.
@@ -59,7 +65,8 @@ def keep_rows(
             fill = "" if name == target else " missing='mean' fills them,"
             raise ValueError(
                 f"{name} must have a value in every row; {len(rows)} of {len(table)} have none, "
-                f"the first {table.place(rows[0])}. Correct them, or ask for it:{fill} "
+                f"the first {table.place(rows[0])}. Correct them, or "
+                f"{'train anew' if settled else 'ask for it'}:{fill} "
                 "missing='drop' leaves the rows out."
             )
     return table

@@ -143,7 +143,7 @@ class TablePreparation:
             texts = table.columns[self.target]
             numeric = not self.classes or all(whole_number(name) for name in self.classes)
             holes[self.target] = without_value(texts, numeric=numeric)
-        return keep_rows(table, self.missing, holes, target=self.target)
+        return keep_rows(table, self.missing, holes, target=self.target, settled=True)
 
     def batches(
         self, files: Sequence[Path], batch_size: int = 64
