@@ -1,6 +1,7 @@
 """``lehr audit``: does this model's initialisation work on these data?"""
 
 import json
+import re
 from typing import Annotated
 
 import typer
@@ -68,6 +69,10 @@ def audit(
     with errors(debug, code=FAILURE):
         result = open_job(settings).learn.audit(repair=repair)
         say(json.dumps(result.to_dict()) if as_json else as_options(result.text(terminal_width())))
+        named = re.search(r"repair='(\w+)'", " ".join(one.text for one in result.problems))
+        if named and repair is None and not as_json:
+            say(f"\nto see it mended: the same command with --repair {named[1]}")
+            say(f"in Python, before fit: learn.audit(repair={named[1]!r})")
         save_picture(result.plot, out, panels=2)
     if strict and not result.healthy:
         raise typer.Exit(FAILURE)
