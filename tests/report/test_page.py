@@ -243,7 +243,7 @@ def test_preparation_is_folded_and_long_settings_are_cut(tmp_path):
     )
     page = text(kept(tmp_path / "x", learn, {"long": "x" * 5000}))
     assert "<summary>How items were prepared</summary>" in page
-    assert '<th scope="row">mean</th><td>[0.5]</td>' in page
+    assert '<th scope="row">mean</th><td>0.5</td>' in page
     assert f"{'x' * 600}… (5,000 characters)" in page
     assert "x" * 601 not in page
 

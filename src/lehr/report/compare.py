@@ -237,9 +237,18 @@ def where_they_part(comparison: Comparison) -> str:
             f"They are identical in all {comparison.shared:,} batches that both recorded.{lengths}"
         )
     batch, values = comparison.parting
-    listed = ", ".join(f"{name} {x!r} against {y!r}" for name, (x, y) in values.items())
+    listed = ", ".join(f"{name} {_apart(x, y)}" for name, (x, y) in values.items())
     before = "from the first batch on" if batch == 0 else f"at training batch {batch:,}"
     return f"They part {before}: {listed}.{lengths}"
+
+
+def _apart(x: float, y: float) -> str:
+    """Two numbers with as many digits as tell them apart, and at least five."""
+    for digits in range(5, 17):
+        one, other = f"{x:.{digits}g}", f"{y:.{digits}g}"
+        if one != other:
+            return f"{one} against {other}"
+    return f"{x!r} against {y!r}"
 
 
 def agreement_words(agreement: Agreement) -> str:

@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from lehr.base.nested import as_json
 from lehr.base.rows import cell
+from lehr.types import is_mapping
 
 
 def number(value: float | None) -> str:
@@ -113,17 +114,33 @@ def _written(value: Any) -> Any:
 
 
 def setting(value: Any) -> str:
-    """A setting as text: as it is written in JSON, but words without quotes.
+    """A setting as text. A number by itself is written in full, one among others to six digits.
 
     Example:
-        >>> setting("AdamW"), setting(0.1), setting(None), setting([1, 2]), setting(True)
-        ('AdamW', '0.1', 'none', '[1, 2]', 'yes')
+        >>> setting("AdamW"), setting(1 / 3), setting(None), setting([1, 1 / 3]), setting(True)
+        ('AdamW', '0.3333333333333333', 'none', '1, 0.333333', 'yes')
+        >>> setting([{"name": "rooms", "mean": 4.5}, {"name": "hue", "values": ["blue", "red"]}])
+        'name rooms, mean 4.5; name hue, values blue, red'
     """
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return value
+        case list() | tuple():
+            parts = cast("Sequence[Any]", value)
+            return ("; " if any(map(is_mapping, parts)) else ", ").join(map(_among, parts))
+        case dict():
+            pairs = cast("Mapping[Any, Any]", value).items()
+            return ", ".join(f"{name} {_among(part)}" for name, part in pairs)
+        case _:
+            return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _among(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else setting(value)
 
 
 def best(values: list[float | None], rises: bool) -> int | None:
