@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shift", type=float, default=0.08)
     parser.add_argument("--cutout", type=float, default=0.0)
     parser.add_argument("--ema", type=float, default=0.995)
-    parser.add_argument("--widths", type=int, nargs="+", default=[24, 48, 96])
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--stem-stride", type=int, default=2)
     options = parser.parse_args(arguments)
     found = [trained(options, options.first + number) for number in range(options.seeds)]
