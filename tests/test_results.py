@@ -82,12 +82,16 @@ def test_the_results_are_those_of_the_script(lesson, page, result):
     assert shown.count(page.AWAITS) == page.render(result).count(page.AWAITS) + 2
 
 
+DIVERGES = "T10 LayerNorm"  # as both published runs did
+
+
 def test_at_least_five_seeds(lesson, result):
     for name, runs in result["rows"].items():
         if name not in ("T1", "T2", "T3") and name not in lesson.TRIED:
             assert len(runs) >= 5, name
             alive = [str(run) for run in runs if "None" not in str(run)]
-            assert len(set(alive)) == len(alive) > len(runs) / 2, name
+            assert len(set(alive)) == len(alive), name
+            assert (len(alive) > len(runs) / 2) is (name != DIVERGES), name
 
 
 def test_the_lessons_own_settings_reach_what_was_published(page, result):
