@@ -29,13 +29,16 @@ def test_report_writes_the_page_again_from_the_folder_alone(succeed, runs):
     assert page.read_text(encoding="utf-8") == before
 
 
-def test_compare_says_what_differs_and_where_they_part(succeed, runs):
+def test_compare_says_what_differs_and_where_they_part(succeed, refused, runs):
     out = succeed("compare", "a", "b")
     assert "0.005" in out
     assert "0.01" in out
     assert out.splitlines()[-1] == "comparison: b/comparison.html"
     assert "<html" in Path("b/comparison.html").read_text(encoding="utf-8")
-    succeed("compare", "a", "b", "--out", "c.html")
+    Path("c.html").write_text("mine")
+    assert "c.html exists" in refused("compare", "a", "b", "--out", "c.html")
+    assert Path("c.html").read_text() == "mine"
+    succeed("compare", "a", "b", "--out", "c.html", "--overwrite")
     assert Path("c.html").is_file()
 
 

@@ -85,7 +85,7 @@ def commands(bad, good, out):
     """What is done with a folder, and the files in it that it may write."""
     yield "load", lambda: load(bad), ()
     yield "report", lambda: call("report", bad), ("report.html",)
-    yield "compare", lambda: call("compare", good, bad, "--out", out), ()
+    yield "compare", lambda: call("compare", good, bad, "--out", out, "--overwrite"), ()
     yield "evaluate", lambda: call("evaluate", bad), ()
     yield "resume", lambda: resume(bad), None
 

@@ -1,11 +1,15 @@
 """What a run cost."""
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
-import torch
 from torch import nn
 
+from lehr import Callback
 from lehr.callbacks import Timer
 from lehr.report import RunFolder, RunRecord
+from lehr.report import costs as costs_module
 from lehr.report.costs import WORDS, cost_rows, costs, memory, together
 from lehr.report.page import report
 from lehr.testing import tiny_learner
@@ -42,11 +46,31 @@ def test_a_run_that_never_began_has_cost_no_seconds():
     assert costs(None, nn.Linear(1, 1))["seconds"] is None
 
 
-def test_memory_counts_what_was_held_at_the_most():
-    before = memory(nn.Linear(1, 1))["main memory"]
-    held = torch.ones(before // 4 + 2**28)
-    del held
-    assert memory(nn.Linear(1, 1))["main memory"] > before
+def test_memory_is_in_bytes_whatever_the_system_counts_in(monkeypatch):
+    resource = pytest.importorskip("resource")
+    usage = SimpleNamespace(ru_maxrss=3)
+    monkeypatch.setattr(resource, "getrusage", lambda who: usage)
+    for system, size in (("linux", 3 * 1024), ("darwin", 3)):
+        monkeypatch.setattr(costs_module.sys, "platform", system)
+        assert memory(nn.Linear(1, 1)) == {"main memory": size}
+
+
+class Fails(Callback):
+    state = ()
+
+    @contextmanager
+    def around_fit(self, run):
+        raise ValueError("no scope")
+        yield
+
+
+def test_a_fit_that_fails_before_the_clock_starts_keeps_its_weights_and_its_error(tmp_path):
+    learn, folder = tiny_learner([Fails(), Timer()]), RunFolder.create(tmp_path / "run")
+    with pytest.raises(ValueError, match="no scope"), folder.keep(learn, {}):
+        learn.fit(1)
+    record = RunRecord.read(folder.path)
+    assert (record.status, record.config["seconds"]) == ("failed", None)
+    assert record.weights is not None
 
 
 @pytest.mark.parametrize(

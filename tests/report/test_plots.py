@@ -117,3 +117,14 @@ def test_large_numbers_are_written_out_at_an_axis():
     assert "50,000" in big
     assert "1e5" not in big
     assert "," not in "".join(re.findall(r">([\d.,]+)<", small))
+
+
+def test_large_numbers_that_lie_close_together_are_told_apart():
+    svg = plot([Line("price", [0, 1], [50000.1, 50000.9])], title="price", xlabel="epoch")
+    ticks = re.findall(r">(50,000[\d.]*)<", svg)
+    assert len(set(ticks)) == len(ticks) > 2
+
+
+def test_a_line_whose_places_are_not_finite_does_not_break_the_page():
+    nan = float("nan")
+    assert "price" in plot([Line("price", [nan, nan], [1.0, 2.0])], title="price", xlabel="x")

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option
 
 from lehr.cli import options
-from lehr.cli.app import FAILURE, Debug, app, errors, say, terminal_width
+from lehr.cli.app import FAILURE, USAGE, Debug, app, errors, say, terminal_width
 
 
 @app.command(epilog="Example: lehr report runs/digits-20260101-120000")
@@ -25,12 +25,15 @@ def compare(
     out: Annotated[
         Path | None, Option(help="The page to write; else comparison.html in the second run.")
     ] = None,
+    overwrite: options.Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Say what differs between two runs and where they part, and write a page that shows it."""
     from lehr.report import RunRecord, write_comparison
     from lehr.report.compare import compare as comparison
 
+    with errors(debug, code=USAGE):
+        options.check_out(out, overwrite=overwrite)
     with errors(debug, code=FAILURE):
         a, b = RunRecord.read(first), RunRecord.read(second)
         say(comparison(a, b).text(terminal_width()))

@@ -34,7 +34,8 @@ def costs(run: Run | None, model: nn.Module) -> dict[str, Any]:
         (['seconds', 'memory'], ['data', 'forward'])
     """
     timers = [cb for cb in (run.callbacks if run else ()) if isinstance(cb, Timer)]
-    return {"seconds": dict(timers[0].seconds) if timers else None, "memory": memory(model)}
+    seconds = getattr(timers[0], "seconds", None) if timers else None  # a fit may fail before
+    return {"seconds": seconds and dict(seconds), "memory": memory(model)}
 
 
 def together(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

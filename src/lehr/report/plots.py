@@ -151,9 +151,10 @@ def plot(
 
 
 def _write_out(axis: Any, values: Sequence[float]) -> None:
-    """Let ticks of large numbers be whole numbers with commas, in the place of powers of ten."""
-    if _LONG <= max(abs(value) for value in values if math.isfinite(value)) < _TOO_LONG:
-        axis.set_major_formatter("{x:,.0f}")
+    """Let ticks of large numbers be numbers with commas, in the place of powers of ten."""
+    most = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if _LONG <= most < _TOO_LONG:
+        axis.set_major_formatter("{x:,.10g}")
 
 
 def _draw(ax: Any, line: Line) -> None:

@@ -186,7 +186,8 @@ class RunFolder:
                     self._write("config.json", earlier)
                 else:
                     config.update(ended=_now(), stop_reason=run and run.stop_reason)
-                    config.update(together(earlier or {}, costs(run, learn.model)))
+                    with suppress(Exception):  # nothing may keep the weights from being written
+                        config.update(together(earlier or {}, costs(run, learn.model)))
                     self._finish(learn, run, config, logs)
 
     def write(self, learn: Learner, settings: Mapping[str, Any] | None = None) -> Path:

@@ -17,9 +17,9 @@ PARTS = ("data", "forward", "backward", "update", "validation", "rest")
 class Timer(Callback):
     """Measures the seconds that each part of a fit takes; they sum to the whole.
 
-    Four looks at the clock a batch: for a step of 0.1 ms, less than a hundredth. Nothing waits for
-    a device: on an accelerator, these are the seconds of the program that hands it work, and they
-    gather where it waits. `Learner.profile` shows more, and measures devices.
+    It looks at the clock four times a batch. Nothing waits for a device: on an accelerator, these
+    are the seconds of the program that hands it work, and they gather where it waits.
+    `Learner.profile` shows more, and measures devices.
 
     Attributes:
         seconds: by part. ``data``: waiting for training batches, and what is done to them before
