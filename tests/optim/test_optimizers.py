@@ -1,10 +1,14 @@
-"""One optimizer or several by name: their parameters, and clearing their gradients."""
+"""One optimizer or several by name: their parameters, their step, and clearing their gradients."""
+
+import functools
+import warnings
 
 import pytest
 import torch
-from torch import nn
-from torch.optim import SGD, Adam
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, optimizer
 
+from lehr.optim import optimizers
 from lehr.optim.optimizers import clear_gradients, each, held_parameters
 
 
@@ -69,10 +73,98 @@ def test_an_optimizer_that_clears_in_its_own_way_is_asked_to(layers):
 
 
 def test_every_optimizer_steps():
-    from lehr.optim import optimizers
-
-    weights = [torch.ones(1, requires_grad=True) for _ in range(2)]
-    for w in weights:
-        w.grad = torch.ones(1)
-    optimizers.step({str(i): torch.optim.SGD([w], lr=0.5) for i, w in enumerate(weights)})
+    weights = [weight_with_a_gradient() for _ in range(2)]
+    optimizers.step({str(i): SGD([w], lr=0.5) for i, w in enumerate(weights)})
     assert [w.item() for w in weights] == [0.5, 0.5]
+
+
+def weight_with_a_gradient() -> Tensor:
+    weight = torch.ones(1, requires_grad=True)
+    weight.grad = torch.ones(1)
+    return weight
+
+
+@pytest.fixture
+def sgd():
+    return SGD([weight_with_a_gradient()], lr=0.5)
+
+
+def weight_of(opt: torch.optim.Optimizer) -> float:
+    return opt.param_groups[0]["params"][0].item()
+
+
+def test_where_nothing_listens_the_step_has_no_label(sgd, monkeypatch):
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(torch.autograd.profiler, "record_function", refuse)
+    with pytest.raises(AssertionError, match=r"Optimizer\.step#SGD\.step"):
+        sgd.step()
+    optimizers.step(sgd)
+    assert weight_of(sgd) == 0.5
+
+
+def test_a_profiler_sees_the_label(sgd):
+    with torch.profiler.profile() as seen:
+        optimizers.step(sgd)
+    assert "Optimizer.step#SGD.step" in {event.key for event in seen.key_averages()}
+    assert weight_of(sgd) == 0.5
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda opt, hook: opt.register_step_pre_hook(hook),
+        lambda opt, hook: opt.register_step_post_hook(hook),
+        lambda opt, hook: optimizer.register_optimizer_step_pre_hook(hook),
+        lambda opt, hook: optimizer.register_optimizer_step_post_hook(hook),
+    ],
+    ids=["before", "after", "before any", "after any"],
+)
+def test_hooks_around_a_step_are_called(sgd, register):
+    calls: list[object] = []
+    optimizers.step(sgd)
+    handle = register(sgd, lambda opt, args, kwargs: calls.append(opt))
+    try:
+        optimizers.step(sgd)
+    finally:
+        handle.remove()
+    optimizers.step(sgd)
+    assert calls == [sgd]
+    assert weight_of(sgd) == -0.5
+
+
+def test_what_wraps_the_step_of_one_optimizer_is_called(sgd):
+    scheduler = torch.optim.lr_scheduler.StepLR(sgd, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it says so where it saw no step
+        optimizers.step(sgd)
+        scheduler.step()
+
+
+def test_what_wraps_the_step_of_a_class_is_called(sgd):
+    calls: list[object] = []
+
+    class Wrapped(SGD):
+        @functools.wraps(SGD.step)  # and looks like what torch wraps
+        def step(self, closure=None):
+            calls.append(self)
+            return super().step(closure)
+
+    opt = Wrapped([weight_with_a_gradient()], lr=0.5)
+    optimizers.step(opt)
+    assert calls == [opt]
+    assert weight_of(opt) == 0.5
+
+
+def test_anything_with_a_step_steps():
+    class Proxy:
+        def __init__(self, opt: torch.optim.Optimizer) -> None:
+            self.opt = opt
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.opt, name)
+
+    opt = SGD([weight_with_a_gradient()], lr=0.5)
+    optimizers.step(Proxy(opt))  # pyright: ignore[reportArgumentType]
+    assert weight_of(opt) == 0.5

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, final
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from lehr.base.call import arguments_of
 from lehr.events import ACTIONS
@@ -76,12 +75,8 @@ class EagerStep:
 
     def step(self) -> None:
         """Let every optimizer step."""
-        run = self.run
-        if isinstance(run.opt, Optimizer):
-            run.opt.step()
-        else:
-            optimizers.step(run.opt)
-        run.stepped = True
+        optimizers.step(self.run.opt)
+        self.run.stepped = True
 
     def step_unless_skipped(self) -> None:
         """Let every optimizer step, and ask whether it did, where one of them can tell."""
