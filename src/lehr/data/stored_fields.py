@@ -8,6 +8,7 @@ from msgspec import Meta
 from lehr.base.stored import Finite, Form, Positive, refuse_twins, shown
 from lehr.data.images.decode import MODES, RESIZES
 from lehr.data.images.fields import LARGEST_SIDE, one_of
+from lehr.data.tables.dates import PARTS
 from lehr.data.tables.missing_values import check_policy
 
 TODO = "Is this the file that lehr wrote? Work the preparation out again from the data."
@@ -75,7 +76,7 @@ class TableFields(Form):
 
 
 class NumberFields(Form):
-    """Those of `lehr.data.table_columns.NumberColumn`."""
+    """Those of `lehr.data.tables.columns.NumberColumn`."""
 
     name: str
     mean: Finite
@@ -84,13 +85,34 @@ class NumberFields(Form):
 
 
 class CategoryFields(Form):
-    """Those of `lehr.data.table_columns.CategoryColumn`."""
+    """Those of `lehr.data.tables.columns.CategoryColumn`."""
 
     name: str
     values: tuple[str, ...]
 
     def __post_init__(self) -> None:
         refuse_twins("values", self.values)
+
+
+class DateFields(Form):
+    """Those of `lehr.data.tables.dates.DateColumn`."""
+
+    name: str
+    parts: tuple[str, ...]
+    mean: tuple[Finite, ...]
+    std: tuple[Positive, ...]
+    fill: tuple[Finite, ...]
+
+    def __post_init__(self) -> None:
+        refuse_twins("parts", self.parts)
+        for part in self.parts:
+            one_of("parts", part, PARTS)
+        if not len(self.mean) == len(self.std) == len(self.fill) == len(self.parts) > 0:
+            raise ValueError(
+                "mean, std and fill must have one number for each of parts, and there must be one; "
+                f"got {len(self.mean)}, {len(self.std)} and {len(self.fill)} for "
+                f"{shown(list(self.parts))}"
+            )
 
 
 class ImageFields(Form):

@@ -204,10 +204,19 @@ def test_columns_that_are_excluded_are_left_out(flowers):
         table(flowers, "kind", exclude=["numbr"])
 
 
-def test_dates_are_refused_with_what_to_make_of_them(tmp_path):
-    lines = ["when,y", *(f"20{i:02d}-03-{1 + i % 28:02d},{i % 2}" for i in range(99))]
-    (tmp_path / "t.csv").write_text("\n".join(lines))
-    with pytest.raises(
-        ValueError, match=r"when has 99 different dates in 99 rows .*weekday.*exclude=\['when'\]"
-    ):
+def test_dates_become_their_parts(tmp_path):
+    rows = [f"20{i:02d}-03-{1 + i % 28:02d},{i % 2}" for i in range(98)] + ["NA,1"]
+    (tmp_path / "t.csv").write_text("\n".join(["when,y", *rows]))
+    bunch = table(tmp_path / "t.csv", "y", missing="mean")
+    assert bunch.preparation.item_shape == (5,)
+    assert bunch.preparation.in_words(bunch.train_ds[0][0]).startswith("when=20")
+    assert type(bunch.preparation).from_dict(bunch.preparation.to_dict()) == bunch.preparation
+    with pytest.raises(ValueError, match=r"when must have a value in every row; 1 of 99 have none"):
+        table(tmp_path / "t.csv", "y")
+
+
+def test_dates_in_another_order_are_refused_with_how_to_write_them(tmp_path):
+    rows = [f"{1 + i % 28}.3.20{i:02d},{i % 2}" for i in range(99)]
+    (tmp_path / "t.csv").write_text("\n".join(["when,y", *rows]))
+    with pytest.raises(ValueError, match=r"when has 99 different dates .*year first.*\['when'\]"):
         table(tmp_path / "t.csv", "y")

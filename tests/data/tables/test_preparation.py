@@ -119,7 +119,7 @@ def test_rows_are_described_and_are_no_pictures():
 def test_fields_are_checked_wherever_they_come_from():
     with pytest.raises(ValueError, match="columns must name at least one column"):
         TablePreparation("kind", (), ())
-    with pytest.raises(ValueError, match="columns must be NumberColumns and CategoryColumns; got"):
+    with pytest.raises(ValueError, match="columns must be NumberColumns, CategoryColumns and Date"):
         TablePreparation("kind", (), ("size",))
     with pytest.raises(ValueError, match="target_std must be a finite number above 0; got 0"):
         TablePreparation("kind", (), COLUMNS, target_std=0)

@@ -1,6 +1,5 @@
-"""The columns of a table as features: a number each, or one feature for each category."""
+"""The columns of a table as features: a number, one feature for each category, parts of dates."""
 
-import re
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lehr.data.array_sets.scale import mean_and_std, undone
+from lehr.data.tables.dates import DateColumn, are_dates, are_dates_in_another_order
 from lehr.data.tables.text_table import TextTable
 from lehr.data.tables.values import (
     is_numeric,
@@ -20,8 +20,6 @@ from lehr.data.tables.values import (
     without_value,
 )
 from lehr.types import is_mapping
-
-_DATE = re.compile(r"\d{4}-\d\d?-\d\d?\b|\d\d?[./]\d\d?[./]\d{2,4}\b|\d{4}[./]\d\d?[./]\d\d?\b")
 
 
 @final
@@ -130,7 +128,7 @@ class CategoryColumn:
         return {"name": self.name, "values": list(self.values)}
 
 
-Column = NumberColumn | CategoryColumn
+Column = NumberColumn | CategoryColumn | DateColumn
 
 
 def column_from(stored: Any, at: str = "") -> Column:
@@ -147,8 +145,11 @@ def column_from(stored: Any, at: str = "") -> Column:
         >>> column_from({"name": "colour", "values": ["blue", "red"]}).width
         2
     """
-    from lehr.data.stored_fields import TODO, CategoryFields, NumberFields
+    from lehr.data.stored_fields import TODO, CategoryFields, DateFields, NumberFields
 
+    if is_mapping(stored) and "parts" in stored:
+        fields = DateFields.read(stored, "a column of dates", at=at, todo=TODO)
+        return DateColumn(**fields.to_dict())
     if is_mapping(stored) and "values" in stored:
         fields = CategoryFields.read(stored, "a column of categories", at=at, todo=TODO)
         return CategoryColumn(**fields.to_dict())
@@ -166,7 +167,8 @@ def work_out_column(table: TextTable, name: str, train: Sequence[int], normalize
         normalize: else numbers stay as they are.
 
     Raises:
-        ValueError: it has no value to train on, or too many different texts to be categories.
+        ValueError: it has no value to train on, too many different texts to be categories, or a
+            date that is not in the calendar.
 
     Example:
         >>> from pathlib import Path
@@ -180,6 +182,8 @@ def work_out_column(table: TextTable, name: str, train: Sequence[int], normalize
             f"{name} has no value in the training rows of {table.path.name}. Leave the column out "
             f"by exclude={[name]}."
         )
+    if are_dates(values):
+        return DateColumn.work_out(table, name, train, normalize)
     if not is_numeric(values):
         return CategoryColumn(name, _categories(table, name))
     numbers = read_numbers(table, name)[torch.as_tensor(train, dtype=torch.int64)]
@@ -201,12 +205,12 @@ def _categories(table: TextTable, name: str) -> tuple[str, ...]:
         return tuple(texts)
     odd = next(i for i, text in enumerate(values) if parse_number(text) is None)
     leave = f"leave the column out by exclude={[name]}"
-    if all(map(_DATE.match, texts)):
+    if are_dates_in_another_order(texts):
         raise ValueError(
             f"{name} has {len(texts)} different dates in {len(values)} rows of {table.path.name}, "
-            f"such as {reprlib.repr(values[odd])}; they are no numbers, and too many for "
-            "categories. Write what matters of them into columns of their own (year, month, day, "
-            f"weekday, hour, or days since the first), then {leave}."
+            f"such as {reprlib.repr(values[odd])}; which of the numbers is the month is not "
+            "certain. Write them with the year first, like 2026-03-31, and each becomes its year, "
+            f"month, day and weekday; or {leave}."
         )
     comma = "; numbers are written with a point" if values[odd].count(",") == 1 else ""
     raise ValueError(

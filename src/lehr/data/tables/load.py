@@ -14,6 +14,7 @@ from lehr.data.bunch import DataBunch, get_dls
 from lehr.data.loading.dataset import Dataset
 from lehr.data.split import check_split, random_split
 from lehr.data.tables.columns import work_out_column
+from lehr.data.tables.dates import are_dates
 from lehr.data.tables.missing_values import check_policy, keep_rows
 from lehr.data.tables.preparation import TablePreparation, check_names
 from lehr.data.tables.target import class_names, is_regression
@@ -40,9 +41,11 @@ def table(
 ) -> DataBunch:
     """A CSV or TSV file: one column to predict, the others to predict it from.
 
-    A column in which every value is a number is one feature; any other is a feature for each of
-    its categories. The whole file says which categories and classes there are, the training rows
-    alone say mean and deviation.
+    A column in which every value is a number is one feature. One in which every value is a date,
+    the year first, is a feature for each of year, month, day, weekday, days since 1970, and hour
+    if it has times (`lehr.data.tables.dates`). Any other is a feature for each of its categories.
+    The whole file says which categories and classes there are, the training rows alone say mean and
+    deviation.
 
     Args:
         path: a file in UTF-8 whose first line names the columns; comma, semicolon or tab
@@ -141,7 +144,7 @@ def _keep(text: TextTable, names: Sequence[str], target: str, missing: str) -> T
     holes: dict[str, list[int]] = {}
     for name in (*names, target):
         values = text.columns[name]
-        holes[name] = without_value(values, numeric=is_numeric(values))
+        holes[name] = without_value(values, numeric=is_numeric(values) or are_dates(values))
     return keep_rows(text, missing, holes, target=target)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lehr.data.tables.columns import CategoryColumn, Column, NumberColumn, column_from
+from lehr.data.tables.dates import DateColumn
 from lehr.data.tables.missing_values import keep_rows
 from lehr.data.tables.target import labels, whole_number
 from lehr.data.tables.text_table import TextTable, read_text_table
@@ -191,10 +192,10 @@ class TablePreparation:
 
 def _check_columns(columns: Sequence[Any], target: str) -> None:
     for column in columns:
-        if not isinstance(column, (NumberColumn, CategoryColumn)):
+        if not isinstance(column, (NumberColumn, CategoryColumn, DateColumn)):
             raise ValueError(
-                f"columns must be NumberColumns and CategoryColumns; got {column!r}. Work the "
-                "preparation out again from the data."
+                "columns must be NumberColumns, CategoryColumns and DateColumns; got "
+                f"{column!r}. Work the preparation out again from the data."
             )
     names = [column.name for column in columns]
     if not names or len({*names, target}) <= len(names):
