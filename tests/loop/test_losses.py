@@ -112,6 +112,11 @@ def test_an_output_without_the_loss_is_described(out, text):
         FromOutput("loss")(out)
 
 
+def test_the_name_of_a_function_of_torch_is_told_from_a_part_of_the_output():
+    with pytest.raises(TypeError, match=r"pass it itself: torch\.nn\.functional\.cross_entropy\."):
+        FromOutput("cross_entropy")(torch.zeros(2))
+
+
 def test_a_loss_that_is_none_speaks_of_the_labels():
     with pytest.raises(TypeError, match="the loss that the model returned is None: most models"):
         FromOutput("loss")({"loss": None})

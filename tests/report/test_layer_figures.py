@@ -21,6 +21,12 @@ def table(layers=2, **changes):
     return LayerTable(**(fields | changes))
 
 
+def named(names):
+    return LayerTable(
+        title="Gradients", layers=names, batches=(0, 5), numbers={"norm": torch.rand(2, len(names))}
+    )
+
+
 def pictures(page):
     found = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in found]
@@ -48,6 +54,18 @@ def test_of_many_layers_a_few_from_first_to_last_are_shown():
     assert len(set(shown)) == 6
     assert (min(shown), max(shown)) == (0, 29)
     assert "6 of 30 are shown" in drawn
+
+
+def test_biases_are_left_out_first():
+    names = [f"{layer}.{part}" for layer in range(7) for part in ("weight", "bias")]
+    (drawn,) = layer_figures.figures([named(names)])
+    assert {*re.findall(r"(\d\.weight|\d\.bias)", drawn)} == {
+        f"{layer}.weight" for layer in (0, 1, 2, 4, 5, 6)
+    }
+    (all_of_few,) = layer_figures.figures([named(names[:6])])
+    assert "2.bias" in all_of_few
+    (biases_alone,) = layer_figures.figures([named(names[1::2])])
+    assert "6.bias" in biases_alone
 
 
 def test_histograms_are_pictures_with_the_highest_bin_on_top():

@@ -43,6 +43,14 @@ OF_A_LEARNER = {
     "save_weights": "learn.save(path)",
     "load_weights": "learn.load(path)",
     "load_checkpoint": 'learn.fit(epochs, resume="auto"), with a Checkpoint',
+    "state_dict": "learn.save(path), or learn.model.state_dict()",
+    "load_state_dict": "learn.load(path), or learn.model.load_state_dict(…)",
+    "parameters": "learn.model.parameters()",
+    "show_batch": "learn.data.show_batch()",
+    "to_fp16": 'learn.fit(epochs, callbacks=[MixedPrecision("fp16")])',
+    "to_bf16": 'learn.fit(epochs, callbacks=[MixedPrecision("bf16")])',
+    **dict.fromkeys(("to", "cuda", "cpu"), "learn.fit(epochs, callbacks=[Device(…)])"),
+    "loss": "learn.run.loss, once there was a fit",
 }
 """Attributes of what other libraries have in the place of a Learner."""
 

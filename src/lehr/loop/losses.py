@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast, final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lehr.base.nested import describe
 from lehr.base.signatures import Signature, signature_of
@@ -48,8 +48,7 @@ class FromOutput:
         elif isinstance(pred, Tensor) or not hasattr(pred, self.name):
             raise TypeError(
                 f"loss_func is {self.name!r}, so the loss must be in what the model returns, as "
-                f"out.{self.name} or out[{self.name!r}]; got {_contents(pred)}. Let the model "
-                "return it, or give a function that finds it, e.g. lambda out: out[0]."
+                f"out.{self.name} or out[{self.name!r}]; got {_contents(pred)}. {self._todo()}"
             )
         else:
             loss = getattr(pred, self.name)
@@ -60,6 +59,11 @@ class FromOutput:
                 "under the name that forward has for them, often 'labels'."
             )
         return loss
+
+    def _todo(self) -> str:
+        if hasattr(nn.functional, self.name):
+            return f"If torch's function is meant, pass it itself: torch.nn.functional.{self.name}."
+        return "Let the model return it, or give a function that finds it, e.g. lambda out: out[0]."
 
     def __repr__(self) -> str:
         return repr(self.name)

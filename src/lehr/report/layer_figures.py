@@ -30,7 +30,7 @@ def figures(tables: Sequence[LayerTable]) -> list[Markup]:
     """The panels of every table, and the pictures of those that have histograms."""
     drawn: list[Markup] = []
     for number, table in enumerate(tables):
-        shown = _spread(len(table.layers), _LINES)
+        shown = _shown(table.layers)
         which = (
             ""
             if len(shown) == len(table.layers)
@@ -61,14 +61,19 @@ def _lines(table: LayerTable, values: Tensor, shown: Sequence[int]) -> list[Line
     ]
 
 
-def _spread(n: int, most: int) -> list[int]:
-    """At most so many of n numbers, from the first to the last.
+def _shown(names: Sequence[str]) -> list[int]:
+    """Which layers have room, from the first to the last; biases are left out first.
 
     Example:
-        >>> _spread(3, 6), _spread(9, 3)
-        ([0, 1, 2], [0, 4, 8])
+        >>> _shown([f"{layer}.{part}" for layer in range(8) for part in ("weight", "bias")])
+        [0, 2, 6, 8, 12, 14]
     """
-    return list(range(n)) if n <= most else [round(i * (n - 1) / (most - 1)) for i in range(most)]
+    every = list(range(len(names)))
+    if len(every) <= _LINES:
+        return every
+    no_biases = [i for i in every if not names[i].endswith("bias")] or every
+    last, most = len(no_biases) - 1, min(len(no_biases), _LINES)
+    return [no_biases[round(i * last / max(1, most - 1))] for i in range(most)]
 
 
 def _heat(counts: Tensor) -> Tensor:
