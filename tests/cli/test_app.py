@@ -136,6 +136,22 @@ def test_a_long_line_is_broken_between_words_in_a_terminal(width, monkeypatch, c
     assert (len(lines) == 2) is (width == 200)
 
 
+@pytest.mark.parametrize(
+    ("line", "second"),
+    [
+        ("  begin_fit   Progress, Recorder", " " * 14 + "Recorder"),  # where its column begins
+        ("    - an item of several words", " " * 8 + "words"),
+        ("a  b  several columns are no list", "    list"),
+        ("a name of nearly a line  its value", "    value"),
+    ],
+)
+def test_the_rest_of_a_broken_line_is_indented(line, second, monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules["lehr.cli.app"], "is_terminal", lambda file: True)
+    monkeypatch.setenv("COLUMNS", "28")
+    say(line)
+    assert capsys.readouterr().out.splitlines()[1:] == [second]
+
+
 def test_a_line_in_a_file_is_never_broken(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     say("word " * 20)

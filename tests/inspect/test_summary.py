@@ -101,6 +101,12 @@ def test_totals_count_shared_parameters_once():
     assert tiny_learner(model=model).summary().parameters == 12 + 8
 
 
+def test_columns_that_tell_nothing_are_left_out():
+    head = str(tiny_learner().summary()).splitlines()[0].split()
+    assert head == ["layer", "type", "output", "parameters", "lr"]
+    assert "<th>frozen" not in tiny_learner().summary()._repr_html_()
+
+
 def test_the_text_says_it_all():
     lines = str(learner().summary()).splitlines()
     assert lines[0].split() == ["layer", "type", "output", "parameters", "group", "lr", "frozen"]

@@ -6,6 +6,7 @@ commands, the version and the completion of a command's name are there at once.
 
 import importlib
 import logging
+import re
 import shutil
 import sys
 import textwrap
@@ -58,7 +59,15 @@ def terminal_width(file: TextIO | None = None) -> int | None:
 
 
 def _fitting(lines: Iterable[str], room: int) -> Iterator[str]:
-    """The lines, broken between words where they are too long; what follows is indented."""
+    """The lines, broken between words where they are too long; what follows is indented.
+
+    Example:
+        >>> print(*_fitting(["- one two three", "  name   one two three"], 15), sep="\\n")
+        - one two three
+          name   one
+                 two
+                 three
+    """
     for line in lines:
         if len(line) <= room:
             yield line
@@ -66,11 +75,19 @@ def _fitting(lines: Iterable[str], room: int) -> Iterator[str]:
         yield from textwrap.wrap(
             line,
             room,
-            subsequent_indent="    ",
+            subsequent_indent=_indent(line, room),
             drop_whitespace=True,
             break_long_words=False,
             break_on_hyphens=False,
         )
+
+
+def _indent(line: str, room: int) -> str:
+    """What stands before the rest of a broken line: it begins where its one second column does."""
+    columns = [gap.end() for gap in re.finditer(r"(?<=\S) {2,}", line)]
+    if len(columns) == 1 and 2 * columns[0] <= room:
+        return " " * columns[0]
+    return " " * (len(line) - len(line.lstrip()) + 4)
 
 
 def is_terminal(file: TextIO) -> bool:

@@ -76,8 +76,9 @@ class Summary:
     inputs: str
     output: str
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Head and rows, without columns of groups and of what is frozen that tell nothing."""
+        rows = [
             (
                 layer.name,
                 layer.kind,
@@ -89,6 +90,13 @@ class Summary:
             )
             for layer in self.layers
         ]
+        drop: set[str] = set()
+        if {layer.group for layer in self.layers} <= {"", "0"}:
+            drop.add("group")
+        if not any(layer.frozen for layer in self.layers):
+            drop.add("frozen")
+        kept = [i for i, name in enumerate(_HEAD) if name not in drop]
+        return tuple(_HEAD[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
 
     def _foot(self) -> list[str]:
         totals = f"{self.parameters:,} parameters, {self.trained:,} of them trained"
@@ -97,12 +105,12 @@ class Summary:
         return [*ends, totals + buffers, *self.groups]
 
     def __str__(self) -> str:
-        return "\n".join([*aligned(_HEAD, self._rows(), right=("parameters",)), *self._foot()])
+        return "\n".join([*aligned(*self._table(), right=("parameters",)), *self._foot()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows, foot = markup(_HEAD, self._rows()), lines(self._foot())
+        rows, foot = markup(*self._table()), lines(self._foot())
         return fill("{{ rows }}<small>{{ foot }}</small>", rows=rows, foot=foot)
 
 
