@@ -42,8 +42,9 @@ def test_the_text_is_a_table_with_a_legend_and_the_verdicts_below():
     assert len(table) == 1 + 17
     assert len({line.index("linear") for line in table if "linear" in line}) == 1
     assert len(legend) == 9  # and no unit is saturated
-    (verdict,) = verdicts
+    verdict, meaning = verdicts
     assert verdict.startswith("problem: the signal shrinks to 0.00")
+    assert meaning.startswith("    that is: to the last layers all items look alike")
 
 
 def legend(audited, width=None):

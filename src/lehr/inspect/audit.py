@@ -125,7 +125,12 @@ class Audit:
     def _verdict(self) -> list[str]:
         if not self.findings:
             return [f"nothing wrong in {self.items} items"]
-        return [str(finding) for finding in self.findings]
+        said: list[str] = []
+        for finding in self.findings:
+            said.append(str(finding))
+            if finding.meaning is not None:
+                said.append(f"    that is: {finding.meaning}")
+        return said
 
     def _change(self) -> list[str]:
         if self.before is None:

@@ -6,6 +6,27 @@ from typing import Literal
 
 _NAMED = 4  # layers, in a finding about many
 
+_CHANCE = "the loss stays where guessing is"
+
+MEANINGS = {
+    "shrinks": "to the last layers all items look alike: the loss falls slowly, or not at all",
+    "grows": "the first predictions are far too large: so are the loss and the first steps",
+    "large_weights": "what comes out is too large, and a usual learning rate changes it too little",
+    "small_weights": "what comes out is too small, and a usual learning rate changes it too much",
+    "no_gradient": "an optimizer does not move these weights at all",
+    "gradient_vanishes": "the first layers learn far more slowly than the last",
+    "gradient_explodes": "a learning rate that suits the last layers throws the first ones off",
+    "not_finite": "the loss is nan or infinite from the first batch on",
+    "inputs": "the first layer has to undo the scale before anything is learned",
+    "zero_weights": "this layer, and those that lead to it alone, begin to learn late or never",
+    "copies": "these units get the same gradient, so they stay the same and count as one",
+    "dead": "these units pass on nothing and get no gradient: the layer is smaller than it looks",
+    "saturated": f"hardly any gradient passes here, so that {_CHANCE}",
+    "constant_into_norm": "chance is blown up to the size of a signal, and the layers learn it",
+    "alike": f"the layers behind cannot tell items apart, so that {_CHANCE}",
+}
+"""What each kind of problem means for a training."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -24,6 +45,16 @@ class Finding:
     layers: tuple[str, ...]
     text: str
     evidence: dict[str, float]
+
+    @property
+    def meaning(self) -> str | None:
+        """What it means for a training, if it is a problem.
+
+        Example:
+            >>> Finding("dead", "problem", ("relu",), "50% of the units are zero.", {}).meaning[:29]
+            'these units pass on nothing a'
+        """
+        return MEANINGS[self.kind] if self.severity == "problem" else None
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.text}"
