@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 
 import pytest
 import torch
@@ -50,6 +51,58 @@ def test_the_function_makes_the_step_that_the_five_lines_make(parts):
         assert torch.allclose(p, q, atol=1e-6)
         assert p.grad is None
         assert p.requires_grad
+
+
+class Scaled(nn.Linear):
+    """Multiplies by an attribute, by a number of this file, and by what a function of it gives."""
+
+    factor = 2.0
+
+    def forward(self, x):
+        wide = 10.0 if torch.backends.mkldnn.enabled else 1.0
+        return super().forward(x) * self.factor * FACTOR * factor() * wide
+
+
+FACTOR = 1.0
+
+
+def factor() -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "value", "times"),
+    [
+        (Scaled, "factor", 6.0, 3),
+        (sys.modules[__name__], "FACTOR", 5.0, 5),
+        (sys.modules[__name__], "factor", lambda: 7.0, 7),
+        (torch.backends.mkldnn, "enabled", False, 0.1),
+    ],
+    ids=["attribute", "constant", "function", "switch of torch"],
+)
+def test_a_change_of_what_a_graph_holds_is_noticed(owner, name, value, times, monkeypatch):
+    model = Scaled(3, 1)
+    opt = torch.optim.SGD(model.parameters(), lr=0.0)
+    held = [Part(form_of(opt), ("weight", "bias"))]
+    step = Graphs("eager").of(model, mse, held, target=True, sums=True)
+    xb, yb = torch.randn(4, 3), torch.randn(4, 1)
+
+    def predict():
+        with torch.no_grad():
+            return step(
+                [list(model.parameters())],
+                {},
+                (xb,),
+                {},
+                yb,
+                torch.tensor(4.0),
+                [[[None, None]]],
+                [form_of(opt).numbers_of(opt.param_groups[0])],
+            )[1]
+
+    before = predict()
+    monkeypatch.setattr(owner, name, value)
+    assert torch.allclose(predict(), before * times)
 
 
 def test_a_step_is_made_once_for_a_model_and_its_parts(parts):

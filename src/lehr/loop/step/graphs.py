@@ -1,5 +1,6 @@
 """Whole training steps as compiled functions: forward, loss, gradient and update in one."""
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import count
 from time import perf_counter
@@ -16,6 +17,16 @@ from lehr.loop.step.verdict import Verdict
 from lehr.optim.functional import Form
 
 _numbers = count()
+
+_STAYS = re.compile(
+    r"(parts|place|inside)\b"  # what `whole_step` was given
+    r"|G\['(?!__import_)"  # what this file's functions name
+    r"|G\['__import_(torch|lehr|contextlib)(_dot_|')"  # what those that they call name
+    r"|__import__\('torch'\)"
+)
+"""torch's names for values of which it is known that they stay as they are"""
+_SWITCH = re.compile(r"G\['__import_torch\w*'\](\.[a-z]\w*)+")
+"""its names for constants of its own, of which it is not"""
 
 Place = Literal["whole", "gather", "close"]
 """A batch that is a window by itself; one that does not close its window; the last of several"""
@@ -150,7 +161,9 @@ class Graphs:
             step = whole_step(
                 model, loss_func, parts, target=target, sums=sums, place=place, inside=inside
             )
-            compiled = torch.compile(step, fullgraph=True, backend=self.backend)
+            compiled = torch.compile(
+                step, fullgraph=True, backend=self.backend, options=_compiler_options()
+            )
             self._made[key] = (model, loss_func), compiled  # held, so that their ids stay theirs
         return self._made[key][1]
 
@@ -164,6 +177,31 @@ class Graphs:
 
     def __repr__(self) -> str:
         return f"Graphs({self.backend!r})"
+
+
+def _compiler_options() -> dict[str, Any] | None:
+    """What torch is to check before each call: only what may have changed since the last one.
+
+    A check of all takes 50 µs a step.
+    """
+    if not hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # a torch without the option
+        return None
+    return {"guard_filter_fn": _changing}
+
+
+def _changing(guards: Sequence[Any]) -> list[bool]:
+    return [_may_change(guard) for guard in guards]
+
+
+def _may_change(guard: Any) -> bool:
+    """Whether it is to be checked before each call that something is as when it was compiled.
+
+    The functions, classes and modules of torch and of this library stay what they are; torch's
+    switches may not. Whether a module has hooks is asked by `lehr.loop.step.layout.Layout`.
+    """
+    if guard.guard_type in ("CONSTANT_MATCH", "EQUALS_MATCH") and _SWITCH.fullmatch(guard.name):
+        return True
+    return guard.guard_type != "EMPTY_NN_MODULE_HOOKS_DICT" and not _STAYS.match(guard.name)
 
 
 def whole_step(
