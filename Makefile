@@ -1,40 +1,41 @@
 # Every target makes its own virtual environment on first use; nothing else is needed.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
+PYTHON  ?= python3
+INSTALL := pip install --quiet --disable-pip-version-check --no-compile
+VENV    := .venv
+BIN     := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help demo lint check test test-fast test-hostile test-reliability test-gpu test-clients test-pythons test-python test-lowest golden-against bench docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
-# The constraints pin the tested versions. The stamp files .run and .dev say what is installed, so a second call does nothing.
+# The constraints pin the tested versions; Python compiles a module when it is first imported, not all of torch now. The stamp files .run and .dev say what is installed, so a second call does nothing.
 $(VENV)/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/$(INSTALL) -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/$(INSTALL) -c constraints.txt -e '.[dev,docs]'
 	touch $(VENV)/.run $@
 
 # Environments of other Pythons: one that is there already is taken, whichever interpreter made it.
 PYTHON_VERSION ?= 3.12
 .venv-%/.dev: pyproject.toml constraints.txt
 	test -x .venv-$*/bin/python || python$* -m venv .venv-$*
-	.venv-$*/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	.venv-$*/bin/$(INSTALL) -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 .venv-lowest/.dev: pyproject.toml constraints-lowest.txt
 	test -x .venv-lowest/bin/python || python3.11 -m venv .venv-lowest
-	.venv-lowest/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	.venv-lowest/bin/$(INSTALL) -c constraints-lowest.txt -e '.[dev]'
 	touch $@
 
 .venv-clients/.dev: pyproject.toml constraints.txt
 	test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients]'
-	.venv-clients/bin/pip install --quiet --disable-pip-version-check --no-deps timm==1.0.31  # its torchvision is built for CUDA's torch
+	.venv-clients/bin/$(INSTALL) -c constraints.txt -e '.[dev,clients]'
+	.venv-clients/bin/$(INSTALL) --no-deps timm==1.0.31  # its torchvision is built for CUDA's torch
 	touch $@
 
 demo: $(VENV)/.run   ## train on real handwritten digits; ends with the path of the report
