@@ -78,8 +78,8 @@ def test_weights_that_were_spoilt_before():
         for model in (one, several):
             model[1].bias[0] = math.nan
         several[0].weight[0] = math.inf
-    assert asked(one, batch()) == "The weight 1.bias was spoilt before."
-    assert asked(several, batch()) == "Weights 0.weight, 1.bias were spoilt before."
+    assert asked(one, batch()) == "The weight 1.bias is spoilt."
+    assert asked(several, batch()) == "Weights 0.weight, 1.bias are spoilt."
 
 
 def test_a_loss_function_that_is_not_finite():

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from lehr import Callback, CancelEpoch
 from lehr.callbacks import StopOnNonFinite
 from lehr.engine import ALONE
+from lehr.loop.step.graphs import Graphs
 from lehr.state.differences import first_difference
 from lehr.state.disk.plain import flatten, unflatten
 from lehr.state.snapshot import capture, restore
@@ -178,6 +179,20 @@ def test_wrong_arguments_speak():
         StopOnNonFinite(action="warn")
     with pytest.raises(ValueError, match="every must be at least 1; got 0"):
         StopOnNonFinite(every=0)
+
+
+def test_a_fused_step_is_read_about_later():
+    learn = tiny_learner([StopOnNonFinite(every=3)])
+    learn.graphs = Graphs("eager")
+
+    class Spoils(Callback):
+        def begin_batch(self, run):
+            run.xb = run.xb / (run.n_iter != 2)
+
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan at step 2 .*Weights 0\.weight, .* are spoilt"
+    ):
+        learn.fit(2, callbacks=[Spoils()])
 
 
 def test_it_prints_as_it_was_written():

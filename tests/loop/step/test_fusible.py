@@ -13,6 +13,7 @@ from lehr.callbacks import (
     GradientStats,
     MixedPrecision,
     ParamScheduler,
+    StopOnNonFinite,
     Timer,
 )
 from lehr.engine import Engine
@@ -56,6 +57,7 @@ class Clips(ClipGradients):
 def test_the_usual_callbacks_are_no_obstacle():
     scheduler = ParamScheduler("lr", one_cycle(0.1))
     usual = [scheduler, EMA(0.9), LooksOn(), Around(), Timer(), ClipGradients(1.0), Accumulate(2)]
+    usual.append(StopOnNonFinite(every=10))
     assert obstacles_of(usual, metrics=[lambda pred, yb: pred.mean()], progress=True) == []
 
 
@@ -68,6 +70,7 @@ def test_the_usual_callbacks_are_no_obstacle():
         (Regrads(), "Regrads takes gradients anew; leave it out"),
         (Accumulate(items=9), "Accumulate lets batches make a step in a number that is not known"),
         (SAM(0.1), "SAM wraps"),
+        (StopOnNonFinite(), "StopOnNonFinite watches after_loss; leave it out"),
         (MixedPrecision("fp16"), "MixedPrecision wraps predict, backward, finish_grad, step"),
     ],
 )

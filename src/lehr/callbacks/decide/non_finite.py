@@ -47,7 +47,7 @@ def origin(run: Any) -> str:
     spoilt = [name for name, value in _values(model) if not _is_finite(value)]
     if spoilt:
         what = "Weights" if len(spoilt) > 1 else "The weight"
-        return f"{what} {_listed(spoilt)} {'were' if len(spoilt) > 1 else 'was'} spoilt before."
+        return f"{what} {_listed(spoilt)} {'are' if len(spoilt) > 1 else 'is'} spoilt."
     if not all(map(_is_finite, tensors_in(run.xb))):
         return f"The input is not finite{_items(run.xb)}."
     everything = {"model": ModelState(model), "random": RandomState()}

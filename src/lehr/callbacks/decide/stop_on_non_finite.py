@@ -49,6 +49,7 @@ class StopOnNonFinite(Callback):
 
     def __init__(self, *, every: int = 1, action: Literal["raise", "stop"] = "raise") -> None:
         self.every = positive_int("every", every, example=1)
+        self.looks_on = self.every > 1
         if action not in ("raise", "stop"):
             raise ValueError(f'action must be "raise" or "stop"; got {action!r}. Choose one.')
         self.action = action
@@ -79,7 +80,9 @@ class StopOnNonFinite(Callback):
             return
         place, value = losses[bad]
         later = len(losses) - 1 - bad
-        came_from = origin(run) if run.in_batch and not later else origin_of_past(run, place)
+        came_from = origin_of_past(run, place) if later or self.looks_on else ""
+        if not came_from and run.in_batch and not later:
+            came_from = origin(run)
         note_failure(run, Failure(*place))
         reason = _message(place, value, came_from, later=later)
         if self.action == "raise":
