@@ -34,7 +34,7 @@ from side_by_side import (
 
 import lehr
 from lehr import Callback, DataBunch, Learner
-from lehr.callbacks import ParamScheduler, Progress
+from lehr.callbacks import ParamScheduler, Progress, Timer
 from lehr.data import DataLoader, Dataset
 from lehr.events import EVENTS
 from lehr.schedules import one_cycle
@@ -81,6 +81,7 @@ def main() -> None:
         "recorder only": ours(x, y),
         "default (recorder and live table)": ours(x, y, table()),
         "default + one-cycle schedule": ours(x, y, table(), ParamScheduler("lr", one_cycle(0.1))),
+        "default + Timer": ours(x, y, table(), Timer()),
         "default + a callback on every event": ours(x, y, table(), Everything()),
         "default + four callbacks that hear nothing": ours(
             x, y, table(), *(Silence() for _ in range(4))
