@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import pytest
 from IPython.core.events import EventManager
+from matplotlib.figure import Figure
 
 from lehr.base import drawing
 
@@ -85,3 +86,38 @@ def test_a_figure_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="not supported"):
         drawing.save_figure(figure, tmp_path / "plot.xyz")
     assert list(tmp_path.iterdir()) == [path]
+
+
+AXES = {
+    "small": lambda ax: ax.plot([0, 1], [0, 2]),
+    "negative": lambda ax: ax.plot([0, 1], [-3000, 2]),
+    "in common": lambda ax: ax.plot([0, 1], [1e-7, 3e-7]),
+    "long": lambda ax: (
+        ax.plot([0, 2e6], [50_000, 90_000]),
+        ax.xaxis.set_major_formatter("{x:,.0f}"),
+    ),
+    "logarithmic": lambda ax: (ax.plot([0, 1], [1e-5, 9]), ax.set(yscale="log", ylabel="loss")),
+    "between powers": lambda ax: (ax.plot([1, 5], [2, 5]), ax.set(yscale="log", xscale="log")),
+    "a dollar": lambda ax: ax.set(xlabel="batch", ylabel=r"a\$b"),
+}
+
+
+def edges(ax):
+    """How far the axes are from the edges of their figure, in points."""
+    box, (width, height) = ax.get_position(), 72 * ax.figure.get_size_inches()
+    return [box.x0 * width, (1 - box.x1) * width, box.y0 * height, (1 - box.y1) * height]
+
+
+@pytest.mark.parametrize("draw", AXES.values(), ids=AXES)
+def test_axes_fit_as_the_layout_would_have_them(draw):
+    fitted, wanted = Figure(figsize=(4, 2)).subplots(), Figure(layout="constrained").subplots()
+    wanted.figure.set_size_inches(4, 2)
+    draw(fitted), draw(wanted)
+    wanted.figure.draw_without_rendering()
+    assert edges(fitted) != pytest.approx(edges(wanted), abs=6)  # the control
+    drawing.fit(fitted)
+    assert edges(fitted) == pytest.approx(edges(wanted), abs=6)
+    inside = fitted.get_tightbbox()
+    figure = fitted.figure.bbox
+    assert 0 < inside.x0 < inside.x1 < figure.x1
+    assert 0 < inside.y0 < inside.y1 < figure.y1

@@ -9,6 +9,8 @@ from typing import Any
 from lehr.base.files import save_file
 from lehr.base.notebook import in_notebook, ipython_shell
 
+_POINTS = 72  # to the inch
+_ROOM = 3.0  # points around everything
 _LARGEST, _SMALLEST = 1e100, 1e-100  # beyond them, the arithmetic of axes breaks down
 
 
@@ -73,6 +75,76 @@ def _show_after_cell(figure: Any) -> None:
             display(figure)
 
     events.register("post_run_cell", show)
+
+
+def fit(ax: Any) -> None:
+    """Give axes all of their figure that their labels leave.
+
+    It looks as ``layout="constrained"`` does, which draws everything three times to find out how
+    large the labels are. Here only their texts are measured.
+
+    Args:
+        ax: matplotlib axes that are alone in a figure without a layout, and have no title. All must
+            be there that their limits and labels depend on.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure(figsize=(4, 2)).subplots()
+        >>> fit(ax)
+        >>> narrow = ax.get_position().x0
+        >>> ax.set_ylabel("loss").get_text()
+        'loss'
+        >>> fit(ax)
+        >>> bool(0 < narrow < ax.get_position().x0 < 0.3)
+        True
+    """
+    width, height = (_POINTS * inches for inches in ax.figure.get_size_inches())
+    line = _extent("lp", ax.yaxis)[1]
+    below = _ROOM + _beside_ticks(ax.xaxis) + line
+    above = _ROOM + (line + _ROOM if _ticks(ax.yaxis)[1] else line / 2)
+    # The height is set first: how many ticks the vertical axis has depends on it.
+    ax.figure.subplots_adjust(bottom=below / height, top=1 - above / height)
+    widest = max((_extent(text, ax.yaxis)[0] for _, text in _ticks(ax.yaxis)[0]), default=0.0)
+    left, right = _ROOM + _beside_ticks(ax.yaxis) + widest, _ROOM
+    for place, text in _ticks(ax.xaxis)[0]:
+        share = ax.transLimits.transform(ax.transScale.transform((place, 1.0)))[0]
+        if share <= 1:
+            # half of the text may lie beyond the end of its axis
+            beyond = _extent(text, ax.xaxis)[0] / 2 - (1 - share) * (width - left - right)
+            right = max(right, _ROOM + beyond)
+    ax.figure.subplots_adjust(left=left / width, right=1 - right / width)
+
+
+def _ticks(axis: Any) -> tuple[list[tuple[float, str]], str]:
+    """Where the ticks of an axis are and what they say, and what they have in common."""
+    low, high = sorted(axis.get_view_interval())
+    found: list[tuple[float, str]] = []
+    for kind in (axis.minor, axis.major):
+        places = kind.locator()
+        texts = kind.formatter.format_ticks(places)
+        found += [pair for pair in zip(places, texts, strict=True) if low <= pair[0] <= high]
+    return found, axis.major.formatter.get_offset()
+
+
+def _beside_ticks(axis: Any) -> float:
+    """How far the label of an axis and its ticks reach, in points, without what the ticks say."""
+    import matplotlib as mpl
+
+    style: Any = mpl.rcParams
+    label, own = axis.label.get_text(), axis.axis_name
+    ticks = style[f"{own}tick.major.size"] + style[f"{own}tick.major.pad"]
+    return ticks + (axis.labelpad + _extent("lp", axis.label)[1] if label else 0.0)
+
+
+def _extent(text: str, like: Any) -> tuple[float, float]:
+    """Width and height of a text in points, in the font of a label or of an axis's ticks."""
+    from matplotlib.cbook import is_math_text
+    from matplotlib.textpath import TextToPath
+
+    font = (like.get_offset_text() if hasattr(like, "axis_name") else like).get_fontproperties()
+    is_math = is_math_text(text)
+    text = text if is_math else text.replace(r"\$", "$")
+    return TextToPath().get_text_width_height_descent(text, font, is_math)[:2]
 
 
 def drawable(values: Iterable[float]) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, final
 
 from markupsafe import Markup
 
-from lehr.base.drawing import drawable
+from lehr.base.drawing import drawable, fit
 from lehr.base.numbers import plain
 from lehr.report.readings import Reading
 from lehr.report.render import part
@@ -116,7 +116,7 @@ def plot(
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         mpl.rcParams["svg.hashsalt"] = name
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         ax: Any = figure.subplots()
         for line in drawn:
             _draw(ax, line)
@@ -143,6 +143,7 @@ def plot(
         ax.grid(axis="y", color=_STAND_INS["hair"], linewidth=0.5)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
+        fit(ax)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         pointers = _pointers(ax, size, read_at, lines, xlabel)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from lehr.base import strict_json
-from lehr.base.drawing import drawable
+from lehr.base.drawing import drawable, fit
 from lehr.base.files import replace_file, sweep
 from lehr.base.signals import interruptible
 from lehr.callbacks import CSVLog, JSONLLog
@@ -296,7 +296,7 @@ class RunFolder:
         from matplotlib.figure import Figure  # without pyplot the user's backend stays as it is
 
         for name in run.history.series:
-            figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+            figure = Figure(figsize=(7, 4), dpi=120)
             ax = figure.subplots()
             if name == "loss":
                 run.recorder.plot_loss(ax)
@@ -308,6 +308,7 @@ class RunFolder:
                 ax.set_ylabel(name.replace("$", r"\$"))  # else it is read as a formula
             ax.grid(alpha=0.3)
             ax.spines[["top", "right"]].set_visible(False)
+            fit(ax)
             drawn = BytesIO()
             figure.savefig(drawn, format="png")
             file = f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png"
