@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -1185,23 +1186,44 @@ def leaves_nothing() -> int:
     return len(engine.runs)
 
 
-def main() -> None:
-    """What torchrun starts: a fit whose first attempts fail, each in its own way, in the middle."""
-    folder, ways = Path(sys.argv[1]), sys.argv[2:]
+def restarts(folder: str, ways: list[str]) -> str:
+    """What torchrun does with two processes that fail, each attempt in its own way; the weights.
+
+    It is torchrun's own agent, which forks its processes here: none of them need import torch.
+    """
+    config = LaunchConfig(
+        *(1, 1, 2),  # one machine, with two processes
+        run_id="restarts",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=2,
+        start_method="fork",
+    )
+    return elastic_launch(config, is_restarted)(folder, *ways)[0]
+
+
+def is_restarted(folder: str, *ways: str) -> str:
+    """A fit whose first attempts fail in the middle."""
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     engine = Distributed(timeout=60)
     others = [FailsAtNine(way) for way in ways[attempt : attempt + 1]]
-    learn = _to_be_restarted(engine, folder, *others)
+    learn = _to_be_restarted(engine, Path(folder), *others)
     if engine.rank == 0:
-        with (folder / "attempts.txt").open("a") as file:
+        with Path(folder, "attempts.txt").open("a") as file:
             file.write(str(attempt))
     learn.fit(3, resume="auto")
-    if engine.rank == 0:
-        (folder / "weights.txt").write_text(str(weights_of(learn).tolist()))
+    return str(weights_of(learn).tolist())
+
+
+def main() -> None:
+    """What torchrun starts: such a fit, as a program."""
+    weights = is_restarted(*sys.argv[1:])
+    if os.environ["RANK"] == "0":
+        Path(sys.argv[1], "weights.txt").write_text(weights)
 
 
 def fits_without_a_stop(folder: str) -> str:
-    """The weights that `main` comes to, if no attempt fails."""
+    """The weights that `is_restarted` comes to, if no attempt fails."""
     Path(folder).mkdir(exist_ok=True)
     learn = _to_be_restarted(Distributed(timeout=60), Path(folder))
     learn.fit(3)
@@ -1368,10 +1390,6 @@ def at_the_command_line(folder: str) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    main()
-
-
 def runs_a_script(folder):
     """``train.py`` in a folder, as torchrun starts it, or by itself; what it prints, by lines."""
     if os.environ["WORLD_SIZE"] == "1":
@@ -1381,3 +1399,7 @@ def runs_a_script(folder):
     with redirect_stdout(io.StringIO()) as said:
         runpy.run_path("train.py", run_name="__main__")
     return said.getvalue().splitlines()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,11 +8,13 @@ input; the answers go to standard output.
 """
 
 import atexit
+import gc
 import os
 import pickle
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -21,6 +23,7 @@ from typing import Any
 
 import jobs
 import torch
+import torch._dynamo  # for the wrappers of models; it takes longer than most jobs
 import torch.distributed as dist
 
 import lehr.distributed  # noqa: F401 - loaded once, for all
@@ -30,6 +33,7 @@ def main() -> None:
     """Answer every request."""
     torch.set_num_threads(1)
     warnings.simplefilter("error")
+    warm()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what tests print goes to the log
     while True:
@@ -41,6 +45,15 @@ def main() -> None:
             return
         pickle.dump(together(*request), answers)
         answers.flush()
+
+
+def warm() -> None:
+    """Import what trainings import as they go, so that no process need do it by itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        jobs.stops_early(folder, 2)
+        jobs.goes_on_from(folder)
+    gc.collect()
+    gc.freeze()  # else every process would copy all of it
 
 
 def together(world: int, name: str, arguments: dict[str, Any], limit: float) -> list[Any]:

@@ -1,9 +1,15 @@
 """Which processes there are."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch.distributed as dist
 
 from lehr.distributed.group import join
+
+from . import jobs
 
 
 def test_without_others_there_is_no_group(monkeypatch):
@@ -25,16 +31,25 @@ def test_a_group_of_one_is_nobody_else(values):
     assert (world, exists, total, left) == (1, True, 1.0, [1, 0])
 
 
+@pytest.fixture(scope="module")
+def straight(values, tmp_path_factory):
+    """The weights without any failure."""
+    folder = tmp_path_factory.mktemp("straight")
+    return values(2, "fits_without_a_stop", folder=str(folder))[0]
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_torchrun_starts_again_where_it_was(tmp_path, values):
+def test_torchrun_starts_again_where_it_was(tmp_path, values, straight):
     """A process fails after a checkpoint, then one is killed: torchrun begins anew each time."""
-    import os
-    import subprocess
-    import sys
+    assert values(1, "restarts", folder=str(tmp_path), ways=["raise", "kill"]) == [straight]
+    assert (tmp_path / "attempts.txt").read_text() == "012"
 
-    from . import jobs
 
+@pytest.mark.slow
+@pytest.mark.large
+@pytest.mark.timeout(600)
+def test_torchrun_starts_a_program_again_where_it_was(tmp_path, straight):
+    """The same at the command line, where every process imports everything."""
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
         + ["--max-restarts=2", "--standalone", jobs.__file__, str(tmp_path), "raise", "kill"],
@@ -46,5 +61,4 @@ def test_torchrun_starts_again_where_it_was(tmp_path, values):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "attempts.txt").read_text() == "012"
-    straight, _ = values(2, "fits_without_a_stop", folder=str(tmp_path / "straight"))
     assert (tmp_path / "weights.txt").read_text() == straight
