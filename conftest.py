@@ -6,6 +6,7 @@ are neither ignored nor blocked. What the library must not depend on is left as 
 time zone, language, folder for temporary files, standard input.
 """
 
+import io
 import os
 import random
 import shutil
@@ -125,6 +126,42 @@ def _no_figures_left() -> Iterator[None]:
     yield
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close("all")
+
+
+@pytest.fixture(scope="session")
+def _drawings() -> dict[str, bytes]:
+    """One picture of each kind."""
+    return {}
+
+
+@pytest.fixture
+def pictures_drawn() -> None:
+    """For a test that looks at pictures where `drawn_once` is in force: each is drawn."""
+
+
+@pytest.fixture
+def drawn_once(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _drawings: dict[str, bytes]
+) -> None:
+    """Each kind of picture is drawn once, for tests that look at none.
+
+    Drawing is no work of ours, and most of a short training with a report.
+    """
+    if "pictures_drawn" in request.fixturenames:
+        return
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def draw_or_copy(figure: Figure, file: Any, *, format: str, **options: Any) -> None:
+        if format not in _drawings:
+            copy = io.BytesIO()
+            draw(figure, copy, format=format, **options)
+            _drawings[format] = copy.getvalue()
+        text = isinstance(file, io.TextIOBase)
+        file.write(_drawings[format].decode() if text else _drawings[format])
+
+    monkeypatch.setattr(Figure, "savefig", draw_or_copy)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ being heeded.
 """
 
 import gc
-import io
 import shutil
 import signal
 import sys
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 import lehr.init
 from lehr.base import interrupts
@@ -26,6 +24,7 @@ from . import figures
 from .ctrl_c import Place, Press, Survey
 from .world import (
     Scene,
+    World,
     begin_anew,
     changed,
     files_in,
@@ -34,6 +33,8 @@ from .world import (
     surroundings,
     trained,
 )
+
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,15 @@ def resume(it):
 
 
 OPERATIONS = {
-    "fit": Operation(lambda it: it.learn.fit(2), trains=True, every=173),
+    "fit": Operation(lambda it: it.learn.fit(2), trains=True, every=347),
     "fit with checkpoints": Operation(resume, trains=True, saves=True, every=1499, long=True),
-    "validate": Operation(lambda it: it.learn.validate(), every=67),
-    "predict": Operation(lambda it: it.learn.predict(torch.zeros(5, 3)), every=67),
-    "find_lr": Operation(lambda it: it.learn.find_lr(steps=10), every=197),
-    "rehearse": Operation(lambda it: it.learn.rehearse(2), every=179),
-    "summary": Operation(lambda it: it.learn.summary(), every=149),
-    "audit": Operation(lambda it: it.learn.audit(), every=113),
-    "probe": Operation(change_all_in_a_probe, every=41),
+    "validate": Operation(lambda it: it.learn.validate(), every=131),
+    "predict": Operation(lambda it: it.learn.predict(torch.zeros(5, 3)), every=131),
+    "find_lr": Operation(lambda it: it.learn.find_lr(steps=10), every=293),
+    "rehearse": Operation(lambda it: it.learn.rehearse(2), every=271),
+    "summary": Operation(lambda it: it.learn.summary(), every=293),
+    "audit": Operation(lambda it: it.learn.audit(), every=227),
+    "probe": Operation(change_all_in_a_probe, every=83),
     "check_resume": Operation(check_resume, every=9973, long=True),
     "save": Operation(save, trains=True, every=13),
     "load": Operation(load, trains=True, every=37),
@@ -137,20 +138,8 @@ def _python_s_own_handler():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(autouse=True)
-def _drawn_once(monkeypatch):
-    """Each kind of picture is drawn once: drawing is no work of ours, and nearly all of a run."""
-    draw, drawn = Figure.savefig, {}
-
-    def draw_or_copy(figure, file, *, format, **options):
-        if format not in drawn:
-            copy = io.BytesIO()
-            draw(figure, copy, format=format, **options)
-            drawn[format] = copy.getvalue()
-        text = isinstance(file, io.TextIOBase)
-        file.write(drawn[format].decode() if text else drawn[format])
-
-    monkeypatch.setattr(Figure, "savefig", draw_or_copy)
+SURVEYED: dict[Operation, tuple[World, list[Place]]] = {}
+"""What a training ends in that nothing disturbs, and the places to press at."""
 
 
 class Stage:
@@ -158,13 +147,16 @@ class Stage:
 
     def __init__(self, operation: Operation, folder) -> None:
         self.operation, self.folder, self.number = operation, folder, 0
-        expected = self.scene()
-        self.straight = trained(expected.learn)
+        if operation not in SURVEYED:  # once for one press and for two
+            SURVEYED[operation] = trained(self.scene().learn), self.surveyed()
+        self.straight, self.places = SURVEYED[operation]
+
+    def surveyed(self) -> list[Place]:
         survey, it = Survey(), self.scene()
         with survey:
-            operation.call(it)
-        long = operation.long and figures.NIGHTLY
-        self.places = survey.first_and_last() if long else survey.places()
+            self.operation.call(it)
+        long = self.operation.long and figures.NIGHTLY
+        return survey.first_and_last() if long else survey.places()
 
     def scene(self) -> Scene:
         self.number += 1
