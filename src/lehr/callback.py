@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from lehr.base.graph_part import GraphPart
 from lehr.base.names import snake_case
 from lehr.events import Layer, Phase
-from lehr.types import Stateful, is_mapping
+from lehr.types import is_mapping, is_stateful
 
 
 class Callback:
@@ -163,7 +163,7 @@ class Callback:
         """The attributes named in `state`; one that was never set is left out."""
         values = {name: getattr(self, name) for name in self.state if hasattr(self, name)}
         return {
-            name: value.state_dict() if isinstance(value, Stateful) else value
+            name: value.state_dict() if is_stateful(value) else value
             for name, value in values.items()
         }
 
@@ -182,7 +182,7 @@ class Callback:
         for name in self.state:
             if name in state_dict:
                 value, saved = getattr(self, name, None), state_dict[name]
-                if isinstance(value, Stateful) and is_mapping(saved):
+                if is_stateful(value) and is_mapping(saved):
                     value.load_state_dict(saved)
                 else:  # None, say, from before there was one
                     setattr(self, name, saved)

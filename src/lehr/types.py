@@ -101,6 +101,16 @@ class Stateful(Protocol):
         ...
 
 
+def is_stateful(value: object) -> TypeGuard[Stateful]:
+    """Whether ``value`` is `Stateful`; of numbers, texts and lists this is known without a look.
+
+    Example:
+        >>> is_stateful(torch.nn.Linear(1, 1)), is_stateful(0.5)
+        (True, False)
+    """
+    return type(value) not in _STATELESS and isinstance(value, Stateful)
+
+
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether ``value`` is a dict or anything like one.
 
@@ -125,6 +135,7 @@ def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 
 
 _PLAIN = frozenset((NoneType, bool, int, float, str))
+_STATELESS = _PLAIN | {list, tuple, dict, set, torch.Tensor}
 
 
 def holds_only_plain(value: list[Any] | tuple[Any, ...]) -> bool:

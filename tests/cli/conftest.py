@@ -1,6 +1,7 @@
 """Calling the program in this process, in a folder of its own."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def _scratch(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def _drawn_once(drawn_once):
+    """In all tests here."""
+
+
 @pytest.fixture
 def call():
     def run(*arguments):
@@ -38,6 +44,36 @@ def succeed(call):
         assert result.exit_code == 0, result.output
         assert result.stderr == ""
         return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _left():
+    """The folders of `made`."""
+    return {}
+
+
+@pytest.fixture
+def made(succeed, tmp_path, tmp_path_factory, monkeypatch, _left):
+    """What ``lehr arguments`` leaves in a folder, here: it is done once, and then copied.
+
+    With ``before``, a function that puts the data there. The path of the data that a run folder
+    has is that of the copies.
+    """
+
+    def run(*arguments, before=lambda: None):
+        key = *arguments, before.__code__
+        if key not in _left:
+            folder = tmp_path_factory.mktemp("left")
+            with monkeypatch.context() as patch:
+                patch.chdir(folder)
+                before()
+                succeed(*arguments)
+            _left[key] = folder
+        shutil.copytree(_left[key], tmp_path, dirs_exist_ok=True)
+        for file in tmp_path.rglob("config.json"):
+            file.write_text(file.read_text().replace(str(_left[key]), str(tmp_path)))
 
     return run
 

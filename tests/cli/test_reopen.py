@@ -12,12 +12,15 @@ QUICK = ("--model", "linear", "--epochs", "2", "--batch-size", "16", "--lr", "0.
 
 
 @pytest.fixture
-def run(succeed):
+def run(made):
+    made("train", "t.csv", "--target", "y", *QUICK, "--out", "run", before=table)
+    return Path("run")
+
+
+def table():
     Path("t.csv").write_text(
         "\n".join(["a,y", *(f"{i},{'no' if i % 2 else 'yes'}" for i in range(40))])
     )
-    succeed("train", "t.csv", "--target", "y", *QUICK, "--out", "run")
-    return Path("run")
 
 
 def read(run):

@@ -52,8 +52,8 @@ def files(path):
 
 
 @pytest.mark.parametrize(("step", "begin"), [(0, 0), (9, 8), (17, 16)])
-def test_a_step_is_made_again_and_nothing_in_the_folder_changes(succeed, step, begin):
-    succeed(*QUICK, *SAVED, "--out", "a")
+def test_a_step_is_made_again_and_nothing_in_the_folder_changes(made, succeed, step, begin):
+    made(*QUICK, *SAVED, "--out", "a")
     nearest = max(s.step for s in CheckpointFolder("a/checkpoints").all() if s.step <= step)
     before = files("a")
     lines = succeed("replay", "a", "--step", step).splitlines()
@@ -68,8 +68,8 @@ def test_a_step_is_made_again_and_nothing_in_the_folder_changes(succeed, step, b
     assert len(lines) == 4
 
 
-def test_a_history_that_says_something_else_is_told(succeed):
-    succeed(*QUICK, *SAVED, "--out", "a")
+def test_a_history_that_says_something_else_is_told(made, succeed):
+    made(*QUICK, *SAVED, "--out", "a")
     file, loss = Path("a/history.jsonl"), logged_loss("a", 17)
     file.write_text(file.read_text().replace(repr(loss), repr(loss + 1e-6)))
     out = succeed("replay", "a", "--step", 17)
@@ -77,8 +77,8 @@ def test_a_history_that_says_something_else_is_told(succeed):
     assert "bit for bit" not in out
 
 
-def test_what_has_changed_since_is_named_where_the_step_is_another(succeed, monkeypatch):
-    succeed(*QUICK, *SAVED, "--out", "a")
+def test_what_has_changed_since_is_named_where_the_step_is_another(made, succeed, monkeypatch):
+    made(*QUICK, *SAVED, "--out", "a")
     file, loss = Path("a/history.jsonl"), logged_loss("a", 17)
     file.write_text(file.read_text().replace(repr(loss), repr(loss + 1e-6)))
     now = {"torch": "2.99"}
@@ -167,8 +167,8 @@ def test_a_batch_that_could_not_be_read_is_told(call, succeed, monkeypatch):
     assert lines[-1] == "it raises OSError: torn"
 
 
-def test_a_run_that_was_made_longer_is_replayed_with_the_length_that_it_had(succeed):
-    succeed(*QUICK, *SAVED, "--out", "a")
+def test_a_run_that_was_made_longer_is_replayed_with_the_length_that_it_had(made, succeed):
+    made(*QUICK, *SAVED, "--out", "a")
     succeed("resume", "a", "--epochs", 5)
     for step in (13, 21):
         out = succeed("replay", "a", "--step", step)
@@ -176,8 +176,8 @@ def test_a_run_that_was_made_longer_is_replayed_with_the_length_that_it_had(succ
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_damaged_checkpoint_is_passed_over(call, succeed, refused):
-    succeed(*QUICK, *SAVED, "--out", "a")
+def test_a_damaged_checkpoint_is_passed_over(made, call, refused):
+    made(*QUICK, *SAVED, "--out", "a")
     *_, last = CheckpointFolder("a/checkpoints").all()
     (last.path / "state.json").write_text("{}")
     result = call("replay", "a", "--step", 17)
@@ -189,8 +189,8 @@ def test_a_damaged_checkpoint_is_passed_over(call, succeed, refused):
     assert message.startswith("no checkpoint of a from before step 17 can be used. ")
 
 
-def test_what_cannot_be_replayed_is_refused(succeed, refused):
-    succeed(*QUICK, "--out", "a")
+def test_what_cannot_be_replayed_is_refused(made, succeed, refused):
+    made(*QUICK, "--out", "a")
     message = refused("replay", "a", "--step", 18, code=1)
     assert message == "step must be at most 17, the last of a; got 18. The first is 0."
     message = refused("replay", "a", code=1)
@@ -204,8 +204,8 @@ def test_what_cannot_be_replayed_is_refused(succeed, refused):
     )
 
 
-def test_a_manifest_without_a_place_is_refused(succeed, refused, monkeypatch):
-    succeed(*QUICK, "--out", "a")
+def test_a_manifest_without_a_place_is_refused(made, refused, monkeypatch):
+    made(*QUICK, "--out", "a")
     monkeypatch.setattr("lehr.state.disk.manifest.About.read_among", _refuse)
     message = refused("replay", "a", "--step", 3, code=1)
     assert "cannot be gone on from: it says nothing." in message

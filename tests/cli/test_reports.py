@@ -10,9 +10,9 @@ QUICK = ("train", "digits", "--model", "linear", "--epochs", 2)
 
 
 @pytest.fixture
-def runs(succeed):
-    succeed(*QUICK, "--seed", 0, "--out", "a")
-    succeed(*QUICK, "--seed", 0, "--lr", 0.01, "--out", "b")
+def runs(made):
+    made(*QUICK, "--seed", 0, "--out", "a")
+    made(*QUICK, "--seed", 0, "--lr", 0.01, "--out", "b")
 
 
 def test_train_ends_with_the_reports_path(succeed):
@@ -21,7 +21,8 @@ def test_train_ends_with_the_reports_path(succeed):
     assert "<html" in Path("a/report.html").read_text(encoding="utf-8")
 
 
-def test_report_writes_the_page_again_from_the_folder_alone(succeed, runs):
+def test_report_writes_the_page_again_from_the_folder_alone(succeed, pictures_drawn):
+    succeed(*QUICK, "--seed", 0, "--out", "a")
     page = Path("a/report.html")
     before = page.read_text(encoding="utf-8")
     page.unlink()
@@ -48,8 +49,8 @@ def test_compare_finds_equal_runs_equal(succeed, runs):
 
 
 @pytest.mark.parametrize("command", [("report", "x"), ("compare", "a", "x"), ("compare", "x", "a")])
-def test_a_folder_that_is_no_run_is_refused(succeed, refused, command):
-    succeed(*QUICK, "--out", "a")
+def test_a_folder_that_is_no_run_is_refused(made, refused, command):
+    made(*QUICK, "--seed", 0, "--out", "a")
     assert refused(*command, code=1).startswith("x is no run folder: there is no such folder")
 
 

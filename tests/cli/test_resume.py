@@ -66,8 +66,8 @@ def contents(folder):
     return found
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(call, succeed, stopped, config):
-    succeed(*QUICK, "--out", "straight")
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(made, call, succeed, stopped, config):
+    made(*QUICK, "--out", "straight")
     result = stopped(*QUICK, "--out", "a")
     assert result.stdout.endswith("to go on: lehr resume a\n")
     assert config("a")["status"] == "interrupted"
@@ -80,8 +80,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(call, succeed, stopped,
     assert Path("a", "report.html").is_file()
 
 
-def test_any_number_of_times(succeed, stopped, call, monkeypatch):
-    succeed(*QUICK, "--out", "straight")
+def test_any_number_of_times(made, succeed, stopped, call, monkeypatch):
+    made(*QUICK, "--out", "straight")
     stopped(*QUICK, "--out", "a", at=2)
     for at in (3, 6, 7, 13):
         stopped("resume", "a", at=at)
@@ -89,8 +89,8 @@ def test_any_number_of_times(succeed, stopped, call, monkeypatch):
     assert contents("a") == contents("straight")
 
 
-def test_a_run_that_is_complete_says_so_and_how_to_make_it_longer(succeed):
-    succeed(*QUICK, "--out", "a")
+def test_a_run_that_is_complete_says_so_and_how_to_make_it_longer(made, succeed):
+    made(*QUICK, "--out", "a")
     before = contents("a")
     assert succeed("resume", "a") == (
         "a is complete: 4 epochs.\nto make it longer: lehr resume a --epochs 8\n"
@@ -111,8 +111,8 @@ def test_a_run_can_be_made_longer_and_what_becomes_of_the_schedule_is_said(succe
     assert len(Path("a", "history.csv").read_text().splitlines()) == 1 + 8
 
 
-def test_a_run_cannot_be_made_shorter(succeed, refused):
-    succeed(*QUICK, "--out", "a")
+def test_a_run_cannot_be_made_shorter(made, refused):
+    made(*QUICK, "--out", "a")
     message = refused("resume", "a", "--epochs", 3)
     assert message.startswith("--epochs must be more than the 4 that a has; got 3. A run cannot be")
 
@@ -132,9 +132,9 @@ def test_without_checkpoints_there_is_nothing_to_go_on_from(stopped, refused):
 
 @pytest.mark.filterwarnings("default")
 def test_a_damaged_checkpoint_is_passed_over_and_if_all_are_nothing_changes(
-    call, stopped, refused, succeed
+    made, call, stopped, refused
 ):
-    succeed(*QUICK, "--out", "straight")
+    made(*QUICK, "--out", "straight")
     stopped(*QUICK, "--out", "a", at=15)
     newest = CheckpointFolder(Path("a", "checkpoints")).all()[-1].path
     shutil.copytree("a", "b")

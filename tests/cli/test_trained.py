@@ -14,8 +14,8 @@ QUICK = ("--model", "linear", "--epochs", "1", "--batch-size", "720", "--seed", 
 
 
 @pytest.fixture
-def run(succeed):
-    succeed("train", "digits", *QUICK, "--out", "run")
+def run(made):
+    made("train", "digits", *QUICK, "--out", "run")
     return Path("run")
 
 

@@ -28,12 +28,10 @@ def photos(folder, *, classes=("blue", "red"), items=12, size=(10, 10)):
 
 
 @pytest.fixture
-def trained(succeed):
+def trained(made):
     """A run on a folder of pictures, as ``run``."""
-    photos("data")
-    succeed(
-        "train", "data", "--epochs", 6, "--seed", 0, "--lr", 0.01, "--workers", 0, "--out", "run"
-    )
+    options = ("--epochs", 6, "--seed", 0, "--lr", 0.01, "--workers", 0, "--out", "run")
+    made("train", "data", *options, before=lambda: photos("data"))
 
 
 def kept_row():
@@ -246,8 +244,8 @@ def set_opt(name):
         "other",
     ],
 )
-def test_a_run_folder_that_cannot_be_used_is_refused(succeed, refused, harm, message):
-    succeed("train", "digits", "--model", "linear", *QUICK, "--out", "run")
+def test_a_run_folder_that_cannot_be_used_is_refused(made, refused, harm, message):
+    made("train", "digits", "--model", "linear", *QUICK, "--out", "run")
     harm()
     assert re.match(message, refused("evaluate", "run", code=1))
     assert re.match(message, refused("predict", "run", "run/config.json", code=1))

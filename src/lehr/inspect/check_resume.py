@@ -100,8 +100,9 @@ def check_resume(
 
     def stopped(event: str, number: int) -> str | None:
         with tempfile.TemporaryDirectory() as folder:
-            fit(Checkpoint(folder, every=f"{epochs + 1} epochs"), _StopAt(event, number))
-            return first_difference(straight, fit(Checkpoint(folder), resume=True))
+            saver = partial(Checkpoint, folder, every=f"{epochs + 1} epochs")  # only where it ends
+            fit(saver(), _StopAt(event, number))
+            return first_difference(straight, fit(saver(), resume=True))
 
     with learn.probe(), same_attributes(learn), warnings.catch_warnings():
         warnings.simplefilter("ignore", ResumeWarning)  # it is what is found out here
