@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lehr.data import Dataset
+from lehr.base import mapped
+from lehr.data import DataLoader, Dataset
 
 X = torch.arange(50.0).reshape(10, 5)
 Y = torch.tensor([5, 0, 4, 1, 9, 2, 1, 3, 1, 4])
@@ -58,9 +59,61 @@ def test_arrays_are_shared_unless_read_only():
     assert Dataset(frozen, [0, 1, 2]).x.data_ptr() != frozen.ctypes.data
 
 
+def test_a_mapped_file_is_not_copied(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", X.numpy())
+    array = np.load(tmp_path / "x.npy", mmap_mode="r")
+    ds = Dataset(array, Y)
+    assert ds.x.data_ptr() == array.ctypes.data
+    indices = torch.tensor([7, 7, 0])
+    for resident in (1 << 28, 0):
+        monkeypatch.setattr(mapped, "RESIDENT", resident)
+        xb, yb = Dataset(array, Y).gather(indices)
+        assert torch.equal(xb, X[indices])
+        assert torch.equal(yb, Y[indices])
+        xb.zero_()  # it is a copy: to write to the file would end the process
+    assert torch.equal(torch.from_numpy(np.load(tmp_path / "x.npy")), X)
+
+
+@pytest.mark.parametrize("index", [3, slice(0, 5), [3, 6], Y > 3])
+def test_several_inputs(index):
+    parts = {"ids": X, "more": (X + 1, X.numpy())}
+    x, y = Dataset(parts, Y)[index]
+    assert list(x) == ["ids", "more"]
+    assert type(x["more"]) is tuple
+    for got, whole in ((x["ids"], X), (x["more"][0], X + 1), (x["more"][1], X), (y, Y)):
+        assert torch.equal(got, whole[index])
+    assert torch.equal(Dataset((X, Y))[index][1], Y[index])
+
+
+def test_batches_of_several_inputs():
+    indices = torch.tensor([7, 7, 0])
+    batch = Dataset({"ids": X, "labels": Y}).gather(indices)
+    assert torch.equal(batch["ids"], X[indices])
+    assert torch.equal(batch["labels"], Y[indices])
+    (a, b), targets = Dataset((X, X + 1), {"one": Y}).gather(indices)
+    assert torch.equal(a + 1, b)
+    assert torch.equal(targets["one"], Y[indices])
+    assert torch.equal(Dataset(X).gather(indices), X[indices])
+    [batch] = DataLoader(Dataset({"ids": X, "labels": Y}), 10)
+    assert torch.equal(batch["ids"], X)
+
+
+def test_tuples_of_numbers_are_items():
+    assert Dataset(((1.0, 2.0), (3.0, 4.0)), (0, 1)).x.shape == (2, 2)
+    assert Dataset((1, 2), (0, 1)).x.shape == (2,)
+
+
 def test_unequal_lengths():
     with pytest.raises(ValueError, match="x and y must be equally long; got 10 and 9 items"):
         Dataset(X, Y[:9])
+    with pytest.raises(ValueError, match=r"x\['a'\] and x\['b'\]\[1\] must be .* 10 and 9 items"):
+        Dataset({"a": X, "b": (X, X[:9])})
+
+
+@pytest.mark.parametrize("nothing", [{}, {"a": ()}])
+def test_no_tensor_at_all(nothing):
+    with pytest.raises(ValueError, match=r"x must hold at least one tensor; got \{"):
+        Dataset(nothing)
 
 
 @pytest.mark.parametrize(("x", "y", "name"), [(1.0, [1], "x"), ([1], torch.tensor(1), "y")])
@@ -71,3 +124,5 @@ def test_zero_dimensions(x, y, name):
 
 def test_repr(ds):
     assert repr(ds) == "Dataset(10 items, x (10, 5), y (10,))"
+    several = Dataset({"ids": X, "more": (X, Y)})
+    assert repr(several) == "Dataset(10 items, x {ids: (10, 5), more: ((10, 5), (10,))})"

@@ -1,10 +1,12 @@
-"""A pair of arrays that can be asked for one item, some, or all of a batch at once."""
+"""Arrays that can be asked for one item, some, or all of a batch at once."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+
+from lehr.types import is_mapping
 
 
 def as_tensor(values: Any) -> Tensor:
@@ -16,18 +18,25 @@ def as_tensor(values: Any) -> Tensor:
 
 
 class Dataset:
-    """Inputs and targets of equal length, in memory.
+    """Inputs and targets of equal length, in memory or in a mapped file.
 
     Any index that a tensor takes along its first dimension works: an int, a slice, a list of ints,
     an index tensor, a boolean mask.
 
+    An array that is mapped from a file, as by ``numpy.load(path, mmap_mode="r")``, stays there. The
+    rows of a batch are read from the file, and of a file that has more than 256 MiB nothing is kept
+    in memory. The tensor in ``x`` or ``y`` is the file itself: if that was mapped read-only,
+    whoever writes to it ends the process. What ``gather`` returns is a copy.
+
     Args:
-        x: inputs, ``(n, ...)``; a tensor, or anything that `torch.as_tensor` takes.
-        y: targets, ``(n, ...)``.
+        x: inputs, ``(n, ...)``; a tensor, or anything that `torch.as_tensor` takes. Or several of
+            them: a tuple of tensors or arrays, or a dict; each batch is then one of the same kind.
+        y: targets, ``(n, ...)``, in the same forms; None where there are none, or where they are
+            in ``x``: then an item is ``x`` alone.
         names: ``index -> text``, what to call an item before a reader, such as its file.
 
     Raises:
-        ValueError: the lengths differ, or one of the two has no dimension to index.
+        ValueError: the lengths differ, there is no array at all, or one has no dimension to index.
 
     Example:
         >>> ds = Dataset(torch.arange(6).reshape(3, 2), [5, 0, 4])
@@ -35,30 +44,44 @@ class Dataset:
         (3, (tensor([2, 3]), tensor(0)))
         >>> ds[[2, 0]][1]
         tensor([4, 5])
+        >>> Dataset({"ids": [[1, 2], [3, 4]], "labels": [0, 1]})[1]
+        {'ids': tensor([3, 4]), 'labels': tensor(1)}
     """
 
-    def __init__(self, x: Any, y: Any, *, names: Callable[[int], str] | None = None) -> None:
-        self.x, self.y = as_tensor(x), as_tensor(y)
+    def __init__(self, x: Any, y: Any = None, *, names: Callable[[int], str] | None = None) -> None:
+        self._mapped: dict[int, Any] = {}
+        self.x: Any = self._held(x)
+        self.y: Any = None if y is None else self._held(y)
         self.names = names
-        for name, values in (("x", self.x), ("y", self.y)):
+        parts = [*_parts("x", self.x), *(() if y is None else _parts("y", self.y))]
+        for name, values in parts:
             if values.ndim == 0:
                 raise ValueError(
                     f"{name} must have one entry an item; got the single value {values.item()}. "
                     f"Give a tensor of shape (items, ...), e.g. {name}[None]."
                 )
-        if len(self.x) != len(self.y):
+        if not parts:
             raise ValueError(
-                f"x and y must be equally long; got {len(self.x)} and {len(self.y)} items. "
-                "Give one target for each input."
+                f"x must hold at least one tensor; got {x!r}. Give e.g. a tensor, a tuple or a "
+                "dict of tensors."
             )
+        first, values = parts[0]
+        for name, other in parts:
+            if len(other) != len(values):
+                raise ValueError(
+                    f"{first} and {name} must be equally long; got {len(values)} and {len(other)} "
+                    f"items. {'Give one target for each input.' if name == 'y' else 'Cut one.'}"
+                )
 
     def __len__(self) -> int:
-        return len(self.x)
+        x = self.x
+        return len(x) if x.__class__ is Tensor else len(_parts("x", x)[0][1])
 
-    def __getitem__(self, i: Any) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, i: Any) -> Any:
         if isinstance(i, int) and not -len(self) <= i < len(self):
             raise IndexError(f"index {i} is outside a dataset of {len(self)} items")
-        return self.x[i], self.y[i]
+        x = _changed(self.x, lambda values: values[i])
+        return x if self.y is None else (x, _changed(self.y, lambda values: values[i]))
 
     def name(self, i: int) -> str:
         """What to call item ``i`` before a reader.
@@ -69,23 +92,84 @@ class Dataset:
         """
         return f"item {i}" if self.names is None else self.names(i)
 
-    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def gather(self, indices: Tensor) -> Any:
         """The items at ``indices``, copied together in one go: a whole batch for one call.
 
         Args:
             indices: int64, ``(batch,)``; on any device.
 
         Returns:
-            ``(xb, yb)``, of shapes ``(batch, ...)``, on the dataset's device.
+            ``(xb, yb)``, of shapes ``(batch, ...)``, on the dataset's device; or ``xb`` alone, if
+            there is no ``y``.
 
         Example:
             >>> Dataset([[1.0], [2.0]], [0, 1]).gather(torch.tensor([1, 1]))[0].shape
             torch.Size([2, 1])
         """
         x, y = self.x, self.y
-        if x.is_cpu and y.is_cpu and indices.is_cpu:
-            return x.index_select(0, indices), y.index_select(0, indices)
-        return x.index_select(0, indices.to(x.device)), y.index_select(0, indices.to(y.device))
+        if x.__class__ is y.__class__ is Tensor and not self._mapped:  # what most sets are
+            if x.is_cpu and y.is_cpu and indices.is_cpu:
+                return x.index_select(0, indices), y.index_select(0, indices)
+            return x.index_select(0, indices.to(x.device)), y.index_select(0, indices.to(y.device))
+        xb = _changed(x, lambda values: self._rows(values, indices))
+        return xb if y is None else (xb, _changed(y, lambda values: self._rows(values, indices)))
+
+    def _rows(self, values: Tensor, indices: Tensor) -> Tensor:
+        if (mapped := self._mapped.get(id(values))) is not None:
+            return mapped.gather(indices.cpu())
+        return values.index_select(0, indices.to(values.device))
+
+    def _held(self, values: Any) -> Any:
+        """``values`` as a tensor, or as a tuple or a dict of them."""
+        if is_mapping(values):
+            return {name: self._held(part) for name, part in values.items()}
+        if isinstance(values, tuple) and _is_array(values):
+            return tuple(self._held(part) for part in cast("tuple[Any, ...]", values))
+        if not hasattr(cast(Any, values), "filename"):
+            return as_tensor(values)
+        from lehr.base.mapped import MappedRows, mapping_of  # most sets have none
+
+        if mapping_of(values) is None:
+            return as_tensor(values)
+        mapped = MappedRows(values)
+        self._mapped[id(mapped.tensor)] = mapped
+        return mapped.tensor
 
     def __repr__(self) -> str:
-        return f"Dataset({len(self)} items, x {tuple(self.x.shape)}, y {tuple(self.y.shape)})"
+        shapes = [f"x {_shape(self.x)}", *([] if self.y is None else [f"y {_shape(self.y)}"])]
+        return f"Dataset({len(self)} items, {', '.join(shapes)})"
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it is one of several inputs, and no number of a single one."""
+    if isinstance(value, tuple):
+        return all(map(_is_array, cast("tuple[Any, ...]", value)))
+    return is_mapping(value) or getattr(value, "ndim", 0) > 0
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, dict):
+        return {name: _changed(part, change) for name, part in cast("Any", value).items()}
+    if isinstance(value, tuple):
+        return tuple([_changed(part, change) for part in cast("Any", value)])
+    return change(value)
+
+
+def _parts(name: str, value: Any) -> list[tuple[str, Tensor]]:
+    """Every tensor, with what messages call it."""
+    if isinstance(value, dict):
+        inner: Any = cast("Any", value).items()
+    elif isinstance(value, tuple):
+        inner = enumerate(cast("Any", value))
+    else:
+        return [(name, value)]
+    return [one for key, part in inner for one in _parts(f"{name}[{key!r}]", part)]
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, dict):
+        parts = [f"{name}: {_shape(part)}" for name, part in cast("Any", value).items()]
+        return f"{{{', '.join(parts)}}}"
+    if isinstance(value, tuple):
+        return f"({', '.join([_shape(part) for part in cast('Any', value)])})"
+    return str(tuple(value.shape))
