@@ -98,3 +98,22 @@ def test_a_broken_file(files):
     (files.root / "4.png").write_bytes(b"gone")
     with pytest.raises(BrokenImage, match=r"4\.png cannot be decoded"):
         Images(files, LABELS, PREPARATION).gather(torch.tensor([3, 4]))
+
+
+def test_what_is_not_augmented_is_read_as_data_in_memory_are(monkeypatch):
+    from lehr.data.loading import fetch
+
+    pixels = torch.arange(48, dtype=torch.uint8).view(12, 1, 2, 2)
+    form = ImagePreparation(("a", "b"), "L", (2, 2))
+    made = {name: Images(pixels, [0, 1] * 6, form, augment=name) for name in (None, "shift")}
+
+    class Own(Images):
+        def __getitem__(self, i):
+            return super().__getitem__(i)
+
+    gathers = {name: fetch.gather_in_memory(ds) for name, ds in made.items()}
+    assert gathers["shift"] is None
+    assert fetch.gather_in_memory(Own(pixels, [0, 1] * 6, form)) is None
+    before = [x for x, _ in DataLoader(Own(pixels, [0, 1] * 6, form), 5)]
+    monkeypatch.delattr(fetch, "forked")  # it would cost more than the reading
+    assert all(map(torch.equal, before, [x for x, _ in DataLoader(made[None], 5)]))

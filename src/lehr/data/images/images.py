@@ -72,6 +72,11 @@ class Images:
         if isinstance(pixels, Tensor):
             preparation(pixels[:0])  # refuses what does not fit
 
+    @property
+    def draws(self) -> bool:
+        """Whether a batch is a matter of chance."""
+        return bool(self._augment)
+
     def __len__(self) -> int:
         return len(self.y)
 

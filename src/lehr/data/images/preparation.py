@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -116,8 +117,8 @@ class ImagePreparation:
             )
         x = pixels.float()
         if any(self.mean) or any(value != 1 for value in self.std):
-            mean = x.new_tensor(self.mean).view(-1, 1, 1) * white
-            x.sub_(mean).div_(x.new_tensor(self.std).view(-1, 1, 1) * white)
+            mean, std = _scale(self.mean, self.std, white, x.device)
+            x.sub_(mean).div_(std)
         else:
             x.div_(white)
         return x.flatten(1) if self.flat else x
@@ -164,6 +165,16 @@ class ImagePreparation:
         colour = "grey" if self.mode == "L" else "colour"
         brightness = self.picture(x).float().mean() / 255
         return f"{colour} image of {self.size[0]}×{self.size[1]}, brightness {brightness:.2f}"
+
+
+@lru_cache(maxsize=64)
+def _scale(
+    mean: tuple[float, ...], std: tuple[float, ...], white: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation where white is ``white``, ``(channels, 1, 1)``; made once, not by batch."""
+    with torch.inference_mode(False):
+        make = partial(torch.tensor, dtype=torch.float32, device=device)
+        return make(mean).view(-1, 1, 1) * white, make(std).view(-1, 1, 1) * white
 
 
 def _images(files: Iterable[Path]) -> Iterator[tuple[str, Path | bytes]]:

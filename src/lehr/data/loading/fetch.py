@@ -38,7 +38,8 @@ def defined_in(dataset: Any, name: str) -> int:
 def gather_in_memory(dataset: Any) -> Gather | None:
     """The gather of a dataset of tensors as it is now: batches are a function of the indices alone.
 
-    A subclass with a ``__getitem__`` of its own has none: its items are what that method says.
+    A dataset with a ``gather`` may say that it draws no random numbers, ``draws = False``. A subclass
+    with a ``__getitem__`` of its own has none: its items are what that method says.
 
     Example:
         >>> gather = gather_in_memory(Subset(TensorDataset(torch.arange(10)), [5, 6, 7]))
@@ -52,6 +53,10 @@ def gather_in_memory(dataset: Any) -> Gather | None:
     if issubclass(of, TensorDataset) and of.__getitem__ is TensorDataset.__getitem__:
         tensors: tuple[Tensor, ...] = dataset.tensors
         return lambda indices: tuple(t.index_select(0, indices.to(t.device)) for t in tensors)
+    if getattr(dataset, "draws", True) is False:
+        heights = [defined_in(dataset, name) for name in ("draws", "gather", "__getitem__")]
+        # Whoever wrote a gather or a __getitem__ later has not said that it draws nothing.
+        return dataset.gather if heights == sorted(heights) and heights[0] >= 0 else None
     if of is Subset and (inner := gather_in_memory(dataset.dataset)) is not None:
         chosen = torch.tensor(list(dataset.indices), dtype=torch.int64)
         return lambda indices: inner(chosen[indices])
