@@ -77,7 +77,7 @@ _SETTINGS = (
 _USUAL = {"schedule": "one_cycle", "checkpoint_every": "1 epoch"}
 _DATA_OPTIONS = (
     *("size", "augment", "valid_share", "target", "columns", "exclude", "regression", "missing"),
-    *("skip_broken", "num_workers"),
+    *("skip_broken", "num_workers", "cache"),
 )
 
 

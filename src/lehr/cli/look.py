@@ -41,6 +41,7 @@ def find_lr(
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
     num_workers: options.Workers = None,
+    cache: options.Cache = None,
     start: Annotated[float, Option(help="The first learning rate.")] = 1e-6,
     end: Annotated[float, Option(help="The rate that the sweep approaches.")] = 10.0,
     steps: Annotated[int, Option(help="Batches to train on.")] = 100,

@@ -181,6 +181,14 @@ Missing = Annotated[
 SkipBroken = Annotated[
     bool | None, Option("--skip-broken", help="Leave out images that cannot be read.")
 ]
+Cache = Annotated[
+    bool | None,
+    Option(
+        "--cache",
+        help="Keep decoded images on disk, for later epochs and trainings: in images/ in the "
+        "folder that the environment variable LEHR_CACHE names, else in the system's usual place.",
+    ),
+]
 Processes = Annotated[
     int | None, Option("--processes", help="Train in so many processes, on one machine.", min=1)
 ]

@@ -46,6 +46,7 @@ def train(
     missing: options.Missing = None,
     skip_broken: options.SkipBroken = None,
     num_workers: options.Workers = None,
+    cache: options.Cache = None,
     checkpoint_every: options.CheckpointEvery = None,
     layer_stats: options.LayerStats = None,
     processes: options.Processes = None,

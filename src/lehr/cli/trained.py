@@ -154,6 +154,7 @@ class _Bounded(Form):
     """The options for data with which a run folder of unknown origin could do harm."""
 
     num_workers: Annotated[int, Meta(ge=0, le=1024, description="a whole number to 1024")] = 0
+    cache: Annotated[bool, Meta(description="true or false")] = False
 
 
 def allowed_model(path: Path, name: str, model: str | None) -> str:

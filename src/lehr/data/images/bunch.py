@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,11 +17,15 @@ from lehr.data.images.preparation import ImagePreparation, statistics
 from lehr.data.loading.dataset import Dataset
 from lehr.errors import did_you_mean
 
+if TYPE_CHECKING:
+    from lehr.data.images.cache import CachedPixels
+
 PREPARED_BYTES = 1 << 28
 """A part that is not augmented and takes at most as much is kept prepared, as floats."""
 
-Part = tuple[Tensor | ImageFiles, Tensor]
-"""Pixels, uint8 ``(n, channels, height, width)``, or files; and labels, int64 ``(n,)``."""
+Part = tuple["Tensor | ImageFiles | CachedPixels", Tensor]
+"""Pixels, uint8 ``(n, channels, height, width)``, or files or a cache; and labels, int64 ``(n,)``.
+"""
 
 Names = Callable[[int], str] | None
 """What to call an item of a part before a reader; None where it has only a number."""

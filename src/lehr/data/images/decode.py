@@ -19,6 +19,9 @@ RESIZES = ("crop", "squish")
 LARGEST_FILE = 1 << 28
 """Bytes that a file of an image may have, also one that a zip unpacks."""
 
+DECODING = 1
+"""Rises when the same file and Pillow give other pixels: what was kept of them is made anew."""
+
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 

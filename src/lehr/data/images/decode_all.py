@@ -89,7 +89,7 @@ def decode_all(
     n, form = len(files), preparation
     rows = torch.empty(n if keep else 0, form.channels, *form.size, dtype=torch.uint8)
     filled, whole, faults = 0, [torch.empty(0, dtype=torch.int64)], list[BrokenImage]()
-    for part in _parts(_Decoder(files, preparation, keep), num_workers):
+    for part in decoded_parts(files, preparation, keep=keep, num_workers=num_workers):
         if part.faults and not skip_broken:
             raise part.faults[0]
         if keep:
@@ -104,10 +104,14 @@ def decode_all(
     return Decoded(rows[:filled], torch.cat(whole), faults)
 
 
-def _parts(decoder: _Decoder, num_workers: int) -> Generator[Decoded]:
+def decoded_parts(
+    files: ImageFiles, preparation: ImagePreparation, *, keep: bool = True, num_workers: int = 0
+) -> Generator[Decoded]:
+    """What came of each lot of files, some hundred at once, in their order; see `decode_all`."""
+    decoder = _Decoder(files, preparation, keep)
     fetch = Fetch(decoder)
     n = len(decoder)
-    at_once = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // math.prod(decoder.preparation.item_shape)))
+    at_once = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // math.prod(preparation.item_shape)))
     requests = (
         Request(list(range(first, min(first + at_once, n))), 0, 0, number)
         for number, first in enumerate(range(0, n, at_once))

@@ -1,7 +1,7 @@
 """Images with labels, read and prepared a batch at a time."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -12,16 +12,19 @@ from lehr.data.images.files import FolderFiles, ImageFiles, ZipFiles
 from lehr.data.images.preparation import ImagePreparation
 from lehr.data.loading.dataset import as_tensor
 
+if TYPE_CHECKING:
+    from lehr.data.images.cache import CachedPixels
+
 
 class Images:
-    """A dataset of images: pixels in memory, or files that are decoded when they are asked for.
+    """A dataset of images: pixels in memory or in a cache, or files that are decoded by batch.
 
     What is kept are bytes, a quarter of the memory of prepared numbers. Augmentation draws from
     torch's default generator, which a `lehr.data.DataLoader` keys by (seed, epoch, batch): an
     augmented batch is a function of its position, with any number of workers.
 
     Args:
-        pixels: uint8 ``(n, channels, height, width)``, or files.
+        pixels: uint8 ``(n, channels, height, width)``; or those in a cache; or files.
         y: the label of each, whole numbers, ``(n,)``.
         preparation: decides mode, size and scale.
         augment: see `lehr.data.images.augment.parse_augment`.
@@ -45,7 +48,7 @@ class Images:
 
     def __init__(
         self,
-        pixels: Tensor | ImageFiles,
+        pixels: "Tensor | ImageFiles | CachedPixels",
         y: Any,
         preparation: ImagePreparation,
         *,
@@ -109,6 +112,8 @@ class Images:
         if isinstance(self.pixels, Tensor):
             return self.pixels.index_select(0, indices)
         files = self.pixels
+        if not isinstance(files, (FolderFiles, ZipFiles)):
+            return files.gather(indices)
         if not len(indices):
             return torch.empty(
                 0, self.preparation.channels, *self.preparation.size, dtype=torch.uint8
@@ -123,7 +128,9 @@ class Images:
         return self.pixels.name(i)
 
     def __repr__(self) -> str:
-        held = "in memory" if isinstance(self.pixels, Tensor) else "in files"
+        in_files = isinstance(self.pixels, (FolderFiles, ZipFiles))
+        held = "in memory" if isinstance(self.pixels, Tensor) else "in a cache"
+        held = "in files" if in_files else held
         shape = (self.preparation.channels, *self.preparation.size)
         changed = f", augment={self.augment!r}" if self.augment else ""
         return f"Images({len(self)} {held}, {'×'.join(map(str, shape))}{changed})"

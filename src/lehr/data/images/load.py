@@ -5,8 +5,9 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor
 
 from lehr.base.values import check_default_device
@@ -20,14 +21,17 @@ from lehr.data.images.bunch import (
     scaled,
 )
 from lehr.data.images.decode import RESIZES, BrokenImage, load_image, to_tensor
-from lehr.data.images.decode_all import decode_all, warn_of
+from lehr.data.images.decode_all import Decoded, decode_all, warn_of
 from lehr.data.images.fields import given_scale, image_size, one_of
-from lehr.data.images.files import ImageFiles
+from lehr.data.images.files import FolderFiles, ImageFiles, ZipFiles
 from lehr.data.images.folder import FoundImages, Part, same_classes
 from lehr.data.images.preparation import ImagePreparation
 from lehr.data.split import check_split, random_split
 from lehr.errors import positive_int, real_number
 from lehr.state.streams import shuffled
+
+if TYPE_CHECKING:
+    from lehr.data.images.cache import CachedPixels
 
 IN_MEMORY_BYTES = 1 << 29
 """Pixels that take at most as much are decoded once, unless ``in_memory=`` decides."""
@@ -55,6 +59,7 @@ def image_folder(
     skip_broken: bool = False,
     in_memory: bool | None = None,
     num_workers: int = 0,
+    cache: bool | str | Path = False,
     preparation: ImagePreparation | None = None,
     flat: bool = False,
     drop_last: bool = False,
@@ -89,6 +94,11 @@ def image_folder(
         in_memory: decode everything once, now; by default if the pixels take 512 MiB at most.
             Else files are decoded every epoch, and with ``skip_broken`` once more now.
         num_workers: processes that decode, now or every epoch.
+        cache: keep the decoded pixels on disk, from where later epochs and later trainings read
+            them. They are decoded now, unless they are there: made from files of the same names,
+            sizes and times, by the same decoder. True keeps them in ``images/`` in the folder that
+            the environment variable LEHR_CACHE names, or else in the system's usual place for
+            such things; a path says where. The batches are the same as without.
         preparation: of an earlier run; decides mode, size, resize, scale and labels instead.
         flat: inputs of one dimension.
         drop_last: leave out a last training batch that is not full.
@@ -129,7 +139,9 @@ def image_folder(
     wanted = None if size is None else image_size("size", size)
     resize = one_of("resize", resize, RESIZES)
     check_split(split, preparation, ("valid", "test", "all"))
-    parts = _parts(FoundImages(path), split, valid_share, split_seed)
+    folder = _cache_folder(cache)
+    found = FoundImages(path)
+    parts = _parts(found, split, valid_share, split_seed)
     if preparation is None:
         with _hint(skip_broken):
             mode, own = _look(parts[0].files, skip_broken)
@@ -141,22 +153,21 @@ def image_folder(
     n_images = sum(map(len, parts))
     n_bytes = n_images * math.prod(form.item_shape)
     held = n_bytes <= IN_MEMORY_BYTES if in_memory is None else in_memory
-    ready: list[tuple[Tensor | ImageFiles, Tensor]] = [(p.files, p.labels) for p in parts]
-    kept = [p.files for p in parts]
-    if held or skip_broken:
-        with _hint(skip_broken):
-            done = [
-                decode_all(
-                    p.files, form, skip_broken=skip_broken, keep=held, num_workers=num_workers
-                )
-                for p in parts
-            ]
-        warn_of([fault for part in done for fault in part.faults], n_images)
-        kept = [part.files.take(of.whole) for part, of in zip(parts, done, strict=True)]
-        ready = [
-            (of.pixels if held else files, part.labels[of.whole])
-            for files, part, of in zip(kept, parts, done, strict=True)
-        ]
+    used = ",".join(name for name in found.splits if split != "valid" or name != "test")
+    with _hint(skip_broken):
+        done = _read(
+            [part.files for part in parts],
+            form,
+            held=held,
+            cache=None if cache is False else (folder, used),
+            skip_broken=skip_broken,
+            num_workers=num_workers,
+        )
+    warn_of([fault for of, _ in done for fault in of.faults], n_images)
+    kept = [part.files.take(of.whole) for part, (of, _) in zip(parts, done, strict=True)]
+    ready = [
+        (pixels, part.labels[of.whole]) for part, (of, pixels) in zip(parts, done, strict=True)
+    ]
     if normalize and scale is None and preparation is None:
         with _hint(skip_broken):
             form = scaled(form, _sample_pixels(ready[0][0], form, num_workers))
@@ -168,9 +179,53 @@ def image_folder(
         augment=augment,
         drop_last=drop_last,
         seed=seed,
-        num_workers=0 if held else num_workers,
+        num_workers=num_workers if isinstance(ready[0][0], (FolderFiles, ZipFiles)) else 0,
         names=(kept[0].name, kept[-1].name),
     )
+
+
+def _cache_folder(cache: Any) -> Path | None:
+    """The folder that was asked for; None for the usual one, or for none at all."""
+    if isinstance(cache, bool):
+        return None
+    if not isinstance(cache, (str, Path)) or not str(cache):
+        raise TypeError(
+            f"cache must be a bool or the path of a folder; got {cache!r}. Give cache=True."
+        )
+    return Path(cache)
+
+
+def _read(
+    lots: Sequence[ImageFiles],
+    form: ImagePreparation,
+    *,
+    held: bool,
+    cache: tuple[Path | None, str] | None,
+    skip_broken: bool,
+    num_workers: int,
+) -> list[tuple[Decoded, "Tensor | ImageFiles | CachedPixels"]]:
+    """What is known of each lot of files, and where its pixels are to be had from now on."""
+    if cache is not None:
+        from lehr.data.images.cache import cached  # most trainings have none
+
+        folder, used = cache
+        stored = cached(
+            lots, form, folder, of=used, skip_broken=skip_broken, num_workers=num_workers
+        )
+        if stored is not None:
+            return [
+                (of, rows.gather(torch.arange(len(rows))) if held else rows) for of, rows in stored
+            ]
+    if not held and not skip_broken:
+        nothing = torch.empty(0, dtype=torch.uint8)
+        return [(Decoded(nothing, torch.arange(len(lot)), []), lot) for lot in lots]
+    done = [
+        decode_all(lot, form, skip_broken=skip_broken, keep=held, num_workers=num_workers)
+        for lot in lots
+    ]
+    return [
+        (of, of.pixels if held else lot.take(of.whole)) for lot, of in zip(lots, done, strict=True)
+    ]
 
 
 @contextmanager
@@ -232,9 +287,13 @@ def _look(files: ImageFiles, skip_broken: bool) -> tuple[str, tuple[int, int]]:
     return "L" if grey else "RGB", next(iter(sizes)) if alike else USUAL_SIZE
 
 
-def _sample_pixels(images: Tensor | ImageFiles, form: ImagePreparation, workers: int) -> Tensor:
-    """The pixels to measure: all in memory, or of files a sample."""
+def _sample_pixels(
+    images: "Tensor | ImageFiles | CachedPixels", form: ImagePreparation, workers: int
+) -> Tensor:
+    """The pixels to measure: all in memory, or else a sample."""
     if isinstance(images, Tensor):
         return images
-    chosen = images.take(shuffled(len(images), 1)[:_MEASURED].sort().values)
-    return decode_all(chosen, form, num_workers=workers).pixels
+    chosen = shuffled(len(images), 1)[:_MEASURED].sort().values
+    if not isinstance(images, (FolderFiles, ZipFiles)):
+        return images.gather(chosen)
+    return decode_all(images.take(chosen), form, num_workers=workers).pixels

@@ -171,7 +171,7 @@ class ImagePreparation:
 def _scale(
     mean: tuple[float, ...], std: tuple[float, ...], white: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Mean and deviation where white is ``white``, ``(channels, 1, 1)``; made once, not by batch."""
+    """Mean and deviation where white is ``white``, ``(channels, 1, 1)``; made once."""
     with torch.inference_mode(False):
         make = partial(torch.tensor, dtype=torch.float32, device=device)
         return make(mean).view(-1, 1, 1) * white, make(std).view(-1, 1, 1) * white

@@ -38,8 +38,8 @@ def defined_in(dataset: Any, name: str) -> int:
 def gather_in_memory(dataset: Any) -> Gather | None:
     """The gather of a dataset of tensors as it is now: batches are a function of the indices alone.
 
-    A dataset with a ``gather`` may say that it draws no random numbers, ``draws = False``. A subclass
-    with a ``__getitem__`` of its own has none: its items are what that method says.
+    A dataset with a ``gather`` may say that it draws no random numbers, ``draws = False``. A
+    subclass with a ``__getitem__`` of its own has none: its items are what that method says.
 
     Example:
         >>> gather = gather_in_memory(Subset(TensorDataset(torch.arange(10)), [5, 6, 7]))

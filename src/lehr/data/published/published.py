@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lehr.base.user_cache import user_cache
+
 
 @dataclass(frozen=True)
 class Published:
@@ -93,6 +95,4 @@ def downloads() -> Path:
         >>> downloads().name
         'lehr'
     """
-    import pooch
-
-    return Path(pooch.os_cache("lehr"))
+    return user_cache()
