@@ -68,11 +68,11 @@ def in_turns(variants: dict[str, Fit], repeats: int) -> dict[str, list[float]]:
     return seconds
 
 
-def ratios(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Each time over that of the hand-written loop in the same repeat."""
-    base = seconds[HAND_WRITTEN]
+def ratios(seconds: dict[str, list[float]], base: str = HAND_WRITTEN) -> dict[str, list[float]]:
+    """Each time over that of the hand-written loop, or of another variant, in the same repeat."""
+    ones = seconds[base]
     return {
-        name: [t / b for t, b in zip(times, base, strict=True)] for name, times in seconds.items()
+        name: [t / b for t, b in zip(times, ones, strict=True)] for name, times in seconds.items()
     }
 
 

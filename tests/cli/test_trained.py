@@ -123,6 +123,7 @@ def test_only_ones_own_model_is_named_and_it_must_be():
             {"num_workers": 9999},
             r"data_options\.num_workers must be a whole number",
         ),
+        ("data_options", {"cache": "/"}, r"data_options\.cache must be true or false; got '/'"),
         ("data_options", [], r"settings\.data_options must be"),
     ],
 )

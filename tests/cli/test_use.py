@@ -345,6 +345,23 @@ def test_broken_images_are_named_and_left_out_if_asked(call, refused):
     assert re.match(r"warning: 1 of 25 images cannot be decoded and are left out: .*bad\.jpg", line)
 
 
+def test_images_are_kept_where_the_user_keeps_such_things_if_asked(succeed, config, monkeypatch):
+    photos("data")
+    monkeypatch.setenv("LEHR_CACHE", "kept")
+    quick = ("train", "data", *QUICK, "--lr", 0.01, "--workers", 0)
+    succeed(*quick, "--cache", "--out", "run")
+    (kept,) = Path("kept", "images").iterdir()
+    assert config("run")["settings"]["data_options"]["cache"] is True
+    assert "--cache" in config("run")["settings"]["command"]
+    made = kept.stat().st_mtime_ns
+    succeed(*quick, "--out", "plain")
+    assert (
+        Path("run/model.safetensors").read_bytes() == Path("plain/model.safetensors").read_bytes()
+    )
+    assert succeed("evaluate", "run") == succeed("evaluate", "plain")
+    assert kept.stat().st_mtime_ns == made
+
+
 def test_data_that_have_changed_are_not_divided_in_another_way_silently(refused, succeed, trained):
     Image.new("RGB", (10, 10)).save("data/red/new.jpg")
     message = refused("evaluate", "run", code=1)

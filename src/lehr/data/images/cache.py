@@ -135,7 +135,8 @@ def cached(
         if kept is None:
             warnings.warn(
                 f"decoded images cannot be kept in {folder}: {why or 'what was written is gone'}. "
-                "It goes on without a cache. Make room, or give another folder: cache='folder'.",
+                "It goes on without a cache. Make room, or name another folder in cache= or in the "
+                "environment variable LEHR_CACHE.",
                 stacklevel=4,  # whoever called `image_folder`
             )
             return None
