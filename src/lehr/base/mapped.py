@@ -18,9 +18,10 @@ from torch import Tensor
 from lehr.base.arrays import is_numpy
 from lehr.base.descriptors import open_file
 
-RESIDENT = 1 << 28
+RESIDENT = 1 << 29
 """Bytes of a mapped file that may stay in memory; of a larger one, nothing does."""
 
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
@@ -109,11 +110,16 @@ class MappedRows:
         if numbers == list(range(numbers[0], numbers[0] + len(numbers))) and size == self._stride:
             _read(place, flat, self._first + numbers[0] * size)
             return out
-        for number in numbers:  # the disk brings them all at once, if it has to
-            _announce(place, self._first + number * self._stride, size)
+        away: list[tuple[memoryview, int]] = []
         for row, number in enumerate(numbers):
-            begin = row * size
-            _read(place, flat[begin : begin + size], self._first + number * self._stride)
+            into = flat[row * size : row * size + size]
+            first = self._first + number * self._stride
+            if (read := _read_at_once(place, into, first)) < size:
+                away.append((into[read:], first + read))
+        for into, first in away:  # the disk brings all of them at once
+            _announce(place, first, len(into))
+        for into, first in away:
+            _read(place, into, first)
         return out
 
 
@@ -129,6 +135,14 @@ def _is_read_in_rows(array: Any, root: Any) -> bool:
     known = getattr(root, "filename", None) is not None and hasattr(os, "preadv")
     # What was changed in a private copy is not in the file.
     return known and root.mode != "c" and array.ndim > 0 and array[:1].flags.c_contiguous
+
+
+def _read_at_once(place: int, into: memoryview, first: int) -> int:
+    """Read what the system has in memory; how many bytes that were."""
+    try:
+        return os.preadv(place, [into], first, _NOWAIT) if _NOWAIT else 0
+    except OSError:  # nothing, or the file system cannot tell
+        return 0
 
 
 def _announce(place: int, first: int, size: int) -> None:

@@ -116,11 +116,10 @@ class ImagePreparation:
                 "of the preparation, e.g. with lehr.data.images.decode.decode."
             )
         x = pixels.float()
-        if any(self.mean) or any(value != 1 for value in self.std):
-            mean, std = _scale(self.mean, self.std, white, x.device)
-            x.sub_(mean).div_(std)
-        else:
+        if (scale := _scale(self.mean, self.std, white, x.device)) is None:
             x.div_(white)
+        else:
+            x.sub_(scale[0]).div_(scale[1])
         return x.flatten(1) if self.flat else x
 
     def batches(
@@ -170,8 +169,13 @@ class ImagePreparation:
 @lru_cache(maxsize=64)
 def _scale(
     mean: tuple[float, ...], std: tuple[float, ...], white: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Mean and deviation where white is ``white``, ``(channels, 1, 1)``; made once."""
+) -> tuple[Tensor, Tensor] | None:
+    """Mean and deviation where white is ``white``, ``(channels, 1, 1)``; None if they are 0 and 1.
+
+    They are made once, and not for every batch.
+    """
+    if not any(mean) and all(value == 1 for value in std):
+        return None
     with torch.inference_mode(False):
         make = partial(torch.tensor, dtype=torch.float32, device=device)
         return make(mean).view(-1, 1, 1) * white, make(std).view(-1, 1, 1) * white

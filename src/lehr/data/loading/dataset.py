@@ -24,7 +24,7 @@ class Dataset:
     an index tensor, a boolean mask.
 
     An array that is mapped from a file, as by ``numpy.load(path, mmap_mode="r")``, stays there. The
-    rows of a batch are read from the file, and of a file that has more than 256 MiB nothing is kept
+    rows of a batch are read from the file, and of a file that has more than 512 MiB nothing is kept
     in memory. The tensor in ``x`` or ``y`` is the file itself: if that was mapped read-only,
     whoever writes to it ends the process. What ``gather`` returns is a copy.
 
@@ -111,13 +111,16 @@ class Dataset:
             if x.is_cpu and y.is_cpu and indices.is_cpu:
                 return x.index_select(0, indices), y.index_select(0, indices)
             return x.index_select(0, indices.to(x.device)), y.index_select(0, indices.to(y.device))
-        xb = _changed(x, lambda values: self._rows(values, indices))
-        return xb if y is None else (xb, _changed(y, lambda values: self._rows(values, indices)))
+        if self._mapped:
+            xb = _changed(x, lambda values: self._rows(values, indices))
+            return xb if y is None else (xb, _changed(y, lambda part: self._rows(part, indices)))
+        xb = _selected(x, indices)
+        return xb if y is None else (xb, _selected(y, indices))
 
     def _rows(self, values: Tensor, indices: Tensor) -> Tensor:
         if (mapped := self._mapped.get(id(values))) is not None:
             return mapped.gather(indices.cpu())
-        return values.index_select(0, indices.to(values.device))
+        return _selected(values, indices)
 
     def _held(self, values: Any) -> Any:
         """``values`` as a tensor, or as a tuple or a dict of them."""
@@ -145,6 +148,16 @@ def _is_array(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_array, cast("tuple[Any, ...]", value)))
     return is_mapping(value) or getattr(value, "ndim", 0) > 0
+
+
+def _selected(value: Any, indices: Tensor) -> Any:
+    if value.__class__ is dict:
+        return {name: _selected(part, indices) for name, part in value.items()}
+    if value.__class__ is tuple:
+        return tuple([_selected(part, indices) for part in value])
+    if value.is_cpu and indices.is_cpu:
+        return value.index_select(0, indices)
+    return value.index_select(0, indices.to(value.device))
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
