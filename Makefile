@@ -87,9 +87,10 @@ test-lowest: .venv-lowest/.dev   ## the fast tests with the lowest versions that
 golden-against: $(VENV)/.dev    ## check that the code trains bit for bit as at commit REV (HEAD by default)
 	$(BIN)/python bench/golden.py $(REV)
 
-bench: $(VENV)/.dev  ## speed, alone and beside other libraries, import time, cost of checkpoints, accuracy, find_lr, the lesson; writes bench/results/ and docs/speed.md (three hours)
+bench: $(VENV)/.dev  ## speed, alone and beside other libraries, from data to batches, import time, cost of checkpoints, accuracy, find_lr, the lesson; writes bench/results/ and docs/speed.md (three hours)
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/fused.py
+	$(BIN)/python bench/data_path.py
 	$(BIN)/python bench/peers.py --share
 	$(BIN)/python bench/import_time.py
 	$(BIN)/python bench/checkpoint_cost.py

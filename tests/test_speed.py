@@ -55,6 +55,7 @@ def test_the_page_is_what_the_results_say(page):
 def test_without_results_each_part_says_so_and_each_peer_too(page, write):
     text = page.render()
     assert text.count(page.NONE.capitalize() + ".") == 4
+    assert len(lines_of(text, f"all: {page.NONE} | – |")) == len(page.DATA_TABLES) == 4
     assert len(page.peers()) > 8
     for entry in page.peers().values():
         assert lines_of(text, entry["title"]) == [
@@ -96,3 +97,26 @@ def test_peers_have_version_and_accuracy_or_a_reason(page, write):
     assert lines_of(text, "Keras") == ["| Keras on torch: does not install | – |  | – | – |"]
     assert lines_of(text, "skorch") == [f"| skorch: {page.NONE} | – |  | – | – |"]
     assert "Medians of 20 pairs" in text
+
+
+def test_the_data_path_has_a_table_for_each_group(page, write):
+    usual = {"ratio": 1.04, "range": [0.98, 1.1]}
+    rows = {
+        "memory": {"a pair": {**usual, "microseconds_a_batch": 25.1, "times_faster": 12.5}},
+        "folder": {"2 workers": {**usual, "images_a_second": 1234}},
+        "mapped": {
+            "1024 MB": {
+                **usual,
+                "microseconds_a_batch": 180.0,
+                "megabytes": 1.1,
+                "megabytes_bare": 537.1,
+            }
+        },
+    }
+    write("data_path", "2026-01-02", rows)
+    text = page.render()
+    assert lines_of(text, "a pair") == ["| a pair | 1.04 | [0.98, 1.10] | 25.10 | 12.50 |"]
+    assert lines_of(text, "2 workers") == ["| 2 workers | 1.04 | [0.98, 1.10] | 1234 |"]
+    assert lines_of(text, "1024 MB") == ["| 1024 MB | 1.04 | [0.98, 1.10] | 180.0 | 1.10 | 537.1 |"]
+    assert lines_of(text, "all") == [f"| all: {page.NONE} | – | – | – | – |"]  # the order
+    assert "newest\nfigures are of 2026-01-02." in text
