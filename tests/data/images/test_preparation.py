@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from lehr.data import ImagePreparation
+from lehr.data.images import preparation
 from lehr.data.images.decode import BrokenImage
 from lehr.data.images.preparation import statistics
 
@@ -142,3 +143,18 @@ def test_a_constant_channel_divides_by_no_zero():
 def test_predictions_of_classes_are_left_alone():
     pred = torch.rand(3, 2)
     assert COLOUR.answers(pred) is pred
+
+
+@pytest.mark.parametrize("mean", [(), (0.5, 0.4, 0.3)])
+@pytest.mark.parametrize("worker", [None, "a worker"])
+def test_many_numbers_are_prepared_a_few_at_a_time(monkeypatch, mean, worker):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (7, 3, 4, 5), dtype=torch.uint8, generator=generator)
+    form = ImagePreparation(("a",), "RGB", (4, 5), mean=mean, std=mean)
+    expected = form(pixels)
+    monkeypatch.setattr(preparation, "_AT_ONCE", 125)
+    monkeypatch.setattr(preparation, "get_worker_info", lambda: worker)
+    prepared = form(pixels)
+    assert torch.equal(prepared, expected)
+    assert prepared.is_contiguous()
+    assert prepared.is_shared() == (worker is not None)

@@ -9,11 +9,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from lehr.data.images.decode import MODES, decode
 from lehr.data.images.fields import written_out
 from lehr.data.images.folder import zipped_images
 from lehr.errors import positive_int
+
+_AT_ONCE = 1 << 18  # numbers
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,19 @@ class ImagePreparation:
                 f"{pixels.dtype} of shape {tuple(pixels.shape)}. Bring them to the mode and size "
                 "of the preparation, e.g. with lehr.data.images.decode.decode."
             )
-        x = pixels.float()
-        if (scale := _scale(self.mean, self.std, white, x.device)) is None:
-            x.div_(white)
-        else:
-            x.sub_(scale[0]).div_(scale[1])
+        scale = _scale(self.mean, self.std, white, pixels.device)
+        if pixels.numel() <= _AT_ONCE:
+            x = _scaled(pixels.float(), white, scale)
+        else:  # few at a time, for the processor's cache
+            x = (
+                _new(pixels.shape)
+                if pixels.is_cpu
+                else torch.empty_like(pixels, dtype=torch.float32)
+            )
+            few = max(1, _AT_ONCE * len(pixels) // pixels.numel())
+            for first in range(0, len(pixels), few):
+                part = slice(first, first + few)
+                _scaled(x[part].copy_(pixels[part]), white, scale)
         return x.flatten(1) if self.flat else x
 
     def batches(
@@ -164,6 +175,20 @@ class ImagePreparation:
         colour = "grey" if self.mode == "L" else "colour"
         brightness = self.picture(x).float().mean() / 255
         return f"{colour} image of {self.size[0]}×{self.size[1]}, brightness {brightness:.2f}"
+
+
+def _scaled(x: Tensor, white: int, scale: tuple[Tensor, Tensor] | None) -> Tensor:
+    """``x`` itself, brought to the scale of the model."""
+    return x.div_(white) if scale is None else x.sub_(scale[0]).div_(scale[1])
+
+
+def _new(shape: torch.Size) -> Tensor:
+    """An empty tensor; in a worker process one that can be sent without being copied."""
+    make: Any = getattr(torch.UntypedStorage, "_new_shared", None)  # as torch's own collation does
+    if get_worker_info() is None or make is None:
+        return torch.empty(shape, dtype=torch.float32)
+    empty: Any = torch.empty(0, dtype=torch.float32)
+    return empty.set_(make(4 * shape.numel()), 0, shape)
 
 
 @lru_cache(maxsize=64)
