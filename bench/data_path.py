@@ -192,9 +192,8 @@ def folder_seconds(root: Path, paths: list[Path], workers: int) -> dict[str, flo
         root / "photos",
         BATCH_SIZE,
         valid_share=1 / len(paths),
-        size=SIDE,
-        normalize=(MEAN, STD),
         in_memory=False,
+        preparation=ImagePreparation(("a", "b"), "RGB", (SIDE, SIDE), mean=MEAN, std=STD),
     )
     seconds: dict[str, float] = {}
 

@@ -13,7 +13,7 @@ from lehr.data.images.files import ImageFiles
 from lehr.data.images.preparation import ImagePreparation
 from lehr.data.loading.fetch import Fetch, Request
 
-_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 22  # workers answer through shared memory, which is scarce
+_AT_ONCE, _BYTES_AT_ONCE = 256, 1 << 21  # workers answer through shared memory, which is scarce
 
 
 class Decoded(NamedTuple):
