@@ -1,5 +1,7 @@
+import copy
 import gc
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,15 @@ def test_the_file_is_closed(path, from_the_file):
     assert opened() == before + 1
     del rows
     assert opened() == before
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda rows: pickle.loads(pickle.dumps(rows))])
+def test_a_copy_is_in_memory(path, from_the_file, again):
+    rows = MappedRows(np.load(path, mmap_mode="r"))
+    other = again(rows)
+    assert is_read(rows)
+    assert not is_read(other)
+    assert torch.equal(*(r.gather(torch.tensor([7, 2])) for r in (rows, other)))
 
 
 def test_numbers_that_torch_does_not_have(tmp_path):

@@ -89,6 +89,9 @@ class MappedRows:
         self._file = open_file(Path(root.filename), _FLAGS)
         weakref.finalize(self, self._file.close)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_file": None}  # a copy of it has a copy of the array
+
     def gather(self, indices: Tensor) -> Tensor:
         """The rows at ``indices``, int64 ``(n,)``.
 

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +75,14 @@ def test_a_mapped_file_is_not_copied(tmp_path, monkeypatch):
         assert torch.equal(yb, Y[indices])
         xb.zero_()  # it is a copy: to write to the file would end the process
     assert torch.equal(torch.from_numpy(np.load(tmp_path / "x.npy")), X)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda ds: pickle.loads(pickle.dumps(ds))])
+def test_a_copy_of_a_mapped_one(tmp_path, monkeypatch, again):
+    monkeypatch.setattr(mapped, "RESIDENT", 0)
+    np.save(tmp_path / "x.npy", X.numpy())
+    ds = again(Dataset(np.load(tmp_path / "x.npy", mmap_mode="r"), Y))
+    assert torch.equal(ds.gather(torch.tensor([7, 0]))[0], X[[7, 0]])
 
 
 @pytest.mark.parametrize("index", [3, slice(0, 5), [3, 6], Y > 3])

@@ -118,7 +118,8 @@ class Dataset:
         return xb if y is None else (xb, _selected(y, indices))
 
     def _rows(self, values: Tensor, indices: Tensor) -> Tensor:
-        if (mapped := self._mapped.get(id(values))) is not None:
+        mapped = self._mapped.get(id(values))
+        if mapped is not None and mapped.tensor is values:  # of a copy, it is not
             return mapped.gather(indices.cpu())
         return _selected(values, indices)
 
