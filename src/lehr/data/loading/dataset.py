@@ -17,6 +17,19 @@ def as_tensor(values: Any) -> Tensor:
     return torch.as_tensor(values)
 
 
+def moved_indices(indices: Tensor, to: torch.device) -> Tensor:
+    """``indices`` on a device, which is not waited for.
+
+    CUDA has read what is not pinned when the call returns; from anywhere else, and to anywhere
+    else, the copy could be read before it is there.
+
+    Example:
+        >>> moved_indices(torch.tensor([2, 0]), torch.device("cpu"))
+        tensor([2, 0])
+    """
+    return indices.to(to, non_blocking=indices.is_cpu and to.type == "cuda")
+
+
 class Dataset:
     """Inputs and targets of equal length, in memory or in a mapped file.
 
@@ -110,7 +123,9 @@ class Dataset:
         if x.__class__ is y.__class__ is Tensor and not self._mapped:  # what most sets are
             if x.is_cpu and y.is_cpu and indices.is_cpu:
                 return x.index_select(0, indices), y.index_select(0, indices)
-            return x.index_select(0, indices.to(x.device)), y.index_select(0, indices.to(y.device))
+            of_x = moved_indices(indices, x.device)
+            of_y = of_x if y.device == x.device else moved_indices(indices, y.device)
+            return x.index_select(0, of_x), y.index_select(0, of_y)
         if self._mapped:
             xb = _changed(x, lambda values: self._rows(values, indices))
             return xb if y is None else (xb, _changed(y, lambda part: self._rows(part, indices)))
@@ -158,7 +173,7 @@ def _selected(value: Any, indices: Tensor) -> Any:
         return tuple([_selected(part, indices) for part in value])
     if value.is_cpu and indices.is_cpu:
         return value.index_select(0, indices)
-    return value.index_select(0, indices.to(value.device))
+    return value.index_select(0, moved_indices(indices, value.device))
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
