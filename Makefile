@@ -4,7 +4,7 @@ INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 VENV    := .venv
 BIN     := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lint check test test-fast test-hostile test-reliability test-gpu test-clients test-pythons test-python test-lowest golden-against bench docs clean
+.PHONY: help demo lint check test test-fast test-hostile test-reliability test-gpu test-clients test-pythons test-python test-lowest golden-against bench bench-gpu docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -87,9 +87,11 @@ test-lowest: .venv-lowest/.dev   ## the fast tests with the lowest versions that
 golden-against: $(VENV)/.dev    ## check that the code trains bit for bit as at commit REV (HEAD by default)
 	$(BIN)/python bench/golden.py $(REV)
 
-bench: $(VENV)/.dev  ## speed, alone and beside other libraries, from data to batches, import time, cost of checkpoints, accuracy, find_lr, the lesson; writes bench/results/ and docs/speed.md (three hours)
+bench: $(VENV)/.dev  ## speed, alone and beside other libraries, of larger models, many steps and data, import time, cost of checkpoints, accuracy, find_lr, the lesson; writes bench/results/ and docs/speed.md (three hours)
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/fused.py
+	$(BIN)/python bench/larger_models.py
+	$(BIN)/python bench/scale.py
 	$(BIN)/python bench/data_path.py
 	$(BIN)/python bench/peers.py --share
 	$(BIN)/python bench/import_time.py
@@ -98,6 +100,11 @@ bench: $(VENV)/.dev  ## speed, alone and beside other libraries, from data to ba
 	$(BIN)/python bench/find_lr.py
 	$(BIN)/python bench/lesson.py
 	$(BIN)/python bench/initialisation.py
+	$(BIN)/python docs/speed.py
+
+bench-gpu: $(VENV)/.dev  ## speed on a GPU, and CIFAR-10 to 94 %; writes bench/results/ and docs/speed.md (a quarter of an hour)
+	$(BIN)/python bench/gpu.py
+	$(BIN)/python bench/cifar_speedrun.py
 	$(BIN)/python docs/speed.py
 
 docs: $(VENV)/.dev   ## run every Python block of README and docs; build the site into build/site

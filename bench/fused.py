@@ -10,7 +10,6 @@ written to bench/results/fused_<hardware>_<date>.json.
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -20,12 +19,12 @@ import torch.nn.functional as F
 from side_by_side import (
     BATCH_SIZE,
     HAND_WRITTEN,
+    compared,
     hand_written,
     in_turns,
-    microseconds_a_step,
+    in_words,
     new_model,
     random_data,
-    ratios,
     seconds_of,
     steps_of,
 )
@@ -67,15 +66,8 @@ def measured(
     }
     first = {name: seconds_of(fit) for name, fit in variants.items()}
     seconds = in_turns(variants, repeats)
-    return {
-        name: {
-            "ratio": round(statistics.median(ones), 4),
-            "range": [round(min(ones), 4), round(max(ones), 4)],
-            "microseconds_a_step": microseconds_a_step(seconds[name], steps_of(len(x), epochs=1)),
-            "first_fit_seconds": round(first[name], 2),
-        }
-        for name, ones in ratios(seconds).items()
-    }
+    rows = compared(seconds, steps_of(len(x), epochs=1))
+    return {name: {**row, "first_fit_seconds": round(first[name], 2)} for name, row in rows.items()}
 
 
 def main() -> None:
@@ -91,10 +83,9 @@ def main() -> None:
     for name, make in OPTIMIZERS.items():
         for variant, row in measured(x, y, make, options.repeats).items():
             rows[f"{name}: {variant}"] = row
-            low, high = row["range"]
             print(
-                f"{name:<14} {variant:<28} {row['ratio']:6.3f} ×  [{low:.3f}, {high:.3f}]",
-                f"{row['microseconds_a_step']} µs a step, first fit {row['first_fit_seconds']} s",
+                f"{name:<14} {variant:<28} {in_words(row)},",
+                f"first fit {row['first_fit_seconds']} s",
             )
     if not options.dry:
         results.write("fused", rows, vars(options))

@@ -12,8 +12,10 @@ import torch
 FOLDER = Path(__file__).parent / "results"
 
 
-def hardware() -> str:
-    return f"{platform.machine()}-{torch.get_num_threads()}threads"
+def hardware(device: str = "cpu") -> str:
+    """The machine, its GPU if that is the device, and the threads."""
+    name = [torch.cuda.get_device_name().replace(" ", "_")] if device == "cuda" else []
+    return "-".join([platform.machine(), *name, f"{torch.get_num_threads()}threads"])
 
 
 def newest_rows(what: str) -> dict[str, Any]:
@@ -25,18 +27,33 @@ def newest_rows(what: str) -> dict[str, Any]:
     return {name: {"date": found["date"], **row} for name, row in found["rows"].items()}
 
 
-def write(what: str, rows: dict[str, Any], options: dict[str, Any]) -> None:
-    result = {
+def made(
+    what: str, rows: dict[str, Any], options: dict[str, Any], device: str = "cpu"
+) -> dict[str, Any]:
+    """What is written of a benchmark."""
+    return {
         "what": what,
         "date": str(date.today()),
-        "hardware": hardware(),
+        "hardware": hardware(device),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "options": options,
         "rows": rows,
     }
-    path = FOLDER / f"{what}_{hardware()}_{date.today()}.json"
-    FOLDER.mkdir(exist_ok=True)
+
+
+def write(
+    what: str,
+    rows: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    device: str = "cpu",
+    folder: Path | None = None,
+) -> None:
+    """To bench/results, or to another folder."""
+    result, folder = made(what, rows, options, device), folder or FOLDER
+    path = folder / f"{what}_{result['hardware']}_{result['date']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(".part")  # so that one who is stopped leaves no half of a file
     written.write_text(json.dumps(result, indent=1) + "\n")
     written.replace(path)

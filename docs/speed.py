@@ -18,8 +18,8 @@ The yardstick is the same training, written by hand for the same model, in the s
 take turns, and a figure is the median of the ratios to the hand-written loop of the same turn.
 Below 1 is faster. Unless another one is named, the model is the lesson's (784-50-10, batches of 64,
 data in memory), of which a step takes a few hundred microseconds: what a library adds is seen best
-where the model does little. `make bench` measures everything and makes this page; its newest
-figures are of {newest}.
+where the model does little. `make bench` measures everything that needs no GPU and makes this page;
+`make bench-gpu` measures the rest. Its newest figures are of {newest}.
 """
 STEP = """A step with SGD (`bench/overhead.py`), in multiples of the hand-written loop; in brackets
 the middle half of the turns.
@@ -58,9 +58,27 @@ at most. The limit is 512 MiB: what has more is read row by row, and does not st
 ORDER = """**An order of 10⁹ items** is computed where it is needed; as a permutation in memory it
 would take 8 gigabytes. Entered is how long it takes to go on in its middle.
 """
-LAST = """## No figures yet
-
-Scaling with items and epochs, larger models and GPUs have no benchmark that writes to this page.
+LARGER = """Beyond the MLP (`bench/larger_models.py`): whole fits, eager, with `compile=True`, which
+takes the faster kind of step, and with `compile="always"`; in brackets the lowest and the highest
+ratio.
+"""
+SCALE = """Does a step grow (`bench/scale.py`)? The model has three numbers, so a step is nearly all
+overhead; in brackets the lowest and the highest ratio. The first table is beside a step without
+silent callbacks, the second beside hand-written steps in the same process, after so many recorded
+steps. The third is of fresh processes, from their start until their first step is done.
+"""
+SCALE_PICTURE = """![A step with silent callbacks, a step after many steps, and the memory over a
+million steps](images/scale.png)
+"""
+GPU = """On a GPU, in bfloat16, with the data on the device (`bench/gpu.py`): eager beside the same
+loop by hand under `torch.autocast`, compiled beside that loop with `torch.compile` of the model; in
+brackets the lowest and the highest ratio. *Waits* is how often a step waits for the device when
+nothing reports. lehr has no captured step yet, so there are no figures of one.
+"""
+SPEEDRUN = """The recipe airbench94 (Jordan 2024) as a script of callbacks, on 45,000 images, beside
+the same by hand (`bench/cifar_speedrun.py`); the accuracy is that on the last 5,000 images of the
+training set. Each is a median, in brackets the lowest and the highest.
+"""
 """
 DATA_TABLES = {
     "memory": (
@@ -244,20 +262,90 @@ def imports(result: dict[str, Any]) -> str:
     return lines(["", ""], list(result["rows"].items()))
 
 
+def larger(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"{name} ({row['said']})" if "said" in row else name,
+            f"{row['ratio']:.2f}",
+            between(row["range"]),
+            f"{row['microseconds_a_step'] / 1e3:.2f}",
+        )
+        for name, row in result["rows"].items()
+    ]
+    return lines(["", "×", "", "ms a step"], rows)
+
+
+def scale(result: dict[str, Any]) -> str:
+    parts = result["rows"]
+    silent = [(name, *measured(row)) for name, row in parts["silent callbacks"].items()]
+    steps = [
+        (f"{int(name):,}", *measured(row), row["microseconds_between_epochs"])
+        for name, row in parts["steps done"].items()
+    ]
+    first = [
+        (name, *measured(row)[:2], f"{row['microseconds_a_step'] / 1e6:.2f}")
+        for name, row in parts["first step"].items()
+    ]
+    memory = parts["memory"]
+    return "\n".join(
+        [
+            lines(["silent callbacks", "×", "", "µs a step"], silent),
+            lines(["steps done", "×", "", "µs a step", "µs between two epochs"], steps),
+            lines(["to the first step", "×", "", "s"], first),
+            f"After the first tenth of {memory['steps'][-1]:,} recorded steps, the memory that the "
+            f"process holds grew by {memory['growth after the first tenth']} MB.\n",
+            SCALE_PICTURE,
+        ]
+    )
+
+
+def measured(row: dict[str, Any]) -> tuple[object, ...]:
+    """A ratio, its range, and the time of a step."""
+    return f"{row['ratio']:.2f}", between(row["range"]), row["microseconds_a_step"]
+
+
+def gpu(result: dict[str, Any]) -> str:
+    head = ["", "×", "", "µs a step", "by hand", "waits", "first fit, s", "by hand"]
+    rows: list[tuple[object, ...]] = []
+    for name, row in result["rows"].items():
+        if "failed" in row:
+            rows.append((f"{name}: {row['failed']}".replace("|", "\\|"), "–", *[""] * 6))
+            continue
+        waits = str(row["waits_a_step"])
+        if places := row.get("waits_at"):
+            waits += f" ({', '.join(places)})"
+        firsts = row["first_fit_seconds"], row["first_fit_seconds_by_hand"]
+        rows.append((name, *measured(row), row["microseconds_by_hand"], waits, *firsts))
+    return lines(head, rows)
+
+
+def speedrun(result: dict[str, Any]) -> str:
+    rows = [
+        (name, *measured(row)[:2], row["seconds"], f"{row['accuracy']:.4f}", reached)
+        for name, row in result["rows"].items()
+        for reached in [between(row["accuracies"], 4)]
+    ]
+    return lines(["", "×", "", "s", "accuracy", ""], rows)
+
+
 def render() -> str:
     """The page."""
-    kinds = ("overhead", "fused", "data_path", "peers", "checkpoint_cost", "import")
+    kinds = ("overhead", "fused", "larger_models", "scale", "data_path", "gpu", "cifar_speedrun")
+    kinds += ("peers", "checkpoint_cost", "import")
     dates = [result["date"] for what in kinds for result in newest(what)]
     none, no_peers = f"{NONE.capitalize()}.\n", against_peers({"rows": {}})
     parts = [
         HEAD.format(newest=max(dates, default="no day yet")),
         section("A step", STEP, "overhead", steps, none),
         section("The fused step", FUSED, "fused", fused, none),
+        section("Larger models", LARGER, "larger_models", larger, none),
+        section("Callbacks, steps and memory", SCALE, "scale", scale, none),
         section("From data to batches", DATA, "data_path", data_path, data_path(None)),
+        section("On a GPU", GPU, "gpu", gpu, none),
+        section("CIFAR-10 to 94 %", SPEEDRUN, "cifar_speedrun", speedrun, none),
         section("Beside other libraries", PEERS + pairs(), "peers", against_peers, no_peers),
         section("Checkpoints", CHECKPOINTS, "checkpoint_cost", checkpoints, none),
         section("Import", IMPORT, "import", imports, none),
-        LAST,
     ]
     return "\n".join(parts).rstrip() + "\n"
 
