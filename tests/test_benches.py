@@ -183,7 +183,8 @@ def test_a_script_without_a_step_is_no_time(scale):
 
 @pytest.mark.slow
 def test_each_script_makes_its_first_step(scale):
-    assert list(scale.first_step_rows(1)) == list(scale.SCRIPTS)
+    for title, text in scale.SCRIPTS.items():
+        assert scale.seconds_to_first_step(text) > 0, title
 
 
 # -- on a GPU
