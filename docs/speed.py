@@ -79,7 +79,6 @@ SPEEDRUN = """The recipe airbench94 (Jordan 2024) as a script of callbacks, on 4
 the same by hand (`bench/cifar_speedrun.py`); the accuracy is that on the last 5,000 images of the
 training set. Each is a median, in brackets the lowest and the highest.
 """
-"""
 DATA_TABLES = {
     "memory": (
         MEMORY,

@@ -119,4 +119,4 @@ def test_the_data_path_has_a_table_for_each_group(page, write):
     assert lines_of(text, "2 workers") == ["| 2 workers | 1.04 | [0.98, 1.10] | 1234 |"]
     assert lines_of(text, "1024 MB") == ["| 1024 MB | 1.04 | [0.98, 1.10] | 180.0 | 1.10 | 537.1 |"]
     assert lines_of(text, "all") == [f"| all: {page.NONE} | – | – | – | – |"]  # the order
-    assert "newest\nfigures are of 2026-01-02." in text
+    assert "figures are of 2026-01-02." in text
