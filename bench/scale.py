@@ -253,7 +253,8 @@ def draw(rows: dict[str, Any], path: Path = PICTURE) -> None:
     curve(steps, rows["steps done"])
     steps.set(xlabel="steps done", xscale="log", ylabel="× a hand-written step")
     memory.plot(rows["memory"]["steps"], rows["memory"]["megabytes"])
-    memory.set(xlabel="steps done", ylabel="resident, MB", ylim=(0, None))
+    memory.set(xlabel="steps done", ylabel="resident, MB", xscale="log")
+    memory.set_ylim(0, 1.3 * max(rows["memory"]["megabytes"]))
     for axes in (silent, steps, memory):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
