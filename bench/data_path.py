@@ -65,16 +65,6 @@ def summed(ones: list[float]) -> Row:
 # -- in memory
 
 
-def bare(n: int, gather: Callable[[torch.Tensor], object]) -> Callable[[], None]:
-    """An epoch of `index_select` alone."""
-
-    def epoch() -> None:
-        for indices in torch.randperm(n).split(BATCH_SIZE):
-            gather(indices)
-
-    return epoch
-
-
 class Items(TorchDataset[Any]):
     """What one would write for torch's DataLoader: an item at a time."""
 
@@ -101,7 +91,7 @@ def in_memory(n: int) -> dict[str, dict[str, Callable[[], None]]]:
         own = DataLoader(ours, BATCH_SIZE, shuffle=True)
         other = TorchLoader(theirs, batch_size=BATCH_SIZE, shuffle=True)
         return {
-            BARE: bare(n, gather),
+            BARE: lambda: read(map(gather, torch.randperm(n).split(BATCH_SIZE))),
             LEHR: lambda: read(own),
             TORCH: lambda: read(other),
         }

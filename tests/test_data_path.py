@@ -26,11 +26,6 @@ def seen(bench, monkeypatch):
     batches = []
     monkeypatch.setattr(bench, "read", batches.extend)
 
-    def bare(n, gather):
-        return lambda: batches.extend(gather(i) for i in torch.randperm(n).split(64))
-
-    monkeypatch.setattr(bench, "bare", bare)
-
     def seen(epoch):
         batches.clear()
         epoch()
