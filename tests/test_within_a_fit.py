@@ -110,7 +110,7 @@ def asks(moment, door):
 
     def ask(run):
         places = ask.places
-        place = (run.training, run.epoch)
+        place = run.training
         late = run.epoch >= 1 or moment == "begin_fit"
         here = run.n_iter % 4 == 1 or not run.training or moment not in _OFTEN
         if late and here and place not in places:

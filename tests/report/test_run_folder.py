@@ -22,6 +22,8 @@ from lehr.report.run_folder import environment
 from lehr.schedules import one_cycle, sched_lin
 from lehr.testing import tiny_learner
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 
 class RaiseAt(Callback):
     """Raises at one training batch; Ctrl-C itself is tested with the command line."""
@@ -86,7 +88,7 @@ def test_a_finished_run(tmp_path):
     assert not torch.equal(weights["0.bias"], learn.model[0].bias)
 
 
-def test_plots_have_ink_and_leave_the_backend_alone(tmp_path):
+def test_plots_have_ink_and_leave_the_backend_alone(tmp_path, pictures_drawn):
     before = matplotlib.rcParams._get("backend")  # reading it the usual way would choose one
     folder, learn = RunFolder.create(tmp_path / "x"), tiny_learner()
     with folder.keep(learn, {}):
