@@ -134,8 +134,10 @@ def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, (list, tuple))
 
 
-_PLAIN = frozenset((NoneType, bool, int, float, str))
-_STATELESS = _PLAIN | {list, tuple, dict, set, torch.Tensor}
+PLAIN: frozenset[type] = frozenset((NoneType, bool, int, float, str))
+"""The types of what is neither a container nor a tensor in a state, and by far the most of it."""
+
+_STATELESS = PLAIN | {list, tuple, dict, set, torch.Tensor}
 
 
 def holds_only_plain(value: list[Any] | tuple[Any, ...]) -> bool:
@@ -147,7 +149,7 @@ def holds_only_plain(value: list[Any] | tuple[Any, ...]) -> bool:
         >>> holds_only_plain([1, "a", None]), holds_only_plain([[]])
         (True, False)
     """
-    return _PLAIN.issuperset(map(type, value))
+    return PLAIN.issuperset(map(type, value))
 
 
 def is_array(value: object) -> bool:

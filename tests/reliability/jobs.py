@@ -6,7 +6,7 @@ import pkgutil
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,11 @@ def shipped() -> dict[str, type[Callback]]:
 
     The logs of services need packages of their own, and are killed in tests/callbacks/log.
     """
+    return dict(_shipped())
+
+
+@cache
+def _shipped() -> dict[str, type[Callback]]:
     found = {}
     for module in pkgutil.walk_packages(lehr.callbacks.__path__, "lehr.callbacks."):
         for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):

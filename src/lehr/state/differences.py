@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from lehr.base.sharing import own_part
-from lehr.types import is_array, is_mapping, is_sequence
+from lehr.types import PLAIN, is_array, is_mapping, is_sequence
 
-_PLAIN = frozenset((NoneType, bool, int, str))
+_EXACT = frozenset((NoneType, bool, int, str))
 
 
 def first_difference(a: Any, b: Any, path: str = "") -> str | None:
@@ -26,6 +26,8 @@ def first_difference(a: Any, b: Any, path: str = "") -> str | None:
         >>> first_difference([float("nan")], [float("nan")]) is None
         True
     """
+    if type(a) in PLAIN and type(a) is type(b) and a == b:
+        return None
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return _tensor_difference(a, b, path)
     if is_mapping(a) and is_mapping(b):
@@ -50,7 +52,7 @@ def first_difference(a: Any, b: Any, path: str = "") -> str | None:
 def _is_same_numbers(a: Sequence[Any], b: Sequence[Any]) -> bool:
     """Whether both are the same whole numbers and texts, soon seen: a generator's are 600."""
     kinds = list(map(type, a))
-    same = _PLAIN.issuperset(kinds) and kinds == list(map(type, b))
+    same = _EXACT.issuperset(kinds) and kinds == list(map(type, b))
     return same and list(a) == list(b)
 
 

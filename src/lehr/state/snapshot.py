@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 from lehr.errors import add_note, one_line
 from lehr.state.optimizer import is_optimizer, load_in_place
 from lehr.state.pieces import Pieces
-from lehr.types import Stateful, holds_only_plain, is_mapping, is_sequence
+from lehr.types import PLAIN, Stateful, holds_only_plain, is_mapping, is_sequence
 
 Entries = Mapping[str, Stateful]
 Snapshot = dict[str, Any]
@@ -181,13 +181,16 @@ def _copied(
     tensor: Callable[[Tensor], Tensor] = independent,
     pieces: Callable[[Pieces], Any] = Pieces.read,
 ) -> Any:
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, Tensor):
         return tensor(value)
     if isinstance(value, Pieces):
         return pieces(value)
     if is_mapping(value):
         return {
-            key: _copied(inner, f"{path}.{key}", tensor, pieces) for key, inner in value.items()
+            key: inner if type(inner) in PLAIN else _copied(inner, f"{path}.{key}", tensor, pieces)
+            for key, inner in value.items()
         }
     if is_sequence(value):
         if holds_only_plain(value):
