@@ -29,7 +29,7 @@ from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 from tests.faults import figures
 
-SEQUENCES = 300 if figures.NIGHTLY else 15
+SEQUENCES = 300 if figures.NIGHTLY else 10
 CANCELS = (CancelBatch, CancelEpoch, CancelFit, ZeroDivisionError, KeyboardInterrupt)
 
 
