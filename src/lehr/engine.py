@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
+from lehr.base.shared_models import check_alone
 from lehr.base.sharing import WHOLE, Share
 from lehr.base.values import check_values
 from lehr.types import is_mapping
@@ -62,9 +63,10 @@ class Engine:
         """Give every process the same model, before its optimizer is made.
 
         Raises:
-            ValueError: it has no values.
+            ValueError: it has no values, or other processes train it, too.
         """
         check_values(model)
+        check_alone(model)
 
     def opened(self, run: Any) -> AbstractContextManager[Any]:
         """A scope around a whole run. Its end waits for the other processes; an error is told."""

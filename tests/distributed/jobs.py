@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import (
@@ -29,6 +29,7 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import TensorDataset
 from torchmetrics import MetricCollection
@@ -333,6 +334,57 @@ def trajectories(cases: list[str], *, shard: bool = False) -> dict[str, Any]:
     return {case: trajectory(case, engine) for case in cases}
 
 
+def small() -> nn.Module:
+    """The model that `tiny_learner` makes."""
+    with forked(key=0):
+        return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def in_a_wrapper(cases: list[str]) -> dict[str, Any]:
+    """The trajectories of models in a DistributedDataParallel of the user's; and how it is left."""
+    engine, ends = Distributed(timeout=100), {}
+    for case in cases:
+        learn = learner(engine, model=DistributedDataParallel(small()), **CASES[case])
+        ends[case] = outcome(learn, learn.fit(2))
+        left = learn.model
+        ends[case]["left"] = left.require_backward_grad_sync, left.require_forward_param_sync
+        ends[case]["predicted"] = learn.predict(learn.data.valid_dl)
+    return ends
+
+
+def in_other_wrappers(how: str) -> None:
+    """A model in a wrapper that a run cannot go through."""
+    engine, model = Distributed(timeout=100), small()
+    if how == "within":
+        model = nn.Sequential(DistributedDataParallel(model[0]), *model[1:])
+    elif how == "of another group":
+        groups = [dist.new_group([rank]) for rank in range(engine.world)]
+        model = DistributedDataParallel(model, process_group=groups[engine.rank])
+    elif how == "of the older kind":
+        model = FullyShardedDataParallel(model, device_id=torch.device("cpu"))
+    else:
+        model = DistributedDataParallel(model)
+    if how == "with an argument":
+        engine.options["find_unused_parameters"] = True
+    learn = learner(engine, model=model)
+    if how == "and partly frozen":
+        model.module[0].requires_grad_(False)
+    learn.fit(1)
+
+
+def without_an_engine(how: str) -> None:
+    """A model of several processes, in a Learner that does not know of them."""
+    Distributed(timeout=100)
+    model = small()
+    if how == "in a DistributedDataParallel":
+        model = DistributedDataParallel(model)
+    elif how == "in a FullyShardedDataParallel":
+        model = FullyShardedDataParallel(model, device_id=torch.device("cpu"))
+    else:
+        fully_shard(model)
+    learner(None, model=model)
+
+
 NORMED = {"norms": {"items": 45}, "a share without items": {"items": 41}}
 
 
@@ -604,16 +656,18 @@ def pieces() -> dict[str, Any]:
     """Fits in which one process alone runs out of memory."""
     engine, ends = Distributed(timeout=30), {}
 
-    def made(at: str, engine: Any, room: int):
+    def made(at: str, engine: Any, room: int, around: Any = None):
         with forked(key=0):
             model = nn.Sequential(nn.Linear(3, 8), Room(room, at), nn.Linear(8, 2))
-        cuts = MicroBatches()
+        cuts, model = MicroBatches(), model if around is None else around(model)
         return learner(engine, model=model, callbacks=lambda: [cuts]), cuts
 
     for at in ("forward", "backward"):
         learn, cuts = made(at, engine, 2 if engine.rank else 100)
         end = outcome(learn, learn.fit(1))
         ends[at] = end["weights"], cuts.size, learn.run.history["micro_batch"][-1]
+    learn, _ = made("forward", engine, 2 if engine.rank else 100, DistributedDataParallel)
+    ends["in a wrapper"] = outcome(learn, learn.fit(1))["weights"]
     learn, _ = made("forward", None, 100)
     ends["alone"] = outcome(learn, learn.fit(1))["weights"]
     learn, _ = made("forward", Distributed(layers, timeout=30), 2 if engine.rank else 100)
@@ -1361,9 +1415,7 @@ def in_other_shards(how: str) -> None:
 
 def sharded_before() -> torch.Tensor:
     """A model that the user has sharded."""
-    engine = Distributed(timeout=100)
-    with forked(key=0):
-        model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    engine, model = Distributed(timeout=100), small()
     fully_shard(model)
     learn = learner(engine, model=model)
     return outcome(learn, learn.fit(2))["weights"]

@@ -165,6 +165,8 @@ def test_if_one_process_has_no_memory_all_take_smaller_pieces(ends):
         assert first[at][1:] == second[at][1:] == (2, 2)
         assert torch.equal(first[at][0], second[at][0])
         assert torch.allclose(first[at][0], first["alone"], atol=1e-6)
+    assert torch.equal(first["in a wrapper"], second["in a wrapper"])
+    assert torch.allclose(first["in a wrapper"], first["alone"], atol=1e-6)
     assert "cannot do a batch again whose model is sharded" in "\n".join(second["sharded"])
     assert "rank 1 failed in" in first["sharded"][0]
 

@@ -20,7 +20,7 @@ from lehr.base.values import check_default_device
 from lehr.distributed import sharded
 from lehr.distributed.batch_norm import synchronize
 from lehr.distributed.control import Control, Said
-from lehr.distributed.data_parallel import DataParallel
+from lehr.distributed.data_parallel import DataParallel, check_wrappers
 from lehr.distributed.failures import Failures, leave
 from lehr.distributed.group import is_made_here, join, release
 from lehr.distributed.meta import Init, check_init, is_meta, materialize, without_entry
@@ -156,6 +156,7 @@ class Distributed(Engine):
                 self._fill(model)
         else:
             with self.telling():
+                check_wrappers(model, self.world, self._own_of_a_copy())
                 sharded.check_shards(model, self.world)
                 if self.sync_batchnorm:
                     synchronize(model)
@@ -166,6 +167,11 @@ class Distributed(Engine):
                     sharded.shard(model, self.shard(model))
                 if empty:
                     self._fill(model)
+
+    def _own_of_a_copy(self) -> str | None:
+        """An argument that says how copies of a model are made that somebody else has made."""
+        given = {"shard": self.shard is not None, **self.options}
+        return next((name for name, value in given.items() if value), None)
 
     def _fill(self, model: nn.Module) -> None:
         init = None if isinstance(self.init, (str, os.PathLike)) else self.init

@@ -76,6 +76,12 @@ class Sharded:
         self.run, self.count, self.world = run, count, dist.get_world_size()
         self._parts = [m for m in run.model.modules() if isinstance(m, FSDPModule)]
 
+    def open(self) -> None:
+        """The run begins."""
+
+    def close(self) -> None:
+        """The run is over."""
+
     def expect(self, *, closes: bool) -> bool:
         """A batch is about to be predicted. One that was cancelled may have left parts gathered.
 

@@ -56,6 +56,7 @@ class Together(AbstractContextManager[None]):
     def __enter__(self) -> None:
         run, control = self.run, self.engine.control
         self.engine.runs.append(self)
+        self.gradients.open()
         control.runs += 1
         if run.plan.trains:
             run.rests.visitors.insert(0, self._rest)
@@ -69,6 +70,7 @@ class Together(AbstractContextManager[None]):
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         engine = self.engine
         engine.runs.remove(self)
+        self.gradients.close()
         _parts.pop(self.run, None)  # it holds the run
         try:
             if error is None or isinstance(error, Cancel):
