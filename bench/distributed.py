@@ -8,25 +8,34 @@ of one process on the same batches. The quick size takes about two minutes of on
 one tries all cases, three processes and every place. ``--only`` measures some anew, and leaves the
 others as they were.
 
+The curves are of the script of docs/distributed.md, run in one process, in two, with FSDP2, killed
+and started anew, and under Ray Train where that is installed.
+
 The constants are of two cores, and of processes that share them: how a thing grows with the number
 of processes holds elsewhere, the constants themselves do not. The result is also written to
 bench/results/distributed_<hardware>_<date>.json; docs/distributed.py makes the page's table of it.
 """
 
 import argparse
+import json
+import os
 import random
+import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import results
 import torch
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "distributed"))
@@ -67,6 +76,7 @@ class Tier:
         self.worlds = [2, 3] if large else [2]
         self.ends = cache(self._ends)
         self.straight = cache(lambda: values(1, "goes_on_from", folder=str(self.new()))[0])
+        self.page = cache(lambda: one_process(self))
         self.alone = cache(lambda case: values(1, "trajectory", case=case)[0])
 
     def new(self) -> Path:
@@ -264,6 +274,127 @@ PROMISES = {
 }
 
 
+# One script ------------------------------------------------------------------------------------
+
+TAIL = """
+import json
+from pathlib import Path
+
+learn.save("end.safetensors")
+if learn.engine.rank == 0:
+    Path("end.json").write_text(json.dumps(run.history["valid_loss"]))
+"""
+DIES = """
+import os, signal
+from lehr import Callback
+
+
+class Dies(Callback):
+    replays = False
+
+    def after_step(self, run):
+        if run.engine.rank == 1 and run.n_steps == 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+"""
+RAY_TAIL = """
+import json, shutil
+from pathlib import Path
+
+with result.checkpoint.as_directory() as folder:
+    shutil.copy(Path(folder, "model.safetensors"), "end.safetensors")
+reported = [numbers for _, numbers in result.best_checkpoints]
+Path("end.json").write_text(json.dumps([numbers["valid_loss"] for numbers in reported]))
+"""
+
+
+def block(page: str) -> str:
+    """The script of a page."""
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)
+    return source
+
+
+def script(tier: Tier, source: str, folder: Path | None = None) -> str:
+    """A folder with ``train.py``."""
+    folder = folder or tier.new()
+    folder.mkdir(exist_ok=True)
+    (folder / "train.py").write_text(source)
+    return str(folder)
+
+
+def end(folder: str) -> tuple[list[float], torch.Tensor]:
+    """What the script of a folder came to: the losses of its validations, and its weights."""
+    tensors = load_file(Path(folder, "end.safetensors"))
+    losses = json.loads(Path(folder, "end.json").read_text())
+    return losses, torch.cat([tensors[name].flatten() for name in sorted(tensors)])
+
+
+def one_process(tier: Tier) -> str:
+    folder = script(tier, block("distributed.md") + TAIL)
+    values(1, "runs_a_script", folder=folder)
+    return folder
+
+
+def two_processes(tier: Tier) -> str:
+    folder = script(tier, block("distributed.md") + TAIL)
+    values(2, "runs_a_script", folder=folder)
+    return folder
+
+
+def two_with_shards(tier: Tier) -> str:
+    source = block("distributed.md").replace(
+        "Distributed())", "Distributed(shard=lambda model: [model[1]]))"
+    )
+    folder = script(tier, source + TAIL)
+    values(2, "runs_a_script", folder=folder)
+    return folder
+
+
+def killed_and_restarted(tier: Tier) -> str:
+    source = block("distributed.md")
+    dying = source.replace('[Checkpoint("saved")]', '[Checkpoint("saved"), Dies()]')
+    folder = script(tier, DIES + dying)
+    if ask(2, "runs_a_script", folder=folder)[1][0] != "died":
+        raise RuntimeError("the process was not killed")
+    script(tier, source + TAIL, Path(folder))
+    values(2, "runs_a_script", folder=folder)
+    return folder
+
+
+def two_workers_of_ray(tier: Tier) -> str | None:
+    if find_spec("ray") is None:
+        return None
+    folder = script(tier, block("ray.md") + RAY_TAIL)
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ADDRESS": "local",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "600",
+    }
+    subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, check=True)
+    return folder
+
+
+CURVES: dict[str, Callable[[Tier], str | None]] = {
+    "one process": one_process,
+    "two processes": two_processes,
+    "two, with a shard in each (FSDP2)": two_with_shards,
+    "two, one of them killed at step 30, and both started anew": killed_and_restarted,
+    "two workers of Ray Train": two_workers_of_ray,
+}
+
+
+def curve(tier: Tier, name: str) -> dict[str, Any] | None:
+    """How one way to run the script of the page ends; None if that cannot be done here."""
+    folder = CURVES[name](tier)
+    if folder is None:
+        return None
+    losses, weights = end(folder)
+    alone = end(tier.page())[1]
+    return {"losses": losses, "weights away by": (weights - alone).abs().max().item()}
+
+
 # What grows with the number of processes --------------------------------------------------------
 
 
@@ -369,6 +500,11 @@ def main() -> None:
                 rows[name] = {"promise": text, "figures": measure(tier)}
                 seconds = time.perf_counter() - start
                 sys.stderr.write(f"{name}: {rows[name]['figures']} ({seconds:.0f} s)\n")
+        for name in CURVES:
+            if not options.only or "curves" in options.only or name in options.only:
+                if (figures := curve(tier, name)) is not None:
+                    rows[f"curve of {name}"] = {"promise": "", "figures": figures}
+                sys.stderr.write(f"{name}: {figures}\n")
         if not options.only or "constants" in options.only:
             found = constants(tier)
             rows["constants"] = {"promise": "", "figures": found}

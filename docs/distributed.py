@@ -63,7 +63,8 @@ def measured() -> dict[str, dict[str, Any]]:
 def scaling() -> str:
     """What grows with the number of devices; in seconds, where the constants are there."""
     rows = {
-        "rounds of the control message, 72 bytes each": [rounds(n) for n in DEVICES],
+        "hops of the control message, one after the other, by gloo": [ring(n) for n in DEVICES],
+        "the same by NCCL, which takes a tree": [tree(n) for n in DEVICES],
         "places of the data order that each computes for a step, 32 items a device": [
             32 * n for n in DEVICES
         ],
@@ -71,15 +72,22 @@ def scaling() -> str:
             84 / n for n in DEVICES
         ],
         "kB of the manifest, 95 bytes a file": [2 * 95 * n / 1e3 for n in DEVICES],
+        "GB that each reads at the start: its part, and its share of the checksums": [
+            2 * 84 / n for n in DEVICES
+        ],
         "kB that each gets in a meeting, 200 bytes from each": [200 * n / 1e3 for n in DEVICES],
+        "connections of each process, two gloo groups": [2 * (n - 1) for n in DEVICES],
     }
     if named := measured():
-        pair = named["control message, 2 processes"]["microseconds"]
+        hop = named["control message, 2 processes"]["microseconds"] / ring(2)
+        # A gathered value is a control message, and then two rounds of the ring.
+        meeting = named["gathered value, 2 processes"]["microseconds"] / (2 * ring(2))
         index = named["data order, one index of 10^10"]["nanoseconds"]
         entry = named["one more process in the manifest"]["microseconds"]
         speed = named["a part on its way to the disk, checksum included"]["MB per second"]
         rows |= {
-            "microseconds of the control message": [pair * rounds(n) for n in DEVICES],
+            "milliseconds of the control message, by gloo": [hop * ring(n) / 1e3 for n in DEVICES],
+            "seconds of a meeting, by gloo": [2 * meeting * ring(n) / 1e6 for n in DEVICES],
             "milliseconds of the data order": [index * 32 * n / 1e6 for n in DEVICES],
             "seconds to write the 84 GB, each to a disk of its own": [
                 84e3 / n / speed for n in DEVICES
@@ -95,12 +103,41 @@ def scaling() -> str:
     return "\n".join(lines)
 
 
-def rounds(devices: int) -> int:
-    """How often half of the processes speak to the other half in an all-reduce."""
-    return (devices - 1).bit_length()
+def ring(devices: int) -> int:
+    """Hops of gloo's all-reduce: once round to add up, and once more to tell."""
+    return 2 * (devices - 1)
 
 
-PARTS = {"promises": promises, "constants": constants, "scaling": scaling}
+def tree(devices: int) -> int:
+    """Hops of an all-reduce in a binary tree: up to the root, and down again."""
+    return 2 * (devices - 1).bit_length()
+
+
+WAYS = (
+    "one process",
+    "two processes",
+    "two, with a shard in each (FSDP2)",
+    "two, one of them killed at step 30, and both started anew",
+    "two workers of Ray Train",
+)
+
+
+def curves() -> str:
+    """A row for each way to run the script of the page."""
+    rows = rows_of("curve of ")
+    lines = ["| | `valid_loss` of both epochs | weights away by | |", "|---|---|---|---|"]
+    for way in WAYS:
+        row = rows.get(f"curve of {way}")
+        if row is None:
+            lines.append(f"| {way} | not measured | | |")
+            continue
+        losses = ", ".join(f"{loss:.6f}" for loss in row["figures"]["losses"])
+        away = shown(row["figures"]["weights away by"])
+        lines.append(f"| {way} | {losses} | {away} | {row['date']} |")
+    return "\n".join(lines)
+
+
+PARTS = {"promises": promises, "curves": curves, "constants": constants, "scaling": scaling}
 
 
 def render(page: str) -> str:

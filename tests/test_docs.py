@@ -30,6 +30,7 @@ def blocks(page: Path) -> list[str]:
 
 NEEDS = {  # packages that no part of lehr itself needs
     "with-others.md": ("sklearn", "optuna"),
+    "ray.md": ("ray",),
     "skorch.md": ("sklearn",),
     "logging.md": ("tensorboard", "wandb", "mlflow"),
 }

@@ -39,4 +39,9 @@ def test_the_figures_on_the_page_are_those_of_the_results():
         module.render(page.replace("<!-- end of promises", "| D1 | 0 |\n<!-- end of promises"))
         == page
     )
+    measured = (PAGE.parents[1] / "bench" / "distributed.py").read_text(encoding="utf-8")
+    for way in module.WAYS:
+        assert f'    "{way}": ' in measured
+        (away,) = re.findall(rf"^\| {re.escape(way)} \|.*\| ?(\S*) \|.*\|$", page, re.M)
+        assert not away or float(away) < 1e-6
     assert re.findall(r"^\| (D\d+) \|", page, re.M) == [f"D{n}" for n in range(1, 15)]
