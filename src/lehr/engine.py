@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, cast
 
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from lehr.base.shared_models import check_alone
 from lehr.base.sharing import WHOLE, Share
 from lehr.base.values import check_values
 from lehr.types import is_mapping
@@ -66,7 +66,10 @@ class Engine:
             ValueError: it has no values, or other processes train it, too.
         """
         check_values(model)
-        check_alone(model)
+        if dist.is_available() and dist.is_initialized():  # there may be other processes
+            from lehr.base.shared_models import check_alone
+
+            check_alone(model)
 
     def opened(self, run: Any) -> AbstractContextManager[Any]:
         """A scope around a whole run. Its end waits for the other processes; an error is told."""
