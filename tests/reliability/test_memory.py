@@ -1,7 +1,6 @@
 """Nothing grows with the number of steps or of fits; a Learner dies with its last name."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,11 +15,15 @@ MOST = 2**20  # bytes, from the middle of a run to its end
 AN_EPOCH = {"memory": 6 * 2**10, "tensors": 1}  # its row and its losses, also in a checkpoint
 
 
-def ran(epochs, fits, *more):
-    command = [sys.executable, str(PROGRAM), str(epochs), str(fits), *more]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+@pytest.fixture
+def ran(nursery):
+    def run(epochs, fits, *more):
+        code = PROGRAM.read_text(encoding="utf-8")
+        done = nursery.run(str(epochs), str(fits), *more, code=code)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    return run
 
 
 def grown(sizes):
@@ -31,7 +34,7 @@ def grown(sizes):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600 if figures.NIGHTLY else 300)
-def test_a_long_run_and_many_short_ones_leave_nothing():
+def test_a_long_run_and_many_short_ones_leave_nothing(ran):
     sizes = ran(EPOCHS, FITS)
     more = grown(sizes)
     row = {"epochs": EPOCHS, "fits": FITS, "more bytes": more["memory"]}
@@ -48,7 +51,7 @@ def test_a_long_run_and_many_short_ones_leave_nothing():
 
 
 @pytest.mark.slow
-def test_what_grows_would_be_seen():
+def test_what_grows_would_be_seen(ran):
     sizes = ran(40, 4, "keep")
     assert grown(sizes)["tensors"] > 40 // 2 * AN_EPOCH["tensors"]
     assert grown(sizes)["memory"] > MOST + 40 // 2 * AN_EPOCH["memory"]
