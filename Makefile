@@ -1,6 +1,6 @@
 # Every target makes its own virtual environment on first use; nothing else is needed.
 PYTHON  ?= python3
-INSTALL := pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := pip install --quiet --disable-pip-version-check $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 VENV    := .venv
 BIN     := $(VENV)/bin
 .DEFAULT_GOAL := help
@@ -9,7 +9,7 @@ BIN     := $(VENV)/bin
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
-# The constraints pin the tested versions; Python compiles a module when it is first imported, not all of torch now. The stamp files .run and .dev say what is installed, so a second call does nothing.
+# The constraints pin the tested versions. Python compiles a module when it is first imported, if it may keep that; else pip compiles all now. The stamp files .run and .dev say what is installed, so a second call does nothing.
 $(VENV)/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/$(INSTALL) -c constraints.txt -e .
