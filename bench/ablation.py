@@ -243,12 +243,12 @@ def estimate(
 INTRODUCTION = """# What each technique brings
 
 `python bench/ablation.py` measures what is on this page and writes it. Every row trains one small
-residual network (AdamW, one-cycle schedule, batches of 64) on a tenth of a training set, 5,000
-images, and is measured on 5,000 others after the last epoch: {budgets}. Each technique is alone
-with this recipe, with its own defaults. The budget is a number of gradients, so SAM, which takes
-two a step, has half the epochs. Given are the median over {seeds} seeds with the lowest and the
-highest, its distance from the recipe alone in points, and the processor time of the whole training
-as a multiple of the recipe's.
+residual network (AdamW, one-cycle schedule, batches of 64) on 5,000 images of a training set, and
+is measured on 5,000 others after the last epoch: {budgets}.
+Each technique is alone with this recipe, with its own defaults. The budget is a number of
+gradients, so SAM, which takes two a step, has half the epochs. Given are the median over {seeds}
+seeds with the lowest and the highest, its distance from the recipe alone in points, and the
+processor time of the whole training as a multiple of the recipe's.
 
 So small a budget favours what helps at once: what makes training harder (strong augmentation,
 MixUp, stochastic depth) is made for many epochs. What did not help stands here, too. Where ranges
@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     names = [options.only] if options.only else [*TASKS]
-    rows = results.newest_rows("ablation")
+    rows = results.newest_rows("ablation", "*" if options.render else None)
     if options.again:
         for name in names:
             for label in options.rows:

@@ -18,12 +18,18 @@ def hardware(device: str = "cpu") -> str:
     return "-".join([platform.machine(), *name, f"{torch.get_num_threads()}threads"])
 
 
-def newest_rows(what: str) -> dict[str, Any]:
-    """The rows of the newest file of this name from this hardware, each with its date."""
-    paths = sorted(FOLDER.glob(f"{what}_{hardware()}_????-??-??.json"))
-    if not paths:
+def newest_rows(what: str, of: str | None = None) -> dict[str, Any]:
+    """The rows of the newest file of this name, each with its date.
+
+    Args:
+        what: was measured.
+        of: the hardware, ``"*"`` for any; by default this.
+    """
+    paths = FOLDER.glob(f"{what}_{of or hardware()}_????-??-??.json")
+    newest = max(paths, key=lambda path: path.stem[-len("2026-01-01") :], default=None)
+    if newest is None:
         return {}
-    found = json.loads(paths[-1].read_text())
+    found = json.loads(newest.read_text())
     return {name: {"date": found["date"], **row} for name, row in found["rows"].items()}
 
 
