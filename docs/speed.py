@@ -79,6 +79,11 @@ SPEEDRUN = """The recipe airbench94 (Jordan 2024) as a script of callbacks, on 4
 the same by hand (`bench/cifar_speedrun.py`); the accuracy is that on the last 5,000 images of the
 training set. Each is a median, in brackets the lowest and the highest.
 """
+README_PEERS = """Other libraries beside the same hand-written loop, on one thread
+(`bench/peers.py`; medians of twenty pairs; every fit ends with the same accuracy):
+"""
+BEGIN, END = "<!-- figures, by docs/speed.py -->", "<!-- end of figures -->"
+README = ROOT / "README.md"
 DATA_TABLES = {
     "memory": (
         MEMORY,
@@ -264,7 +269,7 @@ def imports(result: dict[str, Any]) -> str:
 def larger(result: dict[str, Any]) -> str:
     rows = [
         (
-            f"{name} ({row['said']})" if "said" in row else name,
+            f"{name}: {reason(row['said'])}" if "said" in row else name,
             f"{row['ratio']:.2f}",
             between(row["range"]),
             f"{row['microseconds_a_step'] / 1e3:.2f}",
@@ -272,6 +277,16 @@ def larger(result: dict[str, Any]) -> str:
         for name, row in result["rows"].items()
     ]
     return lines(["", "×", "", "ms a step"], rows)
+
+
+def reason(said: str) -> str:
+    """Why steps were not fused, out of the warning that said so.
+
+    Example:
+        >>> reason("compile: the steps are not fused, and as fast as without: it is slow; leave it")
+        'it is slow'
+    """
+    return said.rpartition("as without: ")[2].partition("; ")[0]
 
 
 def scale(result: dict[str, Any]) -> str:
@@ -349,5 +364,35 @@ def render() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def short() -> str:
+    """The tables of the README: a step, and the other libraries, in multiples alone."""
+    by_threads = {result["hardware"].rpartition("-")[2]: result for result in newest("overhead")}
+    of_two, of_one = (by_threads[f"{n}threads"]["rows"] for n in (2, 1))
+    names = ("recorder only", "default (recorder and live table)", "default + one-cycle schedule")
+    own = [(name, f"{of_two[name]['ratio']:.2f}", f"{of_one[name]['ratio']:.2f}") for name in names]
+    found = newest("peers")[0]["rows"]
+    others: list[tuple[object, ...]] = []
+    for name, peer in peers().items():
+        variants = found.get(name, {}).get("variants", {})
+        ratios = [f"{row['ratio']:.1f}" for row in variants.values() if "ratio" in row]
+        if name != "lehr" and len(ratios) > 1:
+            others.append((peer["title"], *ratios[-2:]))
+    return "\n".join(
+        [
+            lines(["a step", "two threads", "one thread"], own),
+            README_PEERS,
+            lines(["a fit", "as its docs show it", "tuned by hand"], others),
+        ]
+    )
+
+
+def into_readme(text: str) -> str:
+    """The README with its tables as they are now."""
+    before, begin, rest = text.partition(BEGIN)
+    end, after = rest.partition(END)[1:]
+    return f"{before}{begin}\n{short()}{end}{after}"
+
+
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
+    README.write_text(into_readme(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -52,6 +52,11 @@ def test_the_page_is_what_the_results_say(page):
     assert page.PAGE.read_text(encoding="utf-8") == page.render()
 
 
+def test_the_tables_of_the_readme_are_those_of_the_results(page):
+    text = page.README.read_text(encoding="utf-8")
+    assert page.into_readme(text) == text
+
+
 def test_without_results_each_part_says_so_and_each_peer_too(page, write):
     text = page.render()
     assert text.count(page.NONE.capitalize() + ".") == 8
