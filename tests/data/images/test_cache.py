@@ -423,7 +423,23 @@ def test_a_file_that_is_replaced_while_it_is_opened(root, place, decoded, monkey
 
     monkeypatch.setattr(module, "MappedRows", replaced)
     assert same(image_folder(root, cache=place), image_folder(root))
-    assert decoded() == 40
+    assert decoded() == 20  # of the one without a cache: the new file was opened
+
+
+def test_a_file_that_is_replaced_again_and_again_is_given_up(root, place, monkeypatch):
+    image_folder(root, cache=place)
+    rows = module.MappedRows
+
+    def replaced(array):
+        other = the_file(place).with_suffix(".other")
+        shutil.copy(the_file(place), other)
+        other.replace(the_file_of(place))
+        return rows(array)
+
+    monkeypatch.setattr(module, "MappedRows", replaced)
+    with pytest.warns(UserWarning, match="cannot be kept in .*: what was written is gone"):
+        bunch = image_folder(root, cache=place)
+    assert same(bunch, image_folder(root))
 
 
 def the_file_of(place):

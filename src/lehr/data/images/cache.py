@@ -40,6 +40,7 @@ FORMAT = 1
 
 _BLOCK = 1 << 24  # bytes that have a checksum together
 _NOTES = 1 << 27  # bytes that the notes may have
+_TRIES = 10  # to open a file that others are replacing
 
 
 class CachedPixels:
@@ -80,6 +81,10 @@ class _Notes(Form):
     key: str
     sums: list[Index]
     faults: list[tuple[Index, str, str]]
+
+
+class _Replaced(Exception):  # noqa: N818
+    """Another process put a new file in the place of one that was being opened."""
 
 
 class _Failure(Exception):  # noqa: N818
@@ -321,27 +326,38 @@ class _Sums:
 def _open(
     path: Path, key: str, n: int, form: ImagePreparation, *, check: bool = True
 ) -> _Kept | None:
-    """What is in a file; None if it is not what it should be, whatever the reason."""
+    """What is in a file; None if it is not what it should be, whatever the reason.
+
+    If another process replaces it meanwhile, the new one is opened.
+    """
+    for _ in range(_TRIES):
+        try:
+            return _opened(path, key, n, form, check=check)
+        except _Replaced:
+            check = True
+        except (OSError, ValueError):
+            break
+    return None
+
+
+def _opened(path: Path, key: str, n: int, form: ImagePreparation, *, check: bool) -> _Kept | None:
     import numpy as np
 
     head, size = _head(n, form), _size(n, form)
-    try:
-        with open_plain(path) as file:
-            if file.read(len(head)) != head:
-                return None
-            file.seek(len(head) + size)
-            notes = _notes(file.read(_NOTES))
-            file.seek(len(head))
-            if notes.key != key or (check and _sums_of(file, size) != notes.sums):
-                return None
-            shape = (n, form.channels, *form.size)
-            rows = MappedRows(np.memmap(path, np.uint8, "r", len(head), shape))
-            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return None  # it was replaced just now
-            faults = {i: BrokenImage(fault, todo) for i, fault, todo in notes.faults}
-            return _Kept(rows, faults)
-    except (OSError, ValueError):
-        return None
+    with open_plain(path) as file:
+        if file.read(len(head)) != head:
+            return None
+        file.seek(len(head) + size)
+        notes = _notes(file.read(_NOTES))
+        file.seek(len(head))
+        if notes.key != key or (check and _sums_of(file, size) != notes.sums):
+            return None
+        shape = (n, form.channels, *form.size)
+        rows = MappedRows(np.memmap(path, np.uint8, "r", len(head), shape))
+        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            raise _Replaced
+        faults = {i: BrokenImage(fault, todo) for i, fault, todo in notes.faults}
+        return _Kept(rows, faults)
 
 
 def _notes(text: bytes) -> _Notes:
