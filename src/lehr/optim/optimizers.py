@@ -10,10 +10,11 @@ from torch.optim import Optimizer
 
 Optimizers = Optimizer | Mapping[str, Optimizer]
 
-_PROFILED = Optimizer.profile_hook_step(lambda: None).__code__
+_WRAP = getattr(Optimizer, "profile_hook_step", None)
+_PROFILED: object = object() if _WRAP is None else _WRAP(lambda: None).__code__
 """what torch wraps around the `step` of every class of optimizers"""
 _HOOKS_OF_ALL: tuple[Mapping[int, Any], ...] = tuple(
-    getattr(import_module(Optimizer.__module__), f"_global_optimizer_{when}_hooks")
+    getattr(import_module(Optimizer.__module__), f"_global_optimizer_{when}_hooks", {0: "unknown"})
     for when in ("pre", "post")
 )
 

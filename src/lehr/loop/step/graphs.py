@@ -19,7 +19,7 @@ from lehr.optim.functional import Form
 _numbers = count()
 
 _STAYS = re.compile(
-    r"(parts|place|inside)\b"  # what `whole_step` was given
+    r"(parts|place)\b"  # what `whole_step` was given
     r"|G\['(?!__import_)"  # what this file's functions name
     r"|G\['__import_(torch|lehr|contextlib)(_dot_|')"  # what those that they call name
     r"|__import__\('torch'\)"
