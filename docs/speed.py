@@ -71,9 +71,10 @@ SCALE_PICTURE = """![A step with silent callbacks, a step after many steps, and 
 million steps](images/scale.png)
 """
 GPU = """On a GPU, in bfloat16, with the data on the device (`bench/gpu.py`): eager beside the same
-loop by hand under `torch.autocast`, compiled beside that loop with `torch.compile` of the model; in
+loop by hand under `torch.autocast`, compiled beside that loop with `torch.compile` of the model,
+captured (a CUDA graph, as `compile` makes it by itself) beside its mode `reduce-overhead`; in
 brackets the lowest and the highest ratio. *Waits* is how often a step waits for the device when
-nothing reports. lehr has no captured step yet, so there are no figures of one.
+nothing reports.
 """
 SPEEDRUN = """The recipe airbench94 (Jordan 2024) as a script of callbacks, on 45,000 images, beside
 the same by hand (`bench/cifar_speedrun.py`); the accuracy is that on the last 5,000 images of the

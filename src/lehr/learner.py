@@ -88,7 +88,8 @@ class Learner:
             those of the other steps, but for rounding and for what dropout draws. At the first
             batch, some steps of both kinds are timed, and undone; the faster kind is taken, for
             this fit and the next ones, and for runs that go on from its checkpoints. With
-            ``"always"``, or the name of a backend of ``torch.compile``, nothing is timed.
+            ``"always"``, or the name of a backend of ``torch.compile``, nothing is timed. On a CUDA
+            device the graph becomes a CUDA graph.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; the message names it and what is allowed.

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from lehr import Callback, DataBunch, Learner, accuracy, seed
 from lehr.callbacks import (
@@ -61,11 +62,14 @@ def bunch(where="cpu"):
     return DataBunch(DataLoader(train, 16, shuffle=True), DataLoader(valid, 32), c=4)
 
 
-def learner(callbacks=(), device=HERE, dropout=0.2, data=None, **kwargs):
+ADAMW = partial(torch.optim.AdamW, lr=0.01)
+
+
+def learner(callbacks=(), device=HERE, dropout=0.2, data=None, opt=ADAMW, **kwargs):
     seed(0)
     return Learner(
         net(dropout),
-        partial(torch.optim.AdamW, lr=0.01),
+        opt,
         nn.CrossEntropyLoss(),
         data or bunch(),
         [Device(device), *callbacks],
@@ -204,6 +208,34 @@ def test_the_fused_step_trains_as_the_eager_one():
         learn.fit(2, callbacks())
     for name, value in weights(fused).items():
         torch.testing.assert_close(value, weights(eager)[name], atol=2e-3, rtol=1e-2)
+
+
+@only_cuda
+@pytest.mark.parametrize("opt", [partial(torch.optim.SGD, lr=0.1, momentum=0.9), ADAMW])
+@pytest.mark.parametrize("callbacks", [list, lambda: [Accumulate(2), EMA(0.9), MixUp()]])
+def test_a_fused_step_is_captured_and_trains_as_one_that_is_not(opt, callbacks):
+    learners = [learner(compile="always", dropout=0.0, data=bunch(HERE), opt=opt) for _ in "ab"]
+    learners[1].graphs.captures = False
+    for learn in learners:
+        counters.clear()
+        learn.fit(3, [ParamScheduler("lr", one_cycle(0.02)), *callbacks()])
+        assert not counters["inductor"]["cudagraph_skips"]
+    captured, compiled = (weights(learn) for learn in learners)
+    for name, value in captured.items():
+        torch.testing.assert_close(value, compiled[name], atol=1e-5, rtol=1e-4)
+
+
+@only_cuda
+def test_a_captured_step_goes_on_after_a_stop_with_the_same_bits(tmp_path):
+    def make():
+        return learner(compile="always", data=bunch(HERE))  # with dropout
+
+    straight, stopped = make(), make()
+    straight.fit(3)
+    stopped.fit(3, [Checkpoint(tmp_path / "saved"), StopAt(6)])
+    resumed = make()
+    resumed.fit(3, [Checkpoint(tmp_path / "saved")], resume="auto")
+    assert_same(straight, resumed)
 
 
 @only_cuda

@@ -2,10 +2,11 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, cast
 
+import torch
 from torch import Tensor
 
 _BETAS = {"beta1": ("betas", 0), "beta2": ("betas", 1)}
@@ -88,7 +89,6 @@ class Form(NamedTuple):
         """Its hyper-parameters, as a group has them now.
 
         Example:
-            >>> import torch
             >>> opt = torch.optim.Adam([torch.zeros(1)], lr=0.1)
             >>> numbers = form_of(opt).numbers_of(opt.param_groups[0])
             >>> numbers["lr"], numbers["beta1"], numbers["amsgrad"]
@@ -105,7 +105,6 @@ class Form(NamedTuple):
         """For each kind of state, the optimizer's own tensors; None where it has made none yet.
 
         Example:
-            >>> import torch
             >>> p = torch.nn.Parameter(torch.ones(1)); p.grad = torch.ones(1)
             >>> opt = torch.optim.SGD([p], lr=0.1, momentum=0.9)
             >>> form, group = form_of(opt), opt.param_groups[0]
@@ -126,6 +125,20 @@ class Form(NamedTuple):
             states.append(tensors)
         return states
 
+    def bring_counts(self, state: MutableMapping[str, Any], device: torch.device) -> None:
+        """Move what the optimizer counts for a parameter to a device, if it is there.
+
+        Example:
+            >>> p = torch.nn.Parameter(torch.ones(1)); p.grad = torch.ones(1)
+            >>> opt = torch.optim.Adam([p]); opt.step()
+            >>> form_of(opt).bring_counts(opt.state[p], torch.device("meta"))
+            >>> opt.state[p]["step"].device.type, opt.state[p]["exp_avg"].device.type
+            ('meta', 'cpu')
+        """
+        for name in self.keeps:
+            if name in _COUNTS and name in state:
+                state[name] = state[name].to(device)
+
     def update(
         self,
         params: list[Tensor],
@@ -136,7 +149,6 @@ class Form(NamedTuple):
         """One step, in place; the lists of ``states`` are not changed.
 
         Example:
-            >>> import torch
             >>> p, form = torch.ones(1), form_of(torch.optim.SGD([torch.ones(1)], lr=0.1))
             >>> group = torch.optim.SGD([p], lr=0.1).param_groups[0]
             >>> form.update([p], [torch.ones(1)], [[None]], form.numbers_of(group)); p

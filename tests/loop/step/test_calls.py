@@ -45,7 +45,7 @@ def parts():
 
 def test_without_states_nothing_is_done_but_to_gather(parts):
     run, _, calls, seen = parts
-    layout = Layout(run, requires_grad)
+    layout = Layout(run, requires_grad, run.plan.graphs)
     assert not calls.make("whole", layout)
     assert (seen, run.loss, calls.why) == ([], None, None)
     assert calls.make("gather", layout)
@@ -59,7 +59,7 @@ def with_states(run):
     for p in run.model.parameters():
         p.grad = torch.zeros_like(p)
     run.opt.step()
-    return Layout(run, requires_grad)
+    return Layout(run, requires_grad, run.plan.graphs)
 
 
 def test_the_last_of_a_window_has_its_weight_and_clears_the_gradients(parts):

@@ -5,7 +5,7 @@ import torch
 
 from lehr import Callback, Changes, GraphPart
 from lehr.callbacks import EMA, ClipGradients, LabelSmoothing, Lookahead, MixedPrecision, MixUp
-from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, STEPPED
+from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, STEPPED, Numbers
 from lehr.loop.step.inside import Inside, included, offers
 
 
@@ -89,7 +89,7 @@ def test_a_batch_that_makes_no_step_has_the_functions_of_every_batch_alone():
     inside = Inside([one])
     shape = inside.ask(0.5, "gather")
     assert [function.method for function in inside.functions()] == [LOSS]
-    assert len(inside.given()) == 1
+    assert len(inside.given(Numbers())) == 1
     assert inside.ask(0.5, "close") == shape * 2
     assert [function.method for function in inside.functions()] == [LOSS, FINISH]
     assert inside.names() == ["Every.compute_loss", "Every.finish_grad"]
@@ -110,9 +110,10 @@ def test_numbers_are_tensors_that_stay_and_each_ends_where_its_method_would_be()
     one, two = Mine("one"), Mine("two")
     inside = Inside([one, two])
     shape = inside.ask(0.5)
-    before = [numbers["at"] for _, numbers in inside.given()]
+    kept = Numbers()
+    before = [numbers["at"] for _, numbers in inside.given(kept)]
     assert inside.ask(0.25) == shape
-    assert [numbers["at"] for _, numbers in inside.given()] == before
+    assert [numbers["at"] for _, numbers in inside.given(kept)] == before
     assert torch.equal(before[0], torch.tensor(0.25, dtype=torch.float64))
     assert [function.method for function in inside.functions()] == [FINISH, FINISH] + [STEPPED] * 2
     run, made = Log(), True

@@ -1,10 +1,15 @@
 """What a graph must know of model and optimizers."""
 
+from types import SimpleNamespace
+
 import torch
 from torch import nn
 
+from lehr.loop.step.graphs import Graphs
 from lehr.loop.step.layout import Layout, has_all_states, has_gradient, requires_grad
 from lehr.testing import tiny_learner
+
+GRAPHS = Graphs("eager")
 
 
 def net():
@@ -20,7 +25,7 @@ def two_groups(parameters):
 def laid_out(trains=requires_grad):
     learn = tiny_learner(model=net(), opt=two_groups)
     run = learn.fit(1)
-    return run, Layout(run, trains)
+    return run, Layout(run, trains, GRAPHS)
 
 
 def test_each_group_is_a_part_and_all_else_is_the_others():
@@ -35,15 +40,15 @@ def test_each_group_is_a_part_and_all_else_is_the_others():
 
 def test_numbers_that_may_change_are_in_the_same_tensors():
     run, layout = laid_out()
-    before = layout.numbers()
+    before = layout.hyperparameters()
     assert [numbers["lr"].item() for numbers in before] == [0.5, 0.1]
     run.opt.param_groups[0]["lr"] = 0.25
-    now = layout.numbers()
+    now = layout.hyperparameters()
     assert now[0]["lr"] is before[0]["lr"]
     assert now[0]["lr"].item() == 0.25
     assert layout.changed(before, now) == []
     run.opt.param_groups[1]["weight_decay"] = 0.5
-    assert layout.changed(before, layout.numbers()) == ["weight_decay of AdamW"]
+    assert layout.changed(before, layout.hyperparameters()) == ["weight_decay of AdamW"]
 
 
 def test_states_are_there_once_the_optimizer_has_made_them():
@@ -72,3 +77,18 @@ def test_gradients_are_gathered_where_the_parameters_hold_them():
     assert first is run.model[0].weight.grad
     assert all(torch.equal(other, torch.zeros_like(other)) for other in others)
     assert run.model[2].bias.grad is others[-1]
+
+
+def test_what_is_counted_on_the_cpu_is_moved_once_there_is_a_state_for_a_step_that_is_captured():
+    model = net().to("meta")
+    run = SimpleNamespace(model=model, opt=two_groups(model.parameters()), loss_func=None, epoch=0)
+    graphs = Graphs("inductor")
+    graphs.captures_on = lambda device: device.type == "meta"
+    captured, not_captured = Layout(run, requires_grad, graphs), Layout(run, requires_grad, GRAPHS)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    run.opt.step()
+    places = lambda layout: {step.device.type for *_, steps in layout.states() for step in steps}  # noqa: E731
+    assert places(not_captured) == {"cpu"}
+    assert places(captured) == {"meta"}
+    assert not_captured.numbers is not captured.numbers

@@ -10,7 +10,7 @@ from lehr.base.call import arguments_of
 from lehr.errors import one_line
 from lehr.loop.losses import wanted_by
 from lehr.loop.run import Run
-from lehr.loop.step.graphs import Given, Number, Place
+from lehr.loop.step.graphs import Given, Place
 from lehr.loop.step.inside import Inside
 from lehr.loop.step.layout import Layout
 from lehr.optim import optimizers
@@ -31,8 +31,7 @@ class Calls:
     """
 
     __slots__ = (
-        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_run", "_shapes"),
-        *("_total", "_weight", "why"),
+        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_run", "_shapes", "why"),
     )
 
     def __init__(self, run: Run, inside: Inside) -> None:
@@ -40,7 +39,6 @@ class Calls:
         self._run, self._graphs, self._inside = run, run.plan.graphs, inside
         self.why: str | None = None
         self._compiled: dict[Place, Callable[..., Any]] = {}
-        self._weight, self._total = Number(), Number()
         self._held: list[dict[str, Any]] = []
         self._changes, self._shapes = 0, dict[Place, tuple[Any, ...]]()
 
@@ -61,7 +59,7 @@ class Calls:
         run = self._run
         if (given := self._given(place, layout)) is None:
             return False
-        graph = self._compiled.get(place) or self._graph_for(place, layout)
+        graph = self._compiled.get(place) or self._graph_for(place, layout, given)
         try:
             with torch.no_grad():
                 loss, pred, parts, logs = graph(*given)
@@ -76,8 +74,12 @@ class Calls:
             optimizers.clear_gradients(run.opt)
         return True
 
-    def _graph_for(self, place: Place, layout: Layout) -> Callable[..., Any]:
+    def _graph_for(self, place: Place, layout: Layout, given: Given) -> Callable[..., Any]:
         run = self._run
+        if layout.captures:
+            from lehr.loop.step.capture import keep_in_place
+
+            keep_in_place(given._replace(args=(), named={}, yb=None))  # all but the batch
         self._compiled[place] = graph = self._graphs.of(
             run.model,
             run.loss_func,
@@ -87,6 +89,7 @@ class Calls:
             place=place,
             inside=self._inside.functions(),
             held=self._shapes[place],
+            captures=layout.captures,
             making=partial(run.tell, "compiling the training step"),
         )
         return graph
@@ -99,17 +102,17 @@ class Calls:
             states = layout.states()
             if states is None:
                 return None  # the optimizer makes its state in its next step
-            numbers = layout.numbers()
+            numbers = layout.hyperparameters()
             if self._keeps_changing(layout, numbers):
                 return None
         if self._is_reshaped(place, self._inside.ask(run, place)):
             return None
         if place == "close":
-            total = self._total.of(run.window.weight + run.weight)
+            total = layout.numbers["total"].of(run.window.weight + run.weight)
         if place != "whole":
             gathered = layout.gathered()
         if place != "whole" or not run.plan.loss_is_mean:
-            weight = self._weight.of(run.weight)
+            weight = layout.numbers["weight"].of(run.weight)
         args, named = arguments_of(run.xb)
         return Given(
             layout.trained,
@@ -120,7 +123,7 @@ class Calls:
             weight,
             states,
             numbers,
-            self._inside.given(),
+            self._inside.given(layout.numbers),
             gathered,
             total,
         )

@@ -47,15 +47,16 @@ class FusedStep:
     """
 
     __slots__ = (
-        *("_calls", "_chooses", "_closes", "_eager", "_fused", "_inside", "_layout", "_made"),
-        *("_size", "_unfused", "_warned", "_verdict", "_windows", "run", "why"),
+        *("_calls", "_chooses", "_closes", "_eager", "_fused", "_graphs", "_inside", "_layout"),
+        *("_made", "_size", "_unfused", "_warned", "_verdict", "_windows", "run", "why"),
     )
 
     def __init__(self, run: Run) -> None:
         assert run.plan.graphs is not None
         self.run, self._eager, self._inside = run, EagerStep(run), Inside(run.callbacks)
         self._calls = Calls(run, self._inside)
-        self._chooses, self._verdict = run.plan.graphs.measures, run.plan.graphs.verdict
+        self._graphs = run.plan.graphs
+        self._chooses, self._verdict = self._graphs.measures, self._graphs.verdict
         self.why: str | None = None
         """why nothing is fused any more"""
         self._fused = self._made = self._closes = self._warned = False
@@ -234,7 +235,7 @@ class FusedStep:
                 "tuples, lists and dicts"
             )
             return
-        self._layout = Layout(run, trains)
+        self._layout = Layout(run, trains, self._graphs)
         self._calls.begin()
         if not run.last_batch:  # which may be a short one
             self._size = self._size or _size(run)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from time import perf_counter
 from types import FunctionType
@@ -62,6 +63,9 @@ class Function(NamedTuple):
 class Number:
     """A number in a tensor, so that another value needs no other graph.
 
+    Args:
+        device: of the tensor.
+
     Example:
         >>> number = Number()
         >>> number.of(0.5) is number.of(0.25), number.of(0.25)
@@ -70,8 +74,9 @@ class Number:
 
     __slots__ = ("_tensor", "_value")
 
-    def __init__(self) -> None:
-        self._tensor, self._value = torch.zeros((), dtype=torch.float64), 0.0
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._tensor = torch.zeros((), dtype=torch.float64, device=device)
+        self._value = 0.0
 
     def of(self, value: Any) -> Tensor:
         """The tensor, with this value; a tensor stays as it is."""
@@ -81,6 +86,28 @@ class Number:
             self._value = value
             self._tensor.fill_(value)
         return self._tensor
+
+
+@final
+class Numbers(dict[Hashable, Number]):
+    """Numbers by name; each is made when it is asked for, and stays.
+
+    Args:
+        device: of the tensors.
+
+    Example:
+        >>> numbers = Numbers()
+        >>> numbers["lr"] is numbers["lr"]
+        True
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        super().__init__()
+        self._device = device
+
+    def __missing__(self, name: Hashable) -> Number:
+        made = self[name] = Number(self._device)
+        return made
 
 
 class Given(NamedTuple):
@@ -120,6 +147,8 @@ class Graphs:
 
     Attributes:
         verdict: which one that is. Copies share it, for they are of the same model.
+        captures: whether steps on a CUDA device become CUDA graphs: one call then starts all
+            kernels of a step.
 
     Example:
         >>> Graphs("eager")
@@ -135,6 +164,8 @@ class Graphs:
     ) -> None:
         self.backend, self.measures = backend, measures
         self.verdict = Verdict(clock)
+        self.captures = backend == "inductor"
+        self._numbers: dict[torch.device, Numbers] = {}
         self._made: dict[Hashable, tuple[Any, Callable[..., Any]]] = {}
 
     def of(
@@ -148,24 +179,44 @@ class Graphs:
         place: Place = "whole",
         inside: Sequence[Function] = (),
         held: Hashable = (),
+        captures: bool = False,
         making: Callable[[], None] = _nothing,
     ) -> Callable[..., Any]:
         """The compiled step; see `whole_step`. Before a new one is made, ``making`` is called.
 
-        ``held`` is what tells the functions of callbacks from others.
+        ``held`` is what tells the functions of callbacks from others. ``captures`` says whether it
+        becomes a CUDA graph; see `captures_on`.
         """
         shape = [(part.form.function, part.names) for part in parts]
-        key = (id(model), id(loss_func), tuple(shape), target, sums, place, held)
+        key = (id(model), id(loss_func), tuple(shape), target, sums, place, held, captures)
         if key not in self._made:
             making()
             step = whole_step(
                 model, loss_func, parts, target=target, sums=sums, place=place, inside=inside
             )
-            compiled = torch.compile(
-                step, fullgraph=True, backend=self.backend, options=_compiler_options()
-            )
+            compiled = _compiled(step, self.backend, captures=captures)
             self._made[key] = (model, loss_func), compiled  # held, so that their ids stay theirs
         return self._made[key][1]
+
+    def captures_on(self, device: torch.device) -> bool:
+        """Whether the steps of a model on this device become CUDA graphs.
+
+        Example:
+            >>> Graphs("inductor").captures_on(torch.device("cpu"))
+            False
+        """
+        return self.captures and device.type == "cuda"
+
+    def numbers_for(self, device: torch.device) -> Numbers:
+        """The numbers of all graphs of a model on this device, where the graphs read them.
+
+        Example:
+            >>> graphs, cpu = Graphs("inductor"), torch.device("cpu")
+            >>> graphs.numbers_for(cpu) is graphs.numbers_for(cpu)
+            True
+        """
+        place = device if self.captures_on(device) else torch.device("cpu")
+        return self._numbers.setdefault(place, Numbers(place))
 
     def __deepcopy__(self, memo: Any) -> "Graphs":
         other = Graphs(self.backend, measures=self.measures)
@@ -179,14 +230,21 @@ class Graphs:
         return f"Graphs({self.backend!r})"
 
 
-def _compiler_options() -> dict[str, Any] | None:
-    """What torch is to check before each call: only what may have changed since the last one.
+def _compiled(step: Callable[..., Any], backend: str, *, captures: bool) -> Callable[..., Any]:
+    """The step, compiled as a whole.
 
-    A check of all takes 50 µs a step.
+    Before each call torch checks only what may have changed since the last one. A check of all
+    takes 50 µs.
     """
-    if not hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # a torch without the option
-        return None
-    return {"guard_filter_fn": _changing}
+    options: dict[str, Any] = {}
+    if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # else torch has no such option
+        options["guard_filter_fn"] = _changing
+    compile_with = partial(torch.compile, fullgraph=True, backend=backend)
+    if not captures:
+        return compile_with(step, options=options or None)
+    from lehr.loop.step.capture import OPTIONS, captured
+
+    return captured(compile_with(step, options=options | OPTIONS))
 
 
 def _changing(guards: Sequence[Any]) -> list[bool]:

@@ -1,6 +1,5 @@
 """What callbacks do within a step, where the graph of the step includes it."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MethodType
@@ -11,7 +10,7 @@ from torch import Tensor
 from lehr.base.graph_part import GraphPart
 from lehr.callback import Callback
 from lehr.loop.order import in_layers, watching
-from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, STEPPED, Function, Number, Place
+from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, STEPPED, Function, Numbers, Place
 
 
 def offers(callback: Callback, method: str) -> bool:
@@ -68,11 +67,10 @@ class Inside:
         callbacks: of the run.
     """
 
-    __slots__ = ("_asked", "_callbacks", "_logs", "_numbers")
+    __slots__ = ("_asked", "_callbacks", "_logs")
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self._callbacks = included(callbacks)
-        self._numbers = [defaultdict[str, Number](Number) for _ in self._callbacks]
         self._asked: list[GraphPart] = []
         self._logs: Mapping[int, Mapping[str, Tensor]] = {}
 
@@ -101,14 +99,17 @@ class Inside:
             for (method, _), part in zip(self._callbacks, self._asked, strict=False)
         ]
 
-    def given(self) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    def given(self, numbers: Numbers) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """The tensors and numbers of each, as they were asked last."""
         return [
             (
                 dict(part.tensors),
-                {name: numbers[name].of(value) for name, value in part.numbers.items()},
+                {
+                    name: numbers["inside", i, name].of(value)
+                    for name, value in part.numbers.items()
+                },
             )
-            for part, numbers in zip(self._asked, self._numbers, strict=False)
+            for i, part in enumerate(self._asked)
         ]
 
     def made(self, logs: Mapping[int, Mapping[str, Tensor]]) -> None:

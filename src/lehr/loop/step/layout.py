@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lehr.loop.step.fusible import hook_places
-from lehr.loop.step.graphs import Number, Part
+from lehr.loop.step.graphs import Graphs, Part
 from lehr.optim import optimizers
 from lehr.optim.functional import form_of
 
@@ -19,17 +19,21 @@ class Layout:
     Args:
         run: whose model and optimizers are looked at.
         trains: whether a parameter is trained.
+        graphs: which are called with it.
 
     Example:
         >>> from lehr.testing import tiny_learner
-        >>> layout = Layout(tiny_learner().fit(1), requires_grad)
+        >>> layout = Layout(tiny_learner().fit(1), requires_grad, Graphs("eager"))
         >>> layout.parts[0].names, layout.others
         (('0.weight', '0.bias', '2.weight', '2.bias'), {})
     """
 
-    __slots__ = ("_flags", "_groups", "_hooks", "_tensors", "epoch", "others", "parts", "trained")
+    __slots__ = (
+        *("_counts_elsewhere", "_flags", "_groups", "_hooks", "_tensors"),
+        *("captures", "epoch", "numbers", "others", "parts", "trained"),
+    )
 
-    def __init__(self, run: Any, trains: Callable[[Tensor], bool]) -> None:
+    def __init__(self, run: Any, trains: Callable[[Tensor], bool], graphs: Graphs) -> None:
         names = {id(p): name for name, p in run.model.named_parameters()}
         self._groups: list[tuple[Any, Any]] = []
         self.parts: list[Part] = []
@@ -43,13 +47,29 @@ class Layout:
                     self._groups.append((opt, group))
                     self.parts.append(Part(form, tuple(names[id(p)] for p in params)))
                     self.trained.append(params)
-        self._tensors = [{name: Number() for name in part.form.tensors} for part in self.parts]
+        device = next((p.device for params in self.trained for p in params), torch.device("cpu"))
+        self.captures = graphs.captures_on(device)
+        """whether the step becomes a CUDA graph, which reads nothing that is on the CPU"""
+        self.numbers = graphs.numbers_for(device)
+        """the numbers that change, in tensors"""
+        self._tensors = [
+            {name: self.numbers[i, name] for name in part.form.tensors}
+            for i, part in enumerate(self.parts)
+        ]
+        self._counts_elsewhere = self.captures
         trained = {name for part in self.parts for name in part.names}
         every = {**dict(run.model.named_parameters()), **dict(run.model.named_buffers())}
         self.others = {name: value for name, value in every.items() if name not in trained}
         """the other parameters, and the buffers, by name"""
         self.epoch, self._flags = run.epoch, _flags(run)
         self._hooks = hook_places(run.model, run.loss_func)
+
+    def _bring_counts(self) -> None:
+        """Let what an optimizer counts on the CPU be where its parameters are; it goes on there."""
+        for part, (opt, _), params in zip(self.parts, self._groups, self.trained, strict=True):
+            for param in params:
+                part.form.bring_counts(opt.state.get(param, {}), param.device)
+        self._counts_elsewhere = False
 
     def is_still(self, run: Any) -> bool:
         """Whether the same parameters require a gradient now."""
@@ -61,11 +81,13 @@ class Layout:
 
     def states(self) -> list[Any] | None:
         """For each part, the states of its optimizer; None where that has made none yet."""
+        if self._counts_elsewhere:
+            self._bring_counts()
         pairs = zip(self.parts, self._groups, self.trained, strict=True)
         states = [part.form.state_of(*group, params) for part, group, params in pairs]
         return None if any(state is None for state in states) else states
 
-    def numbers(self) -> list[dict[str, Any]]:
+    def hyperparameters(self) -> list[dict[str, Any]]:
         """The hyper-parameters of all parts; those that may change are in tensors."""
         pairs = zip(self.parts, self._groups, strict=True)
         found = [part.form.numbers_of(group) for part, (_, group) in pairs]
