@@ -136,12 +136,13 @@ class Callback:
     def graph_part(self, method: str, run: Any) -> GraphPart:
         """What one of the methods named in `in_graph` does in the next step, for its graph.
 
-        It is asked before every fused step; in ``predict`` and ``compute_loss``, before every fused
-        batch. In ``finish_grad``, callbacks come in the order in which their work before
-        ``proceed()`` would.
+        It is asked before every fused step; in ``predict``, ``compute_loss`` and ``backward``,
+        before every fused batch. In ``finish_grad``, callbacks come in the order in which their
+        work before ``proceed()`` would.
 
         Args:
-            method: ``"predict"``, ``"compute_loss"``, ``"finish_grad"`` or ``"after_step"``.
+            method: ``"predict"``, ``"compute_loss"``, ``"backward"``, ``"finish_grad"`` or
+                ``"after_step"``.
             run: the `lehr.Run`.
         """
         raise NotImplementedError(

@@ -23,6 +23,8 @@ class Changes(NamedTuple):
     """those of the callback; lehr copies into them"""
     logs: Mapping[str, Tensor] = _NONE
     """numbers for `lehr.Run.log`"""
+    skips: Tensor | None = None
+    """in ``finish_grad``, whether there is to be no step: a truth value without dimensions"""
 
 
 class GraphPart(NamedTuple):
@@ -47,8 +49,9 @@ class GraphPart(NamedTuple):
     the model. In ``predict``, ``function(predict, args, named, tensors, numbers, **fixed)`` returns
     the prediction; ``predict(args, named)`` calls the model with arguments in order and by name.
     In ``compute_loss``, ``function(loss, pred, target, tensors, numbers, **fixed)`` returns the
-    loss; ``loss(pred, target)`` is what it would be, one tensor or a dict of parts. It must be a
-    function of a module, so that the next step has the same."""
+    loss; ``loss(pred, target)`` is what it would be, one tensor or a dict of parts. In
+    ``backward``, ``function(loss, tensors, numbers, **fixed)`` returns what the gradient is taken
+    of. It must be a function of a module, so that the next step has the same."""
     tensors: Mapping[str, Tensor] = _NONE
     """tensors that the callback keeps"""
     numbers: Mapping[str, float | Tensor] = _NONE

@@ -481,6 +481,53 @@ def test_prediction_and_loss_may_be_those_of_callbacks(callbacks):
     assert graphs() <= 2
 
 
+class Took(Callback):
+    """Notes of each training batch whether it was fused, and whether it made a step."""
+
+    state = ()
+    replays = False
+
+    def begin_fit(self, run):
+        self.batches = []
+
+    def after_batch(self, run):
+        if run.training:
+            fused = all(p.grad is None for p in run.model.parameters())
+            self.batches.append((fused, run.stepped))
+
+
+FLOAT16 = {
+    "by itself": lambda: [MixedPrecision("fp16", init_scale=2.0**13, growth_every=1)],
+    "averaged, clipped": lambda: [
+        *(MixedPrecision("fp16", init_scale=2.0**13, growth_every=1), ClipGradients(0.1)),
+        EMA(0.9, keep=False),
+    ],
+    "in a window": lambda: [
+        *(MixedPrecision("fp16", init_scale=2.0**12, growth_every=1), Accumulate(2))
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("callbacks", FLOAT16.values(), ids=FLOAT16)
+def test_a_step_whose_gradient_overflows_is_none_in_the_graph_too(callbacks):
+    """The scale doubles after each step until one overflows, and again."""
+    learners, averages, took = [], [], Took()
+    for compile, more in (("eager", [took]), (False, [])):
+        learn, used = learner(compile, ADAMW, items=64), callbacks()
+        learn.fit(3, [*used, *more])
+        learners.append(learn)
+        averages += [one.average for one in used if isinstance(one, EMA)]
+    fused, eager = learners
+    assert difference(fused.model, eager.model) < 1e-6
+    assert fused.run.history["loss_scale"] == eager.run.history["loss_scale"]
+    assert fused.run.n_steps == eager.run.n_steps
+    assert {(True, True), (True, False)} <= set(took.batches)
+    if averages:
+        assert averages[0].count == averages[1].count == fused.run.n_steps
+        torch.testing.assert_close(*(average.tensors for average in averages))
+
+
 @pytest.mark.slow
 def test_images_may_be_composed_in_the_graph():
     data = [(torch.randn(8, 1, 4, 4), torch.arange(8) % 2) for _ in range(4)]
@@ -850,6 +897,6 @@ def test_actions_are_those_of_the_eager_step_where_nothing_can_be_fused():
     plan = learn.planned(learn.data)
     with pytest.warns(UserWarning, match="not fused"):
         step = FusedStep(Run(learn, plan, [Wraps()]))
-    assert step.actions()["backward"].__self__ is not step
+    assert step.actions()["step"].__self__ is not step
     fusing = FusedStep(Run(learn, plan, []))
-    assert fusing.actions()["backward"].__self__ is fusing
+    assert fusing.actions()["step"].__self__ is fusing

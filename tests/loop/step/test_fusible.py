@@ -11,7 +11,6 @@ from lehr.callbacks import (
     Accumulate,
     ClipGradients,
     GradientStats,
-    MixedPrecision,
     ParamScheduler,
     StopOnNonFinite,
     Timer,
@@ -71,7 +70,6 @@ def test_the_usual_callbacks_are_no_obstacle():
         (Accumulate(items=9), "Accumulate lets batches make a step in a number that is not known"),
         (SAM(0.1), "SAM wraps"),
         (StopOnNonFinite(), "StopOnNonFinite watches after_loss; leave it out"),
-        (MixedPrecision("fp16"), "MixedPrecision wraps predict, backward, finish_grad, step"),
     ],
 )
 def test_a_callback_inside_is_named(callback, why):

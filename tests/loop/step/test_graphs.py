@@ -3,12 +3,15 @@
 import copy
 import pickle
 import sys
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from lehr.loop.step.graphs import Graphs, Number, Part, whole_step
+from lehr import Changes
+from lehr.base.nested import tensors_in
+from lehr.loop.step.graphs import FINISH, STEPPED, Function, Graphs, Number, Part, whole_step
 from lehr.optim.functional import form_of
 
 
@@ -24,22 +27,21 @@ def mse(pred, yb):
     return (pred - yb).square().sum()
 
 
+@torch.no_grad()
+def called(step, model, opt, xb, yb, offered=()):
+    """What a step returns of a model all of whose parameters one group trains."""
+    form, group, params = form_of(opt), opt.param_groups[0], list(model.parameters())
+    states, numbers = [form.state_of(opt, group, params)], [form.numbers_of(group)]
+    weight = torch.tensor(float(len(xb)))
+    return step([params], {}, (xb,), {}, yb, weight, states, numbers, offered)
+
+
 def test_the_function_makes_the_step_that_the_five_lines_make(parts):
     model, opt, held = parts
     other = copy.deepcopy(model)
     step = whole_step(model, mse, held, target=True, sums=True)
     xb, yb = torch.randn(4, 3), torch.randn(4, 1)
-    with torch.no_grad():
-        loss, pred, of_loss, logs = step(
-            [list(model.parameters())],
-            {},
-            (xb,),
-            {},
-            yb,
-            torch.tensor(4.0),
-            [[[None, None]]],
-            [form_of(opt).numbers_of(opt.param_groups[0])],
-        )
+    loss, pred, of_loss, logs = called(step, model, opt, xb, yb)
     expected = other(xb)
     assert torch.equal(pred, expected)
     assert torch.equal(loss, mse(expected, yb))  # as the function returned it: a sum
@@ -87,22 +89,42 @@ def test_a_change_of_what_a_graph_holds_is_noticed(owner, name, value, times, mo
     step = Graphs("eager").of(model, mse, held, target=True, sums=True)
     xb, yb = torch.randn(4, 3), torch.randn(4, 1)
 
-    def predict():
-        with torch.no_grad():
-            return step(
-                [list(model.parameters())],
-                {},
-                (xb,),
-                {},
-                yb,
-                torch.tensor(4.0),
-                [[[None, None]]],
-                [form_of(opt).numbers_of(opt.param_groups[0])],
-            )[1]
-
-    before = predict()
+    before = called(step, model, opt, xb, yb)[1]
     monkeypatch.setattr(owner, name, value)
-    assert torch.allclose(predict(), before * times)
+    assert torch.allclose(called(step, model, opt, xb, yb)[1], before * times)
+
+
+def halved(grads, tensors, numbers, *, skips):
+    return Changes({name: grad / 2 for name, grad in grads.items()}, skips=skips)
+
+
+def noted(weights, tensors, numbers):
+    changed = {"bias": weights["bias"] + 1}
+    return Changes(changed, {"seen": tensors["seen"] + 1}, {"of": torch.tensor(1.0)})
+
+
+@pytest.mark.parametrize(
+    ("skips", "made"),
+    [((None, None), 1), ((None, False), 1), ((True, None), 0), ((False, True), 0)],
+)
+def test_where_one_function_skips_the_step_nothing_is_written(skips, made, parts, monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # else Adam wants a GPU
+    model, _, _ = parts
+    opt = torch.optim.Adam(model.parameters(), lr=0.1)
+    xb, yb, seen = torch.randn(4, 3), torch.randn(4, 1), torch.zeros(())
+    mse(model(xb), yb).backward()
+    opt.step()
+    now = lambda: list(tensors_in((model.state_dict(), opt.state_dict()["state"])))  # noqa: E731
+    before = copy.deepcopy(now())
+    skips = [skip if skip is None else torch.tensor(skip) for skip in skips]
+    inside = [Function(FINISH, partial(halved, skips=skip)) for skip in skips]
+    inside.append(Function(STEPPED, noted))
+    held = [Part(form_of(opt), ("weight", "bias"))]
+    step = whole_step(model, mse, held, target=True, sums=True, inside=inside)
+    called(step, model, opt, xb, yb, [({}, {}), ({}, {}), ({"seen": seen}, {})])
+    assert seen == made
+    changed = [not torch.equal(old, new) for old, new in zip(before, now(), strict=True)]
+    assert changed == [bool(made)] * len(before)
 
 
 def test_a_step_is_made_once_for_a_model_and_its_parts(parts):
@@ -138,8 +160,6 @@ def test_it_has_the_last_value_in_double_precision():
     assert number.of(0.3) is number.of(0.1)
     assert number.of(0.1).item() == 0.1
     assert number.of(0).item() == 0.0
-
-
-def test_a_tensor_stays_as_it_is():
-    rate = torch.tensor(0.5)
-    assert Number().of(rate) is rate
+    assert number.of(torch.tensor([0.5])) is number.of(0)  # another tensor is copied into it
+    assert number.of(torch.tensor(0.25)).item() == 0.25
+    assert number.of(0.5).item() == 0.5

@@ -1,9 +1,10 @@
 """Computes the forward and the backward pass in half precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 from torch.amp.autocast_mode import autocast
 from torch.amp.grad_scaler import GradScaler
 
@@ -65,6 +66,7 @@ class MixedPrecision(Callback):
     layer = Layer.PRECISION
     state = ("scaler",)
     by_length = False
+    in_graph = ("predict", "backward", "finish_grad", "step", "zero_grad")
 
     def __init__(
         self,
@@ -76,8 +78,6 @@ class MixedPrecision(Callback):
         if dtype not in _DTYPES:
             raise ValueError(f'dtype must be "bf16" or "fp16"; got {dtype!r}.')
         self.dtype: Literal["bf16", "fp16"] = dtype
-        if dtype == "bf16":  # which has no scale: its other methods then do nothing
-            self.in_graph = ("predict", "backward", "finish_grad", "step", "zero_grad")
         self.init_scale = above_zero("init_scale", init_scale)
         self.growth_every = positive_int("growth_every", growth_every, example=2000)
 
@@ -99,6 +99,7 @@ class MixedPrecision(Callback):
             enabled=self.dtype == "fp16",
         )
         self._one = torch.ones((), device=self._device)
+        self._overflow = torch.zeros(1, device=self._device)
         self._unscaled: list[_Gradients] = []
         run.defer(self._unscaled.clear)
 
@@ -119,9 +120,19 @@ class MixedPrecision(Callback):
 
     def finish_grad(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Take the scale off the gradient."""
-        self._unscaled.append(_Gradients(run))
-        self.scaler.unscale_(self._unscaled[-1])  # pyright: ignore[reportArgumentType]
+        opts = optimizers.each(run.opt)
+        self._unscale([group for opt in opts for group in opt.param_groups])
         proceed()
+
+    def _unscale(self, param_groups: list[Any]) -> None:
+        self._unscaled.append(_Gradients(param_groups))
+        self.scaler.unscale_(self._unscaled[-1])  # pyright: ignore[reportArgumentType]
+
+    def _unscaled_in_graph(self) -> None:
+        """Let the scaler know what the graph found, by a gradient that is 0 or infinite."""
+        witness = torch.zeros_like(self._overflow)
+        witness.grad = self._overflow
+        self._unscale([{"params": [witness]}])
 
     def step(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Step unless a gradient has overflowed."""
@@ -142,16 +153,23 @@ class MixedPrecision(Callback):
         proceed()
 
     def graph_part(self, method: str, run: "Run") -> GraphPart:
-        """The same, for the graph of a fused step; in bfloat16 alone."""
+        """The same, for the graph of a fused step."""
         if method == "predict":
-            return GraphPart(_in_bfloat16, fixed={"device": self._device})
-        return GraphPart(_as_it_is)
+            how = {"device": self._device, "dtype": _DTYPES[self.dtype]}
+            return GraphPart(_in_half_precision, fixed=how)
+        if not self.scaler.is_enabled():
+            return GraphPart(_same_loss if method == "backward" else _same_gradients)
+        scale = {"scale": self.scaler.scale(self._one)}
+        if method == "backward":
+            return GraphPart(_scaled, numbers=scale)
+        overflow = {"overflow": self._overflow}
+        return GraphPart(_unscaled, overflow, scale, done=self._unscaled_in_graph)
 
     def __repr__(self) -> str:
         return f"MixedPrecision({self.dtype!r})"
 
 
-def _in_bfloat16(
+def _in_half_precision(
     predict: Callable[[Any, Any], Any],
     args: Any,
     named: Any,
@@ -159,13 +177,34 @@ def _in_bfloat16(
     numbers: Any,
     *,
     device: str,
+    dtype: torch.dtype,
 ) -> Any:
-    with autocast(device, torch.bfloat16):
+    with autocast(device, dtype):
         return in_single_precision(predict(args, named))
 
 
-def _as_it_is(grads: Any, tensors: Any, numbers: Any) -> Changes:
+def _same_loss(loss: Tensor, tensors: Any, numbers: Any) -> Tensor:
+    return loss
+
+
+def _same_gradients(grads: Any, tensors: Any, numbers: Any) -> Changes:
     return Changes()
+
+
+def _scaled(loss: Tensor, tensors: Any, numbers: Mapping[str, Tensor]) -> Tensor:
+    return loss * numbers["scale"].to(loss.dtype)
+
+
+def _unscaled(
+    grads: Mapping[str, Tensor], tensors: Mapping[str, Tensor], numbers: Mapping[str, Tensor]
+) -> Changes:
+    finite = torch.stack([grad.isfinite().all() for grad in grads.values()]).all()
+    inverse = numbers["scale"].reciprocal().float()  # first in double precision, as torch does
+    return Changes(
+        {name: grad * inverse for name, grad in grads.items()},
+        {"overflow": torch.where(finite, 0.0, torch.inf).expand_as(tensors["overflow"])},
+        skips=~finite,
+    )
 
 
 class _Gradients:
@@ -173,7 +212,5 @@ class _Gradients:
 
     step: Callable[[], None]
 
-    def __init__(self, run: "Run") -> None:
-        self.param_groups: list[Any] = [
-            group for opt in optimizers.each(run.opt) for group in opt.param_groups
-        ]
+    def __init__(self, param_groups: list[Any]) -> None:
+        self.param_groups = param_groups

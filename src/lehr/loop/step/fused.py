@@ -12,7 +12,7 @@ from lehr.loop.run import Run
 from lehr.loop.step.calls import Calls
 from lehr.loop.step.eager import EagerStep
 from lehr.loop.step.fusible import obstacles
-from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, Place
+from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, Place
 from lehr.loop.step.inside import Inside
 from lehr.loop.step.layout import Layout, has_all_states, has_gradient, requires_grad
 from lehr.loop.step.verdict import waiting_for
@@ -24,7 +24,10 @@ class Unfused(NamedTuple):
 
     predict: Callable[[], None]
     compute_loss: Callable[[], None]
+    backward: Callable[[], None]
     finish_grad: Callable[[], None]
+    step: Callable[[], None]
+    zero_grad: Callable[[], None]
     after_step: Sequence[Callable[[], None]]
 
 
@@ -71,7 +74,7 @@ class FusedStep:
         """The methods by the name of their action; `one_batch` is the loop's own."""
         if self.why is not None:
             return self._eager.actions()
-        own = ("backward", "step", "zero_grad")
+        own = ("step", "zero_grad")
         return self._eager.actions() | {action: getattr(self, action) for action in own}
 
     def embed(self, do: Any, on: Any) -> None:
@@ -86,10 +89,13 @@ class FusedStep:
         self._unfused = Unfused(
             do.predict,
             do.compute_loss,
+            do.backward,
             do.finish_grad,
+            do.step,
+            do.zero_grad,
             [self._on_step(listener) for listener in self._inside.heard(on.after_step)],
         )
-        do.predict, do.compute_loss = self.predict, self.compute_loss
+        do.predict, do.compute_loss, do.backward = self.predict, self.compute_loss, self.backward
         if self._inside.does(FINISH):
             do.finish_grad = self.finish_grad
         on.after_step = tuple(
@@ -128,8 +134,10 @@ class FusedStep:
     def backward(self) -> None:
         """Nothing, after a fused step."""
         if not self._fused:
-            self._eager.backward()
-        elif self.run.closes != self._closes:
+            self._unfused.backward()
+        elif self.run.closes == self._closes:
+            self._inside.end(BACKWARD, self.run)
+        else:
             raise RuntimeError(
                 "run.closes was changed after the prediction, when the fused step was made. Set it "
                 "in begin_batch, or give the Learner no compile."
@@ -212,17 +220,19 @@ class FusedStep:
         return times
 
     def _eager_step(self, place: Place) -> None:
-        self._unfused.predict()
-        self._unfused.compute_loss()
-        self._eager.backward()
+        self._made = False
+        unfused = self._unfused
+        unfused.predict()
+        unfused.compute_loss()
+        unfused.backward()
         if self._layout is None and self.why is None:
             self._lay_out(has_gradient)
         if place == "whole":
-            self._unfused.finish_grad()
-            self._eager.step()
-            for listener in self._unfused.after_step:
+            unfused.finish_grad()
+            unfused.step()
+            for listener in unfused.after_step:
                 listener()
-            self._eager.zero_grad()
+            unfused.zero_grad()
 
     # What is in the graph ------------------------------------------------------------------------
 

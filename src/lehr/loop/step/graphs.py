@@ -1,5 +1,6 @@
 """Whole training steps as compiled functions: forward, loss, gradient and update in one."""
 
+import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -42,9 +43,9 @@ class Part(NamedTuple):
     """in the model"""
 
 
-PREDICT, LOSS = "predict", "compute_loss"
+PREDICT, LOSS, BACKWARD = "predict", "compute_loss", "backward"
 FINISH, STEPPED = "finish_grad", "after_step"
-"""The methods of callbacks that a graph can include: two of every batch, two of a step"""
+"""The methods of callbacks that a graph can include: three of every batch, two of a step"""
 
 
 def _nothing() -> None: ...
@@ -79,10 +80,11 @@ class Number:
         self._value = 0.0
 
     def of(self, value: Any) -> Tensor:
-        """The tensor, with this value; a tensor stays as it is."""
+        """The tensor, with this value."""
         if isinstance(value, Tensor):
-            return value
-        if value != self._value:
+            self._value = math.nan  # unknown: any number is another
+            self._tensor.copy_(value.reshape(()))
+        elif value != self._value:
             self._value = value
             self._tensor.fill_(value)
         return self._tensor
@@ -330,6 +332,9 @@ def whole_step(
             share = loss / weight if sums else loss
         else:
             share = loss if sums else loss * weight
+        for function, own in zip(reversed(inside), reversed(offered), strict=True):
+            if function.method == BACKWARD:
+                share = function.call(share, *own)
         return share, (loss, pred, of_loss)
 
     def step(
@@ -362,15 +367,18 @@ def whole_step(
                 for name, so_far in zip(part.names, gathered[i], strict=True):
                     found[name] = (so_far + found[name]) / total
         logs: dict[int, Mapping[str, Tensor]] = {}
+        skips: Tensor | None = None
         for i, (function, (tensors, own)) in enumerate(zip(inside, offered, strict=True)):
             if function.method == FINISH:
-                logs[i] = _write(function.call(found, tensors, own), found, tensors, {})
+                changes = function.call(found, tensors, own)
+                logs[i] = _write(changes, found, tensors, {})
+                skips = _either(skips, changes.skips)
         for i, part in enumerate(parts):
             new = [found[name] for name in part.names]
-            part.form.update(trained[i], new, states[i], numbers[i])
+            _update(part.form, trained[i], new, states[i], numbers[i], skips)
         for i, (function, (tensors, own)) in enumerate(zip(inside, offered, strict=True)):
             if function.method == STEPPED:
-                logs[i] = _write(function.call(weights, tensors, own), {}, tensors, weights)
+                logs[i] = _write(function.call(weights, tensors, own), {}, tensors, weights, skips)
         return loss, pred, of_loss, logs
 
     return _alone(step)
@@ -393,11 +401,38 @@ def _around(call: Callable[..., Any], inner: Callable[..., Any], given: Any) -> 
     return outer
 
 
+def _either(skips: Tensor | None, more: Tensor | None) -> Tensor | None:
+    if skips is None or more is None:
+        return more if skips is None else skips
+    return skips | more
+
+
+def _update(
+    form: Form,
+    params: list[Tensor],
+    grads: list[Tensor],
+    states: list[list[Any]],
+    numbers: Mapping[str, Any],
+    skips: Tensor | None,
+) -> None:
+    """The update of a part; where ``skips`` is true, weights and states stay what they were."""
+    places = [*params, *(tensor for kind in states for tensor in kind if tensor is not None)]
+    before = [] if skips is None else [place.clone() for place in places]
+    form.update(params, grads, states, numbers)
+    for place, old in zip(places, before, strict=False):
+        _put(place, place, old, skips)
+
+
+def _put(place: Tensor, value: Tensor, old: Tensor, skips: Tensor | None) -> None:
+    place.copy_(value if skips is None else torch.where(skips, old, value))
+
+
 def _write(
     changes: Changes,
     named: dict[str, Tensor],
     tensors: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
+    skips: Tensor | None = None,
 ) -> Mapping[str, Tensor]:
     """Do what a function wants changed; returns what it logs.
 
@@ -406,12 +441,13 @@ def _write(
         named: the gradients, where others take their place.
         tensors: the callback's own, which are copied into.
         weights: parameters and buffers, which are copied into.
+        skips: where it is true, nothing is changed.
     """
     for name, value in changes.tensors.items():
-        tensors[name].copy_(value)
+        _put(tensors[name], value, tensors[name], skips)
     for name, value in changes.values.items():
         if name in weights:
-            weights[name].copy_(value)
+            _put(weights[name], value, weights[name], skips)
         else:
             named[name] = value
     return dict(changes.logs)

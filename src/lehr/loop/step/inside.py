@@ -10,7 +10,16 @@ from torch import Tensor
 from lehr.base.graph_part import GraphPart
 from lehr.callback import Callback
 from lehr.loop.order import in_layers, watching
-from lehr.loop.step.graphs import FINISH, LOSS, PREDICT, STEPPED, Function, Numbers, Place
+from lehr.loop.step.graphs import (
+    BACKWARD,
+    FINISH,
+    LOSS,
+    PREDICT,
+    STEPPED,
+    Function,
+    Numbers,
+    Place,
+)
 
 
 def offers(callback: Callback, method: str) -> bool:
@@ -48,7 +57,7 @@ def included(callbacks: Iterable[Callback]) -> list[tuple[str, Callback]]:
     callbacks = list(callbacks)
     found = [
         (action, callback)
-        for action in (PREDICT, LOSS, FINISH)
+        for action in (PREDICT, LOSS, BACKWARD, FINISH)
         for callback in in_layers(callbacks)
         if offers(callback, action)
     ]
@@ -83,7 +92,8 @@ class Inside:
 
         A batch that only adds to the gradient has the parts of every batch, which come first.
         """
-        methods = (PREDICT, LOSS) if place == "gather" else (PREDICT, LOSS, FINISH, STEPPED)
+        of_batch = (PREDICT, LOSS, BACKWARD)
+        methods = of_batch if place == "gather" else (*of_batch, FINISH, STEPPED)
         self._logs = {}
         self._asked = [
             callback.graph_part(method, run)
