@@ -113,15 +113,17 @@ class Form(NamedTuple):
             >>> opt.step(); form.state_of(opt, group, [p])
             [[tensor([1.])]]
         """
-        held = [opt.state.get(p, {}) for p in params]
+        kept = [name for name, needed in self.keeps.items() if not needed or group[needed]]
+        held = [opt.state.get(p, {}) for p in params] if kept else []
         states: list[list[Any]] = []
-        for name, needed in self.keeps.items():
-            if needed and not group[needed]:
-                states.append([None] * len(held))
+        for name in self.keeps:
+            if name not in kept:
+                states.append([None] * len(params))
                 continue
             tensors = [state.get(name) for state in held]
-            if any(tensor is None for tensor in tensors):
-                return None
+            for tensor in tensors:
+                if tensor is None:
+                    return None
             states.append(tensors)
         return states
 

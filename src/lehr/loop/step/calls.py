@@ -31,7 +31,8 @@ class Calls:
     """
 
     __slots__ = (
-        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_run", "_shapes", "why"),
+        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_no_grad", "_run"),
+        *("_shapes", "why"),
     )
 
     def __init__(self, run: Run, inside: Inside) -> None:
@@ -40,6 +41,7 @@ class Calls:
         self.why: str | None = None
         self._compiled: dict[Place, Callable[..., Any]] = {}
         self._held: list[dict[str, Any]] = []
+        self._no_grad = torch.no_grad()
         self._changes, self._shapes = 0, dict[Place, tuple[Any, ...]]()
 
     def begin(self) -> None:
@@ -61,7 +63,7 @@ class Calls:
             return False
         graph = self._compiled.get(place) or self._graph_for(place, layout, given)
         try:
-            with torch.no_grad():
+            with self._no_grad:
                 loss, pred, parts, logs = graph(*given)
         except RuntimeError as error:
             if not _says_cannot_compile(error):
