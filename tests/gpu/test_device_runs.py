@@ -27,7 +27,10 @@ from lehr.callbacks import (
 from lehr.data import DataLoader, Dataset
 from lehr.schedules import one_cycle
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),  # of its compiler, within torch
+]
 
 HERE = (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None) or (
     torch.device("cpu")
@@ -48,7 +51,7 @@ class StopAt(Callback):
 
 def net(dropout):
     return nn.Sequential(
-        *(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(dropout)),
+        *(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(dropout)),
         *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)),
     )
 
