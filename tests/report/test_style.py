@@ -11,6 +11,14 @@ def test_nothing_is_fetched():
     assert "</" not in CSS
 
 
+def test_what_waits_for_a_pointer_is_in_drawings_alone():
+    hidden = re.findall(r"\.([\w-]+) \{ (?:visibility: hidden|display: none)", CSS)
+    assert "said" in hidden
+    for page in (files("lehr.report") / "templates").iterdir():
+        for tag, classes in re.findall(r'<(\w+)[^>]* class="([^"]*)"', page.read_text("utf-8")):
+            assert tag == "g" or not {*classes.split()} & {*hidden}, (page.name, classes)
+
+
 def test_braces_are_balanced_and_every_colour_used_is_set():
     assert CSS.count("{") == CSS.count("}")
     used = set(re.findall(r"var\((--\w+)", CSS)) - {"--tone", "--a", "--key", "--faint"}
