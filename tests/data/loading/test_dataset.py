@@ -127,6 +127,26 @@ def test_no_tensor_at_all(nothing):
         Dataset(nothing)
 
 
+def swapped_bytes(folder):
+    np.save(folder / "x.npy", np.zeros((2, 3), ">f4"))
+    return np.load(folder / "x.npy", mmap_mode="r")
+
+
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (lambda _: {"a": [1, 2], "b": ["red", "blue"]}, r"x\['b'\] must .*; got list"),
+        (lambda _: (np.zeros(2), np.array(["red", "blue"])), r"x\[1\] must .*; got <U4"),
+        (lambda _: [[1], [2, 3]], "x must .*; got list"),
+        (lambda _: None, "x must .*; got NoneType"),
+        (swapped_bytes, "x must .*; got >f4"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_named(tmp_path, x, says):
+    with pytest.raises(TypeError, match=says):
+        Dataset(x(tmp_path), [0, 1])
+
+
 @pytest.mark.parametrize(("x", "y", "name"), [(1.0, [1], "x"), ([1], torch.tensor(1), "y")])
 def test_zero_dimensions(x, y, name):
     with pytest.raises(ValueError, match=f"{name} must have one entry an item; got the single"):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Generator, Tensor
 
+from lehr.base.sending import sent
 from lehr.callback import Callback
 from lehr.callbacks.augmenting.batches import image_batch
 from lehr.data.images.erase import Boxes, erased, rectangles
@@ -89,7 +90,7 @@ class RandomErasing(Callback):
             run.xb = self._erased(images, hit, boxes, run.stream(self.name, images.device))
 
     def _erased(self, images: Tensor, hit: Tensor, boxes: Boxes, stream: Generator) -> Tensor:
-        places = hit.to(images.device, non_blocking=images.is_cuda)
+        places = sent(hit, images.device)
         few = images[places]
         fill = noise(few, stream) if isinstance(self.fill, str) else self.fill
         return images.index_copy(0, places, erased(few, boxes, fill))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lehr.base.nested import inside, map_tensors
+from lehr.base.sending import sent
 from lehr.callback import Callback
 from lehr.events import Phase
 from lehr.optim import optimizers
@@ -176,16 +177,7 @@ def _is_elsewhere(value: Any, to: torch.device) -> bool:
 
 def _carry(value: Any, to: torch.device) -> Any:
     if isinstance(value, Tensor):
-        return _move(value, to)
+        return sent(value, to)
     # Some move in place: the loader's own would stay there.
     copies = hasattr(cast(Any, type(value)), "__copy__")
     return (copy(value) if copies else value).to(to)
-
-
-def _move(tensor: Tensor, to: torch.device) -> Tensor:
-    if tensor.device == to:
-        return tensor
-    # Only into CUDA: anywhere else, the copy could be read before it is there. It takes pinned
-    # memory, too: from any other, CUDA has read the tensor before the call returns. To pin it here
-    # would be one more copy on the host, and no less waiting.
-    return tensor.to(to, non_blocking=tensor.device.type == "cpu" and to.type == "cuda")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lehr.base.graph_part import GraphPart
+from lehr.base.sending import sent
 from lehr.callback import Callback
 from lehr.callbacks.augmenting.batches import image_batch
 from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss, loss_part, partners, predict_from
@@ -90,7 +91,7 @@ class CutMix(Callback):
         cut = torch.zeros(height, width, dtype=torch.bool)
         cut[top:bottom, left:right] = True
         share = 1 - (bottom - top) * (right - left) / (height * width)
-        return Pairs(partner, share), cut.to(images.device)
+        return Pairs(partner, share), sent(cut, images.device)
 
     def __repr__(self) -> str:
         return f"CutMix({self.alpha})"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lehr.base.graph_part import GraphPart
 from lehr.base.nested import item_count, map_tensors
+from lehr.base.sending import sent
 from lehr.callback import Callback
 from lehr.callbacks.mixing.pairs import (
     Pairs,
@@ -114,7 +115,7 @@ def mixed(value: object, pairs: Pairs) -> object:
             return tensor
         share = pairs.share
         if isinstance(share, Tensor):
-            share = share.to(tensor.device, tensor.dtype)
+            share = sent(share, tensor.device, tensor.dtype)
         return torch.lerp(partners(tensor, pairs.partner), tensor, share)
 
     return map_tensors(mix, value, also=is_packed)

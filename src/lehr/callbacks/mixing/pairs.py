@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lehr.base.graph_part import GraphPart
 from lehr.base.nested import map_tensors
+from lehr.base.sending import sent
 from lehr.loop.loss_parts import Parts
 from lehr.loop.losses import wanted_by
 from lehr.types import is_mapping
@@ -128,7 +129,7 @@ def partners(value: Any, partner: Tensor) -> Any:
 
     def take(items: Any) -> Any:
         refuse_packed(items)
-        return items[partner.to(items.device)]
+        return items[sent(partner, items.device)]
 
     return map_tensors(take, value, also=is_packed)
 

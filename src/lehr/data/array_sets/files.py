@@ -76,15 +76,7 @@ def to_tensor(name: str, values: Any) -> Tensor:
         >>> to_tensor("x", [[1, 2]]).shape
         torch.Size([1, 2])
     """
-    to_numpy = getattr(values, "to_numpy", None)  # pandas and its like
-    try:
-        tensor = as_tensor(values if to_numpy is None else to_numpy()).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = getattr(values, "dtype", type(values).__name__)
-        raise TypeError(
-            f"{name} must be a tensor or array of numbers, all items of one shape; got {kind}: "
-            f"{error}."
-        ) from error
+    tensor = as_tensor(name, values).detach().cpu()
     if tensor.is_complex():
         raise TypeError(f"{name} must hold real numbers; got {tensor.dtype}. Give its parts.")
     unsigned = (torch.uint16, torch.uint32, torch.uint64)  # torch computes little with these

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lehr.base.sending import sent
+
 
 class Boxes(NamedTuple):
     """A rectangle for each image, in whole pixels, each ``(n,)``; it may reach beyond the image."""
@@ -34,9 +36,7 @@ def erased(images: Tensor, boxes: Boxes, fill: Tensor | float = 0) -> Tensor:
                 [1., 0., 0.]])
     """
     device = images.device
-    top, left, height, width = (
-        side.to(device, non_blocking=images.is_cuda)[:, None, None, None] for side in boxes
-    )
+    top, left, height, width = (sent(side, device)[:, None, None, None] for side in boxes)
     rows = torch.arange(images.shape[2], device=device)[:, None]
     columns = torch.arange(images.shape[3], device=device)
     inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)

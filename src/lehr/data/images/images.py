@@ -57,7 +57,7 @@ class Images:
         names: Callable[[int], str] | None = None,
     ) -> None:
         self.pixels, self.names = pixels, names
-        self.y = as_tensor(y)
+        self.y = as_tensor("y", y)
         self.preparation = preparation
         self.augment = augment
         self.white = white

@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from lehr.base.sending import sent
+
 WHITE = 255
 """A white pixel of whole numbers; one of real numbers is 1."""
 
@@ -29,7 +31,7 @@ def lit(images: Tensor, *, brightness: Tensor, contrast: Tensor) -> Tensor:
     real = images if images.is_floating_point() else images.float()
     white = 1 if images.is_floating_point() else WHITE
     factor, more = (
-        numbers.to(real, non_blocking=images.is_cuda)[:, None, None, None]
+        sent(numbers, real.device, real.dtype)[:, None, None, None]
         for numbers in (contrast, brightness * white)
     )
     mean = real.mean((1, 2, 3), keepdim=True)

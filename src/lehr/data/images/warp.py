@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lehr.base.sending import sent
+
 Padding = Literal["border", "reflection", "zeros"]
 """What is where nothing was: the nearest edge, the image mirrored at its edge, or zeros."""
 
@@ -30,7 +32,7 @@ def mirrored(images: Tensor, which: Tensor) -> Tensor:
     """
     if not which.is_cpu:  # to count them would be to wait for the device
         return torch.where(which[:, None, None, None], images.flip(-1), images)
-    places = _on(which.nonzero()[:, 0], images)
+    places = sent(which.nonzero()[:, 0], images.device)
     return images.index_copy(0, places, images[places].flip(-1))
 
 
@@ -73,7 +75,7 @@ def warped(
         return _sampled(images, angle, zoom, down, right, padding, nearest)
     out = moved(images, down, right, padding)
     angle, zoom, down, right = (numbers[between] for numbers in (angle, zoom, down, right))
-    places = _on(between, images)
+    places = sent(between, images.device)
     out[places] = _sampled(images[places], angle, zoom, down, right, padding, nearest)
     return out
 
@@ -96,8 +98,8 @@ def moved(images: Tensor, down: Tensor, right: Tensor, padding: Padding = "borde
         [[1, 1, 1], [2, 1, 1]]
     """
     n, channels, height, width = images.shape
-    rows, row_is_there = _read(height, _on(down, images), padding)
-    columns, column_is_there = _read(width, _on(right, images), padding)
+    rows, row_is_there = _read(height, sent(down, images.device), padding)
+    columns, column_is_there = _read(width, sent(right, images.device), padding)
     places = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)  # (n, height * width)
     places = places[:, None].expand(n, channels, height * width)
     out = images.flatten(2).gather(2, places).view(n, channels, height, width)
@@ -132,12 +134,7 @@ def _sampled(
     rows = (cos, -sin * height / width, x, sin * width / height, cos, y)
     real = images if images.dtype in (torch.float32, torch.float64) else images.float()
     maps = torch.stack(rows, 1).view(n, 2, 3).to(real.dtype)
-    grid = F.affine_grid(_on(maps, images), list(images.shape), align_corners=False)
+    grid = F.affine_grid(sent(maps, images.device), list(images.shape), align_corners=False)
     mode = "nearest" if nearest else "bilinear"
     out = F.grid_sample(real, grid, mode, padding_mode=padding, align_corners=False)
     return out.to(images.dtype) if images.is_floating_point() else out.round_().to(images.dtype)
-
-
-def _on(numbers: Tensor, images: Tensor) -> Tensor:
-    """On the device of the images; CUDA has read what is not pinned when the call returns."""
-    return numbers.to(images.device, non_blocking=images.is_cuda)

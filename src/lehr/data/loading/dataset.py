@@ -6,28 +6,34 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lehr.base.sending import sent
 from lehr.types import is_mapping
 
 
-def as_tensor(values: Any) -> Tensor:
-    """``values`` as a tensor; memory is shared where it may be written to, else copied."""
-    flags = getattr(values, "flags", None)
-    if flags is not None and not flags.writeable:
-        values = values.copy()
-    return torch.as_tensor(values)
+def as_tensor(name: str, values: Any) -> Tensor:
+    """``values`` as a tensor; memory is shared where it may be written to, else copied.
 
-
-def moved_indices(indices: Tensor, to: torch.device) -> Tensor:
-    """``indices`` on a device, which is not waited for.
-
-    CUDA has read what is not pinned when the call returns; from anywhere else, and to anywhere
-    else, the copy could be read before it is there.
+    Raises:
+        TypeError: it is no array of numbers that torch has; ``name`` is what it is called.
 
     Example:
-        >>> moved_indices(torch.tensor([2, 0]), torch.device("cpu"))
-        tensor([2, 0])
+        >>> as_tensor("x", [[1, 2]]).shape
+        torch.Size([1, 2])
     """
-    return indices.to(to, non_blocking=indices.is_cpu and to.type == "cuda")
+    to_numpy = getattr(values, "to_numpy", None)  # pandas and its like
+    try:
+        array = values if to_numpy is None else to_numpy()
+        flags = getattr(array, "flags", None)
+        return torch.as_tensor(array if flags is None or flags.writeable else array.copy())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _no_array(name, values, error) from error
+
+
+def _no_array(name: str, values: Any, error: Exception) -> TypeError:
+    kind = getattr(values, "dtype", type(values).__name__)
+    return TypeError(
+        f"{name} must be a tensor or array of numbers, all items of one shape; got {kind}: {error}."
+    )
 
 
 class Dataset:
@@ -49,6 +55,7 @@ class Dataset:
         names: ``index -> text``, what to call an item before a reader, such as its file.
 
     Raises:
+        TypeError: something is no array of numbers that torch has.
         ValueError: the lengths differ, there is no array at all, or one has no dimension to index.
 
     Example:
@@ -63,8 +70,8 @@ class Dataset:
 
     def __init__(self, x: Any, y: Any = None, *, names: Callable[[int], str] | None = None) -> None:
         self._mapped: dict[int, Any] = {}
-        self.x: Any = self._held(x)
-        self.y: Any = None if y is None else self._held(y)
+        self.x: Any = self._held("x", x)
+        self.y: Any = None if y is None else self._held("y", y)
         self.names = names
         parts = [*_parts("x", self.x), *(() if y is None else _parts("y", self.y))]
         for name, values in parts:
@@ -123,8 +130,8 @@ class Dataset:
         if x.__class__ is y.__class__ is Tensor and not self._mapped:  # what most sets are
             if x.is_cpu and y.is_cpu and indices.is_cpu:
                 return x.index_select(0, indices), y.index_select(0, indices)
-            of_x = moved_indices(indices, x.device)
-            of_y = of_x if y.device == x.device else moved_indices(indices, y.device)
+            of_x = sent(indices, x.device)
+            of_y = of_x if y.device == x.device else sent(indices, y.device)
             return x.index_select(0, of_x), y.index_select(0, of_y)
         if self._mapped:
             xb = _changed(x, lambda values: self._rows(values, indices))
@@ -138,19 +145,23 @@ class Dataset:
             return mapped.gather(indices.cpu())
         return _selected(values, indices)
 
-    def _held(self, values: Any) -> Any:
+    def _held(self, name: str, values: Any) -> Any:
         """``values`` as a tensor, or as a tuple or a dict of them."""
         if is_mapping(values):
-            return {name: self._held(part) for name, part in values.items()}
+            return {key: self._held(_part_of(name, key), part) for key, part in values.items()}
         if isinstance(values, tuple) and _is_array(values):
-            return tuple(self._held(part) for part in cast("tuple[Any, ...]", values))
+            parts = enumerate(cast("tuple[Any, ...]", values))
+            return tuple(self._held(_part_of(name, i), part) for i, part in parts)
         if not hasattr(cast(Any, values), "filename"):
-            return as_tensor(values)
+            return as_tensor(name, values)
         from lehr.base.mapped import MappedRows, mapping_of  # most sets have none
 
         if mapping_of(values) is None:
-            return as_tensor(values)
-        mapped = MappedRows(values)
+            return as_tensor(name, values)
+        try:
+            mapped = MappedRows(values)
+        except (TypeError, ValueError) as error:
+            raise _no_array(name, values, error) from error
         self._mapped[id(mapped.tensor)] = mapped
         return mapped.tensor
 
@@ -173,7 +184,7 @@ def _selected(value: Any, indices: Tensor) -> Any:
         return tuple([_selected(part, indices) for part in value])
     if value.is_cpu and indices.is_cpu:
         return value.index_select(0, indices)
-    return value.index_select(0, moved_indices(indices, value.device))
+    return value.index_select(0, sent(indices, value.device))
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -184,6 +195,11 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return change(value)
 
 
+def _part_of(name: str, key: Any) -> str:
+    """What messages call one of several inputs."""
+    return f"{name}[{key!r}]"
+
+
 def _parts(name: str, value: Any) -> list[tuple[str, Tensor]]:
     """Every tensor, with what messages call it."""
     if isinstance(value, dict):
@@ -192,7 +208,7 @@ def _parts(name: str, value: Any) -> list[tuple[str, Tensor]]:
         inner = enumerate(cast("Any", value))
     else:
         return [(name, value)]
-    return [one for key, part in inner for one in _parts(f"{name}[{key!r}]", part)]
+    return [one for key, part in inner for one in _parts(_part_of(name, key), part)]
 
 
 def _shape(value: Any) -> str:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
+from lehr.base.sending import sent
 from lehr.base.sharing import WHOLE, Share, without_items
 from lehr.data.loading.collation import collate
-from lehr.data.loading.dataset import Dataset, moved_indices
+from lehr.data.loading.dataset import Dataset
 from lehr.state.streams import Streams, forked, seed_globals
 
 Gather = Callable[[Tensor], Any]
@@ -52,9 +53,7 @@ def gather_in_memory(dataset: Any) -> Gather | None:
         return dataset.gather if plain else None
     if issubclass(of, TensorDataset) and of.__getitem__ is TensorDataset.__getitem__:
         tensors: tuple[Tensor, ...] = dataset.tensors
-        return lambda indices: tuple(
-            t.index_select(0, moved_indices(indices, t.device)) for t in tensors
-        )
+        return lambda indices: tuple(t.index_select(0, sent(indices, t.device)) for t in tensors)
     if getattr(dataset, "draws", True) is False:
         heights = [defined_in(dataset, name) for name in ("draws", "gather", "__getitem__")]
         # Whoever wrote a gather or a __getitem__ later has not said that it draws nothing.
