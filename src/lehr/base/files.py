@@ -309,17 +309,21 @@ def discard(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def lock_file(path: Path) -> FileIO:
+def lock_file(path: Path, *, wait: bool = False) -> FileIO:
     """Open a file, made if need be, and keep all others from doing so until it is closed.
 
     On a system without such locks, nothing is kept away. The lock belongs to the open file: a
     process forked from this one holds it too, until it closes its own.
 
+    Args:
+        path: of the file.
+        wait: until nobody else has it open in this way.
+
     Returns:
         The open file.
 
     Raises:
-        BlockingIOError: it is open elsewhere.
+        BlockingIOError: it is open elsewhere, and nobody is to wait.
         OSError: it cannot be made.
 
     Example:
@@ -335,7 +339,7 @@ def lock_file(path: Path) -> FileIO:
     file = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             file.close()

@@ -3,7 +3,9 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -310,11 +312,6 @@ def test_an_image_that_goes_away_is_an_error_of_its_own(root, place, monkeypatch
 # -- where nothing can be kept
 
 
-def no_folder(place, monkeypatch):
-    place.write_text("a file")
-    return "File exists|Not a directory"
-
-
 def read_only(place, monkeypatch):
     def refuse(*args):
         raise PermissionError(errno.EACCES, "Permission denied", str(place))
@@ -342,9 +339,7 @@ def gone_at_once(place, monkeypatch):
     return "what was written is gone"
 
 
-@pytest.mark.parametrize(
-    "happens", [no_folder, read_only, full_disk, too_little_room, gone_at_once]
-)
+@pytest.mark.parametrize("happens", [read_only, full_disk, too_little_room, gone_at_once])
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_it_goes_on_without_a_cache_and_says_so(root, place, monkeypatch, happens, in_memory):
     plain = image_folder(root, in_memory=in_memory)
@@ -399,6 +394,29 @@ def test_two_processes_build_it_at_once(root, place, decoded):
     for arrays in given:
         assert all(np.array_equal(a, b) for a, b in zip(arrays, mine, strict=True))
     assert len(list(place.iterdir())) == 1
+
+
+def test_one_of_several_processes_makes_it_while_the_others_wait(
+    root, place, tmp_path, decoded, monkeypatch
+):
+    image_folder(root, 4, cache=tmp_path / "made")
+    made = the_file(tmp_path / "made")
+    waits, lock = threading.Event(), module.lock_file
+
+    def tried(path, *, wait):
+        waits.set()
+        return lock(path, wait=wait)
+
+    monkeypatch.setattr(module, "lock_file", tried)
+    decoded()
+    place.mkdir()
+    with ThreadPoolExecutor() as threads, lock(place / f".{made.name}.lock"):
+        bunch = threads.submit(image_folder, root, 4, cache=place)
+        assert waits.wait(60)
+        made.rename(place / made.name)
+    assert same(bunch.result(), image_folder(root, 4, cache=place))
+    assert decoded() == 0
+    assert list(place.iterdir()) == [place / made.name]
 
 
 def test_a_reader_keeps_what_another_one_replaces(root, place):
@@ -459,3 +477,9 @@ def test_the_usual_place_is_the_users_cache(root, tmp_path, monkeypatch):
 def test_wrong_arguments(root, wrong):
     with pytest.raises(TypeError, match="cache must be a bool or the path of a folder; got"):
         image_folder(root, cache=wrong)
+
+
+def test_a_file_is_no_folder(root, tmp_path):
+    (tmp_path / "a").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"cache must be the path of a folder; .*a is a file\."):
+        image_folder(root, cache=tmp_path / "a")

@@ -4,7 +4,8 @@ The pixels of all images are in one file, in the order of their names: a file of
 other programs can open it, with a few lines of JSON behind the pixels. They say from which files
 the pixels were made, and by which decoder; if anything of that is another now, or a byte of the
 pixels is, the file is made anew. It is written under another name first: who reads finds the old
-file or the new one, whole, also if several processes write it. Nothing in it is executed.
+file or the new one, whole. One process at a time makes it; others that need it wait. Nothing in it
+is executed.
 """
 
 import hashlib
@@ -17,14 +18,14 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from lehr.base.files import make_folder, replace_in_parts, sweep
+from lehr.base.files import discard, lock_file, make_folder, replace_in_parts, sweep
 from lehr.base.mapped import MappedRows
 from lehr.base.reading import open_plain
 from lehr.base.stored import Form, Index
@@ -134,19 +135,49 @@ def cached(
     key = _key(files, preparation)
     kept = _open(path, key, len(names), preparation)
     if kept is None:
-        content = _content(files, preparation, key, skip_broken, num_workers)
-        if (why := _write(path, content, _size(len(names), preparation))) is None:
-            kept = _open(path, key, len(names), preparation, check=False)
-        if kept is None:
-            warnings.warn(
-                f"decoded images cannot be kept in {folder}: {why or 'what was written is gone'}. "
-                "It goes on without a cache. Make room, or name another folder in cache= or in the "
-                "environment variable LEHR_CACHE.",
-                stacklevel=4,  # whoever called `image_folder`
-            )
-            return None
+        kept = _made(path, key, files, preparation, skip_broken, num_workers)
+    if isinstance(kept, str):
+        warnings.warn(
+            f"decoded images cannot be kept in {folder}: {kept}. It goes on without a cache. Make "
+            "room, or name another folder in cache= or in the environment variable LEHR_CACHE.",
+            stacklevel=4,  # whoever called `image_folder`
+        )
+        return None
     place = {name: i for i, name in enumerate(names)}
     return [_part(kept, [place[name] for name in lot.names], lot, skip_broken) for lot in parts]
+
+
+def _made(
+    path: Path,
+    key: str,
+    files: ImageFiles,
+    form: ImagePreparation,
+    skip_broken: bool,
+    num_workers: int,
+) -> _Kept | str:
+    """What is in the file, which one process at a time makes; if that cannot be done, why."""
+    n, lock = len(files), path.with_name(f".{path.name}.lock")
+    with _locked(lock):
+        try:
+            kept = _open(path, key, n, form)  # another one may have made it meanwhile
+            if kept is None:
+                content = _content(files, form, key, skip_broken, num_workers)
+                if why := _write(path, content, _size(n, form)):
+                    return why
+                kept = _open(path, key, n, form, check=False)
+            return kept or "what was written is gone"
+        finally:
+            with suppress(OSError):
+                discard(lock)
+
+
+def _locked(lock: Path) -> AbstractContextManager[Any]:
+    """A scope in which other processes wait for this one, if files can be made there at all."""
+    try:
+        make_folder(lock.parent)
+        return lock_file(lock, wait=True)
+    except OSError:
+        return nullcontext()
 
 
 def _write(path: Path, content: Generator[bytes | memoryview], size: int) -> str | None:

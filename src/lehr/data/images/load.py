@@ -192,6 +192,8 @@ def _cache_folder(cache: Any) -> Path | None:
         raise TypeError(
             f"cache must be a bool or the path of a folder; got {cache!r}. Give cache=True."
         )
+    if Path(cache).is_file():
+        raise ValueError(f"cache must be the path of a folder; {cache} is a file. Give a folder.")
     return Path(cache)
 
 
