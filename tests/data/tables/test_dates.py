@@ -11,8 +11,8 @@ from lehr.data.tables.dates import (
     PARTS,
     DateColumn,
     are_dates,
-    are_dates_in_another_order,
     read_dates,
+    unread_date,
 )
 from lehr.data.tables.text_table import TextTable
 
@@ -150,7 +150,31 @@ def test_a_damaged_column(changed, message):
         column_from(stored | changed, "columns[0]")
 
 
-def test_another_order_is_told_from_the_year_first():
-    assert are_dates_in_another_order(["3/4/2026", "2026-03-31"])
-    assert not are_dates_in_another_order(["2026-03-31"])
-    assert not are_dates_in_another_order(["3/4/2026", "red"])
+@pytest.mark.parametrize(
+    ("texts", "odd"),
+    [
+        (["2026-03-31", "3/4/2026", "NA"], "3/4/2026"),
+        (["2026-03-31 14:30 CET"], "2026-03-31 14:30 CET"),
+        (["2026-03-31"], None),
+        (["3/4/2026", "red"], None),
+        (["3.11.12", "3.12.10"], None),  # versions
+    ],
+)
+def test_a_date_that_is_not_read(texts, odd):
+    assert unread_date(texts) == odd
+
+
+@pytest.mark.parametrize("times", [1, 20])
+@pytest.mark.parametrize("odd", ["31.3.2026", "3/31/26", "2026-03-31 2:30 PM"])
+def test_dates_in_another_form_are_refused_however_few_there_are(odd, times):
+    values = table(*["2026-04-01", odd] * times)
+    with pytest.raises(ValueError, match=f"x must have its dates .*; a.csv:3 has '{odd}'"):
+        work_out_column(values, "x", range(2 * times), normalize=True)
+
+
+def test_a_slip_among_dates_is_named():
+    values = [f"2026-{1 + i % 12:02}-{1 + i % 28:02}" for i in range(60)]
+    with pytest.raises(ValueError, match=r"a\.csv:62 has 'soon', which is no date\."):
+        work_out_column(table(*values, "soon"), "x", range(61), normalize=True)
+    column = work_out_column(table(*values, "NaT"), "x", range(60), normalize=True)
+    assert column.missing(table("NaT", "2026-03-31")) == [0]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from lehr.data.array_sets.scale import mean_and_std, undone
-from lehr.data.tables.dates import DateColumn, are_dates, are_dates_in_another_order
+from lehr.data.tables.dates import DateColumn, are_dates, are_mostly_dates, unread_date
 from lehr.data.tables.text_table import TextTable
 from lehr.data.tables.values import (
+    MISSING,
     is_numeric,
     listed,
     nearly_all_differ,
-    parse_number,
     read_numbers,
     without_value,
 )
@@ -201,20 +201,24 @@ def work_out_column(table: TextTable, name: str, train: Sequence[int], normalize
 def _categories(table: TextTable, name: str) -> tuple[str, ...]:
     values = table.columns[name]
     texts = sorted({text for text in values if text})
+    leave = f"leave the column out by exclude={[name]}"
+    if (date := unread_date(texts)) is not None:
+        raise ValueError(
+            f"{name} must have its dates written like 2026-03-31 or 2026-03-31 14:30, the year "
+            f"first; {table.place(values.index(date))} has {reprlib.repr(date)}. Write all of them "
+            f"so, and each becomes its year, month, day and weekday; or {leave}."
+        )
     if len(texts) <= 100 and not nearly_all_differ(len(texts), len(values)):
         return tuple(texts)
-    odd = next(i for i, text in enumerate(values) if parse_number(text) is None)
-    leave = f"leave the column out by exclude={[name]}"
-    if are_dates_in_another_order(texts):
-        raise ValueError(
-            f"{name} has {len(texts)} different dates in {len(values)} rows of {table.path.name}, "
-            f"such as {reprlib.repr(values[odd])}; which of the numbers is the month is not "
-            "certain. Write them with the year first, like 2026-03-31, and each becomes its year, "
-            f"month, day and weekday; or {leave}."
-        )
+    dates = are_mostly_dates(texts)
+    odd = next(
+        i
+        for i, text in enumerate(values)
+        if text.lower() not in MISSING and not (are_dates([text]) if dates else is_numeric([text]))
+    )
     comma = "; numbers are written with a point" if values[odd].count(",") == 1 else ""
     raise ValueError(
         f"{name} has {len(texts)} different texts in {len(values)} rows of {table.path.name}, too "
         f"many for categories; {table.place(odd)} has {reprlib.repr(values[odd])}, which is no "
-        f"number{comma}. Correct it, or {leave}."
+        f"{'date' if dates else f'number{comma}'}. Correct it, or {leave}."
     )

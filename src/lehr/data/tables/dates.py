@@ -12,14 +12,18 @@ from torch import Tensor
 
 from lehr.data.array_sets.scale import mean_and_std
 from lehr.data.tables.text_table import TextTable
-from lehr.data.tables.values import without_value
+from lehr.data.tables.values import MISSING, without_value
 
 _YEAR_FIRST = re.compile(
     r"(\d{4})([-/.])(\d\d?)\2(\d\d?)"  # 2026-03-31
     r"(?:[T ]+(\d\d?):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?)?"  # 14:30, 14:30:59, 14:30:59.123
     r"(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"  # where the clock stood, which is passed over
 )
-_ANY_ORDER = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?\b|\d\d?[-/.]\d\d?[-/.]\d{2,4}\b")
+_ANY_ORDER = re.compile(
+    r"\d{4}[-/.]\d\d?[-/.]\d\d?\b"
+    r"|\d\d?[-/]\d\d?[-/]\d{2,4}\b"
+    r"|\d\d?\.\d\d?\.(?:19|20)\d\d\b"  # 3.11.12 may be the number of a version
+)
 _EPOCH = date(1970, 1, 1).toordinal()
 
 PARTS: Mapping[str, Callable[[datetime], float]] = {
@@ -45,14 +49,29 @@ def are_dates(values: Sequence[str]) -> bool:
     return bool(known) and all(map(_YEAR_FIRST.fullmatch, known))
 
 
-def are_dates_in_another_order(texts: Sequence[str]) -> bool:
-    """Whether all look like dates, some of them with the day or the month first.
+def unread_date(texts: Sequence[str]) -> str | None:
+    """The first that is not read as a date, among texts that all look like dates.
 
     Example:
-        >>> are_dates_in_another_order(["31.3.2026", "1/4/26"])
+        >>> unread_date(["2026-03-31", "1/4/26"]), unread_date(["2026-03-31 14:30 CET"])
+        ('1/4/26', '2026-03-31 14:30 CET')
+        >>> unread_date(["2026-03-31", "red"]) is None
         True
     """
-    return all(map(_ANY_ORDER.match, texts)) and not are_dates(texts)
+    known = [text for text in texts if text.lower() not in MISSING]
+    if not all(map(_ANY_ORDER.match, known)):
+        return None
+    return next((text for text in known if not _YEAR_FIRST.fullmatch(text)), None)
+
+
+def are_mostly_dates(texts: Sequence[str]) -> bool:
+    """Whether more than half are written as dates, the year first.
+
+    Example:
+        >>> are_mostly_dates(["2026-03-31", "2026-04-01", "soon"])
+        True
+    """
+    return 2 * len([*filter(_YEAR_FIRST.fullmatch, texts)]) > len(texts)
 
 
 def read_dates(table: TextTable, name: str) -> list[datetime | None]:

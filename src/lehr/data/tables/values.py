@@ -9,20 +9,22 @@ from torch import Tensor
 
 from lehr.data.tables.text_table import TextTable
 
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
+MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "?", "-"})
+"""What stands for a missing value among numbers and dates, in lower case."""
+
 _MOST = torch.finfo(torch.float32).max
 
 
 def parse_number(text: str) -> float | None:
     """``text`` as a number; nan where a value is missing, None where it is no number.
 
-    Missing is an empty value, and among numbers also NA, N/A, nan, null, none, ? and -.
+    Missing is an empty value, and among numbers also NA, N/A, nan, NaT, null, none, ? and -.
 
     Example:
         >>> parse_number("5.1"), parse_number("NA"), parse_number("red")
         (5.1, nan, None)
     """
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return math.nan
     try:
         return None if "_" in text else float(text)
@@ -71,7 +73,7 @@ def without_value(values: Sequence[str], *, numeric: bool) -> list[int]:
         >>> without_value(["1", "", "NA"], numeric=True), without_value(["", "NA"], numeric=False)
         ([1, 2], [0])
     """
-    words = _MISSING if numeric else {""}
+    words = MISSING if numeric else {""}
     return [i for i, text in enumerate(values) if text.lower() in words]
 
 
