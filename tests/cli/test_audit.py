@@ -8,7 +8,7 @@ def test_audit_prints_the_table_and_the_verdict(succeed):
     assert lines[0].split()[:3] == ["layer", "does", "output"]
     assert re.match(r"0 +conv2d +\(128, 8, 4, 4\)", lines[1])
     assert "a = √5" in lines[-5]
-    assert lines[-4].startswith("    that is: to the last layers all items look alike")
+    assert lines[-4].startswith("    that is: the last layers hardly tell items apart")
     assert lines[-2:] == [
         "to see it mended: the same command with --repair kaiming",
         "in Python, before fit: learn.audit(repair='kaiming')",

@@ -44,7 +44,7 @@ def test_the_text_is_a_table_with_a_legend_and_the_verdicts_below():
     assert len(legend) == 9  # and no unit is saturated
     verdict, meaning = verdicts
     assert verdict.startswith("problem: the signal shrinks to 0.00")
-    assert meaning.startswith("    that is: to the last layers all items look alike")
+    assert meaning.startswith("    that is: the last layers hardly tell items apart")
 
 
 def legend(audited, width=None):

@@ -9,7 +9,7 @@ _NAMED = 4  # layers, in a finding about many
 _CHANCE = "the loss stays where guessing is"
 
 MEANINGS = {
-    "shrinks": "to the last layers all items look alike: the loss falls slowly, or not at all",
+    "shrinks": "the last layers hardly tell items apart: the loss falls slowly, or not at all",
     "grows": "the first predictions are far too large: so are the loss and the first steps",
     "large_weights": "what comes out is too large, and a usual learning rate changes it too little",
     "small_weights": "what comes out is too small, and a usual learning rate changes it too much",
@@ -21,9 +21,9 @@ MEANINGS = {
     "zero_weights": "this layer, and those that lead to it alone, begin to learn late or never",
     "copies": "these units get the same gradient, so they stay the same and count as one",
     "dead": "these units pass on nothing and get no gradient: the layer is smaller than it looks",
-    "saturated": f"hardly any gradient passes here, so that {_CHANCE}",
+    "saturated": f"hardly any gradient passes here, so {_CHANCE}",
     "constant_into_norm": "chance is blown up to the size of a signal, and the layers learn it",
-    "alike": f"the layers behind cannot tell items apart, so that {_CHANCE}",
+    "alike": f"the layers behind cannot tell items apart, so {_CHANCE}",
 }
 """What each kind of problem means for a training."""
 
