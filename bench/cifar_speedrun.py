@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from side_by_side import HAND_WRITTEN, compared, in_turns, in_words
 from tasks import photographs
 from torch import Tensor, nn, optim
+from views import Views
 
 from lehr import Callback, DataBunch, Learner, Run
 from lehr.callbacks import BatchTransform, LabelSmoothing, Lookahead, MixedPrecision, ParamScheduler
@@ -144,14 +145,23 @@ def optimizer(model: nn.Module, recipe: Recipe) -> optim.SGD:
     return optim.SGD(groups, lr=recipe.mean_lr, momentum=recipe.momentum, nesterov=True)
 
 
-def views(images: Tensor) -> Iterator[tuple[float, Tensor]]:
-    """What is predicted from, each with its weight: the image and two crops, each mirrored, too."""
+WEIGHTS = (0.25, 0.25, 0.125, 0.125, 0.125, 0.125)
+"""Of the views, in the mean that is predicted."""
+
+
+def views(images: Tensor) -> Iterator[Tensor]:
+    """What is predicted from: the image and two crops, each mirrored, too."""
     side = images.shape[-1]
     wider = F.pad(images, (1, 1, 1, 1), "reflect")
-    corners = wider[..., :side, :side], wider[..., 2 : side + 2, 2 : side + 2]
-    for weight, view in ((0.5, images), *((0.25, corner) for corner in corners)):
-        yield weight / 2, view
-        yield weight / 2, view.flip(-1)
+    for view in (images, wider[..., :side, :side], wider[..., 2 : side + 2, 2 : side + 2]):
+        yield view
+        yield view.flip(-1)
+
+
+def weighted(preds: Iterable[Tensor]) -> Tensor:
+    """The mean of what the model gives for each of the views."""
+    pairs = zip(WEIGHTS, preds, strict=True)
+    return torch.stack([weight * pred.float() for weight, pred in pairs]).sum(0)
 
 
 def lookahead_share(position: float) -> float:
@@ -211,23 +221,6 @@ class FreezeAfter(Callback):
         self.parameter.requires_grad_(run.epoch < self.epochs)
 
 
-class MultiCrop(Callback):
-    """Predicts, in evaluation, the mean over several views of each image."""
-
-    state = ()
-    by_length = False
-
-    def predict(self, run: Run, proceed: Callable[[], None]) -> None:
-        if run.training:
-            proceed()
-            return
-        own, preds = run.xb, []
-        for weight, run.xb in views(own):
-            proceed()
-            preds.append(weight * run.pred.float())
-        run.xb, run.pred = own, torch.stack(preds).sum(0)
-
-
 def learner(recipe: Recipe, images: Images, seed: int, *, half: bool) -> Learner:
     model = network(images.some, recipe.widths, seed)
     triangle = combine_scheds([SUMMIT, 1 - SUMMIT], [sched_lin(START, PEAK), sched_lin(PEAK, END)])
@@ -238,7 +231,7 @@ def learner(recipe: Recipe, images: Images, seed: int, *, half: bool) -> Learner
         Lookahead(recipe.k),
         ParamScheduler("callbacks.lookahead.alpha", lookahead_share),
         FreezeAfter(model[0].bias, recipe.whitening_epochs),
-        MultiCrop(),
+        Views(views, weighted),
         *([MixedPrecision("bf16")] if half else []),
     ]
     train = DataLoader(Dataset(*images.train), recipe.batch_size, shuffle=True, drop_last=True)
@@ -334,7 +327,7 @@ def accuracy_by_hand(model: nn.Module, images: Images, *, half: bool) -> float:
     right = torch.zeros((), device=images.valid[0].device)
     for xb, yb in zip(*(part.split(1000) for part in images.valid), strict=True):
         with torch.autocast(xb.device.type, torch.bfloat16, enabled=half):
-            pred = sum(weight * model(view).float() for weight, view in views(xb))
+            pred = weighted(model(view) for view in views(xb))
         right += (pred.argmax(1) == yb).sum()
     return right.item() / len(images.valid[0])
 

@@ -9,15 +9,16 @@ and is measured on the 10,000 after them. Needs MNIST in LEHR_DATA.
 
 import argparse
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from time import perf_counter
 
 import results
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
+from views import Views
 
-from lehr import Callback, DataBunch, Learner, Run, models, seed
+from lehr import Callback, DataBunch, Learner, models, seed
 from lehr.callbacks import EMA, BatchTransform, ParamScheduler
 from lehr.data import DataLoader, Dataset
 from lehr.data.published.mnist import read_mnist
@@ -25,22 +26,15 @@ from lehr.record.metrics import accuracy
 from lehr.schedules import one_cycle
 
 
-class Shifted(Callback):
-    """Predicts, in evaluation, the mean over the image and its shifts by a pixel to each side."""
+def shifted(images: Tensor) -> Iterator[Tensor]:
+    """The images, and moved by a pixel to each side."""
+    for shift in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
+        yield images.roll(shift, (2, 3))  # the border is empty
 
-    state = ()
-    by_length = False
 
-    def predict(self, run: Run, proceed: Callable[[], None]) -> None:
-        if run.training:
-            proceed()
-            return
-        own, preds = run.xb, []
-        for shift in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
-            run.xb = own.roll(shift, (2, 3))  # the border is empty
-            proceed()
-            preds.append(run.pred.softmax(1))
-        run.xb, run.pred = own, torch.stack(preds).mean(0).log()
+def mean_of_chances(preds: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean of the probabilities that the model gives."""
+    return torch.stack([pred.softmax(1) for pred in preds]).mean(0).log()
 
 
 def data(batch_size: int, *, choose: bool) -> DataBunch:
@@ -62,7 +56,12 @@ def callbacks(options: argparse.Namespace) -> list[Callback]:
         rotate=options.rotate, zoom=options.zoom, shift=options.shift, cutout=options.cutout
     )
     average = [EMA(options.ema)] if options.ema else []
-    return [ParamScheduler("lr", one_cycle(options.lr)), moved, Shifted(), *average]
+    return [
+        ParamScheduler("lr", one_cycle(options.lr)),
+        moved,
+        Views(shifted, mean_of_chances),
+        *average,
+    ]
 
 
 def trained(options: argparse.Namespace, number: int) -> tuple[float, float]:
