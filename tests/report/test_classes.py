@@ -107,7 +107,7 @@ def test_mistakes_in_words():
 
 def test_an_item_is_shown_with_where_it_comes_from():
     made = mistakes(of(torch.eye(2).long(), mistakes=(mistake(name="photos/<1>.jpg"), mistake())))
-    assert '<div class="nr">photos/&lt;1&gt;.jpg' in made
+    assert '<div class="nr">photos/<wbr>&lt;1&gt;.jpg' in made
     assert '<div class="nr">no. 1,234' in made
 
 
