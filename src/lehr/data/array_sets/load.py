@@ -107,6 +107,9 @@ def arrays_file(
 ) -> DataBunch:
     """An .npz file with the arrays x and y (or x_train and y_train); otherwise like `arrays`.
 
+    It is read whole. Arrays larger than the memory stay in files of their own: see
+    `lehr.data.Dataset`.
+
     Args:
         path: the file. It may also hold x_valid and y_valid, x_test and y_test, and the names of
             the classes as the array of texts ``classes``.
