@@ -285,7 +285,7 @@ def _line(label: str, base: Any, row: Any) -> str:
     if base is not None:
         times = f"{statistics.median(row['seconds']) / statistics.median(base['seconds']):.2f}"
         if label != BASE:
-            away = f"{(median - statistics.median(base['all'])) * 100:+.1f}"
+            away = f"{(median - statistics.median(base['all'])) * 100:+z.1f}"
     return f"| {label} | {median:.3f} | {low:.3f} – {high:.3f} | {away} | {times} |"
 
 
