@@ -86,7 +86,8 @@ class MappedRows:
             return
         self._first = int(root.offset) + array.ctypes.data - root.ctypes.data
         self._stride: int = array.strides[0]
-        self._file = open_file(Path(root.filename), _FLAGS)
+        self._path = Path(root.filename)
+        self._file = open_file(self._path, _FLAGS)
         weakref.finalize(self, self._file.close)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class MappedRows:
         flat, place = memoryview(content), self._file.fileno()
         size = len(flat) // len(numbers)
         if numbers == list(range(numbers[0], numbers[0] + len(numbers))) and size == self._stride:
-            _read(place, flat, self._first + numbers[0] * size)
+            self._read(flat, self._first + numbers[0] * size)
             return out
         away: list[tuple[memoryview, int]] = []
         for row, number in enumerate(numbers):
@@ -122,8 +123,15 @@ class MappedRows:
         for into, first in away:  # the disk brings all of them at once
             _announce(place, first, len(into))
         for into, first in away:
-            _read(place, into, first)
+            self._read(into, first)
         return out
+
+    def _read(self, into: memoryview, first: int) -> None:
+        assert self._file is not None
+        while into:
+            if not (read := os.preadv(self._file.fileno(), [into], first)):
+                raise OSError(f"{self._path} ends {len(into):,} bytes too early. Has it changed?")
+            into, first = into[read:], first + read
 
 
 def _root(array: Any) -> Any:
@@ -151,10 +159,3 @@ def _read_at_once(place: int, into: memoryview, first: int) -> int:
 def _announce(place: int, first: int, size: int) -> None:
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(place, first, size, os.POSIX_FADV_WILLNEED)
-
-
-def _read(place: int, into: memoryview, first: int) -> None:
-    while into:
-        if not (read := os.preadv(place, [into], first)):
-            raise OSError(f"a mapped file ends {len(into):,} bytes too early. Has it changed?")
-        into, first = into[read:], first + read
