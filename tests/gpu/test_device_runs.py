@@ -18,6 +18,7 @@ from lehr.callbacks import (
     BatchTransform,
     Checkpoint,
     ClipGradients,
+    CutMix,
     Device,
     GradientStats,
     MixedPrecision,
@@ -172,7 +173,8 @@ def test_looking_changes_nothing():
 
 
 @only_cuda
-def test_nothing_waits_for_the_device_while_nothing_reports():
+@pytest.mark.parametrize("mixing", [(), (MixUp,), (CutMix,)], ids=["", "MixUp", "CutMix"])
+def test_nothing_waits_for_the_device_while_nothing_reports(mixing):
     class Strict(Callback):
         def begin_batch(self, run):
             if run.training and run.n_iter == 1:  # so that a batch is read, too
@@ -182,10 +184,13 @@ def test_nothing_waits_for_the_device_while_nothing_reports():
             if run.training and run.n_iter == 3:  # before the pass ends, which reads the losses
                 torch.cuda.set_sync_debug_mode("default")
 
+    def callbacks():
+        return [MixedPrecision("bf16"), ClipGradients(1.0), EMA(0.9), *(make() for make in mixing)]
+
     learn = learner(data=bunch(HERE))
-    learn.fit(1, [MixedPrecision("bf16"), ClipGradients(1.0), EMA(0.9)])
+    learn.fit(1, callbacks())
     try:
-        learn.fit(1, [Strict(), MixedPrecision("bf16"), ClipGradients(1.0), EMA(0.9)])
+        learn.fit(1, [Strict(), *callbacks()])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
