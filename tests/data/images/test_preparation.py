@@ -158,3 +158,13 @@ def test_many_numbers_are_prepared_a_few_at_a_time(monkeypatch, mean, worker):
     assert torch.equal(prepared, expected)
     assert prepared.is_contiguous()
     assert prepared.is_shared() == (worker is not None)
+
+
+def test_on_a_device_all_are_prepared_at_once(monkeypatch):
+    monkeypatch.setattr(preparation, "_AT_ONCE", 125)
+    calls, scaled = [], preparation._scaled
+    monkeypatch.setattr(
+        preparation, "_scaled", lambda x, *rest: calls.append(len(x)) or scaled(x, *rest)
+    )
+    assert COLOUR(torch.zeros(70, 3, *COLOUR.size, dtype=torch.uint8, device="meta")).is_meta
+    assert calls == [70]

@@ -119,14 +119,10 @@ class ImagePreparation:
                 "of the preparation, e.g. with lehr.data.images.decode.decode."
             )
         scale = _scale(self.mean, self.std, white, pixels.device)
-        if pixels.numel() <= _AT_ONCE:
+        if pixels.numel() <= _AT_ONCE or not pixels.is_cpu:
             x = _scaled(pixels.float(), white, scale)
         else:  # few at a time, for the processor's cache
-            x = (
-                _new(pixels.shape)
-                if pixels.is_cpu
-                else torch.empty_like(pixels, dtype=torch.float32)
-            )
+            x = _new(pixels.shape)
             few = max(1, _AT_ONCE * len(pixels) // pixels.numel())
             for first in range(0, len(pixels), few):
                 part = slice(first, first + few)
