@@ -1,6 +1,7 @@
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader as TorchLoader
 
 from lehr import data
@@ -79,9 +80,9 @@ def test_other_batches_are_text():
     assert drawn(show_batch([(["one  two", "three"], ["x", "y"])])) == [
         *("target", "input", "x", "one two", "y", "three")
     ]
-    assert drawn(show_batch([({"ids": 3}, None)])) == ["input", "{'ids': 3}"]
+    assert drawn(show_batch([({"ids": 3}, None)])) == ["input", "ids 3"]
     pair = (torch.zeros(2, 3), torch.zeros(2, 3))
-    assert len(drawn(show_batch([(pair, None)]))) == 2
+    assert drawn(show_batch([(pair, None)])) == ["input", *["0 0 0; 0 0 0"] * 2]
     with pytest.raises(TypeError, match="a batch must be a pair"):
         show_batch([{"ids": 3}])
 
@@ -115,6 +116,12 @@ def test_words():
     assert numbers(torch.arange(9)) == "0 1 2 3 4 5 6 7 …"
     assert clipped("a\nb" * 9, 4) == "a b…"
     assert first_items(None, 3) == []
+    assert first_items([torch.tensor(3), torch.tensor(4)], 1) == [torch.tensor(3)]
+    graphs = (torch.zeros(9, 8), torch.zeros(2, 30))
+    assert first_items(graphs, 1) == [graphs]
+    assert len(drawn(show_batch([(graphs, torch.arange(4))]))) == 2
+    packed = pack_sequence([torch.ones(2), torch.ones(1)])
+    assert first_items(packed, 3) == [packed]
     assert [int(i) for i in first_items(torch.arange(9), 2)] == [0, 1]
 
 
@@ -134,3 +141,15 @@ def test_a_number_to_predict_is_shown_in_its_own_units(tmp_path):
     figure = data.table(tmp_path / "t.csv", "price").show_batch(4)
     words = [text.get_text().replace(",", "") for text in figure.axes[0].texts]
     assert any(float(word) >= 1000 for word in words if word.replace(".", "").isdigit())
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ({"ids": torch.arange(6).view(3, 2), "mask": torch.ones(3)}, "ids 2 3; mask 1"),
+        ((torch.arange(6).view(3, 2), torch.ones(3, 1)), "2 3; 1"),
+    ],
+)
+def test_several_inputs_stand_in_one_line(x, said):
+    loader = data.DataLoader(data.Dataset(x, torch.arange(3)), 3)
+    assert drawn(show_batch(loader))[-4:] == ["1", said, "2", said.replace("2 3", "4 5")]

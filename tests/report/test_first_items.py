@@ -49,6 +49,14 @@ def test_they_are_those_that_the_training_begins_with(epochs_before):
     assert all(item.small and not item.text for item in items)
 
 
+def test_several_inputs_are_in_words():
+    x = {"a": torch.arange(8.0).view(4, 2), "b": torch.zeros(4)}
+    learn = tiny_learner(data=DataBunch(DataLoader(Dataset(x, torch.arange(4)), 4)))
+    first, second, *_ = first_items.first_items(learn)
+    assert first == FirstItem("0", "a 0 1; b 0")
+    assert second == FirstItem("1", "a 2 3; b 0")
+
+
 def test_looking_at_them_draws_nothing():
     learn = tiny_learner()
     before = torch.get_rng_state()

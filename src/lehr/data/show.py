@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from lehr.base.drawing import axes
-from lehr.base.nested import split_pair
+from lehr.base.nested import inside, map_tensors, names_inside, split_pair, tensors_in
 from lehr.base.numbers import plain
 from lehr.base.values import check_batch, check_default_device
 from lehr.data.loading.feed import Feed
@@ -99,6 +101,7 @@ def draw_items(
         >>> len(draw_items([torch.rand(1, 8, 8)], ["seven"], None).axes[0].images)
         1
     """
+    titles = titles if len(titles) == len(inputs) else []  # a batch of graphs is one input
     pictures = [_picture(x, preparation) for x in inputs]
     if all(picture is not None for picture in pictures):
         return _draw_grid([p for p in pictures if p is not None], titles, ax)
@@ -106,20 +109,29 @@ def draw_items(
 
 
 def first_items(values: Any, items: int) -> list[Any]:
-    """The first items of one side of a batch, each alone.
+    """The first items of one side of a batch, each alone; of several inputs, each in their form.
 
     Example:
         >>> import torch
         >>> first_items(torch.tensor([5, 0, 4]), 2), first_items(None, 2)
         ([tensor(5), tensor(0)], [])
+        >>> first_items({"a": torch.tensor([5, 0]), "b": torch.tensor([2, 1])}, 1)
+        [{'a': tensor(5), 'b': tensor(2)}]
     """
     if isinstance(values, Tensor) and values.ndim:
         return list(values[:items].detach().cpu())
-    if is_sequence(values) and not any(
-        isinstance(value, Tensor) and value.ndim for value in values
-    ):
+    tensors = [tensor for tensor in tensors_in(values) if tensor.ndim]
+    if is_sequence(values) and not tensors:
         return list(values[:items])
+    lengths = {len(tensor) for tensor in tensors}
+    if len(lengths) == 1 and not isinstance(values, PackedSequence):
+        few = range(min(items, *lengths))
+        return [map_tensors(partial(_item, i=i), values) for i in few]
     return [] if values is None else [values]
+
+
+def _item(tensor: Tensor, i: int) -> Tensor:
+    return (tensor[i] if tensor.ndim else tensor).detach().cpu()
 
 
 def own_range(x: Any) -> Tensor | None:
@@ -195,7 +207,24 @@ def _picture(x: Any, preparation: Preparation | None) -> Tensor | None:
 def _text(x: Any, preparation: Preparation | None) -> str:
     if preparation is not None:
         return preparation.in_words(x)
-    return numbers(x) if isinstance(x, Tensor) else str(x)
+    return in_numbers(x)
+
+
+def in_numbers(x: Any) -> str:
+    """The first numbers of an input, or of each of several.
+
+    Example:
+        >>> import torch
+        >>> in_numbers({"ids": torch.arange(3), "mask": torch.ones(2)})
+        'ids 0 1 2; mask 1 1'
+    """
+    if isinstance(x, Tensor):
+        return numbers(x)
+    if (parts := inside(x)) is None:
+        return str(x)
+    names = names_inside(x)
+    words = map(in_numbers, parts)
+    return "; ".join(words if names is None else map(" ".join, zip(names, words, strict=True)))
 
 
 def _draw_grid(pictures: list[Tensor], titles: list[str], ax: Any) -> Any:

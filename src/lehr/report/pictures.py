@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 from lehr.base.numbers import plain
+from lehr.data.show import in_numbers
 
 LARGEST = 128
 """Pictures are made smaller until neither side has more pixels."""
 
 
-def as_picture(x: Tensor, preparation: Any = None) -> Tensor | None:
+def as_picture(x: Any, preparation: Any = None) -> Tensor | None:
     """One input as uint8 ``(height, width, 3)``, at most 128 pixels a side.
 
     Args:
-        x: one prepared input.
+        x: one prepared input, or several in a container.
         preparation: knows how to undo what was done to it (`lehr.data.preparation.Preparation`);
             without one, ``(1 or 3, height, width)`` is shown on the scale of its own values.
 
@@ -33,7 +34,7 @@ def as_picture(x: Tensor, preparation: Any = None) -> Tensor | None:
     if preparation is not None:
         picture = preparation.picture(x)
         return None if picture is None else _smaller(picture)
-    if x.ndim != 3 or x.shape[0] not in (1, 3) or 0 in x.shape:
+    if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[0] not in (1, 3) or 0 in x.shape:
         return None
     x = x.double().nan_to_num(0.0, 0.0, 0.0)
     low, high = x.min(), x.max()
@@ -42,7 +43,7 @@ def as_picture(x: Tensor, preparation: Any = None) -> Tensor | None:
     return _smaller(pixels.permute(1, 2, 0))
 
 
-def in_words(x: Tensor, preparation: Any = None) -> str:
+def in_words(x: Any, preparation: Any = None) -> str:
     """One input in a few words or numbers.
 
     Example:
@@ -51,6 +52,8 @@ def in_words(x: Tensor, preparation: Any = None) -> str:
     """
     if preparation is not None:
         return str(preparation.in_words(x))
+    if not isinstance(x, Tensor):
+        return in_numbers(x)
     values = x.flatten()
     numbers = ", ".join(plain(value.item(), 3) for value in values[:8])
     return numbers if len(values) <= 8 else f"{numbers}, … ({len(values)} numbers)"
