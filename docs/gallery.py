@@ -82,7 +82,7 @@ def train(name: str, words: list[str]) -> str:
 
 
 def picture(page: Path, to: Path) -> None:
-    """The upper part of a page, but for the settings, as PNG of few colours, thin lines too."""
+    """The upper part of a page, but for the settings, as PNG of 256 colours."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("there is no Chromium: the pages are new, their pictures are not")
@@ -92,7 +92,7 @@ def picture(page: Path, to: Path) -> None:
         shown.flush()
         uri = Path(shown.name).as_uri()
         subprocess.run([browser, *options, f"--screenshot={to}", uri], check=True)
-    Image.open(to).convert("RGB").quantize(64, Image.Quantize.MAXCOVERAGE).save(to, optimize=True)
+    Image.open(to).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE).save(to, optimize=True)
 
 
 def main() -> None:
