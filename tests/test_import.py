@@ -39,7 +39,7 @@ def test_nothing_heavier_than_torch_is_loaded(imported):
     new = {name.split(".")[0] for name in imported[0]}
     assert not new & {*heavy, "torchmetrics", "numpy", "msgspec"}
     ours = [name for name in imported[0] if name.split(".")[0] == "lehr"]
-    assert 20 < len(ours) <= 300  # small files; together 0.07 s
+    assert 20 < len(ours) <= 320  # small files; together a seventh of a second
 
 
 def test_torch_is_loaded_with_the_first_name_that_is_used():
