@@ -82,6 +82,26 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+class FromTheEnd(pytest.Dir):
+    """A folder whose files are collected in reverse."""
+
+    def collect(self) -> list[Any]:
+        """Its files and folders; what comes of one file stays in its order."""
+        return sorted(super().collect(), key=lambda node: node.path, reverse=True)
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Of two processes that collect at a time, one begins at the end.
+
+    To compile the tests, with what pytest adds to their assertions, takes longer than the rest of
+    the collection; each then finds half of them compiled by the other.
+    """
+    name = getattr(parent.config, "workerinput", {}).get("workerid", "gw0")
+    if int(name.removeprefix("gw")) % 2 == 0 or (path / "__init__.py").exists():
+        return None  # as usual
+    return FromTheEnd.from_parent(parent, path=path)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests first, the site before all, so that the last ones are short; or
@@ -94,6 +114,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         large = [item for item in items if item.get_closest_marker("large")]
         config.hook.pytest_deselected(items=large)
         items[:] = [item for item in items if not item.get_closest_marker("large")]
+    if hasattr(config, "workerinput"):  # else in the order that was asked for
+        items.sort(key=lambda item: item.path)
     files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
     seed = config.getoption("--shuffle-seed")
     if seed is None:
