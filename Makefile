@@ -60,7 +60,9 @@ test-hostile: $(VENV)/.dev      ## some tests in unusual surroundings: no home f
 
 test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resumed runs, with many times as many cases; writes bench/results/
 	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 tests/reliability tests/faults \
-	  tests/distributed tests/contract/test_pairs.py tests/property
+	  tests/distributed tests/contract/test_pairs.py tests/property tests/inspect/test_audit_zoo.py \
+	  tests/callbacks/drive/test_reduce_on_plateau.py tests/callbacks/decide/test_early_stopping.py \
+	  tests/callbacks/gradient/test_accumulate.py
 	$(BIN)/python docs/promises.py
 
 test-gpu: $(VENV)/.dev         ## the tests of runs on an accelerator; without one, of the same runs on the CPU

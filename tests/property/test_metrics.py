@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy
 
 from lehr.record.metrics import Mean, Meter, accuracy
+from tests.reliability.tier import count
 
-many = settings(max_examples=300, deadline=None)
+many = settings(max_examples=count(80), deadline=None)
 few = settings(max_examples=60, deadline=None)
 
 KINDS = {

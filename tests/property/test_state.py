@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from lehr.state.differences import first_difference
 from lehr.state.probe import probe
 from lehr.state.snapshot import capture, restore
+from tests.reliability.tier import count
 
-some = settings(max_examples=100, deadline=None)
+some = settings(max_examples=count(40), deadline=None)
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8]
 
@@ -175,7 +176,7 @@ def test_nothing_differs_from_its_copy_nan_included(value):
     assert first_difference(value, copy.deepcopy(value)) is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(50), deadline=None)
 @given(states.filter(lambda value: any(leaf_paths(value))), st.data())
 def test_a_single_changed_leaf_is_found_and_named(value, data):
     path, container, key = data.draw(st.sampled_from([*leaf_paths(value)]))

@@ -14,6 +14,7 @@ from lehr.state.differences import first_difference
 from lehr.state.entries import ModelState
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
+from tests.reliability.tier import count
 
 NAN = float("nan")
 
@@ -63,7 +64,7 @@ VALUES = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(50), deadline=None)
 @given(
     values=VALUES,
     patience=st.integers(1, 4),

@@ -12,6 +12,7 @@ from lehr import Callback
 from lehr.callbacks import ParamScheduler, ReduceOnPlateau
 from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
+from tests.reliability.tier import count
 
 NAN = float("nan")
 
@@ -60,7 +61,7 @@ def expected(values, factor, patience, min_delta, mode, cooldown, lowest):
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(50), deadline=None)
 @given(
     values=st.lists(
         st.one_of(st.none(), st.just(NAN), st.integers(-8, 8).map(lambda n: n / 4)), max_size=12

@@ -13,6 +13,7 @@ from lehr import Callback, DataBunch, Learner
 from lehr.callbacks import Accumulate, ParamScheduler
 from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
+from tests.reliability.tier import count
 
 
 class Gradient(Callback):
@@ -40,7 +41,7 @@ def token_loss(pred, target):
     return F.cross_entropy(pred, target, ignore_index=-1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(60), deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=9),
     batches=st.integers(1, 5),
