@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -18,10 +20,18 @@ def test_to_another_device_and_type():
 
 
 @pytest.mark.parametrize(
-    ("device", "waits"), [(torch.device("cuda"), False), (torch.device("mps"), True), (CPU, True)]
+    ("source", "target", "waits"),
+    [
+        ("cpu", "cuda:0", False),  # which CUDA heeds where the tensor is pinned
+        ("cpu", "mps", True),
+        ("cpu", "cpu", True),
+        ("cuda:0", "cpu", True),
+        ("cuda:0", "cuda:1", True),
+    ],
 )
-def test_only_a_cuda_device_is_not_waited_for(device, waits, monkeypatch):
-    calls = []
-    monkeypatch.setattr(torch.Tensor, "to", lambda *_, non_blocking: calls.append(non_blocking))
-    sent(torch.ones(1), device)
-    assert calls == [not waits]
+def test_only_copies_from_the_host_into_cuda_are_not_waited_for(source, target, waits):
+    def to(*_, non_blocking):
+        return non_blocking
+
+    tensor = SimpleNamespace(is_cpu=source == "cpu", to=to)
+    assert sent(tensor, torch.device(target)) is not waits

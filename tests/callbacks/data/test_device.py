@@ -109,21 +109,6 @@ def test_what_is_there_already_is_not_touched(monkeypatch):
     assert calls == [True] * 4
 
 
-def test_only_copies_from_the_host_into_cuda_are_told_not_to_wait():
-    class Fake(SimpleNamespace):
-        def to(self, target, *, non_blocking):
-            return non_blocking
-
-    def waits_not(source, target):
-        return device._move(Fake(device=torch.device(source)), torch.device(target))
-
-    assert waits_not("cpu", "cuda:0") is True  # which CUDA heeds where the tensor is pinned
-    for source, target in (("cuda:0", "cpu"), ("cuda:0", "cuda:1"), ("cpu", "mps"), ("mps", "cpu")):
-        assert waits_not(source, target) is False
-    there = Fake(device=CPU)
-    assert device._move(there, CPU) is there
-
-
 def test_without_a_name_it_is_the_accelerator_or_else_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: META)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
