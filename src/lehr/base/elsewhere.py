@@ -23,6 +23,7 @@ OF_A_LEARNER = {
     "lr_find": _LOOK,
     "lr_finder": _LOOK,
     "get_preds": "learn.predict(data, targets=True)",
+    "tta": "a Callback whose predict calls proceed() for each view, as docs/tasks/images.md shows",
     "predict_proba": "learn.predict(data).softmax(1)",
     "evaluate": "learn.validate(data)",
     "test": "learn.validate(data)",
