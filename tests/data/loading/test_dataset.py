@@ -1,5 +1,6 @@
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +113,11 @@ def test_batches_of_several_inputs():
 def test_tuples_of_numbers_are_items():
     assert Dataset(((1.0, 2.0), (3.0, 4.0)), (0, 1)).x.shape == (2, 2)
     assert Dataset((1, 2), (0, 1)).x.shape == (2,)
+
+
+def test_what_pandas_holds():
+    column = SimpleNamespace(to_numpy=lambda: np.arange(3))
+    assert Dataset({"age": column}, column)[1] == ({"age": 1}, 1)
 
 
 def test_unequal_lengths():

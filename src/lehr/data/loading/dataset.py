@@ -48,8 +48,9 @@ class Dataset:
     whoever writes to it ends the process. What ``gather`` returns is a copy.
 
     Args:
-        x: inputs, ``(n, ...)``; a tensor, or anything that `torch.as_tensor` takes. Or several of
-            them: a tuple of tensors or arrays, or a dict; each batch is then one of the same kind.
+        x: inputs, ``(n, ...)``; a tensor, anything that `torch.as_tensor` takes, or a table or
+            column of numbers of pandas. Or several of them: a tuple of tensors or arrays, or a
+            dict; each batch is then one of the same kind.
         y: targets, ``(n, ...)``, in the same forms; None where there are none, or where they are
             in ``x``: then an item is ``x`` alone.
         names: ``index -> text``, what to call an item before a reader, such as its file.
