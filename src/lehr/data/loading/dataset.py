@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lehr.base.sending import sent
+from lehr.errors import sentence
 from lehr.types import is_mapping
 
 
@@ -32,7 +33,8 @@ def as_tensor(name: str, values: Any) -> Tensor:
 def _no_array(name: str, values: Any, error: Exception) -> TypeError:
     kind = getattr(values, "dtype", type(values).__name__)
     return TypeError(
-        f"{name} must be a tensor or array of numbers, all items of one shape; got {kind}: {error}."
+        f"{name} must be a tensor or array of numbers, all items of one shape; got {kind}: "
+        f"{sentence(error)}"
     )
 
 
