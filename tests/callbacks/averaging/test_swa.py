@@ -1,6 +1,6 @@
 """The mean of the weights of the last epochs."""
 
-from functools import partial
+from functools import cache, partial
 from itertools import cycle
 
 import pytest
@@ -160,21 +160,34 @@ class Stop(Callback):
             run.interrupt("test")
 
 
+def saving_fit(folder, every, *callbacks):
+    learn = learner(SWA(0.4), Checkpoint(folder), *callbacks)
+    run = learn.fit(4, resume="auto", validate_every=every)
+    return learn.model.state_dict(), run.history["valid_loss"]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The fit that never stops, made once for all stops; it differs from one without an average."""
+
+    @cache
+    def made(every):
+        weights, losses = saving_fit(tmp_path_factory.mktemp("straight"), every)
+        assert losses != learner().fit(4, validate_every=every).history["valid_loss"]
+        return weights, losses
+
+    return made
+
+
 @pytest.mark.parametrize("event", ["after_step", "after_epoch", "begin_epoch", "after_validate"])
 @pytest.mark.parametrize("at", [4, 6, 8, 9, 12])
 @pytest.mark.parametrize("every", [None, "3 steps"])
-def test_a_fit_that_is_resumed_is_the_one_that_never_stopped(at, event, every, tmp_path):
-    def fit(folder, *callbacks):
-        learn = learner(SWA(0.4), Checkpoint(tmp_path / folder), *callbacks)
-        run = learn.fit(4, resume="auto", validate_every=every)
-        return learn.model.state_dict(), run.history["valid_loss"]
-
-    weights, losses = fit("straight")
-    fit("stopped", Stop(at, event))
-    found, again = fit("stopped")
+def test_a_fit_that_is_resumed_is_the_one_that_never_stopped(at, event, every, tmp_path, straight):
+    weights, losses = straight(every)
+    saving_fit(tmp_path, every, Stop(at, event))
+    found, again = saving_fit(tmp_path, every)
     assert first_difference(dict(weights), dict(found)) is None
     assert losses == again
-    assert losses != learner().fit(4, validate_every=every).history["valid_loss"]
 
 
 def test_a_fit_that_is_interrupted_leaves_the_model_its_own_weights():
