@@ -196,7 +196,7 @@ def test_a_resumed_fit_goes_on_bit_for_bit(name, every, stop, tmp_path):
 
     def again(*more):
         rates = Rates()
-        learn = learner(OPTIMIZERS["SGD"], [Checkpoint(tmp_path)])
+        learn = learner(OPTIMIZERS["SGD"], [Checkpoint(tmp_path, every=f"{EPOCHS + 1} epochs")])
         scheduler = TorchScheduler(make, every, **column)
         run = learn.fit(EPOCHS, [scheduler, rates, *more], resume="auto")
         return [p.detach() for p in learn.model.parameters()], rates.seen, run, learn
