@@ -52,7 +52,12 @@ class StopAt(Callback):
 
 def net(dropout):
     return nn.Sequential(
-        *(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(dropout)),
+        *(
+            nn.Conv2d(1, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        ),
         *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)),
     )
 
