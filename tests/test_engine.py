@@ -1,6 +1,7 @@
 """The engine of one process does nothing."""
 
 import copy
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -70,6 +71,23 @@ def test_what_only_one_process_can_do_is_refused():
         learn.check_resume()
     with pytest.raises(RuntimeError, match=r"replay works in one process; this is one of 2"):
         tiny_learner(engine=Two()).fit(1).replay(0)
+
+
+def test_what_a_clean_up_raises_is_raised_before_the_processes_part():
+    said = []
+
+    class Notes(Engine):
+        @contextmanager
+        def opened(self, run):
+            yield
+            said.append("parted")
+
+    class Defers(Callback):
+        def begin_fit(self, run):
+            run.defer(lambda: said.append("cleaned up"))
+
+    tiny_learner([Defers()], engine=Notes()).fit(1)
+    assert said[-2:] == ["cleaned up", "parted"]
 
 
 def test_explain_says_what_is_shared():

@@ -72,8 +72,12 @@ def one_line(error: BaseException) -> str:
     Example:
         >>> one_line(ValueError("mine"))
         "ValueError('mine')"
+        >>> print(one_line(FileNotFoundError(2, "Not there", "log.csv")))  # its repr has no name
+        FileNotFoundError("[Errno 2] Not there: 'log.csv'")
     """
     try:
+        if isinstance(error, OSError) and error.filename is not None:
+            return f"{type(error).__name__}({str(error)!r})"
         return repr(error)
     except BaseException:
         return f"{type(error).__name__}, which cannot be shown"

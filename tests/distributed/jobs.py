@@ -820,6 +820,22 @@ def parts(sizes: list[tuple[int, int]], *, shuffle: bool = True) -> list[list[li
     return read
 
 
+def finds_lr() -> dict[str, list[float]]:
+    """The losses by which a learning rate is searched, together and by this process alone."""
+    engines = {"together": Distributed(timeout=30), "alone": None}
+    return {
+        name: learner(engine).find_lr(1e-3, 1.0, steps=10).losses
+        for name, engine in engines.items()
+    }
+
+
+def differs(how: str) -> None:
+    """A fit that is another one in each process."""
+    engine = Distributed(timeout=100)
+    wide = nn.Sequential(nn.Linear(3, 2 + engine.rank), nn.ReLU(), nn.Linear(2 + engine.rank, 2))
+    learner(engine, **({"model": wide} if how == "model" else {"seed": engine.rank})).fit(1)
+
+
 class Norms(Callback):
     """Logs a number in every training batch; and looks at what a file has of them meanwhile."""
 

@@ -69,6 +69,7 @@ def ends(values, tmp_path_factory):
     calls: dict[str, dict] = {
         "passes": {},
         "reports": {},
+        "finds_lr": {},
         "stops": {"names": [*DURING, *AT_THE_END]},
         "own_states": {"folder": str(folder / "own")},
         "by_the_clock": {"folder": str(folder / "clock")},
@@ -91,6 +92,12 @@ def test_passes_give_what_they_give_in_one_process(passes):
         for one, other in zip(together["loader"], alone["loader"], strict=True):
             assert torch.allclose(one, other, atol=1e-6)
         assert together["untouched"] == 0
+
+
+def test_a_learning_rate_is_found_by_the_losses_of_all(ends):
+    first, second = ends["finds_lr"]
+    assert first["together"] == second["together"]
+    assert first["together"] == pytest.approx(first["alone"], abs=1e-6)
 
 
 def test_a_seed_that_is_drawn_is_the_same_everywhere(passes):
@@ -183,7 +190,7 @@ def test_the_numbers_of_a_validation_are_merged_in_two_messages(ends):
     for end in ends["reports"]:
         assert end["together"] == pytest.approx(end["alone"], abs=1e-5)
         assert {"accuracy", "largest", "valid_loss"} < {*end["together"]}
-        assert end["kinds"].count("alike") == 2  # of the metrics, and of the rest
+        assert end["kinds"].count("alike") == 3  # of what is given, the metrics, and the rest
         assert end["kinds"].count("gather") == 1  # of the function that sees the whole set
         assert end["unlike"]["valid_mine"] is not None
         assert end["alike"] == [True, False]

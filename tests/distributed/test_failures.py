@@ -3,8 +3,14 @@
 import json
 
 import pytest
+import torch
 
+from lehr import Callback, DataBunch
+from lehr.callbacks import Checkpoint
+from lehr.data import DataLoader
+from lehr.distributed import RemoteRankError, failures
 from lehr.events import ACTIONS, EVENTS
+from lehr.testing import tiny_learner
 
 PLACES = [*EVENTS, *ACTIONS]
 SECONDS = (
@@ -50,6 +56,110 @@ def test_an_error_outside_of_a_run_is_named_in_all(world):
     assert "ValueError: no such column" in second[1]
     assert "RemoteRankError: rank 1 failed in its program: ValueError" in first[1]
     assert "no such column" in first[1]
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ("model", "0.weight of the model is (2, 3) float32 on rank 0, (3, 3) float32 on rank 1; "),
+        ("seed", "the processes differ: the seed is 0 on rank 0, 1 on rank 1. All must make the"),
+    ],
+)
+def test_what_the_processes_were_given_must_be_the_same(how, text, world):
+    for rank, (kind, said) in enumerate(world(2, "differs", how=how)):
+        assert kind == "error"
+        assert "ValueError: the processes differ: " in said
+        assert text in said
+        assert f"This was rank {rank} of 2." in said
+
+
+class Store(dict):
+    """What torch's stores do of what is asked of them."""
+
+    def set(self, key, text):
+        self[key] = text.encode()
+
+    def check(self, keys):
+        return all(key in self for key in keys)
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """What tells of failures in each of two processes, without them."""
+    monkeypatch.setattr(failures, "_MOMENT", 0.05)
+    monkeypatch.setattr(failures, "_SECONDS", 0.05)
+    monkeypatch.setattr(failures, "give_up", lambda: None)
+    store, made = Store(), []
+    for rank in (0, 1):
+        made.append(failures.Failures.__new__(failures.Failures))
+        vars(made[rank]).update(rank=rank, world=2, groups=[], store=store, over=False)
+    return made
+
+
+WAITED = "[/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 3000ms for recv operation"
+CLOSED = "[/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:23737"
+
+
+def test_a_process_that_is_only_late_is_not_taken_for_a_dead_one(two):
+    first, second = two
+    text = (
+        r"rank 1 said nothing for 3 seconds, in which rank 0 waited in a long sum\. It is stuck, or"
+    )
+    with pytest.raises(RemoteRankError, match=text):
+        first.tell(RuntimeError(WAITED), "a long sum")
+    with pytest.raises(RemoteRankError, match=rf"{text}.*\(Rank 1 was in a nap\.\)"):
+        second.tell(RuntimeError(CLOSED), "a nap")
+
+
+def test_without_a_word_a_process_that_is_gone_was_probably_killed(two):
+    with pytest.raises(RemoteRankError, match="rank 1 is lost, and left no word"):
+        two[0].tell(RuntimeError(CLOSED), "a sum")
+
+
+def test_who_waited_for_a_process_that_failed_says_so(two):
+    first, second = two
+    second.tell(ValueError("full"), "a sum")
+    with pytest.raises(RemoteRankError, match=r"rank 1 failed in a sum: ValueError\('full'\)\."):
+        first.tell(RuntimeError(WAITED), "a sum")
+
+
+class Breaks(torch.utils.data.Dataset):
+    """Has one item that cannot be read."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        if index == 4:
+            raise ValueError("no such picture")
+        return torch.zeros(3), torch.tensor(0)
+
+
+def test_an_error_of_a_dataset_is_told_with_the_batch_that_was_read(two):
+    learn = tiny_learner(data=DataBunch(DataLoader(Breaks(), 2)))
+    with pytest.raises(ValueError, match="no such picture") as raised:
+        learn.fit(1)
+    two[0].tell(raised.value, learn.run)
+    told = two[0].store["failed"].decode()
+    assert "rank 0 failed in a fit, reading a batch, epoch 0, training batch 2: ValueError" in told
+    assert raised.value.__notes__[-1] == "This was rank 0 of 2."
+
+
+class Forgets(Callback):
+    """Cannot say what it knows."""
+
+    state = ("known",)
+    known = property(lambda self: 1 / 0)
+
+
+def test_an_error_of_a_state_is_told_with_who_saves_and_whose_state_it_is(two, tmp_path):
+    learn = tiny_learner([Forgets(), Checkpoint(tmp_path)], rehearsal=False)
+    with pytest.raises(ZeroDivisionError) as raised:
+        learn.fit(1)
+    two[0].tell(raised.value, learn.run)
+    told = two[0].store["failed"].decode()
+    assert "rank 0 failed in Checkpoint" in told
+    assert "That was in the state of callbacks.forgets." in told
 
 
 def test_a_process_that_is_killed_is_named(world):

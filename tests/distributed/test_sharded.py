@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 
-from lehr.distributed import Distributed
+from lehr.distributed import Distributed, sharded
 from lehr.testing import tiny_learner
 
 from . import jobs
@@ -20,6 +20,28 @@ def ends(values):
 
 
 alone = cache(jobs.trajectory)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error", "text"),
+    [
+        (lambda model: None, TypeError, r"shard\(model\) must be modules of the model; got None\."),
+        (lambda model: model[0], TypeError, r"must be modules of the model; got Linear\("),
+        (lambda model: ["0"], TypeError, r"must be modules; one of them is a str\. Return its"),
+        (lambda model: [torch.nn.Linear(1, 1)], ValueError, r"which is not in the model\."),
+    ],
+)
+def test_what_is_to_be_sharded_must_be_modules_of_the_model(chosen, error, text):
+    model = jobs.small()
+    with pytest.raises(error, match=text):
+        sharded.shard(model, chosen(model))
+
+
+def test_a_module_that_is_named_twice_is_sharded_once(monkeypatch):
+    model, done = jobs.small(), []
+    monkeypatch.setattr(sharded, "fully_shard", done.append)
+    sharded.shard(model, [model[0], model, model[0]])
+    assert done == [model[0], model]
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.large)])

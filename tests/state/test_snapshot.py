@@ -186,6 +186,17 @@ def test_entries_that_cannot_be_put_back_are_named():
     assert entries["fine"].value == 2
 
 
+@pytest.mark.parametrize("take", [capture, look])
+def test_an_entry_that_raises_is_named(take):
+    class Broken(Box):
+        def state_dict(self):
+            raise ValueError("it is gone")
+
+    with pytest.raises(ValueError, match="it is gone") as raised:
+        take({"callbacks.mine": Broken(1)})
+    assert raised.value.__notes__ == ["That was in the state of callbacks.mine."]
+
+
 def test_what_cannot_be_captured_can_be_replaced():
     box = Box({1, 2})
     restore({"box": box}, {"box": 3})

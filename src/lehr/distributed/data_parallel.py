@@ -9,6 +9,12 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
+from lehr.errors import add_note
+
+_UNUSED = (
+    "In lehr: give Distributed(find_unused_parameters=True), or freeze the parameters that the "
+    "loss does not depend on: parameter.requires_grad_(False)."
+)
 _ASKS = ("require_backward_grad_sync", "require_forward_param_sync")
 """Whether a forward pass prepares for averaging gradients, and whether it sends buffers around"""
 
@@ -155,6 +161,10 @@ class DataParallel:
             run.model = parallel
             try:
                 predict()
+            except RuntimeError as error:
+                if "find_unused_parameters" in str(error):
+                    add_note(error, _UNUSED)
+                raise
             finally:
                 run.model = model
                 if parallel is model:

@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 from lehr.base.sharing import Share, part_of, without_items
 from lehr.base.values import check_default_device
 from lehr.distributed import sharded
+from lehr.distributed.alike import Given, differences, of_model
 from lehr.distributed.batch_norm import synchronize
 from lehr.distributed.control import Control, Said
 from lehr.distributed.data_parallel import DataParallel, check_wrappers
@@ -160,6 +161,7 @@ class Distributed(Engine):
                 sharded.check_shards(model, self.world)
                 if self.sync_batchnorm:
                     synchronize(model)
+                self.require_alike(of_model(model))
                 if not (empty := is_meta(model)):
                     tensors = [*model.parameters(), *model.buffers()]
                     self._broadcast([t for t in tensors if not isinstance(t, DTensor)])
@@ -345,6 +347,23 @@ class Distributed(Engine):
             dist.all_gather_object(gathered, value, group=self.group)
         return gathered
 
+    def require_alike(self, given: Given) -> None:
+        """See that all processes have been given the same. That is one message.
+
+        Args:
+            given: to this process, by names.
+
+        Raises:
+            ValueError: another one was given something else; raised in all of them.
+        """
+        if self.control.alike(repr(given)):
+            return
+        raise ValueError(
+            f"the processes differ: {differences(self.gather(given))}. All must make the same "
+            "Learner from the same data, and make the same calls; each reads its share by itself. "
+            'If every process has loaders of its own, give Distributed(data="own").'
+        )
+
     def same(self, value: Any) -> Any:
         """The value that the first process gives."""
         return self.gather(value)[0] if self.world > 1 else value
@@ -362,7 +381,7 @@ class Distributed(Engine):
 
     def telling(self, place: str = "the making of a Learner") -> AbstractContextManager[None]:
         """A scope outside of a run: an error in it is told to the other processes."""
-        return nullcontext() if self.world == 1 or self.runs else _Telling(self.failures, place)
+        return nullcontext() if self.world == 1 or self.runs else _Telling(self, place)
 
     def processes_text(self, batch_size: int | None = None, *, own: bool = False) -> str:
         """In words, who trains together."""
@@ -382,12 +401,12 @@ class Distributed(Engine):
 
 
 class _Telling(AbstractContextManager[None]):
-    def __init__(self, failures: Failures, place: str) -> None:
-        self.failures, self.place = failures, place
+    def __init__(self, engine: Distributed, place: str) -> None:
+        self.engine, self.place = engine, place
 
     def __enter__(self) -> None:
-        self.failures.require_working()
+        self.engine.failures.require_working()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None and (remote := self.failures.tell(error, self.place)) is not None:
-            raise remote from error
+        if error is not None:
+            self.engine.failures.tell(error, self.place)

@@ -10,8 +10,8 @@ import torch.distributed as dist
 
 from lehr.distributed.control import PartedError
 from lehr.distributed.group import give_up, has_given_up
-from lehr.errors import RemoteRankError, one_line
-from lehr.loop.blame import where
+from lehr.errors import RemoteRankError, add_note, notes_of, one_line, said
+from lehr.loop.blame import position, where
 
 _SECONDS = 6.0  # that a process waits for the word of another that it has lost
 _MOMENT = 1.0  # the same, for one that may be waiting itself and cannot be woken
@@ -47,45 +47,50 @@ class Failures:
                 'the program anew; fit(…, resume="auto") goes on from the newest checkpoint.'
             )
 
-    def tell(self, error: BaseException, run: Any) -> "RemoteRankError | None":
+    def tell(self, error: BaseException, run: Any) -> None:
         """Let every process know of an error; or find out which one failed.
 
         Args:
-            error: that was raised in this process.
+            error: that was raised in this process; it gets a note with the rank.
             run: the run in which it was; outside of one, what was done, in words.
 
-        Returns:
-            The error to be raised in its place, if it is another process that failed.
+        Raises:
+            RemoteRankError: it is another process that failed.
         """
+        if (remote := self._tell(error, run)) is not None:
+            raise remote from error
+        add_note(error, f"This was rank {self.rank} of {self.world}.")
+
+    def _tell(self, error: BaseException, run: Any) -> RemoteRankError | None:
         if self.over:
             return None
         self.over = True
         give_up()
-        lost = _is_lost_peer(error)
         place = self._place(error, run)
-        if not lost and not isinstance(error, PartedError):
-            self._say("failed", f"rank {self.rank} failed in {place}: {one_line(error)}")
+        if not is_of_others(error):
+            text = " ".join([f"{one_line(error)}.", *notes_of(error)])
+            self._say("failed", f"rank {self.rank} failed in {place}: {text}")
             self._let_go()
             return None
         self._say(f"place {self.rank}", f"rank {self.rank} is in {place}")
         self._let_go()
-        return RemoteRankError(self._found_out(place, parted=not lost))
+        return RemoteRankError(self._found_out(place, error))
 
-    def _found_out(self, place: str, *, parted: bool) -> str:
+    def _found_out(self, place: str, error: BaseException) -> str:
+        """What to say of an error that came from the others."""
+        parted, waited = isinstance(error, PartedError), _seconds_waited(error)
         words: dict[int, str] = {}
-        until = time.monotonic() + (_MOMENT if parted else _SECONDS)
-        while time.monotonic() < until:
+        until = time.monotonic() + (_MOMENT if parted or waited else _SECONDS)
+        while time.monotonic() < until and len(words) < self.world:
             if (failed := self._heard("failed")) is not None:
-                return f"{failed} (rank {self.rank} was in {place})"
+                return f"{failed} (Rank {self.rank} was in {place}.)"
             for rank in range(self.world):
-                if (said := self._heard(f"place {rank}")) is not None:
-                    words[rank] = said
+                if (word := self._heard(f"place {rank}")) is not None:
+                    words[rank] = word
                 elif self._heard(f"left {rank}") is not None:
                     words[rank] = f"rank {rank} has ended its program"
-            if len(words) == self.world:
-                break
             time.sleep(0.02)
-        silent = [str(rank) for rank in range(self.world) if rank not in words]
+        silent = ", ".join(str(rank) for rank in range(self.world) if rank not in words)
         if parted or not silent:
             places = [words.get(rank, f"rank {rank} elsewhere") for rank in range(self.world)]
             return (
@@ -93,8 +98,16 @@ class Failures:
                 "be called in every process, and a callback must cancel in all of them or in none; "
                 "run.stop(reason) may be called in one."
             )
+        if waited:
+            text = (
+                f"rank {silent} said nothing for {waited:g} seconds, in which rank {self.rank} "
+                f"waited in {place}. It is stuck, or at work for longer than that: if so, give "
+                "Distributed(timeout=…) more seconds."
+            )
+            self._say("failed", text)  # for those that are only late
+            return text
         return (
-            f"rank {', '.join(silent)} is lost, and left no word: it was probably killed. Look for "
+            f"rank {silent} is lost, and left no word: it was probably killed. Look for "
             f"memory that ran out. Rank {self.rank} was in {place}."
         )
 
@@ -102,12 +115,10 @@ class Failures:
         if isinstance(run, str):
             return run
         place = where(error.__traceback__, run)
-        half = "training" if run.training else f"validation {run.valid_name}".rstrip()
-        text = place.text or ("a fit" if run.plan.trains else "a validation or prediction")
-        if place.at == "fit":
-            return f"{text}, {'after' if run.n_steps else 'before'} step {run.n_steps or 1}"
-        at = f", {half} batch {run.batch_index}" if place.at in ("batch", "reading") else ""
-        return f"{text}, epoch {run.epoch}{at}"
+        idle = "a fit" if run.plan.trains else "a validation or prediction"
+        if place.at == "reading":
+            idle += ", reading a batch"
+        return f"{place.text or idle}, {position(run, place.at)}"
 
     def _say(self, key: str, text: str) -> None:
         if key != "failed" or self._heard(key) is None:  # the first one counts
@@ -131,7 +142,7 @@ def leave(store: Any, rank: int) -> None:
     """Say that this process has come to the end of its program; it may have raised an error."""
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     if error is not None and not has_given_up() and not _has(store, "failed"):
-        _write(store, "failed", f"rank {rank} failed in its program: {one_line(error)}")
+        _write(store, "failed", f"rank {rank} failed in its program: {one_line(error)}.")
     _write(store, f"left {rank}", "")
 
 
@@ -145,6 +156,17 @@ def _has(store: Any, key: str) -> bool:
         return store.check([key])
     except (RuntimeError, ValueError):
         return False
+
+
+def is_of_others(error: BaseException) -> bool:
+    """Whether an error is one that another process has caused, and not this one."""
+    return isinstance(error, PartedError) or _is_lost_peer(error)
+
+
+def _seconds_waited(error: BaseException) -> float:
+    """How long was waited for another process in vain; 0 if that is not the error."""
+    waited = re.search(r"Timed out waiting (\d+)ms", said(error))
+    return int(waited[1]) / 1000 if waited else 0.0
 
 
 def _is_lost_peer(error: BaseException) -> bool:

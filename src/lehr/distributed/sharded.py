@@ -24,8 +24,21 @@ def shard(model: nn.Module, parts: Iterable[nn.Module]) -> None:
     Args:
         model: whose parameters become DTensors.
         parts: modules of it that are gathered one at a time; what is left is one part more.
+
+    Raises:
+        TypeError, ValueError: they are no modules, or not of this model.
     """
-    for module in (*parts, model):
+    example = "Return its large modules, e.g. shard=lambda model: model.layers."
+    if not isinstance(parts, Iterable):
+        raise TypeError(f"shard(model) must be modules of the model; got {parts!r}. {example}")
+    own, modules = set(model.modules()), list(parts)
+    for module in modules:
+        if not isinstance(module, nn.Module):
+            kind = type(module).__name__
+            raise TypeError(f"shard(model) must be modules; one of them is a {kind}. {example}")
+        if module not in own:
+            raise ValueError(f"shard(model) has {module}, which is not in the model. {example}")
+    for module in dict.fromkeys([*modules, model]):
         fully_shard(module)
 
 

@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 import torch
 
 from lehr.base.signals import interruption
+from lehr.distributed.alike import of_run
 from lehr.distributed.control import Said, Sent
 from lehr.distributed.data_parallel import DataParallel
-from lehr.errors import add_note
+from lehr.distributed.failures import is_of_others
 from lehr.events import Cancel
 
 
@@ -63,6 +64,7 @@ class Together(AbstractContextManager[None]):
         try:
             said = Said(clock=self._now())
             self.clock = control.send("fit" if run.plan.trains else "validation", said).wait().clock
+            self.engine.require_alike(of_run(run))
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -87,11 +89,9 @@ class Together(AbstractContextManager[None]):
     def _tell(self, error: BaseException) -> None:
         """Let the other processes know of an error; raise the one of another, if it is theirs."""
         engine = self.engine
-        if engine.runs:
-            return  # the outermost run does
-        if (remote := engine.failures.tell(error, self.run)) is not None:
-            raise remote from error
-        add_note(error, f"This was rank {engine.rank} of {engine.world}.")
+        if engine.runs and not is_of_others(error):
+            return  # whoever began this run may go on without it; else the outermost run tells
+        engine.failures.tell(error, self.run)
 
     def _end_as_others(self) -> None:
         """End this process as one ends that was interrupted, if another one was."""

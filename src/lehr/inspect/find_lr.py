@@ -15,6 +15,7 @@ from lehr.errors import positive_int, real_number
 from lehr.events import CancelFit, Phase
 from lehr.learner import Learner
 from lehr.optim import optimizers
+from lehr.record.unread import UnreadLosses
 from lehr.schedules import sched_exp
 
 if TYPE_CHECKING:
@@ -161,10 +162,16 @@ class _SweepRecorder(Callback):
         self.bad: float | None = None
 
     def after_loss(self, run: "Run") -> None:
-        """Read the loss; stop before a step that would be taken with one that is not finite."""
-        if not run.weight:
-            return
-        loss = float(run.mean_loss.detach())
+        """Read the loss; stop before a step that would be taken with one that is not finite.
+
+        Of several processes it is the loss of all, so that they stop together.
+        """
+        losses = UnreadLosses(run.engine)
+        losses.add_of(run, mean=True)
+        for _, loss in losses.read():
+            self._note(loss, run)
+
+    def _note(self, loss: float, run: "Run") -> None:
         if not math.isfinite(loss):
             self.bad = loss
             raise CancelFit("the loss is not finite")

@@ -13,6 +13,7 @@ from lehr.base.rows import aligned, markup
 from lehr.callback import Callback
 from lehr.data.loading.item_name import item_name
 from lehr.data.show import draw_items, first_items, title
+from lehr.engine import refuse_several
 from lehr.errors import positive_int
 from lehr.events import Phase
 from lehr.inspect.validation import class_names, validation
@@ -91,6 +92,7 @@ _HEAD = ("item", "loss", "is", "taken for")
 
 def top_losses(learn: Learner, k: int = 9, data: Any = None) -> TopLosses:
     """Find the items with the highest losses. See `lehr.Learner.top_losses`."""
+    refuse_several(learn.engine, "top_losses")
     loader = validation(learn, data)
     worst = _Worst(positive_int("k", k, example=9))
     learn.validate(loader, callbacks=[worst])

@@ -14,6 +14,7 @@ from lehr.errors import add_note, one_line, said
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import act, fire
 from lehr.loop.hints import hints, of_one_item, of_order, step_hints, without_gradients
+from lehr.loop.rests import Rests
 from lehr.loop.scopes import Scopes
 
 _WITH_HINTS = ("predict", "compute_loss", "backward", ".after_batch")
@@ -62,6 +63,9 @@ def where(error_traceback: TracebackType | None, run: Any) -> Place:
                 continue  # an error of the loop goes through every `around_fit`
             steps.append(f"{type(owner).__name__}.around_fit")
             at.append("fit")
+        elif frame.f_code is Rests.visit.__code__:
+            if isinstance(visitor := getattr(known["visit"], "__self__", None), Callback):
+                steps.append(f"{type(visitor).__name__} at a rest")
         elif name in ACTIONS and frame.f_globals.get("__name__", "").startswith("lehr.loop."):
             steps.append(name)
         elif frame.f_code is Scopes.undo.__code__:
@@ -117,7 +121,7 @@ def annotate(error: BaseException, run: Any) -> None:
 def _notes(error: BaseException, run: Any) -> list[str]:
     place, at = where(error.__traceback__, run)
     idle = "the loop, between batches or reading one" if at == "reading" else "the loop"
-    note = f"In {place or idle}, {_position(run, at)}."
+    note = f"In {place or idle}, {position(run, at)}."
     if at == "batch":
         note += f" xb: {describe(run.xb)}; yb: {describe(run.yb)}"
         note += f"; pred: {describe(run.pred)}." if run.pred is not None else "."
@@ -144,7 +148,13 @@ def _in_a_worker(error: BaseException) -> list[str]:
     return [] if line is None else [f"In a worker process, at {line}."]
 
 
-def _position(run: Any, at: str) -> str:
+def position(run: Any, at: str) -> str:
+    """How far a run is, in words.
+
+    Args:
+        run: the run.
+        at: as in `Place`.
+    """
     if at == "fit":
         return f"after {run.n_steps} steps" if run.n_steps else "before the first step"
     half = "training" if run.training else f"validation {run.valid_name}".rstrip()

@@ -86,11 +86,12 @@ def scoped(run: Any) -> Generator[None]:
         no_fit_in_forks(run.loop.do),
         _apart(run, inside),
         torch.enable_grad(),
+        run.engine.opened(run),
         run.scopes.open("fit"),
     ):
         for module in _with_modes(run):
             run.defer(keep_modes(module))
-        with run.engine.opened(run), around(run.callbacks, run):
+        with around(run.callbacks, run):
             yield
             fire(run.loop.on.after_fit, run)
 

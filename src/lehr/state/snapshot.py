@@ -39,7 +39,7 @@ def capture(entries: Entries) -> Snapshot:
         >>> first_difference(snapshot, capture({"model": layer}))
         'model.bias: 1 of 1 values differ, by up to 1'
     """
-    return {name: _copied(entry.state_dict(), name) for name, entry in entries.items()}
+    return {name: _copied(_state(name, entry), name) for name, entry in entries.items()}
 
 
 def look(entries: Entries) -> Snapshot:
@@ -52,8 +52,17 @@ def look(entries: Entries) -> Snapshot:
         True
     """
     return {
-        name: _copied(entry.state_dict(), name, tensor=_detached) for name, entry in entries.items()
+        name: _copied(_state(name, entry), name, tensor=_detached)
+        for name, entry in entries.items()
     }
+
+
+def _state(name: str, entry: Stateful) -> Any:
+    try:
+        return entry.state_dict()
+    except Exception as error:
+        add_note(error, f"That was in the state of {name}.")
+        raise
 
 
 def in_pieces(value: Any) -> bool:

@@ -37,6 +37,7 @@ from lehr.callbacks import (
 )
 from lehr.data import DataLoader as OwnLoader
 from lehr.data import Dataset
+from lehr.errors import RemoteRankError
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import EventLog, tiny_learner
@@ -134,6 +135,19 @@ def test_an_error_that_a_left_out_callback_might_have_prevented_is_only_a_warnin
 
 def parts(pred, yb):
     return {"ce": nn.functional.cross_entropy(pred, yb), "size": pred.pow(2).mean()}
+
+
+def test_a_failure_of_another_process_is_none_that_a_left_out_callback_might_have_prevented():
+    class Adds(Callback):
+        evaluates = False
+
+        def after_pred(self, run): ...
+
+    def lost(pred, target):
+        raise RemoteRankError("rank 1 failed in its program")
+
+    with pytest.raises(RemoteRankError, match="rank 1 failed"):
+        tiny_learner([Adds()], metrics={"lost": lost}).fit(1)
 
 
 @pytest.mark.parametrize("name", ["size", "train_size", "valid_size"])

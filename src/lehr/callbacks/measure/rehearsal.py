@@ -18,7 +18,7 @@ from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.recorder import Recorder
 from lehr.data.loading.feed import Feed
 from lehr.data.loading.once import apart, read_once
-from lehr.errors import add_note, one_line
+from lehr.errors import RemoteRankError, add_note, one_line
 from lehr.events import CancelEpoch, Phase
 from lehr.loop.doubles import double
 from lehr.loop.inventory import evaluates
@@ -142,6 +142,8 @@ def _rehearse(run: Run, valid: Mapping[str, Feed]) -> str:
         if valid.keys() == run.plan.valid.keys():
             _see_monitors(run.callbacks, attempt.columns)
         return "\n".join(filter(None, said))
+    except RemoteRankError:
+        raise  # it was another process that failed
     except Exception as error:
         if attempt is None:
             return f"the validation is not tried before training: {one_line(error)}. {_OFF}"
