@@ -93,7 +93,11 @@ def test_what_a_clean_up_raises_is_raised_before_the_processes_part():
 def test_explain_says_what_is_shared():
     alone, together = tiny_learner().explain(), tiny_learner(engine=Two()).explain()
     assert "processes" not in alone
-    assert together.startswith("fit, in 2 processes: batches are shared out, gradients averaged")
+    said = "fit, in 2 processes: each has the model, batches are shared out, gradients averaged\n"
+    assert together.startswith(said)
+    assert "    for batch in train_dl: each process reads its part\n" in together
+    assert "when the update window closes: gradients and weights are those of all" in together
+    assert "then after_batch; each process reads its part, and numbers are merged\n" in together
     assert together.count("-- rest; all processes agree whether the run ends") == 3
 
 

@@ -1319,10 +1319,12 @@ class FailsAtNine(Callback):
             raise ValueError("the disk is full")
 
 
-def shards() -> dict[str, int]:
-    """How many numbers of the model there are, and how many this process keeps."""
-    model = learner(Distributed(layers, timeout=100)).model
+def shards() -> dict[str, Any]:
+    """How many numbers of the model there are, and how many this process keeps; how it is told."""
+    learn = learner(Distributed(layers, timeout=100))
+    model = learn.model
     return {
+        "explained": learn.explain().splitlines()[0],
         "whole": sum(p.numel() for p in model.parameters()),
         "own": sum(p.to_local().numel() for p in model.parameters()),
     }

@@ -64,6 +64,7 @@ def test_a_process_keeps_a_shard_of_every_parameter(values):
     assert first["whole"] == second["whole"] == 26
     assert first["own"] + second["own"] == 26
     assert max(first["own"], second["own"]) < 26
+    assert first["explained"].startswith("fit, in 2 processes: the model is in shards, batches")
 
 
 def test_the_optimizer_must_be_made_afterwards(world):

@@ -82,12 +82,23 @@ def explain(
             lines = [_fused(line, callbacks) for line in lines]
             lines[0] += f", {verdict.in_words()}" if verdict.fused else ""
     if together := engine.processes_text():
-        lines[0] += f", in {together}: batches are shared out, gradients averaged"
+        sharded = learn is not None and any(
+            hasattr(parameter, "device_mesh") for parameter in learn.model.parameters()
+        )
+        model = "the model is in shards" if sharded else "each has the model"
+        lines[0] += f", in {together}: {model}, batches are shared out, gradients averaged"
         lines = [line + _SHARED.get(line.split("  ")[-1].strip("- "), "") for line in lines]
     return Explanation("\n".join(line.rstrip() for line in lines))
 
 
-_SHARED = {"rest": "; all processes agree whether the run ends"}
+_SHARED = {
+    "rest": "; all processes agree whether the run ends",
+    "for batch in train_dl:": " each process reads its part",
+    "when the update window closes:": " gradients and weights are those of all processes",
+    "for batch in valid_dl: the same, as far as after_loss; then after_batch": (
+        "; each process reads its part, and numbers are merged"
+    ),
+}
 
 
 def _fused(line: str, callbacks: Sequence[Callback]) -> str:
