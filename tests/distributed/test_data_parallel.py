@@ -1,9 +1,13 @@
 """Several processes train as one does: D1, D3, D4, D6 and D7 of the guarantees."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
+
+from lehr.distributed.data_parallel import DataParallel
 
 from .jobs import CASES, trajectory
 
@@ -58,3 +62,17 @@ def test_other_cases_would_be_seen_as_far_apart(ends):
     for one in cases:
         for other in set(cases) - {one}:
             assert apart(first[one], alone(other)) > 1e-3
+
+
+def test_who_has_parameters_without_a_part_in_the_loss_is_told_what_to_do():
+    model, made = nn.Linear(1, 1), DataParallel.__new__(DataParallel)
+    run = SimpleNamespace(training=True, model=model)
+    vars(made).update(run=run, model=model, parallel=SimpleNamespace(), past=False, closes=True)
+
+    def predict():
+        raise RuntimeError("pass find_unused_parameters=True to DistributedDataParallel")
+
+    with pytest.raises(RuntimeError) as raised:
+        made.predicting(predict)()
+    assert "give Distributed(find_unused_parameters=True), or" in raised.value.__notes__[0]
+    assert run.model is model

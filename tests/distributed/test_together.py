@@ -1,6 +1,11 @@
 """What one process does so that a run is one run."""
 
+from types import SimpleNamespace
+
 import pytest
+
+from lehr.distributed.control import PartedError
+from lehr.distributed.together import Together
 
 
 def test_a_step_that_the_loop_does_not_see_is_an_error(world):
@@ -39,3 +44,14 @@ def test_a_gradient_that_is_taken_anew_in_one_process_alone_is_an_error(world):
 
 def test_in_and_outside_of_runs_nothing_is_left(ends):
     assert [end["leaves_nothing"] for end in ends] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(ValueError("mine"), []), (PartedError("theirs"), ["theirs"])]
+)
+def test_of_a_run_within_another_only_what_others_have_caused_is_told(error, told):
+    said, made = [], Together.__new__(Together)
+    failures = SimpleNamespace(tell=lambda error, run: said.append(str(error)))
+    vars(made).update(run=None, engine=SimpleNamespace(runs=["outer"], failures=failures))
+    made._tell(error)
+    assert said == told

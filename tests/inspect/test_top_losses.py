@@ -4,6 +4,7 @@ from torch import nn
 
 from lehr import DataBunch, Learner, data
 from lehr.data import DataLoader, Dataset
+from lehr.engine import Engine
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -82,3 +83,13 @@ def test_a_loss_without_a_value_for_one_item_is_refused():
 def test_k_is_a_number_of_items():
     with pytest.raises(ValueError, match=r"^k must be at least 1; got 0"):
         tiny_learner().top_losses(0)
+
+
+def test_of_several_processes_each_would_know_its_share_alone():
+    class Two(Engine):
+        world = 2
+
+    learn = tiny_learner()
+    learn.engine = Two()
+    with pytest.raises(RuntimeError, match=r"top_losses works in one process; this is one of 2"):
+        learn.top_losses()
