@@ -820,6 +820,20 @@ def parts(sizes: list[tuple[int, int]], *, shuffle: bool = True) -> list[list[li
     return read
 
 
+def fits_after_a_cancel() -> int:
+    """Steps of a fit after one that was cancelled before a backward pass; one process is tidy."""
+    engine = Distributed(timeout=10)
+    gc.disable()
+    learn = learner(engine, callbacks=lambda: [Cancels("after_loss", CancelFit, [0, 1])])
+    learn.fit(3)
+    learn.callbacks.clear()
+    if engine.rank == 1:
+        gc.collect()
+    steps = learn.fit(2).n_steps
+    gc.enable()
+    return steps
+
+
 def finds_lr() -> dict[str, list[float]]:
     """The losses by which a learning rate is searched, together and by this process alone."""
     engines = {"together": Distributed(timeout=30), "alone": None}

@@ -70,6 +70,7 @@ def ends(values, tmp_path_factory):
         "passes": {},
         "reports": {},
         "finds_lr": {},
+        "fits_after_a_cancel": {},
         "stops": {"names": [*DURING, *AT_THE_END]},
         "own_states": {"folder": str(folder / "own")},
         "by_the_clock": {"folder": str(folder / "clock")},
@@ -92,6 +93,10 @@ def test_passes_give_what_they_give_in_one_process(passes):
         for one, other in zip(together["loader"], alone["loader"], strict=True):
             assert torch.allclose(one, other, atol=1e-6)
         assert together["untouched"] == 0
+
+
+def test_a_fit_that_was_cancelled_sends_nothing_in_the_next(ends):
+    assert ends["fits_after_a_cancel"] == [12, 12]
 
 
 def test_a_learning_rate_is_found_by_the_losses_of_all(ends):

@@ -107,8 +107,17 @@ class DataParallel:
 
     def close(self) -> None:
         """The run is over."""
+        self._forget()
         for name, value in self._as_given.items():
             setattr(self._given, name, value)
+
+    def _forget(self) -> None:
+        # After a cancel between forward and backward pass, its hooks still wait for gradients: in
+        # the next run they would send those of a process that has not deleted it yet.
+        parallel: Any = self.parallel
+        if parallel is not None and parallel is not self._given:
+            getattr(parallel, "_remove_autograd_hooks")()  # noqa: B009 - there is no public way
+        self.parallel = None
 
     def expect(self, *, closes: bool) -> bool:
         """A batch is about to be predicted, and its window closes with it, or does not.
@@ -128,6 +137,7 @@ class DataParallel:
         wanted = [p for p in model.parameters() if p.requires_grad]
         same = len(wanted) == len(self._asked) and all(map(_is, wanted, self._asked))
         if self.parallel is None or self.model is not model or not same:
+            self._forget()
             self.model, self._asked = model, wanted
             self.parallel = self._around(model) if wanted else None
         covered = {id(p) for p in wanted}
