@@ -334,6 +334,37 @@ def trajectories(cases: list[str], *, shard: bool = False) -> dict[str, Any]:
     return {case: trajectory(case, engine) for case in cases}
 
 
+def hybrid(copies: int, parts: int) -> Distributed:
+    """An engine that shards among some processes, and has copies of that."""
+    mesh = init_device_mesh("cpu", (copies, parts), mesh_dim_names=("copies", "parts"))
+    return Distributed(layers, mesh=mesh, timeout=100)
+
+
+def in_copies(cases: list[str], copies: int, parts: int, folder: str) -> dict[str, Any]:
+    """Trajectories in hybrid shards; a fit that is gone on with; and what one process keeps."""
+    engine = hybrid(copies, parts)
+    ends = {case: trajectory(case, engine) for case in cases}
+    learn = learner(engine, model=small())
+    state = learn.model.state_dict().values()
+    return ends | {
+        "resumed": stopped_and_resumed(folder, [3], engine=engine, parts=True),
+        "own": sum(x.to_local().numel() for x in state),
+        "placements": {str(x.placements) for x in state},
+        "explained": str(learn.explain()).partition("\n")[0],
+    }
+
+
+def badly_meshed() -> list[str]:
+    """What is said of meshes that cannot be used."""
+    said: list[str] = []
+    for mesh in ("two", init_device_mesh("cpu", (1, 1, 2))):
+        try:
+            Distributed(layers, mesh=mesh, timeout=100)
+        except (TypeError, ValueError) as error:
+            said.append(str(error))
+    return said
+
+
 def small() -> nn.Module:
     """The model that `tiny_learner` makes."""
     with forked(key=0):
@@ -1054,9 +1085,11 @@ def stopped_and_resumed(
     shard: bool = False,
     parts: bool = False,
     every: str = "4 steps",
+    engine: Any = None,
 ) -> dict[Any, Any]:
     """A fit without a stop, and fits that were stopped after so many steps and gone on with."""
-    engine, root = Distributed(layers if shard else None, timeout=100), Path(folder)
+    engine = engine or Distributed(layers if shard else None, timeout=100)
+    root = Path(folder)
     options = {"dropout": 0.5, "every": every, "area": True, "parts": parts}
     learn = saving(engine, root / "straight", **options)
     ends = {"straight": outcome(learn, learn.fit(3))}
@@ -1437,11 +1470,11 @@ def in_other_shards(how: str) -> None:
     """A model that is distributed in a way that is not FSDP2's over all processes."""
     engine = Distributed(timeout=100)
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
-    if how == "tensors":
-        mesh = init_device_mesh("cpu", (2,))
-        parallelize_module(model, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
-    else:
-        fully_shard(model, mesh=init_device_mesh("cpu", (2, 1), mesh_dim_names=("copies", "parts")))
+    mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("parts", "tensors"))
+    how_parallel = {"0": ColwiseParallel(), "2": RowwiseParallel()}
+    parallelize_module(model, mesh["tensors"], how_parallel)
+    if how == "both":
+        fully_shard(model, mesh=mesh["parts"])
     learner(engine, model=model)
 
 

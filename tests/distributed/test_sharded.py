@@ -82,16 +82,38 @@ def test_a_model_that_is_sharded_already_is_left_as_it_is(values):
     ("how", "said"),
     [
         ("tensors", r"0.weight is distributed over a mesh of shape (2,) without fully_shard, and"),
-        (
-            "copies",
-            r"0.weight is distributed over a mesh of shape (2, 1), and Distributed averages",
-        ),
+        ("both", r"0.weight is distributed over a mesh of shape (1, 2), and Distributed averages"),
     ],
 )
 def test_a_model_that_is_distributed_otherwise_is_refused(how, said, world):
     for kind, text in world(2, "in_other_shards", how=how):
         assert kind == "error"
         assert said in text
+
+
+def test_shards_that_are_copied_train_as_one_process(values, tmp_path):
+    cases = ["clip", "accumulate"]
+    for end in values(4, "in_copies", cases=cases, copies=2, parts=2, folder=str(tmp_path)):
+        for case in cases:
+            assert (end[case]["weights"] - alone(case)["weights"]).abs().max() <= 1e-6
+            assert end[case]["steps"] == alone(case)["steps"]
+        straight, resumed = end["resumed"]["straight"], end["resumed"][3]
+        assert torch.equal(straight["weights"], resumed["weights"])
+        assert end["own"] == 13
+        assert end["placements"] == {"(Replicate(), Shard(dim=0))"}
+        assert end["explained"].startswith("fit, in 4 processes: the model is in shards, batches")
+
+
+def test_a_mesh_is_one_of_all_processes(world):
+    for kind, said in world(2, "badly_meshed"):
+        assert kind == "ok"
+        assert "mesh must be a DeviceMesh; got 'two'." in said[0]
+        assert "and be of all 2 processes; its shape is (1, 1, 2)." in said[1]
+
+
+def test_a_mesh_without_a_shard_function_is_refused():
+    with pytest.raises(TypeError, match=r"^mesh says among which processes a model is sharded, an"):
+        Distributed(mesh="any")
 
 
 def test_weights_are_saved_whole_and_loaded_in_parts(values, tmp_path):

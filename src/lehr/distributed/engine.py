@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, final
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.nn.parameter import is_lazy
 
@@ -54,6 +55,9 @@ class Distributed(Engine):
             (FSDP2). The optimizer must be made by the Learner: give a function, such as
             ``partial(AdamW, lr=1e-3)``. None keeps all of the model in every process. A model that
             is sharded already is left as it is.
+        mesh: the processes among which ``shard`` distributes: a DeviceMesh of all of them. With two
+            dimensions ``(copies, parts)``, the model is sharded among the processes of the second
+            one, and each such group has a copy of it (hybrid sharding). None is one dimension.
         data: how loaders that are not lehr's are read: ``"whole"``, if in every process they yield
             the same global batches, which are shared out; ``"own"``, if they yield batches of each
             process's own. None refuses such a loader.
@@ -87,6 +91,7 @@ class Distributed(Engine):
         self,
         shard: Callable[[Any], Iterable[nn.Module]] | None = None,
         *,
+        mesh: DeviceMesh | None = None,
         data: Literal["whole", "own"] | None = None,
         init: Init | str | os.PathLike[str] | None = None,
         sync_batchnorm: bool = False,
@@ -98,6 +103,11 @@ class Distributed(Engine):
             raise TypeError(
                 f"shard must be a function from the model to its large modules; got {shard!r}. "
                 "Write e.g. lambda model: model.layers."
+            )
+        if mesh is not None and shard is None:
+            raise TypeError(
+                "mesh says among which processes a model is sharded, and nothing is to be sharded. "
+                "Give shard, too, e.g. shard=lambda model: model.layers."
             )
         if data not in (None, "whole", "own"):
             raise ValueError(
@@ -114,13 +124,15 @@ class Distributed(Engine):
             raise ValueError(f"timeout must be above 0 seconds; got {timeout!r}. Give e.g. 600.")
         super().__init__()
         self.shard, self.data, self.sync_batchnorm = shard, data, sync_batchnorm
-        self.init = init
+        self.init, self.mesh = init, mesh
         self.options = {"find_unused_parameters": find_unused_parameters}
         self.runs: list[Together] = []
         """Those that are under way, the innermost last"""
         if not join(timeout):
             return
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        if mesh is not None:
+            sharded.check_mesh(mesh, self.world)
         if self.world > 1:
             # Small things go over the CPU and apart from the gradients.
             self.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
@@ -166,7 +178,7 @@ class Distributed(Engine):
                     tensors = [*model.parameters(), *model.buffers()]
                     self._broadcast([t for t in tensors if not isinstance(t, DTensor)])
                 if self.shard is not None and not sharded.is_sharded(model):
-                    sharded.shard(model, self.shard(model))
+                    sharded.shard(model, self.shard(model), self.mesh)
                 if empty:
                     self._fill(model)
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -18,12 +19,29 @@ from lehr.state.pieces import Pieces, Shard
 from lehr.types import is_mapping
 
 
-def shard(model: nn.Module, parts: Iterable[nn.Module]) -> None:
+def check_mesh(mesh: Any, world: int) -> None:
+    """See that a model can be sharded over a mesh.
+
+    Raises:
+        TypeError, ValueError: it is no mesh of one or two dimensions of all processes.
+    """
+    example = 'Make it by init_device_mesh("cuda", (copies, parts)), or leave it out.'
+    if not isinstance(mesh, DeviceMesh):
+        raise TypeError(f"mesh must be a DeviceMesh; got {mesh!r}. {example}")
+    if mesh.ndim > 2 or mesh.size() != world:
+        raise ValueError(
+            f"mesh must have one or two dimensions, and be of all {world} processes; its shape is "
+            f"{tuple(mesh.shape)}. {example}"
+        )
+
+
+def shard(model: nn.Module, parts: Iterable[nn.Module], mesh: DeviceMesh | None = None) -> None:
     """Let every process keep a shard of each parameter, and gather a part while it is at work.
 
     Args:
         model: whose parameters become DTensors.
         parts: modules of it that are gathered one at a time; what is left is one part more.
+        mesh: of the processes; None for one dimension of all.
 
     Raises:
         TypeError, ValueError: they are no modules, or not of this model.
@@ -39,7 +57,7 @@ def shard(model: nn.Module, parts: Iterable[nn.Module]) -> None:
         if module not in own:
             raise ValueError(f"shard(model) has {module}, which is not in the model. {example}")
     for module in dict.fromkeys([*modules, model]):
-        fully_shard(module)
+        fully_shard(module, mesh=mesh)
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -63,13 +81,14 @@ def check_shards(model: nn.Module, world: int) -> None:
     for name, parameter in model.named_parameters():
         if not isinstance(parameter, DTensor):
             continue
-        mesh = parameter.device_mesh
-        if id(parameter) not in known or mesh.ndim != 1 or mesh.size() != world:
+        mesh, (*copies, part) = parameter.device_mesh, parameter.placements
+        fits = part.is_shard() and all(copy.is_replicate() for copy in copies)
+        if id(parameter) not in known or not fits or mesh.size() != world:
             raise ValueError(
                 f"the parameter {name} is distributed over a mesh of shape {tuple(mesh.shape)}"
                 f"{'' if id(parameter) in known else ' without fully_shard'}, and Distributed "
                 f"averages gradients over all {world} processes alike. A model may be sharded by "
-                "fully_shard(module) over all of them; tensor parallelism and hybrid sharding "
+                "fully_shard(module) over all of them, with copies or without; tensor parallelism "
                 "cannot be trained."
             )
 
