@@ -66,8 +66,8 @@ class Callback:
             objects with a method ``to`` that moves them in place.
         looks_on: whether what it does in after_pred, after_loss and after_backward can be done when
             the step is made: it reads predictions, loss and numbers of the run there, but neither
-            weights nor gradients, and changes nothing. Any other that watches these events keeps a
-            step from being fused (``compile`` of `lehr.Learner`).
+            weights nor gradients, and it changes and cancels nothing. Any other that watches these
+            events keeps a step from being fused (``compile`` of `lehr.Learner`).
         in_graph: names of the methods that `graph_part` has a function for, of ``"predict"``,
             ``"compute_loss"``, ``"finish_grad"`` and ``"after_step"``: the graph of a fused step
             then includes what they do, and they are not called. One that wraps ``"backward"``,

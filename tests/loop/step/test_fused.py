@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from lehr import Callback, CancelBatch, Changes, DataBunch, GraphPart, Learner
+from lehr import Callback, CancelBatch, CancelEpoch, Changes, DataBunch, GraphPart, Learner
 from lehr.callbacks import (
     EMA,
     Accumulate,
@@ -269,6 +269,15 @@ def test_a_buffer_that_the_model_replaces_is_kept():
     fused, eager, _ = pair(model=Replacing)
     assert difference(fused.model, eager.model) < 1e-6
     assert fused.model.calls == 8
+
+
+@pytest.mark.slow
+def test_a_buffer_that_the_model_replaces_in_an_eager_step_is_kept_too(untraced):
+    weights = lambda run: 0 if run.batch_index == 2 else len(run.xb)  # noqa: E731
+    fused, eager, kinds = pair(model=Replacing, items=40, weight=weights)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert fused.model.calls == 10
+    assert kinds == [False, True, True, True] * 2
 
 
 @pytest.mark.slow
@@ -653,6 +662,58 @@ def test_a_window_that_changes_its_end_after_the_prediction_is_told():
 
     with pytest.raises(RuntimeError, match=r"run\.closes was changed after the prediction"):
         learner(opt=partial(torch.optim.SGD, lr=0.1)).fit(1, [Late()])
+
+
+class CancelsLate(Callback):
+    looks_on = True
+    replays = False
+
+    def __init__(self, event, cancel, windows=1):
+        self.event, self.cancel, self.batches_per_step = event, cancel, windows
+
+    def begin_batch(self, run):
+        run.closes = (run.batch_index + 1) % self.batches_per_step == 0
+
+    def after_loss(self, run):
+        self._cancel("after_loss", run)
+
+    def after_backward(self, run):
+        self._cancel("after_backward", run)
+
+    def after_step(self, run):
+        self._cancel("after_step", run)
+
+    def _cancel(self, event, run):
+        if run.training and event == self.event and run.batch_index >= 2:
+            raise self.cancel
+
+
+@pytest.mark.parametrize(
+    ("event", "cancel", "windows"),
+    [
+        ("after_loss", CancelBatch, 1),
+        ("after_loss", CancelBatch, 2),
+        ("after_loss", CancelEpoch, 1),
+        ("after_loss", CancelEpoch, 2),
+        ("after_backward", CancelEpoch, 1),  # in a window of two, it drops what was gathered
+    ],
+)
+def test_a_cancel_of_a_step_that_is_made_already_is_told(event, cancel, windows, untraced):
+    with pytest.raises(RuntimeError, match="that looks on has cancelled the batch after the pred"):
+        learner(items=64).fit(2, [CancelsLate(event, cancel, windows)])
+
+
+def test_a_cancel_once_the_gradient_would_be_there_is_told(untraced):
+    with pytest.raises(RuntimeError, match="that looks on has cancelled the batch after the pred"):
+        learner().fit(1, [CancelsLate("after_backward", CancelBatch)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cancel", [CancelBatch, CancelEpoch])
+def test_a_cancel_after_the_step_is_none_of_it(cancel, untraced):
+    fused, eager, kinds = pair(2, lambda: [CancelsLate("after_step", cancel)])
+    assert difference(fused.model, eager.model) < 1e-6
+    assert any(kinds)
 
 
 class Wraps(Callback):

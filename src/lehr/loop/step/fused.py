@@ -50,7 +50,17 @@ class FusedStep:
     """
 
     __slots__ = (
-        *("_calls", "_chooses", "_closes", "_eager", "_fused", "_graphs", "_inside", "_layout"),
+        *(
+            "_begun",
+            "_calls",
+            "_chooses",
+            "_closes",
+            "_eager",
+            "_fused",
+            "_graphs",
+            "_inside",
+            "_layout",
+        ),
         *("_made", "_size", "_unfused", "_warned", "_verdict", "_windows", "run", "why"),
     )
 
@@ -63,6 +73,8 @@ class FusedStep:
         self.why: str | None = None
         """why nothing is fused any more"""
         self._fused = self._made = self._closes = self._warned = False
+        self._begun = False
+        """whether the graph has done what the loop has not come to yet"""
         self._layout: Layout | None = None
         self._size: list[Any] | None = None
         self._unfused: Unfused
@@ -115,14 +127,18 @@ class FusedStep:
 
     def predict(self) -> None:
         """All of the step, if it can be fused; else the prediction, as callbacks wrap it."""
+        self._refuse_late_cancels()
         self._made = False
         if self._chooses and self.run.training and self.why is None:
             self._choose()
         self._fused = self.run.training and self._can_fuse() and self._in_graph(self._place())
+        self._begun = self._fused
         if self._fused:
             self._inside.end(PREDICT, self.run)
         else:
             self._unfused.predict()
+            if self._layout is not None:
+                self._layout.seen = False
 
     def compute_loss(self) -> None:
         """Nothing, after a fused step."""
@@ -137,6 +153,7 @@ class FusedStep:
             self._unfused.backward()
         elif self.run.closes == self._closes:
             self._inside.end(BACKWARD, self.run)
+            self._begun = self._made  # what closes its window is still to step
         else:
             raise RuntimeError(
                 "run.closes was changed after the prediction, when the fused step was made. Set it "
@@ -145,6 +162,7 @@ class FusedStep:
 
     def finish_grad(self) -> None:
         """What callbacks do to the gradient, unless the graph has done it."""
+        self._begun = False
         if self._made:
             self._inside.end(FINISH, self.run)
         else:
@@ -152,6 +170,7 @@ class FusedStep:
 
     def step(self) -> None:
         """The step is made, or the optimizer makes it and shows what it trains."""
+        self._begun = False
         if self._made:
             self.run.stepped = True
         else:
@@ -161,10 +180,19 @@ class FusedStep:
 
     def zero_grad(self) -> None:
         """A fused step leaves no gradients; the window is over."""
+        self._refuse_late_cancels()
         made = self._made
         self._made = self._fused = False
         if not made:
             self._eager.zero_grad()
+
+    def _refuse_late_cancels(self) -> None:
+        if self._begun:
+            raise RuntimeError(
+                "a callback that looks on has cancelled the batch after the prediction, when the "
+                "fused step was made. Cancel in begin_batch or after_batch, or leave looks_on out, "
+                "so that nothing is fused."
+            )
 
     def _is_made(self) -> bool:
         """Whether the graph has made the step of this window."""
@@ -275,6 +303,8 @@ class FusedStep:
                 "callback that put them there"
             )
             return False
+        if not self._layout.seen:
+            self._layout.look_again(run.model)
         if (fits := self._size == _size(run)) or run.last_batch:
             return fits
         if not self._warned:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lehr.loop.step.fusible import hook_places
 from lehr.loop.step.graphs import Graphs, Part
@@ -30,7 +30,7 @@ class Layout:
 
     __slots__ = (
         *("_counts_elsewhere", "_flags", "_groups", "_hooks", "_tensors"),
-        *("captures", "epoch", "numbers", "others", "parts", "trained"),
+        *("captures", "epoch", "numbers", "others", "parts", "seen", "trained"),
     )
 
     def __init__(self, run: Any, trains: Callable[[Tensor], bool], graphs: Graphs) -> None:
@@ -61,6 +61,8 @@ class Layout:
         every = {**dict(run.model.named_parameters()), **dict(run.model.named_buffers())}
         self.others = {name: value for name, value in every.items() if name not in trained}
         """the other parameters, and the buffers, by name"""
+        self.seen = True
+        """whether the buffers are those that the model has now; an eager step may replace them"""
         self.epoch, self._flags = run.epoch, _flags(run)
         self._hooks = hook_places(run.model, run.loss_func)
 
@@ -70,6 +72,12 @@ class Layout:
             for param in params:
                 part.form.bring_counts(opt.state.get(param, {}), param.device)
         self._counts_elsewhere = False
+
+    def look_again(self, model: nn.Module) -> None:
+        """Take the buffers that the model has now."""
+        held = dict(model.named_buffers())
+        self.others.update((name, held[name]) for name in self.others.keys() & held.keys())
+        self.seen = True
 
     def is_still(self, run: Any) -> bool:
         """Whether the same parameters require a gradient now."""
