@@ -239,6 +239,18 @@ def test_a_fused_step_is_captured_and_trains_as_one_that_is_not(opt, callbacks):
 
 
 @only_cuda
+def test_no_window_and_no_other_fit_is_captured_anew():
+    from torch._inductor.cudagraph_trees import get_manager
+
+    learn = learner([Accumulate(2)], compile="always", data=bunch(HERE))
+    learn.fit(2)
+    manager = get_manager(torch.cuda.current_device(), create_if_none_exists=False)
+    captured = len(list(manager.get_roots()))
+    learn.fit(3)
+    assert len(list(manager.get_roots())) == captured > 0
+
+
+@only_cuda
 def test_a_captured_step_goes_on_after_a_stop_with_the_same_bits(tmp_path):
     def make():
         return learner(compile="always", data=bunch(HERE))  # with dropout

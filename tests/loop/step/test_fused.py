@@ -32,6 +32,8 @@ from lehr.callbacks import (
 from lehr.loop.run import Run
 from lehr.loop.step.fused import FusedStep
 from lehr.loop.step.graphs import Graphs
+from lehr.loop.step.layout import Layout
+from lehr.optim.functional import Form
 from lehr.schedules import one_cycle, one_cycle_momentum, sched_lin
 from lehr.testing import tiny_learner
 
@@ -910,6 +912,32 @@ def test_of_a_window_the_batches_that_gather_are_timed(untraced):
     same = learner("eager", ADAMW, items=64)
     same.fit(2, [Accumulate(2)])
     assert difference(learn.model, same.model) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch.jit, within torch
+def test_an_eager_step_that_reads_counts_on_a_device_is_not_what_is_timed(untraced, monkeypatch):
+    did, eager_step, bring = [], FusedStep._eager_step, Layout._bring_counts
+    monkeypatch.setattr(Graphs, "captures_on", lambda self, device: True)
+    monkeypatch.setattr(
+        FusedStep, "_eager_step", lambda self, place: (did.append("eager"), eager_step(self, place))
+    )
+    monkeypatch.setattr(Layout, "_bring_counts", lambda self: (did.append("to it"), bring(self)))
+    learn = timed(1.0, 0.5, opt=ADAMW)
+    learn.fit(1)
+    assert did[:10] == ["eager"] * 10  # one that shows what is trained, two to warm up, seven
+    assert set(did[10:]) == {"to it"}
+    assert learn.graphs.verdict.seconds is not None
+
+
+@pytest.mark.slow
+def test_where_nothing_is_fused_any_more_the_optimizer_counts_on_the_cpu(untraced, monkeypatch):
+    learn, devices = learner(opt=ADAMW), []
+    learn.fit(1)
+    monkeypatch.setattr(Form, "bring_counts", lambda self, state, device: devices.append(device))
+    with pytest.warns(UserWarning, match="not fused"):
+        learn.fit(1, [Wraps()])
+    assert devices == [torch.device("cpu")] * 4  # parameters
 
 
 @pytest.mark.slow

@@ -6,7 +6,14 @@ import torch
 from torch import nn
 
 from lehr.loop.step.graphs import Graphs
-from lehr.loop.step.layout import Layout, has_all_states, has_gradient, requires_grad
+from lehr.loop.step.layout import (
+    Layout,
+    count_on_cpu,
+    has_all_states,
+    has_gradient,
+    requires_grad,
+)
+from lehr.optim.functional import Form
 from lehr.testing import tiny_learner
 
 GRAPHS = Graphs("eager")
@@ -77,6 +84,17 @@ def test_gradients_are_gathered_where_the_parameters_hold_them():
     assert first is run.model[0].weight.grad
     assert all(torch.equal(other, torch.zeros_like(other)) for other in others)
     assert run.model[2].bias.grad is others[-1]
+
+
+def test_an_optimizer_that_is_told_to_counts_on_the_device(monkeypatch):
+    moved = []
+    monkeypatch.setattr(Form, "bring_counts", lambda self, state, device: moved.append(device))
+    for how, counts in (({}, 1), ({"capturable": True}, 0), ({"fused": True}, 0)):
+        moved.clear()
+        count_on_cpu(torch.optim.Adam([nn.Parameter(torch.ones(1))], **how))
+        assert moved == [torch.device("cpu")] * counts
+    count_on_cpu(torch.optim.LBFGS([nn.Parameter(torch.ones(1))]))
+    assert len(moved) == 0
 
 
 def test_what_is_counted_on_the_cpu_is_moved_once_there_is_a_state_for_a_step_that_is_captured():

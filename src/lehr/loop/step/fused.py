@@ -14,7 +14,13 @@ from lehr.loop.step.eager import EagerStep
 from lehr.loop.step.fusible import obstacles
 from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, Place
 from lehr.loop.step.inside import Inside
-from lehr.loop.step.layout import Layout, has_all_states, has_gradient, requires_grad
+from lehr.loop.step.layout import (
+    Layout,
+    count_on_cpu,
+    has_all_states,
+    has_gradient,
+    requires_grad,
+)
 from lehr.loop.step.verdict import waiting_for
 from lehr.optim import optimizers
 
@@ -119,6 +125,7 @@ class FusedStep:
 
     def _give_up(self, why: str) -> None:
         self.why, self._layout = why, None
+        count_on_cpu(self.run.opt)
         warnings.warn(
             f"compile: the steps are not fused, and as fast as without: {why}.", stacklevel=2
         )
@@ -210,6 +217,7 @@ class FusedStep:
         if verdict.fused is False and self.why is None:
             if known:
                 self.why = verdict.in_words()
+                count_on_cpu(self.run.opt)
             else:
                 self._give_up(f'{verdict.in_words()}; compile="always" takes the fused one')
 
@@ -224,7 +232,7 @@ class FusedStep:
             self._inside.names(),
         )
 
-    def _times(self) -> tuple[float, float] | None:
+    def _times(self) -> list[float] | None:
         """Seconds of an eager and of a fused step with this batch; everything is then as before.
 
         None if there is nothing to compare. Of a window of several batches, one is measured that
@@ -237,15 +245,27 @@ class FusedStep:
         place: Place = "gather" if self._windows else "whole"
         with learn.probe():
             self._eager_step(place)
-            if self._layout is not None and not self._layout.has_hooks() and self._in_graph(place):
-                wait = waiting_for(self._layout.trained[0][0])
-                times = self._verdict.measured(
-                    lambda: wait(self._eager_step(place)), lambda: wait(self._in_graph(place))
-                )
+            if (layout := self._layout) is not None and not layout.has_hooks():
+                times = self._compared(place, layout)
         self._layout = self._size = None
         self._made = run.stepped = False
         run.pred = run.loss = run.loss_parts = None
         return times
+
+    def _compared(self, place: Place, layout: Layout) -> list[float] | None:
+        wait, measured = waiting_for(layout.trained[0][0]), self._verdict.measured
+
+        def eager() -> None:
+            wait(self._eager_step(place))
+
+        def fused() -> None:
+            wait(self._in_graph(place))
+
+        if not layout.captures:
+            return measured(eager, fused) if self._in_graph(place) else None
+        # Not in turns: once counts are on the device, an eager step waits for them.
+        seconds = measured(eager)
+        return seconds + measured(fused) if self._in_graph(place) else None
 
     def _eager_step(self, place: Place) -> None:
         self._made = False

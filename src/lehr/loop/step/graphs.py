@@ -15,6 +15,7 @@ from torch.func import functional_call, grad_and_value
 
 from lehr.base.graph_part import Changes
 from lehr.loop.loss_parts import summed
+from lehr.loop.step.kept import KeptGradients
 from lehr.loop.step.verdict import Verdict
 from lehr.optim.functional import Form
 
@@ -151,6 +152,7 @@ class Graphs:
         verdict: which one that is. Copies share it, for they are of the same model.
         captures: whether steps on a CUDA device become CUDA graphs: one call then starts all
             kernels of a step.
+        gradients: those that such graphs gather.
 
     Example:
         >>> Graphs("eager")
@@ -168,6 +170,7 @@ class Graphs:
         self.verdict = Verdict(clock)
         self.captures = backend == "inductor"
         self._numbers: dict[torch.device, Numbers] = {}
+        self.gradients = KeptGradients()
         self._made: dict[Hashable, tuple[Any, Callable[..., Any]]] = {}
 
     def of(

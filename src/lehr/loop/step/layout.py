@@ -29,11 +29,12 @@ class Layout:
     """
 
     __slots__ = (
-        *("_counts_elsewhere", "_flags", "_groups", "_hooks", "_tensors"),
+        *("_counts_elsewhere", "_flags", "_gradients", "_groups", "_hooks", "_tensors"),
         *("captures", "epoch", "numbers", "others", "parts", "seen", "trained"),
     )
 
     def __init__(self, run: Any, trains: Callable[[Tensor], bool], graphs: Graphs) -> None:
+        self._gradients = graphs.gradients
         names = {id(p): name for name, p in run.model.named_parameters()}
         self._groups: list[tuple[Any, Any]] = []
         self.parts: list[Part] = []
@@ -119,7 +120,31 @@ class Layout:
 
     def gathered(self) -> list[list[Tensor]]:
         """The gradients that the parameters hold, to add to; zeros where they hold none."""
-        return [[_gathered(p) for p in params] for params in self.trained]
+        gathered = self._gradients.of if self.captures else _gathered
+        return [[gathered(p) for p in params] for params in self.trained]
+
+
+def count_on_cpu(opt: Any) -> None:
+    """Let an optimizer count where it does by itself: on the CPU, unless it is told otherwise.
+
+    Elsewhere, its own step would wait for the device to read the counts.
+
+    Args:
+        opt: one, or several by name.
+
+    Example:
+        >>> p = torch.nn.Parameter(torch.ones(1)); p.grad = torch.ones(1)
+        >>> opt = torch.optim.Adam([p]); opt.step()
+        >>> count_on_cpu(opt); opt.state[p]["step"]
+        tensor(1.)
+    """
+    for one in optimizers.each(opt):
+        if (form := form_of(one)) is None:
+            continue
+        for group in one.param_groups:
+            if not (group.get("capturable") or group.get("fused")):
+                for p in group["params"]:
+                    form.bring_counts(one.state.get(p, {}), torch.device("cpu"))
 
 
 def has_gradient(parameter: Tensor) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-_PAIRS, _WARM_UP = 7, 2
+_TURNS, _WARM_UP = 7, 2
 
 
 @final
@@ -60,25 +60,24 @@ class Verdict:
         self._what, self.seconds, self.fused = what, (eager, fused), fused <= eager
         return self
 
-    def measured(self, eager: Callable[[], Any], fused: Callable[[], Any]) -> tuple[float, float]:
+    def measured(self, *steps: Callable[[], Any]) -> list[float]:
         """The medians of some calls of each, in turns, after two that are not counted.
 
         Args:
-            eager: makes a step, and returns when it is done.
-            fused: makes the other one.
+            steps: each makes a step, and returns when it is done.
 
         Example:
             >>> ticks = iter(range(99))
             >>> Verdict(lambda: next(ticks)).measured(lambda: None, lambda: next(ticks))
-            (1, 2)
+            [1, 2]
         """
-        times: tuple[list[float], list[float]] = ([], [])
-        for _ in range(_WARM_UP + _PAIRS):
-            for step, seconds in zip((eager, fused), times, strict=True):
+        times: list[list[float]] = [[] for _ in steps]
+        for _ in range(_WARM_UP + _TURNS):
+            for step, seconds in zip(steps, times, strict=True):
                 begin = self.clock()
                 step()
                 seconds.append(self.clock() - begin)
-        return median(times[0][_WARM_UP:]), median(times[1][_WARM_UP:])
+        return [median(seconds[_WARM_UP:]) for seconds in times]
 
     def in_words(self) -> str:
         """What came out, for `Learner.explain`; empty as long as nothing is known.
