@@ -78,6 +78,7 @@ class Calls:
 
     def _graph_for(self, place: Place, layout: Layout, given: Given) -> Callable[..., Any]:
         run = self._run
+        self._inside.check(layout.trained_by_name(), layout.others)
         if layout.captures:
             from lehr.loop.step.capture import keep_in_place
 

@@ -20,6 +20,7 @@ from lehr.loop.step.graphs import (
     Numbers,
     Place,
 )
+from lehr.loop.step.returned import check_changes
 
 
 def offers(callback: Callback, method: str) -> bool:
@@ -101,6 +102,19 @@ class Inside:
             if method in methods
         ]
         return tuple(part.shape for part in self._asked)
+
+    def check(self, trained: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
+        """Refuse what functions return that the graph could not write; see `check_changes`.
+
+        Args:
+            trained: the parameters whose gradients there are, by name.
+            others: the other parameters, and the buffers.
+        """
+        for (method, callback), part in zip(self._callbacks, self._asked, strict=False):
+            if method in (FINISH, STEPPED):
+                who = f"the function of {type(callback).__name__} for {method}"
+                values = trained if method == FINISH else {**trained, **others}
+                check_changes(who, part, values, skips=method == FINISH)
 
     def functions(self) -> list[Function]:
         """What each of them does in the graph, as they were asked last."""

@@ -74,6 +74,11 @@ class Layout:
                 part.form.bring_counts(opt.state.get(param, {}), param.device)
         self._counts_elsewhere = False
 
+    def trained_by_name(self) -> dict[str, Tensor]:
+        """The parameters of all parts."""
+        pairs = zip(self.parts, self.trained, strict=True)
+        return {name: p for part, own in pairs for name, p in zip(part.names, own, strict=True)}
+
     def look_again(self, model: nn.Module) -> None:
         """Take the buffers that the model has now."""
         held = dict(model.named_buffers())
