@@ -69,7 +69,9 @@ SMOKE = {
         batch_size=2,
         steps=4,
     ),
-    "ResNet-18": replace(TASKS["ResNet-18"], batch_size=2, steps=2),
+    "ResNet-18": replace(
+        TASKS["ResNet-18"], model=partial(resnet18, widths=(8, 16, 32, 64)), batch_size=2, steps=2
+    ),
 }
 NOT_COUNTED = "no GPU"
 

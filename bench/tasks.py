@@ -96,9 +96,9 @@ def random_tokens(items: int, length: int) -> tuple[Tensor, Tensor]:
     return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
 
-def resnet18() -> nn.Module:
+def resnet18(widths: Sequence[int] = (64, 128, 256, 512)) -> nn.Module:
     """Sixteen convolutions in eight residual blocks, one before and a linear layer behind."""
-    return models.resnet(3, 10, widths=(64, 128, 256, 512), blocks=2)
+    return models.resnet(3, 10, widths=widths, blocks=2)
 
 
 class GPT(nn.Module):
