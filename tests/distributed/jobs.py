@@ -1092,13 +1092,13 @@ def stopped_and_resumed(
     root = Path(folder)
     options = {"dropout": 0.5, "every": every, "area": True, "parts": parts}
     learn = saving(engine, root / "straight", **options)
-    ends = {"straight": outcome(learn, learn.fit(3))}
+    ends = {"straight": outcome(learn, learn.fit(2))}
     for after in afters:
         at = root / f"after {after}"
         with suppress(KeyboardInterrupt):
-            saving(engine, at, Interrupts(after), **options).fit(3)
+            saving(engine, at, Interrupts(after), **options).fit(2)
         learn = saving(engine, at, **options)
-        ends[after] = outcome(learn, learn.fit(3, resume="auto", exact=True))
+        ends[after] = outcome(learn, learn.fit(2, resume="auto", exact=True))
     return ends
 
 

@@ -16,7 +16,7 @@ from lehr.testing import tiny_learner
 
 from . import jobs
 
-AFTERS = [1, 5, 6, 9]  # of 18 steps, 6 an epoch
+AFTERS = [1, 5, 6, 9]  # of 12 steps, 6 an epoch
 
 
 # What processes do: all keep the whole model, or each a shard; which then saves it by itself.
