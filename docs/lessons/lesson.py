@@ -14,7 +14,7 @@ from lehr import DataBunch, data
 
 HERE = Path(__file__).parent
 ROOT = os.environ.get("LEHR_DATA")
-EPOCHS = 3 if ROOT else 40  # MNIST has 50,000 images, the digits that come with lehr 1437
+EPOCHS = 3 if ROOT else 30  # MNIST has 50,000 images, the digits that come with lehr 1437
 BAND = (0.93, 1.0)
 SKIPPED = ("#", "from ", "import ")
 
