@@ -57,9 +57,16 @@ def warm() -> None:
 
 
 def together(world: int, name: str, arguments: dict[str, Any], limit: float) -> list[Any]:
-    """Make so many processes, and see how each of them ends."""
+    """Make so many processes, and see how each of them ends.
+
+    They begin when all are there: a process that is forked while the store answers another one may
+    hold a lock for ever that a thread of the store had at that moment.
+    """
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    children = [child(rank, world, store.port, name, arguments) for rank in range(world)]
+    gate = os.pipe()
+    children = [child(rank, world, store.port, name, arguments, gate) for rank in range(world)]
+    for end in gate:
+        os.close(end)
     until = time.monotonic() + limit
     try:
         return [answer(pid, pipe, until) for pid, pipe in children]
@@ -72,13 +79,20 @@ def together(world: int, name: str, arguments: dict[str, Any], limit: float) -> 
                 pass
 
 
-def child(rank: int, world: int, port: int, name: str, arguments: dict[str, Any]) -> Any:
-    """A process that calls the function; its number, and where to read what it returns."""
+def child(
+    rank: int, world: int, port: int, name: str, arguments: dict[str, Any], gate: tuple[int, int]
+) -> Any:
+    """A process that calls the function; its number, and where to read what it returns.
+
+    It begins when the gate's other end is closed.
+    """
     to_read, to_write = os.pipe()
     pid = os.fork()
     if pid:
         os.close(to_write)
         return pid, to_read
+    os.close(gate[1])
+    os.read(gate[0], 1)
     os.environ.update(
         RANK=str(rank),
         WORLD_SIZE=str(world),
