@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from time import perf_counter
@@ -244,6 +245,11 @@ def _compiled(step: Callable[..., Any], backend: str, *, captures: bool) -> Call
     options: dict[str, Any] = {}
     if hasattr(torch.compiler, "skip_guard_on_globals_unsafe"):  # else torch has no such option
         options["guard_filter_fn"] = _changing
+    if backend == "inductor":
+        with suppress(ImportError):  # of a torch that has no such passes
+            from lehr.loop.step.once import Once
+
+            options["post_grad_custom_post_pass"] = Once()
     compile_with = partial(torch.compile, fullgraph=True, backend=backend)
     if not captures:
         return compile_with(step, options=options or None)
