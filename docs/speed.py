@@ -19,7 +19,8 @@ take turns, and a figure is the median of the ratios to the hand-written loop of
 Below 1 is faster. Unless another one is named, the model is the lesson's (784-50-10, batches of 64,
 data in memory), of which a step takes a few hundred microseconds: what a library adds is seen best
 where the model does little. `make bench` measures everything that needs no GPU and makes this page;
-`make bench-gpu` measures the rest. Its newest figures are of {newest}.
+`make bench-gpu` measures the rest. Tables may be from different machines, so microseconds are to be
+compared within a table alone. The newest figures are of {newest}.
 """
 STEP = """A step with SGD (`bench/overhead.py`), in multiples of the hand-written loop; in brackets
 the middle half of the turns.

@@ -69,8 +69,8 @@ class Callback:
             weights nor gradients, and it changes and cancels nothing. Any other that watches these
             events keeps a step from being fused (``compile`` of `lehr.Learner`).
         in_graph: names of the methods that `graph_part` has a function for, of ``"predict"``,
-            ``"compute_loss"``, ``"finish_grad"`` and ``"after_step"``: the graph of a fused step
-            then includes what they do, and they are not called. One that wraps ``"backward"``,
+            ``"compute_loss"``, ``"backward"``, ``"finish_grad"`` and ``"after_step"``: the graph
+            of a fused step then includes what they do, and they are not called. One that wraps
             ``"step"`` or ``"zero_grad"`` may be named, too: it is called as ever, around nothing.
             A subclass that changes one of them must change `graph_part` as well.
         regrads: whether this callback calls `run.regrad()`; batches are kept only if one does.

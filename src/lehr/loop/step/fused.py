@@ -56,18 +56,8 @@ class FusedStep:
     """
 
     __slots__ = (
-        *(
-            "_begun",
-            "_calls",
-            "_chooses",
-            "_closes",
-            "_eager",
-            "_fused",
-            "_graphs",
-            "_inside",
-            "_layout",
-        ),
-        *("_made", "_size", "_unfused", "_warned", "_verdict", "_windows", "run", "why"),
+        *("_begun", "_calls", "_chooses", "_closes", "_eager", "_fused", "_graphs", "_inside"),
+        *("_layout", "_made", "_size", "_unfused", "_verdict", "_warned", "_windows", "run", "why"),
     )
 
     def __init__(self, run: Run) -> None:
