@@ -32,10 +32,9 @@ def of(dtype):
 
 def test_a_number_is_kept_where_a_tensor_takes_it():
     kept, before, after = traced(adam, *of(torch.float64))
-    assert len(kept) == 2  # the rate over its correction, and what is left of the weights
-    for node in kept:
-        assert node.meta["val"].shape == ()
-        assert all(user.meta["val"].shape == (5,) for user in node.users)
+    (rate,) = kept  # over its correction; what is left of the weights is but a product
+    assert rate.meta["val"].shape == ()
+    assert all(user.meta["val"].shape == (5,) for user in rate.users)
     for x, y in zip(before, after, strict=True):
         assert torch.equal(x, y)
 
@@ -52,8 +51,8 @@ def of2():
 
 
 def twice(p, q, rate):
-    more = rate + 1
-    return p * more, q * more
+    root = rate.sqrt()
+    return p * root, q * root
 
 
 def test_what_is_not_computed_of_them_stays_in_its_kernel():
@@ -62,6 +61,16 @@ def test_what_is_not_computed_of_them_stays_in_its_kernel():
         return p * small, q * rate  # and a rate as it is given
 
     assert traced(plain, *of2())[0] == []
+
+
+def test_what_takes_an_instruction_is_repeated():
+    def descend(p, q, rate):
+        return p - rate * p, q + (2 - rate).float() * q
+
+    assert traced(descend, *of2())[0] == []
+    kept, before, after = traced(lambda p, q, rate: (p * (1 - rate.sqrt()), q), *of2())
+    assert len(kept) == 1  # a difference, but of a root
+    assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
 
 
 def test_another_version_of_it_is_another_in_the_cache():

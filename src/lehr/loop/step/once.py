@@ -7,6 +7,12 @@ from torch import Tensor
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import Graph, Node
 
+aten = torch.ops.aten
+_CHEAP = {  # an instruction each: what is made of nothing else is repeated sooner than kept
+    *(aten.add, aten.sub, aten.rsub, aten.mul, aten.neg, aten._to_copy),
+    torch.ops.prims.convert_element_type,
+}
+
 
 @final
 class Once(CustomGraphPass):
@@ -35,9 +41,16 @@ class Once(CustomGraphPass):
 
 def _is_computed(node: Node) -> bool:
     """Whether it is a number that comes of others in double precision, as rates and counts are."""
+    return _is_costly(node) and any(_is_double(one) for one in (node, *node.all_input_nodes))
+
+
+def _is_costly(node: Node) -> bool:
+    """Whether it is a number that is more than sums and products."""
     if node.op != "call_function" or not _is_number(node):
         return False
-    return any(_is_double(one) for one in (node, *node.all_input_nodes))
+    if getattr(node.target, "overloadpacket", None) not in _CHEAP:
+        return True
+    return any(map(_is_costly, node.all_input_nodes))
 
 
 def _is_number(node: Node) -> bool:
