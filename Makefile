@@ -11,12 +11,12 @@ help:            ## list the targets
 
 # The constraints pin the tested versions. Python compiles a module when it is first imported, if it may keep that; else pip compiles all now. The stamp files .run and .dev say what is installed, so a second call does nothing.
 $(VENV)/.run: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps $(VENV)
 	$(BIN)/$(INSTALL) -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps $(VENV)
 	$(BIN)/$(INSTALL) -c constraints.txt -e '.[dev,docs]'
 	touch $(VENV)/.run $@
 

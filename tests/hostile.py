@@ -44,6 +44,7 @@ WORLD = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "OMP_NUM_THREADS": "3",
 }
+KEPT_BY_TOOLS = (".git", ".venv", ".ruff_cache", "__pycache__")
 UNSET = ("LINES", "NO_COLOR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "DISPLAY", "USER", "LOGNAME")
 
 
@@ -59,7 +60,7 @@ def files() -> dict[Path, tuple[int, int]]:
     """Size and time of every file of the checkout; what git and tools keep there is left out."""
     found = {}
     for folder, folders, names in os.walk(ROOT):
-        folders[:] = [name for name in folders if name not in (".git", ".venv", "__pycache__")]
+        folders[:] = [name for name in folders if name not in KEPT_BY_TOOLS]
         for path in (Path(folder, name) for name in names):
             status = path.lstat()
             found[path] = status.st_size, status.st_mtime_ns
