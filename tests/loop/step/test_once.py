@@ -63,9 +63,13 @@ def test_what_is_not_computed_of_them_stays_in_its_kernel():
     assert traced(plain, *of2())[0] == []
 
 
+def single(number):
+    return torch.ops.prims.convert_element_type(number, torch.float32)
+
+
 def test_what_takes_an_instruction_is_repeated():
     def descend(p, q, rate):
-        return p - rate * p, q + (2 - rate).float() * q
+        return p - rate * p, q + single(2 - rate) * q
 
     assert traced(descend, *of2())[0] == []
     kept, before, after = traced(lambda p, q, rate: (p * (1 - rate.sqrt()), q), *of2())

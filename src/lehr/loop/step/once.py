@@ -9,7 +9,7 @@ from torch.fx import Graph, Node
 
 aten = torch.ops.aten
 _CHEAP = {  # an instruction each: what is made of nothing else is repeated sooner than kept
-    *(aten.add, aten.sub, aten.rsub, aten.mul, aten.neg, aten._to_copy),
+    *(aten.add, aten.sub, aten.rsub, aten.mul, aten.neg),
     torch.ops.prims.convert_element_type,
 }
 
