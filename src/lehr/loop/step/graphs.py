@@ -252,7 +252,9 @@ def _compiled(step: Callable[..., Any], backend: str, *, captures: bool) -> Call
             options["post_grad_custom_post_pass"] = Once()
     compile_with = partial(torch.compile, fullgraph=True, backend=backend)
     if not captures:
-        return compile_with(step, options=options or None)
+        from lehr.loop.step.direct import Direct
+
+        return Direct(step, compile_with(step, options=options or None))
     from lehr.loop.step.capture import OPTIONS, captured
 
     return captured(compile_with(step, options=options | OPTIONS))
