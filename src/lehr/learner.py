@@ -768,8 +768,8 @@ class Learner:
             The audit; after a repair that of the repaired model.
 
         Raises:
-            ValueError: the batch has fewer than two items, the model shows no layers, or there is
-                no such repair.
+            ValueError: the batch has fewer than two items, the model shows no layers or is sharded,
+                or there is no such repair.
             TypeError: the model cannot be copied, or has no forward, as that of a GAN; or the batch
                 has a form that is not known.
 

@@ -47,7 +47,9 @@ from lehr import (
     CancelFit,
     DataBunch,
     accuracy,
+    audit,
     cli,
+    init,
     on,
     whole,
 )
@@ -60,6 +62,7 @@ from lehr.callbacks import (
     Closure,
     CSVLog,
     EarlyStopping,
+    EMATeacher,
     GradientStats,
     JSONLLog,
     LabelSmoothing,
@@ -78,6 +81,7 @@ from lehr.data import DataLoader, Dataset, get_dls
 from lehr.data.loading.feed import Feed
 from lehr.distributed import Distributed, failures, together
 from lehr.events import ACTIONS
+from lehr.inspect.twin import twin
 from lehr.schedules import one_cycle
 from lehr.state.disk import checkpoint
 from lehr.state.pieces import Pieces
@@ -1457,6 +1461,32 @@ def from_a_file(path: str) -> dict[str, Any]:
         "read": sum(read),
         "own": sum(x.to_local().numel() for x in state.values() if isinstance(x, DTensor)),
     }
+
+
+def needs_all_of_the_model() -> dict[str, Any]:
+    """What is said where a sharded model cannot be used, and whether that left a trace."""
+    learn = learner(Distributed(layers, timeout=100), seed=None)
+    inputs = next(iter(learn.data.train_dl))[0]
+
+    def state() -> list[torch.Tensor]:
+        return [torch.get_rng_state(), *(full(p).clone() for p in learn.model.parameters())]
+
+    before, said = state(), dict[str, Any]()
+    for name, function in {
+        "learn.audit": learn.audit,
+        "a repair": partial(learn.audit, repair="kaiming"),
+        "audit": partial(audit, learn.model, inputs),
+        "lsuv": partial(init.lsuv, learn.model, inputs),
+        "initialise": partial(init.initialise, learn.model),
+        "twin": partial(twin, learn, []),
+        "EMATeacher": partial(learn.fit, 1, [EMATeacher()]),
+    }.items():
+        said["as before"] = all(map(torch.equal, before, state()))
+        try:
+            function()
+        except ValueError as error:
+            said[name] = str(error)
+    return said
 
 
 def sharded_too_late() -> None:

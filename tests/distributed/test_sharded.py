@@ -67,6 +67,26 @@ def test_a_process_keeps_a_shard_of_every_parameter(values):
     assert first["explained"].startswith("fit, in 2 processes: the model is in shards, batches")
 
 
+def test_what_needs_all_of_the_model_says_so_in_every_process_and_changes_nothing(values):
+    for said in values(2, "needs_all_of_the_model"):
+        assert said.pop("as before")
+        whole = (
+            "needs all of the model in one process, and this one is in shards, over a mesh of "
+            "shape (2,). "
+        )
+        assert {name: text.partition(whole)[0::2] for name, text in said.items()} == {
+            **dict.fromkeys(["learn.audit", "a repair", "audit"], ("an audit ", AUDIT)),
+            **{name: (f"{name} ", EARLIER) for name in ("lsuv", "initialise")},
+            "twin": ("a copy of the Learner ", "Try it with a Learner without shards."),
+            "EMATeacher": ("the teacher, a copy, ", TEACHER),
+        }
+
+
+AUDIT = "Audit it before it is sharded: lehr.audit(model, batch), or a Learner without engine."
+EARLIER = "Call it before the model is sharded."
+TEACHER = "Give Distributed() without shard; or EMA, if it is the average that is wanted."
+
+
 def test_the_optimizer_must_be_made_afterwards(world):
     for kind, text in world(2, "sharded_too_late"):
         assert kind == "error"

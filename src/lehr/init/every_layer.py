@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from lehr.base.shared_models import check_whole
 from lehr.errors import did_you_mean, real_number
 from lehr.init.fans import CONVOLUTIONS, Fans, fans_of
 from lehr.init.orthogonal import delta_orthogonal_, orthogonal_
@@ -59,8 +60,8 @@ def initialise(
 
     Raises:
         TypeError: a gain is no number.
-        ValueError: no such ``how``; ``gains`` names no layer that is drawn; the model has none;
-            a gain is not finite; `delta_orthogonal_` refuses a layer.
+        ValueError: no such ``how``; ``gains`` names no layer that is drawn; the model has none, or
+            is sharded; a gain is not finite; `delta_orthogonal_` refuses a layer.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
@@ -75,6 +76,7 @@ def initialise(
     """
     if how not in HOW:
         raise ValueError(f"how must be a known name; got {how!r}. {did_you_mean(str(how), HOW)}")
+    check_whole(model, "initialise", "Call it before the model is sharded.")
     layers = drawn_layers(model)
     if not layers:
         todo = "Give a model with e.g. nn.Linear or nn.Conv2d layers that are not frozen."

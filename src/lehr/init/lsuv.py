@@ -10,6 +10,7 @@ import torch
 from torch import Generator, nn
 
 from lehr.base.call import call
+from lehr.base.shared_models import check_whole
 from lehr.base.values import check_batch, check_values
 from lehr.errors import one_line, positive_int, real_number
 from lehr.init.behind import Reader, Shifting
@@ -120,9 +121,9 @@ def lsuv(
 
     Raises:
         TypeError: ``tol`` is no number; ``max_passes`` is no int.
-        ValueError: ``tol`` is not positive; ``max_passes`` is below 1; the model has no layer; the
-            orthogonal start meets a lazy weight or one of a single dimension; model or batch are on
-            the device ``meta``.
+        ValueError: ``tol`` is not positive; ``max_passes`` is below 1; the model has no layer, or
+            is sharded; the orthogonal start meets a lazy weight or one of a single dimension; model
+            or batch are on the device ``meta``.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -145,6 +146,7 @@ def lsuv(
         raise ValueError(f"tol must be positive; got {tol}. Give e.g. tol=0.01.")
     max_passes = positive_int("max_passes", max_passes, example=10)
     check_values(model, done="scaled")
+    check_whole(model, "lsuv", "Call it before the model is sharded.")
     check_batch(batch)
     layers = {name: module for name, module in _named_modules(model) if _is_layer(module, kinds)}
     if not layers:

@@ -15,6 +15,7 @@ from lehr.base.interrupts import interrupts_wait_at_both_ends
 from lehr.base.nested import map_tensors
 from lehr.base.reach import reached
 from lehr.base.rows import aligned, markup, narrowed
+from lehr.base.shared_models import check_whole
 from lehr.callback import Callback
 from lehr.inspect.audit_plot import plot
 from lehr.inspect.cures import cure
@@ -194,8 +195,9 @@ def audit(
         The audit; after a repair that of the repaired model, with the other as its ``before``.
 
     Raises:
-        ValueError: the batch has fewer than two items, the model shows no layers, a buffer of it
-            has no shape yet, something is on the device ``meta``, or there is no such repair.
+        ValueError: the batch has fewer than two items, the model shows no layers or is sharded, a
+            buffer of it has no shape yet, something is on the device ``meta``, or there is no such
+            repair.
         TypeError: the model has no forward or cannot be copied, or the batch is of no known form.
 
     Example:
@@ -211,6 +213,7 @@ def audit(
         He et al., "Delving deep into rectifiers", 2015, section 2.2, for what a gain predicts;
         Mishkin and Matas, "All you need is a good init", 2016, for the repair "lsuv".
     """
+    _check_whole(model)
     look = partial(measure, batch=batch, loss_func=loss_func, seed=seed)
     with _kept(loss_func, model):
         return _audit(model, batch, look, repair, seed)
@@ -232,6 +235,7 @@ def _audit(
 
 def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
     """Check the initialisation of a Learner's model. See `lehr.Learner.audit`."""
+    _check_whole(learn.model)
     device = next((p.device for p in learn.model.parameters()), torch.device("cpu"))
     batch = learn.split_batch(map_tensors(lambda t: t.to(device), first_batch(learn)))
     having = [type(callback).__name__ for callback in learn.callbacks if _has_a_say(callback)]
@@ -244,6 +248,12 @@ def audit_learner(learn: Learner, repair: str | None = None) -> Audit:
     if having and seen.loss is None:
         seen = replace(seen, findings=(*seen.findings, _without_loss(having)))
     return seen
+
+
+def _check_whole(model: Any) -> None:
+    todo = "Audit it before it is sharded: lehr.audit(model, batch), or a Learner without engine."
+    if isinstance(model, nn.Module):  # of anything else, `measure` says what it is
+        check_whole(model, "an audit", todo)
 
 
 @interrupts_wait_at_both_ends

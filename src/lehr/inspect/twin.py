@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from lehr.base.reach import reached
+from lehr.base.shared_models import check_whole
 from lehr.callback import Callback
 from lehr.learner import Learner
 from lehr.optim import optimizers
@@ -24,6 +25,7 @@ def twin(
         data: what takes the place of the Learner's data; by default they are shared.
 
     Raises:
+        ValueError: the model is sharded.
         TypeError: something cannot be copied; or the loss function reaches what is trained through
             a function, which is its own copy, so that the copy would train with the model of this
             Learner.
@@ -35,6 +37,7 @@ def twin(
         >>> other.model is learn.model, other.data is learn.data
         (False, True)
     """
+    check_whole(learn.model, "a copy of the Learner", "Try it with a Learner without shards.")
     callbacks = list(callbacks)
     shared: dict[int, Any] = {
         id(learn.data): learn.data if data is None else data,

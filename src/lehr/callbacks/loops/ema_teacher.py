@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from lehr.base.running import with_statistics
+from lehr.base.shared_models import check_whole
 from lehr.callback import Callback
 from lehr.callbacks.loops.taught import Taught, check_alike, checked_distance
 from lehr.errors import real_number, share
@@ -48,7 +49,7 @@ class EMATeacher(Taught, Callback):
 
     Raises:
         TypeError, ValueError: an argument cannot be used; at the start of a fit, if the model has
-            no shapes yet or cannot be copied; in training, as of `Distillation`.
+            no shapes yet, is sharded or cannot be copied; in training, as of `Distillation`.
 
     Example:
         >>> from lehr.testing import tiny_learner
@@ -93,6 +94,8 @@ class EMATeacher(Taught, Callback):
                 "the model must have its shapes before a teacher is copied from it. Call the model "
                 "on one batch before the fit."
             )
+        todo = "Give Distributed() without shard; or EMA, if it is the average that is wanted."
+        check_whole(model, "the teacher, a copy,", todo)
         self.teacher = deep_copy(model, model).requires_grad_(False)
         self.modules = [self.teacher]
 
