@@ -616,6 +616,10 @@ def own_batches(lengths: list[int], folder: str) -> dict[str, Any]:
         warnings.simplefilter("always")
         ends["resumed"] = learn.fit(2, resume="auto").n_steps, weights_of(learn)
     ends["warned"] = [str(warning.message) for warning in caught]
+    learn = made(loader)
+    audited = [site.out.mean for site in learn.audit().sites]
+    texts = [text.get_text() for text in learn.show_results(2).axes[0].texts]
+    ends["looks"] = learn.summary().inputs, audited, texts
     worker = torch.utils.data.DataLoader(Draws(), batch_size=3, num_workers=1)
     feed = Feed(worker, engine=engine)
     ends["draws"] = [batch[0] for batch, _ in feed.epoch(0, 0)]
@@ -878,9 +882,23 @@ def finds_lr() -> dict[str, list[float]]:
     }
 
 
+OTHERS: dict[str, Any] = {
+    "tensor": lambda learn, x: learn.predict(x),
+    "batches": lambda learn, x: learn.validate([(x, torch.zeros(4, dtype=torch.long))]),
+    "loader": lambda learn, x: learn.predict(DataLoader(Dataset(x), 2)),
+    "training data": lambda learn, x: (
+        setattr(learn, "data", DataBunch(DataLoader(Dataset(x, [0, 1, 0, 1]), 2, shuffle=True))),
+        learn.fit(1),
+    ),
+}
+"""What a Learner is asked to do with inputs that are others in each process"""
+
+
 def differs(how: str) -> None:
-    """A fit that is another one in each process."""
+    """A fit, or a pass, that is another one in each process."""
     engine = Distributed(timeout=100)
+    if how in OTHERS:
+        OTHERS[how](learner(engine), torch.arange(12.0).reshape(4, 3) + engine.rank)
     wide = nn.Sequential(nn.Linear(3, 2 + engine.rank), nn.ReLU(), nn.Linear(2 + engine.rank, 2))
     learner(engine, **({"model": wide} if how == "model" else {"seed": engine.rank})).fit(1)
 

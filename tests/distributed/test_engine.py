@@ -159,6 +159,11 @@ def test_what_own_loaders_draw_is_another_thing_in_each_process(own):
     assert not any(map(torch.equal, first["draws"], second["draws"]))
 
 
+def test_of_own_loaders_all_look_at_the_batch_of_the_first(own):
+    (first, second), _ = own
+    assert first["looks"] == second["looks"]
+
+
 def test_what_own_loaders_know_is_kept_by_process(ends):
     for end in ends["own_states"]:
         assert torch.equal(end["resumed"], end["straight"])

@@ -63,6 +63,10 @@ def test_an_error_outside_of_a_run_is_named_in_all(world):
     [
         ("model", "0.weight of the model is (2, 3) float32 on rank 0, (3, 3) float32 on rank 1; "),
         ("seed", "the processes differ: the seed is 0 on rank 0, 1 on rank 1. All must make the"),
+        ("tensor", "the content of data is (4, 3) float32 with checksum"),
+        ("batches", "the content of data is (4, 3) float32, (4,) int64 with checksum"),
+        ("loader", "the content of data is (4, 3) float32 with checksum"),
+        ("training data", "the content of train_dl is (4, 3) float32, (4,) int64 with checksum"),
     ],
 )
 def test_what_the_processes_were_given_must_be_the_same(how, text, world):

@@ -6,6 +6,7 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from lehr.distributed import contents
 from lehr.optim import optimizers
 
 Given = dict[str, str]
@@ -40,6 +41,8 @@ def of_run(run: Any) -> Given:
     for feed in [*[plan.train] * plan.trains, *plan.valid.values()]:
         batches, items = feed.size
         given[f"the length of {feed.name}"] = f"{batches} batches of {items} items"
+        if (content := contents.of_feed(feed)) is not None:
+            given[f"the content of {feed.name}"] = content
     given["the seed"] = run.seed
     if plan.trains:
         given |= {name: getattr(plan, name) for name in ("epochs", "steps", "validate_every")}

@@ -373,7 +373,8 @@ class Distributed(Engine):
         raise ValueError(
             f"the processes differ: {differences(self.gather(given))}. All must make the same "
             "Learner from the same data, and make the same calls; each reads its share by itself. "
-            'If every process has loaders of its own, give Distributed(data="own").'
+            "engine.same(value) is the value of the first process in all of them. If every process "
+            'has loaders of its own, give Distributed(data="own").'
         )
 
     def same(self, value: Any) -> Any:

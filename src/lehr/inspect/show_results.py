@@ -7,6 +7,7 @@ from torch import Tensor
 from lehr.data.loading.feed import Feed
 from lehr.data.show import draw_items, first_items
 from lehr.errors import positive_int
+from lehr.inspect.first_batch import of_all
 from lehr.inspect.top_losses import answer
 from lehr.inspect.validation import validation
 from lehr.learner import Learner
@@ -16,7 +17,8 @@ def show_results(learn: Learner, items: int = 9, data: Any = None, ax: Any = Non
     """Draw validation items with prediction and target. See `lehr.Learner.show_results`."""
     items = positive_int("items", items, example=9)
     with learn.probe():
-        batch = Feed(validation(learn, data), "data").first(seed=learn.seed, epoch=0)
+        feed = Feed(validation(learn, data), "data")
+        batch = of_all(learn, feed.first(seed=learn.seed, epoch=0))
         pred = learn.predict([batch])
     xb, yb = learn.split_batch(batch)
     preparation = getattr(learn.data, "preparation", None)
