@@ -1325,25 +1325,30 @@ def leaves_nothing() -> int:
     return len(engine.runs)
 
 
-def restarts(folder: str, ways: list[str]) -> str:
+def restarts(folder: str, ways: list[str], *, machines: int = 1, port: int = 0) -> str:
     """What torchrun does with two processes that fail, each attempt in its own way; the weights.
 
-    It is torchrun's own agent, which forks its processes here: none of them need import torch.
+    It is torchrun's own agent, of which there is one for each machine. It forks its processes here:
+    none of them need import torch.
     """
     config = LaunchConfig(
-        *(1, 1, 2),  # one machine, with two processes
+        *(machines, machines, 2 // machines),
         run_id="restarts",
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint=f"localhost:{port}",
+        local_addr="localhost",
         max_restarts=2,
         start_method="fork",
     )
-    return elastic_launch(config, is_restarted)(folder, *ways)[0]
+    (weights,) = {*elastic_launch(config, is_restarted)(folder, *ways).values()}
+    return weights
 
 
 def is_restarted(folder: str, *ways: str) -> str:
     """A fit whose first attempts fail in the middle."""
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    with Path(folder, f"starts of {os.environ['RANK']}.txt").open("a") as file:
+        file.write(".")
     engine = Distributed(timeout=60)
     others = [FailsAtNine(way) for way in ways[attempt : attempt + 1]]
     learn = _to_be_restarted(engine, Path(folder), *others)

@@ -1,13 +1,16 @@
 """Which processes there are."""
 
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import torch.distributed as dist
 
-from lehr.distributed.group import join
+from lehr.distributed.group import join, name_of_start
 
 from . import jobs
 
@@ -43,6 +46,40 @@ def test_torchrun_starts_again_where_it_was(tmp_path, values, straight):
     """A process fails after a checkpoint, then one is killed: torchrun begins anew each time."""
     assert values(1, "restarts", folder=str(tmp_path), ways=["raise", "kill"]) == [straight]
     assert (tmp_path / "attempts.txt").read_text() == "012"
+
+
+@pytest.mark.slow
+def test_torchrun_starts_again_on_two_machines_that_count_their_restarts_apart(
+    tmp_path, values, straight
+):
+    """The machine whose process was killed counts a restart, and the other one may not."""
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    options = {"folder": str(tmp_path), "ways": ["raise", "kill"], "machines": 2, "port": port}
+    assert values(2, "restarts", **options) == [straight, straight]
+    assert [(tmp_path / f"starts of {rank}.txt").read_text() for rank in (0, 1)] == ["...", "..."]
+
+
+def start_of(store, world):
+    """What each process calls a start."""
+    with ThreadPoolExecutor(world) as processes:
+        wait = timedelta(seconds=10)
+        return [*processes.map(lambda rank: name_of_start(store, rank, world, wait), range(world))]
+
+
+def test_each_start_has_a_name_of_its_own_that_all_know():
+    store = dist.HashStore()
+    starts = [start_of(store, world) for world in (3, 3, 2)]
+    assert [len(set(names)) for names in starts] == [1, 1, 1]
+    assert len({names[0] for names in starts}) == 3
+
+
+def test_who_does_not_start_is_named():
+    store = dist.HashStore()
+    start_of(store, 3)
+    text = r"rank 1 of 3 has not started in 0\.02 seconds\. Look at what it says; or give"
+    with pytest.raises(TimeoutError, match=text):
+        name_of_start(store, 0, 3, timedelta(seconds=0.02))
 
 
 @pytest.mark.slow

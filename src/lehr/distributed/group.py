@@ -2,13 +2,17 @@
 
 import atexit
 import os
+import time
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous  # type: ignore[reportUnknownVariableType]
+
+_MOMENT = 0.005  # seconds between two looks at the store
 
 _made_here = False
 _failed = False  # whether a process has failed: then nobody may be there to leave with
@@ -62,19 +66,57 @@ def _make(timeout: timedelta) -> None:
     accelerated = torch.accelerator.is_available()
     if accelerated:
         torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", "0")))
-    # After a failure, torchrun starts all anew, with a store that remembers the addresses of those
-    # that are gone.
     meetings: Any = rendezvous("env://", timeout=timeout)
     store, rank, world = next(meetings)
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     dist.init_process_group(
         "cuda:nccl,cpu:gloo" if accelerated else "gloo",
-        store=PrefixStore(f"attempt {attempt}", store),
+        store=PrefixStore(name_of_start(store, rank, world, timeout), store),
         rank=rank,
         world_size=world,
         timeout=timeout,
     )
     _made_here = True
+
+
+def name_of_start(store: Any, rank: int, world: int, timeout: timedelta) -> str:
+    """A name that all processes of one start know, and no other start has.
+
+    After a failure, torchrun starts all processes anew with the store of those that are gone, in
+    which their addresses still are. How often it did is counted by each machine for itself, and not
+    alike. So the first process makes up a name, and tells it to each of the others when that one
+    asks, under a name of its own: nobody takes a question or an answer of those that are gone for
+    one of this start.
+
+    Args:
+        store: which all have.
+        rank: which process this is.
+        world: how many there are.
+        timeout: how long to wait for the others.
+
+    Raises:
+        TimeoutError: the first process has not heard of all others.
+
+    Example:
+        >>> len(name_of_start(dist.HashStore(), 0, 1, timedelta(seconds=1)))
+        32
+    """
+    own = uuid4().hex
+    if rank:
+        store.set(f"rank {rank} asks", own)
+        name = store.get(f"answer to {own}").decode()
+        store.set(f"{name} is known to {rank}", "")
+        return name
+    missing, until = range(1, world), time.monotonic() + timeout.total_seconds()
+    while missing := [r for r in missing if not store.check([f"{own} is known to {r}"])]:
+        for asks in (key for r in missing if store.check([key := f"rank {r} asks"])):
+            store.set(f"answer to {store.get(asks).decode()}", own)
+        if time.monotonic() > until:
+            raise TimeoutError(
+                f"rank {missing[0]} of {world} has not started in {timeout.total_seconds():g} "
+                "seconds. Look at what it says; or give Distributed(timeout=…) more seconds."
+            )
+        time.sleep(_MOMENT)
+    return own
 
 
 def _leave() -> None:
