@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import warnings
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -537,6 +537,17 @@ def fails_in_its_script() -> None:
     if engine.rank == 1:
         raise ValueError("no such column")
     learn.fit(1)
+
+
+def shows_its_error() -> str:
+    """What Python shows of an error that ends this process."""
+    Distributed(timeout=100)
+    try:
+        raise ValueError("no such column")
+    except ValueError as error:
+        with redirect_stderr(io.StringIO()) as shown:
+            sys.excepthook(type(error), error, error.__traceback__)
+    return shown.getvalue()
 
 
 def goes_on() -> None:

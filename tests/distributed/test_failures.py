@@ -58,6 +58,12 @@ def test_an_error_outside_of_a_run_is_named_in_all(world):
     assert "no such column" in first[1]
 
 
+def test_torch_writes_the_rank_before_each_line_of_an_error_that_ends_a_process(values):
+    for rank, shown in enumerate(values(2, "shows_its_error")):
+        assert f"[rank{rank}]: ValueError: no such column" in shown
+        assert all(line.startswith(f"[rank{rank}]: ") for line in shown.splitlines())
+
+
 @pytest.mark.parametrize(
     ("how", "text"),
     [
