@@ -1523,6 +1523,19 @@ def needs_all_of_the_model() -> dict[str, Any]:
     return said
 
 
+def joins_all_parameters() -> tuple[str, bool, int]:
+    """What is said of LBFGS with shards; and how many steps a fit with another optimizer makes."""
+    engine = Distributed(layers, timeout=100)
+    learn = learner(engine, **CASES["closure"])
+    begun, said = learn.validate(), ""
+    try:
+        learn.fit(1)
+    except ValueError as error:
+        said = str(error)
+    same = learn.validate() == begun
+    return said, same, learner(engine).fit(1).n_steps
+
+
 def sharded_too_late() -> None:
     """A model that is sharded after its optimizer was made."""
     model = nn.Sequential(nn.Linear(3, 2))

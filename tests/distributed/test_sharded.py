@@ -93,6 +93,14 @@ def test_the_optimizer_must_be_made_afterwards(world):
         assert "none of which is one of the model's" in text
 
 
+def test_lbfgs_is_refused_in_every_process_before_anything_is_trained(values):
+    for said, same, steps in values(2, "joins_all_parameters"):
+        assert said.startswith("LBFGS joins all parameters in one vector, of which every process ")
+        assert "e.g. AdamW; or give Distributed() without shard." in said
+        assert same
+        assert steps == 6
+
+
 def test_a_model_that_is_sharded_already_is_left_as_it_is(values):
     for weights in values(2, "sharded_before"):
         assert torch.allclose(weights, alone("plain")["weights"], atol=1e-6)

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from lehr.base.nested import map_beside, map_tensors
 from lehr.base.sharing import own_part
 from lehr.distributed.data_parallel import average
+from lehr.optim import optimizers
 from lehr.state.disk.shards import can_hold
 from lehr.state.optimizer import is_optimizer
 from lehr.state.pieces import Pieces, Shard
@@ -93,6 +94,27 @@ def check_shards(model: nn.Module, world: int) -> None:
             )
 
 
+def check_optimizers(opt: Any) -> None:
+    """See that each optimizer updates every parameter by itself.
+
+    Args:
+        opt: an optimizer, or a dict of them.
+
+    Raises:
+        ValueError: one joins them all in one vector.
+
+    Example:
+        >>> check_optimizers(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+    """
+    for one in optimizers.each(opt):
+        if isinstance(one, torch.optim.LBFGS):
+            raise ValueError(
+                f"{type(one).__name__} joins all parameters in one vector, of which every process "
+                "would have to keep all, and the model is in shards. Use an optimizer that updates "
+                "each parameter by itself, e.g. AdamW; or give Distributed() without shard."
+            )
+
+
 class Sharded:
     """Averages the gradients of what is not sharded; FSDP2 has averaged the others.
 
@@ -102,9 +124,14 @@ class Sharded:
     Args:
         run: the run.
         count: ``tensor -> its sum over all processes``.
+
+    Raises:
+        ValueError: an optimizer that is to train cannot do it with shards.
     """
 
     def __init__(self, run: Any, count: Callable[[Tensor], Tensor]) -> None:
+        if run.plan.trains:
+            check_optimizers(run.opt)
         self.run, self.count, self.world = run, count, dist.get_world_size()
         self._parts = [m for m in run.model.modules() if isinstance(m, FSDPModule)]
 
