@@ -781,10 +781,10 @@ def cancels(name: str, kind: str, ranks: tuple[int, ...] = (1,)) -> int:
     return learner(Distributed(timeout=100), callbacks=lambda: callbacks).fit(3).n_steps
 
 
-def first_alone(method: str, then: str) -> None:
+def first_alone(method: str, then: str, seed: int | None = 0) -> None:
     """A call that only the first process makes; what the others do meanwhile."""
     engine = Distributed(timeout=100)
-    learn = learner(engine)
+    learn = learner(engine, seed=seed)
     if engine.rank == 0:
         called = time.monotonic()
         try:

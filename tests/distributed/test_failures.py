@@ -121,6 +121,14 @@ def test_a_process_that_is_only_late_is_not_taken_for_a_dead_one(two):
         second.tell(RuntimeError(CLOSED), "a nap")
 
 
+def test_who_has_told_does_not_tell_again(two):
+    error = ValueError("full")
+    for place in ("a sum", "a fit around it"):
+        two[1].tell(error, place)
+    assert error.__notes__ == ["This was rank 1 of 2."]
+    assert two[1].store["failed"] == b"rank 1 failed in a sum: ValueError('full')."
+
+
 def test_without_a_word_a_process_that_is_gone_was_probably_killed(two):
     with pytest.raises(RemoteRankError, match="rank 1 is lost, and left no word"):
         two[0].tell(RuntimeError(CLOSED), "a sum")
@@ -219,6 +227,19 @@ def test_a_call_in_the_first_process_alone_is_refused_at_once(method, then, othe
     )
     assert others in first[1]
     assert second[0] == ("error" if then else "ok")
+
+
+@pytest.mark.parametrize(
+    ("method", "then", "others"),
+    [("audit", "fit", "is in a fit"), ("predict", "", "has ended its program")],
+)
+def test_a_call_in_the_first_process_alone_that_draws_a_seed_is_refused(
+    method, then, others, world
+):
+    first, _ = world(2, "first_alone", method=method, then=then, seed=None, limit=50)
+    assert moment(first[1]) - float(first[1].partition("called at ")[2].split()[0]) < SECONDS
+    parted = "the processes have parted: rank 0 is in a method of a Learner; rank 1 "
+    assert f"RemoteRankError: {parted}{others}" in first[1]
 
 
 def test_after_a_failure_the_processes_train_no_more(world):

@@ -355,8 +355,9 @@ class Distributed(Engine):
         """The value that each process gives, by rank."""
         gathered = [value] * self.world
         if self.world > 1:
-            self.control.send("gather").wait()
-            dist.all_gather_object(gathered, value, group=self.group)
+            with self.telling("a method of a Learner"):
+                self.control.send("gather").wait()
+                dist.all_gather_object(gathered, value, group=self.group)
         return gathered
 
     def require_alike(self, given: Given) -> None:

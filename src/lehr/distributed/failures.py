@@ -50,6 +50,8 @@ class Failures:
     def tell(self, error: BaseException, run: Any) -> None:
         """Let every process know of an error; or find out which one failed.
 
+        Who is told again, by a scope around the one that has told, does nothing.
+
         Args:
             error: that was raised in this process; it gets a note with the rank.
             run: the run in which it was; outside of one, what was done, in words.
@@ -57,13 +59,13 @@ class Failures:
         Raises:
             RemoteRankError: it is another process that failed.
         """
+        if self.over:
+            return
         if (remote := self._tell(error, run)) is not None:
             raise remote from error
         add_note(error, f"This was rank {self.rank} of {self.world}.")
 
     def _tell(self, error: BaseException, run: Any) -> RemoteRankError | None:
-        if self.over:
-            return None
         self.over = True
         give_up()
         place = self._place(error, run)
