@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 class Learner:
     """Holds model, optimizer, loss function, data and callbacks; `fit` trains with them.
 
+    When no fit is under way, it can be pickled, and copied by ``copy.deepcopy``, with its data, its
+    callbacks and its last run; what you gave it must be something that pickle knows, and no lambda.
+    To keep a training on the disk, use `save` or `lehr.callbacks.Checkpoint`.
+
     Args:
         model: any module.
         opt: an optimizer; or a function ``parameters -> optimizer``; or a dict of optimizers by

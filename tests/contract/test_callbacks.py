@@ -46,6 +46,9 @@ class Trial:
         return False
 
 
+def look(name, layer, output): ...
+
+
 ARGUMENTS = {
     "Accumulate": lambda: (2,),
     "BatchTransform": lambda: (0.5, 90),
@@ -54,7 +57,7 @@ ARGUMENTS = {
     "CSVLog": new_log,
     "Checkpoint": new_log,
     "Freeze": lambda: ("0", 1),
-    "Hooks": lambda: (lambda name, layer, output: None,),
+    "Hooks": lambda: (look,),
     "Distillation": lambda: (nn.Sequential(nn.Flatten(), nn.Linear(3, 2)),),
     "GAN": lambda: (2,),
     "GradientCheckpointing": lambda: (["0", "1", "2"],),
@@ -68,7 +71,10 @@ ARGUMENTS = {
     "SWA": lambda: (0.3,),
     "StochasticDepth": lambda: (0.5, "0"),
     "TensorBoardLog": new_log,
-    "TorchScheduler": lambda: (lambda opt: torch.optim.lr_scheduler.StepLR(opt, 3, 0.5), "step"),
+    "TorchScheduler": lambda: (
+        partial(torch.optim.lr_scheduler.StepLR, step_size=3, gamma=0.5),
+        "step",
+    ),
 }
 
 

@@ -1,9 +1,11 @@
 """What the processes of the tests do. Every function is called in each of them."""
 
+import copy
 import errno
 import gc
 import io
 import os
+import pickle
 import runpy
 import signal
 import sys
@@ -135,6 +137,15 @@ class Twice(Callback):
     def after_loss(self, run):
         if not run.training:
             run.log("top", run.pred.max(1).values.mean())
+
+
+def pickled() -> tuple[str, bool]:
+    learn = learner(Distributed(timeout=30))
+    try:
+        pickle.dumps(learn)
+    except TypeError as error:
+        return str(error), copy.deepcopy(learn).engine is learn.engine
+    return "", False
 
 
 def data(items: int = 45, *, mask: bool = False, batch_size: int = 8) -> DataBunch:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pickle
 import random
 import signal
 from functools import partial
@@ -47,6 +48,13 @@ def test_without_other_processes_nothing_is_done():
     assert engine.same(3) == 3
     assert engine.sum(torch.ones(2)).tolist() == [1, 1]
     assert list(engine.shares(iter([1, 2]), "loader")) == [1, 2]
+
+
+def test_of_several_processes_none_is_pickled(values):
+    for message, is_shared in values(2, "pickled"):
+        assert message.startswith("a Distributed of several processes cannot be pickled, for it is")
+        assert is_shared
+    assert pickle.loads(pickle.dumps(Distributed())).world == 1
 
 
 def test_what_cannot_be_used_is_refused():

@@ -146,6 +146,20 @@ class Distributed(Engine):
             atexit.register(leave, self.failures.store, self.rank)
             weakref.finalize(self, release, self.group)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled of it where there is one process.
+
+        Raises:
+            TypeError: there are others.
+        """
+        if self.world > 1:
+            raise TypeError(
+                "a Distributed of several processes cannot be pickled, for it is connected to the "
+                "others; nor can a Learner that has one. Call learn.save for the weights, or "
+                "attach a Checkpoint to a fit for everything."
+            )
+        return dict(vars(self))
+
     @property
     def share(self) -> Share:
         """Which part of every batch this process reads."""

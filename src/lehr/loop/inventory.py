@@ -1,6 +1,5 @@
 """Which state entries there are: those of a Learner and of a run, by name."""
 
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import ismethod
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lehr.base.reach import attributes_of, reached
+from lehr.base.weak import Weak
 from lehr.callback import Callback
 from lehr.data.loading.feed import Feed
 from lehr.loop.position import COUNTERS
@@ -156,7 +156,7 @@ def rehearses(callback: Any) -> bool:
 class MadeOf:
     """What model and loss function are made of: modules, and the shapes of what is in them."""
 
-    modules: tuple[weakref.ref[Any], ...]
+    modules: tuple[Weak[Any], ...]
     shapes: tuple[tuple[str, torch.Size, torch.dtype], ...]
 
     def is_still(self, model: Any, loss_func: Any) -> bool:
@@ -182,7 +182,7 @@ def made_of(model: Any, loss_func: Any) -> MadeOf:
         (n, p) for root in roots for n, p in (*root.named_parameters(), *root.named_buffers())
     ]
     return MadeOf(
-        modules=tuple(weakref.ref(module) for root in roots for _, module in modules(root)),
+        modules=tuple(Weak(module) for root in roots for _, module in modules(root)),
         shapes=tuple((n, _shape(p), p.dtype) for n, p in tensors),
     )
 

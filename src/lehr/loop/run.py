@@ -1,6 +1,5 @@
 """Run: what callbacks read, write and call. The loop itself is in `lehr.loop.loop`."""
 
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from lehr.base.html import fill
 from lehr.base.rows import cell, columns, html_rows
+from lehr.base.weak import Weak
 from lehr.callback import Callback
 from lehr.loop import inventory, past
 from lehr.loop.plan import Plan
@@ -117,7 +117,7 @@ class Run(Position):
         self.streams, self.scopes, self.rests = streams.Streams(plan.seed), Scopes(), Rests()
         self.loop = self.made_of = None
         self.notices: list[Callable[[str], None]] = []
-        self._learn = weakref.ref(learn)
+        self._learn = Weak(learn)
 
     @property
     def learn(self) -> "Learner":

@@ -1,7 +1,7 @@
 """How a batch is split where the user has not said it: by what the model's forward takes."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, final
 
 from torch import nn
 
@@ -41,25 +41,41 @@ def splitter(model: nn.Module, loss_func: Callable[..., Any]) -> SplitBatch:
         >>> split({"input": 1, "y": 2})
         ({'input': 1}, 2)
     """
-    takes = signature_of(bare(model))
-    wants_target = wanted_by(loss_func).target
-    known: dict[tuple[str, ...], _Keys] = {}
+    return _Splitter(signature_of(bare(model)), wants_target=wanted_by(loss_func).target)
 
-    def split(batch: Any) -> tuple[Any, Any]:
-        if batch.__class__ is tuple and len(batch) == 2 and not pair_is_input:
+
+@final
+class _Splitter:
+    """Splits batches as a forward takes them. It is no inner function, so that it can be pickled.
+
+    Args:
+        takes: what the forward takes.
+        wants_target: whether the loss function takes a target.
+    """
+
+    __slots__ = ("_known", "_pair_is_input", "_takes", "_wants_target")
+
+    def __init__(self, takes: Signature, *, wants_target: bool) -> None:
+        self._takes, self._wants_target = takes, wants_target
+        self._pair_is_input = not wants_target and len(takes.required) == 2
+        self._known: dict[tuple[str, ...], _Keys] = {}
+
+    def __call__(self, batch: Any) -> tuple[Any, Any]:
+        """``(xb, yb)`` of a batch."""
+        if batch.__class__ is tuple and len(batch) == 2 and not self._pair_is_input:
             return batch
         if is_mapping(batch):
-            keys = tuple(batch.keys())
-            if keys not in known:
-                known[keys] = _sorted_keys(keys, takes, wants_target=wants_target)
-            inputs, target = known[keys]
+            inputs, target = self._keys_of(batch)
             return {key: batch[key] for key in inputs}, None if target is None else batch[target]
-        if is_sequence(batch) and (pair_is_input or len(batch) > 2):
-            return _by_place(batch, takes, wants_target=wants_target)
+        if is_sequence(batch) and (self._pair_is_input or len(batch) > 2):
+            return _by_place(batch, self._takes, wants_target=self._wants_target)
         return split_pair(batch)
 
-    pair_is_input = not wants_target and len(takes.required) == 2
-    return split
+    def _keys_of(self, batch: Mapping[Any, Any]) -> _Keys:
+        keys = tuple(batch.keys())
+        if keys not in self._known:
+            self._known[keys] = _sorted_keys(keys, self._takes, wants_target=self._wants_target)
+        return self._known[keys]
 
 
 def _by_place(batch: Any, takes: Signature, *, wants_target: bool) -> tuple[Any, Any]:

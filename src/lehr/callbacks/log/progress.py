@@ -76,6 +76,19 @@ class Progress(Callback):
         self.title = title
         self.console = console
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the view, which is closed, unless a fit is under way.
+
+        Raises:
+            TypeError: it was given a console, which has an open file.
+        """
+        if self.console is not None:
+            raise TypeError(
+                "a Progress with a console cannot be pickled or copied, for the console writes to "
+                "an open file. Leave console out; or set it to None before, and again afterwards."
+            )
+        return {name: value for name, value in vars(self).items() if name != "_view"}
+
     @contextmanager
     def around_fit(self, run: "Run") -> Generator[None]:
         """Open the view; it is closed however the fit ends."""

@@ -89,6 +89,10 @@ class Workers:
         """what ends the processes of each, at the latest with this object or with the program"""
         self._items = 0  # in the dataset of the idle workers
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which start processes of their own."""
+        return {**vars(self), "_idle": None, "_ends": {}, "_items": 0}
+
     def answers(self, requests: Iterable[Request]) -> Generator[Any]:
         """The batches asked for, read a few ahead.
 
