@@ -18,6 +18,7 @@ from lehr.base.call import arguments_of, call
 from lehr.base.copies import copied_to_cpu
 from lehr.base.files import save_file
 from lehr.base.nested import item_count, map_tensors, tensors_in
+from lehr.base.paths import path_of
 from lehr.inspect.first_batch import first_batch
 from lehr.learner import Learner
 from lehr.state.disk.weights import join_weights
@@ -29,9 +30,9 @@ ENDINGS = (".pt2", ".onnx")
 
 def export(learn: Learner, path: str | os.PathLike[str]) -> None:
     """Write the model as a program that runs without its code. See `lehr.Learner.export`."""
-    check_ending(Path(path))
+    check_ending(path_of(path))
     xb, _ = learn.split_batch(first_batch(learn))
-    write_program(learn.model, xb, Path(path))
+    write_program(learn.model, xb, path_of(path))
 
 
 def weights(checkpoint: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:

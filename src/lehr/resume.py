@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from lehr.base.intervals import EVERY_EPOCH
 from lehr.base.nested import count_items
+from lehr.base.paths import path_of
 from lehr.callback import Callback
 from lehr.engine import ALONE, Engine
 from lehr.errors import ResumeWarning, add_note, notes_of, sentence
@@ -96,7 +97,7 @@ def find(
             f'resume must be the path of a folder, or "auto"; got {where!r}. '
             'Write e.g. fit(10, resume="checkpoints").'
         )
-    path = _folder_of(callbacks) if auto else Path(cast("str | os.PathLike[str]", where))
+    path = _folder_of(callbacks) if auto else path_of(cast("str | os.PathLike[str]", where))
     if (path / checkpoint.MANIFEST).exists():
         return _of_this_fit(complete(checkpoint.read(path, engine)), began_at)
     newest, problems = CheckpointFolder(path).newest(
@@ -126,7 +127,7 @@ def _folder_of(callbacks: Iterable[Callback]) -> Path:
             f'resume="auto" asks the Checkpoint callback for its folder; there are {len(folders)} '
             "of them. Attach one, or give the folder."
         )
-    return Path(folders[0])
+    return path_of(folders[0])
 
 
 def complete(saved: Checkpoint) -> Checkpoint:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from lehr.base.paths import path_of
+
 
 def user_cache(*below: str) -> Path:
     """The folder that the environment variable LEHR_CACHE names, else the system's usual place.
@@ -20,4 +22,4 @@ def user_cache(*below: str) -> Path:
     import pooch
 
     named = os.environ.get("LEHR_CACHE")
-    return Path(named or pooch.os_cache("lehr"), *below).expanduser()
+    return path_of(named or pooch.os_cache("lehr"), *below)

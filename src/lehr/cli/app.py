@@ -11,9 +11,11 @@ import shutil
 import sys
 import textwrap
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NamedTuple, TextIO
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TextIO, cast
 
 import typer
 from typer import Option
@@ -22,6 +24,7 @@ from typer.main import get_command_from_info
 
 from lehr import __version__
 from lehr.base.output import OutputError, plain_output
+from lehr.base.paths import path_of
 from lehr.base.terminal import printable
 from lehr.cli.words import as_options
 from lehr.errors import did_you_mean, notes_of, said
@@ -168,9 +171,23 @@ def _imported(name: str) -> Any:
         info.name or getattr(info.callback, "__name__", ""): info
         for info in app.registered_commands
     }
-    return get_command_from_info(
+    command = get_command_from_info(
         names[name], pretty_exceptions_short=True, rich_markup_mode=app.rich_markup_mode
     )
+    assert command.callback is not None
+    command.callback = partial(_called, command.callback)
+    return command
+
+
+def _called(command: Callable[..., Any], **arguments: Any) -> Any:
+    """Call a command; a shell leaves the ``~`` of ``--out=~/here`` to us."""
+    return command(**{name: _with_home(value) for name, value in arguments.items()})
+
+
+def _with_home(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_with_home(item) for item in cast("list[Any]", value)]
+    return path_of(value) if isinstance(value, Path) else value
 
 
 app = typer.Typer(

@@ -3,6 +3,7 @@
 import zlib
 from pathlib import Path
 
+from lehr.base.paths import path_of
 from lehr.base.reading import open_plain
 from lehr.data.images.folder import EXTENSIONS
 from lehr.data.published.catalog import SOURCES
@@ -35,7 +36,7 @@ def data_sum(source: str) -> str | None:
     """
     if source in SOURCES:
         return None
-    path = Path(source)
+    path = path_of(source)
     return f"{_of_folder(path) if path.is_dir() else _of_file(path):08x}"
 
 

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 
 from lehr import Callback, DataBunch, Learner, accuracy, data
 from lehr.base.intervals import every as interval
+from lehr.base.paths import path_of
 from lehr.callbacks import (
     ActivationStats,
     Device,
@@ -153,7 +153,7 @@ def prepare(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def resolved(source: str) -> str:
     """Data that are somewhere, under a path that leads there from everywhere."""
-    path = Path(source).expanduser()
+    path = path_of(source)
     return str(path.resolve()) if source not in SOURCES and path.exists() else source
 
 
@@ -165,10 +165,10 @@ def resolved_model(name: str) -> str:
         ('mlp', 'nets:Net')
     """
     if name.startswith("hf:"):
-        folder = Path(name.removeprefix("hf:")).expanduser()
+        folder = path_of(name.removeprefix("hf:"))
         return f"hf:{folder.resolve()}" if folder.is_dir() else name
     file, colon, attribute = name.rpartition(":")
-    path = Path(file).expanduser()
+    path = path_of(file)
     return f"{path.resolve()}{colon}{attribute}" if colon and path.is_file() else name
 
 

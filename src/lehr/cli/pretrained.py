@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lehr.base.paths import path_of
 from lehr.cli.recipes import kind_of
 from lehr.data import preparation_from
 from lehr.data.images.preparation import ImagePreparation
@@ -82,7 +83,7 @@ def start(source: str, model: str | None, weights: str | None) -> Start:
                 "Give a file of weights, or a run folder."
             )
         return Start(model, OWN, options, first.config)
-    path = Path(weights).expanduser()
+    path = path_of(weights)
     if not path.exists():
         raise FileNotFoundError(f"there are no weights {weights}. {_todo(weights)}")
     if (path / "config.json").is_file():

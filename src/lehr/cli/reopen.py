@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lehr.base.paths import path_of
 from lehr.cli.data_sum import data_sum
 from lehr.cli.fitting import has_checkpoints
 from lehr.cli.job import Job, check_device, open_job
@@ -83,7 +84,7 @@ def anew(settings: Mapping[str, Any]) -> str:
 
 def _require_data(path: Path, stored: Mapping[str, Any]) -> None:
     source = stored["data"]
-    if source not in SOURCES and not Path(source).exists():
+    if source not in SOURCES and not path_of(source).exists():
         raise FileNotFoundError(
             f"the data of {path} are gone: there is no {source}. Bring them back, or {anew(stored)}"
         )

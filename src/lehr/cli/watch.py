@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from lehr.base.paths import path_of
 from lehr.cli.app import (
     FAILURE,
     USAGE,
@@ -73,7 +74,7 @@ def newest_run(parent: str | Path = "runs") -> Path:
         ...     newest_run(folder).name
         'mnist-20260101-120500'
     """
-    begun = [file.parent for file in Path(parent).glob("*/config.json")]
+    begun = [file.parent for file in path_of(parent).glob("*/config.json")]
     if not begun:
         raise FileNotFoundError(
             f"there is no run folder in {parent}. Give the path of one: lehr watch RUN."

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lehr.base.paths import path_of
 from lehr.errors import said
 from lehr.types import is_mapping, is_sequence
 
@@ -157,7 +157,8 @@ class _Quiet:
 
 def _cached_first(name: str, read: Callable[..., Any], **arguments: Any) -> Any:
     """What is in a folder or in the cache; only what is not there is asked for over the network."""
-    is_folder = Path(name).is_dir()
+    is_folder = (folder := path_of(name)).is_dir()
+    name = str(folder) if is_folder else name
     try:
         return read(name, local_files_only=True, **arguments)
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from lehr.base.paths import path_of
 from lehr.errors import did_you_mean, nearest, positive_int
 from lehr.models.pretrained import is_packaged
 
@@ -108,12 +109,12 @@ def made_by(
 
 
 def _import(source: str) -> ModuleType:
-    is_file = source.endswith(".py")
-    if is_file and not Path(source).is_file():
-        what = "no plain file" if Path(source).exists() else "not there"
+    is_file, path = source.endswith(".py"), path_of(source)
+    if is_file and not path.is_file():
+        what = "no plain file" if path.exists() else "not there"
         raise ValueError(f"{source} must be a Python file; it is {what}. Check the path.")
     try:
-        return _from_file(Path(source)) if is_file else importlib.import_module(source)
+        return _from_file(path) if is_file else importlib.import_module(source)
     except Exception as error:  # whatever the user's code raises
         todo = "Correct it." if is_file else "Install it, or give path/to/file.py:Factory."
         raise ValueError(

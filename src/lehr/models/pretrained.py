@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from lehr.base.paths import path_of
 from lehr.errors import positive_int
 
 PACKAGES = {"timm": "timm", "hf": "transformers"}
@@ -197,7 +198,7 @@ def load_body(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
         for name, value in model.state_dict().items()
         if _is_under(name, paths)
     }
-    inner, prefix = _as_in(model, Path(path))
+    inner, prefix = _as_in(model, path_of(path))
     differences = load_weights(inner, path, strict=False)
     missing = [f"{prefix}{name}" for name in differences.missing]
     unlike = [(f"{prefix}{name}", theirs, ours) for name, theirs, ours in differences.unlike]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lehr.base.files import save_file
 from lehr.base.nested import as_json
+from lehr.base.paths import path_of
 from lehr.base.rows import html_rows
 from lehr.errors import did_you_mean
 from lehr.record.means import Mean, kept
@@ -224,7 +225,7 @@ class History:
         """Everything as JSON text; written to ``path`` if one is given, whole. nan becomes null."""
         text = json.dumps(as_json(_finite, self.to_dict()), indent=1)
         if path is not None:
-            save_file(Path(path), f"{text}\n".encode())
+            save_file(path_of(path), f"{text}\n".encode())
         return text
 
     def to_jsonl(self, path: str | Path) -> None:
@@ -232,7 +233,7 @@ class History:
         lines = [("meta", self.meta), *(("row", row) for row in self.rows)]
         lines += [("step", step) for step in self.steps()]
         text = "".join(json_line(kind, values) for kind, values in lines)
-        save_file(Path(path), text.encode())
+        save_file(path_of(path), text.encode())
 
     def to_csv(self, path: str | Path, *, safe: bool = False) -> None:
         """The rows as a table; a missing value is an empty cell.
@@ -250,7 +251,7 @@ class History:
         writer = csv.writer(text)
         writer.writerow(map(made, columns))
         writer.writerows([made(row.get(name)) for name in columns] for row in self.rows)
-        save_file(Path(path), text.getvalue().encode())
+        save_file(path_of(path), text.getvalue().encode())
 
     def to_frame(self, *, by_batch: bool = False) -> "pd.DataFrame":
         """The rows as a table of pandas; or the series, with a row for each training batch.

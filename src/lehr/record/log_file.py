@@ -8,6 +8,7 @@ from pathlib import Path
 from zlib import crc32
 
 from lehr.base.files import replace_file, resolved, sync_folder
+from lehr.base.paths import path_of
 from lehr.base.reading import read_plain
 
 
@@ -36,7 +37,7 @@ class LogFile:
             raise TypeError(
                 f'path must be the path of a file; got {path!r}. Write e.g. {owner}("runs/log").'
             )
-        self.path, self.append, self.owner = Path(path), append, owner
+        self.path, self.append, self.owner = path_of(path), append, owner
         self._open = self._own = self._unsynced = self._unnamed = self._torn = False
         self._mark = {"size": 0, "crc": 0}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from lehr.base.files import resolved
+from lehr.base.paths import path_of
 from lehr.record.monitor import more_is_better
 from lehr.report import classes
 from lehr.report.compare import (
@@ -51,13 +52,13 @@ def write_comparison(a: str | Path, b: str | Path, path: str | Path) -> Path:
         ...     write_comparison(folder, folder, Path(folder, "comparison.html")).name
         'comparison.html'
     """
-    target = Path(path)
+    target = path_of(path)
     comparison = compare(a, b)
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"path must lie in a folder that is there; got {target}. Make {target.parent} first."
         )
-    inside = resolved(target.parent) in (resolved(Path(a)), resolved(Path(b)))
+    inside = resolved(target.parent) in (resolved(path_of(a)), resolved(path_of(b)))
     write_page(target, comparison_page(comparison), follow=not inside)
     return target
 

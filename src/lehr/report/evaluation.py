@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lehr.base import strict_json
 from lehr.base.files import discard, replace_file
+from lehr.base.paths import path_of
 from lehr.base.reading import read_plain
 from lehr.base.stored import MOST, Finite, Form, Index
 from lehr.errors import sentence
@@ -134,14 +135,14 @@ class Evaluation:
             "mistakes": _written(self.mistakes, "picture", tensors),
             "right": _written(self.right, "right", tensors),
         }
-        replace_file(Path(folder, _TENSORS), save(tensors))
-        replace_file(Path(folder, _JSON), strict_json.dump(content, indent=1) + b"\n")
+        replace_file(path_of(folder, _TENSORS), save(tensors))
+        replace_file(path_of(folder, _JSON), strict_json.dump(content, indent=1) + b"\n")
 
     @staticmethod
     def remove(folder: str | Path) -> None:
         """Delete what `save` wrote, if anything."""
         for name in (_JSON, _TENSORS):
-            discard(Path(folder, name))
+            discard(path_of(folder, name))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Evaluation":
@@ -151,8 +152,8 @@ class Evaluation:
             FileNotFoundError: one of the files is not there.
             ValueError: the files are damaged or do not fit each other.
         """
-        content = _read_json(Path(folder, _JSON))
-        tensors = _read_tensors(Path(folder, _TENSORS))
+        content = _read_json(path_of(folder, _JSON))
+        tensors = _read_tensors(path_of(folder, _TENSORS))
         try:
             return _checked(_EvaluationFields.read(content, "it"), tensors)
         except ValueError as error:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from lehr.base import strict_json
 from lehr.base.files import replace_file
+from lehr.base.paths import path_of
 from lehr.base.stored import Form, read
 from lehr.data import DataLoader
 from lehr.data.show import clipped, prepared
@@ -77,7 +78,7 @@ def _item(x: Any, title: str, preparation: Any) -> FirstItem:
 def save(folder: str | Path, items: Sequence[FirstItem]) -> None:
     """Write ``first_items.json`` into a folder."""
     content = [item.to_dict() for item in items]
-    replace_file(Path(folder, _FILE), strict_json.dump(content, indent=None) + b"\n")
+    replace_file(path_of(folder, _FILE), strict_json.dump(content, indent=None) + b"\n")
 
 
 def load(folder: str | Path) -> list[FirstItem]:
@@ -93,7 +94,7 @@ def load(folder: str | Path) -> list[FirstItem]:
         ...     load(folder)
         [FirstItem(title='seven', text='0.5, 2', picture=None, small=False)]
     """
-    path = Path(folder, _FILE)
+    path = path_of(folder, _FILE)
     if not path.exists():
         return []
     try:

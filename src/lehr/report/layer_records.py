@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lehr.base import strict_json
 from lehr.base.files import discard, replace_file
+from lehr.base.paths import path_of
 from lehr.base.reading import read_plain
 from lehr.base.stored import Finite, Form, Index
 from lehr.callback import Callback
@@ -56,14 +57,14 @@ def save(folder: str | Path, tables: Sequence[LayerTable]) -> None:
                 "axis": table.axis,
             }
         )
-    replace_file(Path(folder, _TENSORS), encoded(tensors))
-    replace_file(Path(folder, _JSON), strict_json.dump({"tables": described}, indent=1) + b"\n")
+    replace_file(path_of(folder, _TENSORS), encoded(tensors))
+    replace_file(path_of(folder, _JSON), strict_json.dump({"tables": described}, indent=1) + b"\n")
 
 
 def remove(folder: str | Path) -> None:
     """Delete what `save` wrote, if anything."""
     for name in (_JSON, _TENSORS):
-        discard(Path(folder, name))
+        discard(path_of(folder, name))
 
 
 def load(folder: str | Path) -> list[LayerTable]:
@@ -76,11 +77,11 @@ def load(folder: str | Path) -> list[LayerTable]:
         >>> load("absent")
         []
     """
-    if not Path(folder, _JSON).exists():
+    if not path_of(folder, _JSON).exists():
         return []
     try:
-        stored = _Stored.read(strict_json.read(Path(folder, _JSON), _LARGEST), "it")
-        tensors = tensor_file.decode(bytearray(read_plain(Path(folder, _TENSORS))))
+        stored = _Stored.read(strict_json.read(path_of(folder, _JSON), _LARGEST), "it")
+        tensors = tensor_file.decode(bytearray(read_plain(path_of(folder, _TENSORS))))
         return [_table(table, number, tensors) for number, table in enumerate(stored.tables)]
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(

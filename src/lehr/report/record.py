@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, final
 
 from lehr.base import strict_json
+from lehr.base.paths import path_of
 from lehr.base.reading import open_plain
 from lehr.base.stored import Finite, Form, Index, read
 from lehr.errors import sentence
@@ -79,7 +80,7 @@ class RunRecord:
             ...     RunRecord.read(folder).status
             'running'
         """
-        path = Path(path)
+        path = path_of(path)
         config = read_config(path)
         goes_on = config.get("status") == "running"
         rows, series = _history(path / "history.jsonl", goes_on=goes_on)
@@ -154,7 +155,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         ...     read_config(folder)
         {'status': 'running'}
     """
-    path = Path(path)
+    path = path_of(path)
     if not (path / "config.json").exists():
         why = "it has no config.json" if path.is_dir() else "there is no such folder"
         raise FileNotFoundError(
@@ -172,7 +173,7 @@ def read_environment(path: str | Path) -> dict[str, Any]:
         >>> read_environment("absent")
         {}
     """
-    file = Path(path) / "environment.json"
+    file = path_of(path) / "environment.json"
     return _or_without("the environment", lambda: _object(file) if file.exists() else {}, {})
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lehr.base import strict_json
 from lehr.base.files import discard, replace_file
+from lehr.base.paths import path_of
 from lehr.base.stored import Finite, Form, Index
 from lehr.errors import sentence
 
@@ -107,12 +108,12 @@ class Regression:
 
     def save(self, folder: str | Path) -> None:
         """Write ``regression.json`` into a folder, whole."""
-        replace_file(Path(folder, _JSON), strict_json.dump(asdict(self), indent=1) + b"\n")
+        replace_file(path_of(folder, _JSON), strict_json.dump(asdict(self), indent=1) + b"\n")
 
     @staticmethod
     def remove(folder: str | Path) -> None:
         """Delete what `save` wrote, if anything."""
-        discard(Path(folder, _JSON))
+        discard(path_of(folder, _JSON))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Regression | None":
@@ -125,7 +126,7 @@ class Regression:
             >>> Regression.load("absent") is None
             True
         """
-        path = Path(folder, _JSON)
+        path = path_of(folder, _JSON)
         if not path.exists():
             return None
         try:

@@ -18,6 +18,7 @@ from torch import nn
 from lehr.base import strict_json
 from lehr.base.drawing import drawable, fit
 from lehr.base.files import replace_file, sweep
+from lehr.base.paths import path_of
 from lehr.base.signals import interruptible
 from lehr.callbacks import CSVLog, JSONLLog
 from lehr.errors import add_note, notes_of, said, sentence
@@ -78,7 +79,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
 
     @classmethod
     def create(cls, path: str | Path) -> "RunFolder":
@@ -88,7 +89,7 @@ class RunFolder:
             FileExistsError: there is something of that name.
             OSError: it cannot be made there; the class is the system's, such as PermissionError.
         """
-        path = Path(path)
+        path = path_of(path)
         cls.refuse_existing(path)
         try:
             path.mkdir(parents=True)
@@ -109,7 +110,7 @@ class RunFolder:
         Raises:
             FileExistsError: there is something of that name.
         """
-        if Path(path).exists():
+        if path_of(path).exists():
             raise FileExistsError(
                 f"the run folder must be new; {path} exists. Choose another name, or remove it."
             )
@@ -123,7 +124,7 @@ class RunFolder:
         """
         stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
         for number in range(1, 1000):
-            path = Path(parent, stem if number == 1 else f"{stem}-{number}")
+            path = path_of(parent, stem if number == 1 else f"{stem}-{number}")
             if not path.exists():
                 try:
                     return cls.create(path)

@@ -6,6 +6,7 @@ from typing import final
 
 from lehr.base import strict_json
 from lehr.base.files import replace_file
+from lehr.base.paths import path_of
 from lehr.base.stored import Finite, Form, Positive
 from lehr.errors import sentence
 from lehr.inspect.find_lr import LRCurve
@@ -39,7 +40,9 @@ class Sweep:
         """Write ``sweep.json`` into a folder."""
         curve = self.curve
         content = _Stored(tuple(curve.lrs), tuple(curve.losses), curve.suggestion, self.seconds)
-        replace_file(Path(folder, _FILE), strict_json.dump(content.to_dict(), indent=None) + b"\n")
+        replace_file(
+            path_of(folder, _FILE), strict_json.dump(content.to_dict(), indent=None) + b"\n"
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> "Sweep | None":
@@ -48,7 +51,7 @@ class Sweep:
         Raises:
             ValueError: the file is damaged.
         """
-        path = Path(folder, _FILE)
+        path = path_of(folder, _FILE)
         if not path.exists():
             return None
         try:

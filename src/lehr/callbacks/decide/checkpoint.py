@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lehr.base.intervals import every as interval
 from lehr.base.nested import describe
+from lehr.base.paths import path_of
 from lehr.callback import Callback
 from lehr.callbacks.decide.measured import Measured
 from lehr.errors import ResumeWarning, add_note, one_line, positive_int
@@ -111,7 +112,7 @@ class Checkpoint(Callback):
                 f"folder must be the path of a folder; got {folder!r}. "
                 'Write e.g. Checkpoint("checkpoints").'
             )
-        self.folder = Path(folder)
+        self.folder = path_of(folder)
         self.every = interval(every, units=("steps", "epochs", "minutes", "seconds"))
         self.keep = positive_int("keep", keep, least=2, example=3)
         self.monitor = None if monitor is None else Monitor(monitor, mode)

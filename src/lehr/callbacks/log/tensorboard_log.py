@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lehr.base.paths import path_of
 from lehr.callback import Callback
 from lehr.callbacks.log.service_log import ServiceLog
 from lehr.events import Phase
@@ -57,7 +58,7 @@ class TensorBoardLog(ServiceLog, Callback):
                 'Write e.g. TensorBoardLog("runs/first").'
             )
         super().__init__()
-        self.folder, self.append = Path(folder), append
+        self.folder, self.append = path_of(folder), append
         self._own = False
 
     def begin_fit(self, run: "Run") -> None:

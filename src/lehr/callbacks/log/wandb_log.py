@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lehr.base.paths import path_of
 from lehr.callback import Callback
 from lehr.callbacks.log.service_log import ServiceLog
 from lehr.events import Phase
@@ -62,7 +63,7 @@ class WandbLog(ServiceLog, Callback):
         mode: str | None = None,
     ) -> None:
         super().__init__()
-        self.project, self.run_name, self.folder, self.mode = project, name, Path(folder), mode
+        self.project, self.run_name, self.folder, self.mode = project, name, path_of(folder), mode
 
     def connect(self, run: "Run", place: Any) -> tuple[Any, Mapping[str, int]]:
         """Begin a run, or go on with it."""

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
+from lehr.base.paths import path_of
 from lehr.base.reading import check_unpacked, open_plain
 from lehr.data.loading.dataset import as_tensor
 from lehr.errors import did_you_mean
@@ -33,7 +34,7 @@ def read_npz(path: str | Path) -> dict[str, Any]:
         ...     read_npz(Path(folder, "a.npz"))["x"].shape
         (2, 3)
     """
-    loaded = _load(Path(path))
+    loaded = _load(path_of(path))
     if not isinstance(loaded, dict):
         raise ValueError(
             f"{path} must be an .npz file with arrays x and y; it holds a single array without a "
@@ -57,7 +58,7 @@ def read_items(path: str | Path) -> Tensor:
         ...     read_items(Path(folder, "a.npy")).shape
         torch.Size([2, 3])
     """
-    loaded = _load(Path(path))
+    loaded = _load(path_of(path))
     if isinstance(loaded, dict):
         arrays = cast("dict[str, Any]", loaded)
         if "x" not in arrays:

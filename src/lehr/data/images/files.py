@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from lehr.base.paths import path_of
 from lehr.data.images.decode import LARGEST_FILE, BrokenImage, read_image
 
 
@@ -24,7 +25,7 @@ class FolderFiles:
     """
 
     def __init__(self, root: str | Path, names: Sequence[str]) -> None:
-        self.root, self.names = Path(root), tuple(names)
+        self.root, self.names = path_of(root), tuple(names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,7 +64,7 @@ class ZipFiles:
     """
 
     def __init__(self, path: str | Path, names: Sequence[str]) -> None:
-        self.path, self.names = Path(path), tuple(names)
+        self.path, self.names = path_of(path), tuple(names)
         self._opened: tuple[int, zipfile.ZipFile] | None = None
 
     def __len__(self) -> int:

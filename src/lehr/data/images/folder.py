@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
+from lehr.base.paths import path_of
 from lehr.data.images.files import FolderFiles, ImageFiles, ZipFiles
 
 EXTENSIONS = frozenset(
@@ -66,7 +67,7 @@ class FoundImages:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         self._zipped = self.path.is_file()
         names = _in_zip(self.path) if self._zipped else _in_folder(self.path)
         members = dict(names)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from lehr.base.paths import path_of
 from lehr.base.values import check_default_device
 from lehr.data.bunch import DataBunch
 from lehr.data.images.augment import parse_augment
@@ -192,9 +193,10 @@ def _cache_folder(cache: Any) -> Path | None:
         raise TypeError(
             f"cache must be a bool or the path of a folder; got {cache!r}. Give cache=True."
         )
-    if Path(cache).is_file():
+    folder = path_of(cache)
+    if folder.is_file():
         raise ValueError(f"cache must be the path of a folder; {cache} is a file. Give a folder.")
-    return Path(cache)
+    return folder
 
 
 def _read(

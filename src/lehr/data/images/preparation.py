@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from lehr.base.paths import path_of
 from lehr.data.images.decode import MODES, decode
 from lehr.data.images.fields import written_out
 from lehr.data.images.folder import zipped_images
@@ -142,7 +143,7 @@ class ImagePreparation:
             ValueError: a zip is damaged, or holds no images.
         """
         batch_size = positive_int("batch_size", batch_size)
-        images = _images(map(Path, files))
+        images = _images(map(path_of, files))
         while chosen := list(islice(images, batch_size)):
             pixels = [
                 decode(source, self.mode, self.size, self.resize, name=name)

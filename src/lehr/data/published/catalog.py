@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lehr.base.paths import path_of
 from lehr.data.bunch import DataBunch
 from lehr.data.images.load import image_folder
 from lehr.data.published.cifar10 import cifar10
@@ -71,7 +72,7 @@ def reader_for(source: str | Path) -> tuple[Callable[..., DataBunch], str]:
         raise TypeError(f"source must be a name or a path; got {source!r}. Give e.g. 'digits'.")
     if source in SOURCES:
         return SOURCES[str(source)], str(source)
-    path = Path(source)
+    path = path_of(source)
     ending = path.suffix.lower()
     if path.is_dir() or (ending == ".zip" and path.exists()):
         return image_folder, f"{source}, a {ending or 'folder'} of images,"

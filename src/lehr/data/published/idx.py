@@ -11,6 +11,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from lehr.base.paths import path_of
 from lehr.base.reading import check_unpacked, open_plain
 
 _TYPES = {
@@ -56,7 +57,7 @@ def read_idx(path: str | Path) -> Tensor:
     """
     import numpy as np
 
-    with open_plain(Path(path)) as file:
+    with open_plain(path_of(path)) as file:
         size = os.fstat(file.fileno()).st_size
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)

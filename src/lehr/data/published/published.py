@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lehr.base.paths import path_of
 from lehr.base.user_cache import user_cache
 
 
@@ -41,9 +42,9 @@ class Published:
             FileNotFoundError: ``root``, or else LEHR_DATA, names a folder that does not exist.
         """
         named = root if root is not None else os.environ.get("LEHR_DATA")
-        if root is not None and not Path(root).is_dir():
+        if root is not None and not path_of(root).is_dir():
             raise FileNotFoundError(f"root must be a folder; {root} is none. Check the spelling.")
-        if named and not Path(named).is_dir():
+        if named and not path_of(named).is_dir():
             raise FileNotFoundError(
                 f"the environment variable LEHR_DATA must name a folder; {named} is none. Check "
                 "the spelling, or unset it to have the files downloaded."
@@ -52,12 +53,12 @@ class Published:
 
     def find(self, folder: str | Path, *names: str) -> Path | None:
         """The first of these files or folders that is in one of the places below ``folder``."""
-        candidates = (Path(folder, place, name) for place in self.places for name in names)
+        candidates = (path_of(folder, place, name) for place in self.places for name in names)
         return next((path for path in candidates if path.exists()), None)
 
     def missing(self, root: str | Path, *names: str) -> FileNotFoundError:
         """The error that ``root`` has none of these."""
-        folders = ", ".join(str(Path(root, place)) for place in self.places)
+        folders = ", ".join(str(path_of(root, place)) for place in self.places)
         return FileNotFoundError(
             f"{' or '.join(names)} must be in one of {folders}; it is in none. Put {self.name}'s "
             "published files there, or leave root out to have them downloaded."

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from lehr.base.paths import path_of
 from lehr.base.reading import read_plain
 
 _DELIMITERS = ",;\t"
@@ -68,7 +69,7 @@ def read_text_table(path: str | Path) -> TextTable:
         ...     read_text_table(file).columns
         {'size': ['5.1', '4.9'], 'colour': ['red', 'blue']}
     """
-    path = Path(path)
+    path = path_of(path)
     text = _text(path)
     if not text.strip():
         raise ValueError(f"{path} must name its columns in the first line; it is empty.")

@@ -25,6 +25,7 @@ from torch.nn.parameter import is_lazy
 from lehr.base import files
 from lehr.base.interrupts import call_uninterrupted, interrupts_wait_at_both_ends
 from lehr.base.nested import tensors_in
+from lehr.base.paths import path_of
 from lehr.base.signals import patient
 from lehr.engine import ALONE, Engine
 from lehr.errors import add_note, positive_int
@@ -108,7 +109,7 @@ class CheckpointFolder:
     _lock: FileIO | None = None
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         self._run = ""
         self._serial = 0
         self._room_checked = False

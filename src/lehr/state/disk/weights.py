@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lehr.base import files
+from lehr.base.paths import path_of
 from lehr.base.sharing import own_part
 from lehr.engine import ALONE, Engine
 from lehr.errors import nearest
@@ -126,7 +127,7 @@ def _checked_path(path: Any) -> Path:
         raise TypeError(
             f"path must be the path of a file; got {path!r}. Write e.g. 'weights{SUFFIX}'."
         )
-    return Path(cast("str | os.PathLike[str]", path))
+    return path_of(cast("str | os.PathLike[str]", path))
 
 
 def _writable(name: str, value: Any) -> Tensor:
