@@ -51,7 +51,9 @@ class GraphPart(NamedTuple):
     In ``compute_loss``, ``function(loss, pred, target, tensors, numbers, **fixed)`` returns the
     loss; ``loss(pred, target)`` is what it would be, one tensor or a dict of parts. In
     ``backward``, ``function(loss, tensors, numbers, **fixed)`` returns what the gradient is taken
-    of. It must be a function of a module, so that the next step has the same."""
+    of. It must be a function of a module, so that the next step has the same: a lambda, an inner
+    function or a partial that is made in each call is another one every time, which needs another
+    graph; after a few of them, nothing is fused any more."""
     tensors: Mapping[str, Tensor] = _NONE
     """tensors that the callback keeps"""
     numbers: Mapping[str, float | Tensor] = _NONE

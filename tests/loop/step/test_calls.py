@@ -80,7 +80,33 @@ def test_what_the_graph_holds_may_change_three_times(parts):
         assert calls.make("whole", layout)
     callback.held = 4
     assert not calls.make("whole", layout)
-    assert calls.why.startswith("what callbacks do within the step keeps changing")
+    assert calls.why == (
+        "'held', which Holds.graph_part returns as fixed for finish_grad, keeps changing, and the "
+        "graph holds it; return it as one of the numbers or tensors, or leave its schedule out"
+    )
+
+
+class MadeAnew(Callback):
+    in_graph = ("finish_grad",)
+
+    def finish_grad(self, run, proceed): ...
+
+    def graph_part(self, method, run):
+        return GraphPart(lambda values, tensors, numbers: Changes())
+
+
+def test_a_function_that_is_made_anew_is_told_from_what_it_is_given(parts):
+    run, _, calls, seen = parts
+    calls = Calls(run, Inside([MadeAnew()]))
+    layout = with_states(run)
+    made = [calls.make("whole", layout) for _ in range(5)]
+    assert made == [True] * 4 + [False]
+    assert len(seen) == 4
+    assert calls.why == (
+        "the function that MadeAnew.graph_part returns for finish_grad keeps changing: a lambda, "
+        "an inner function or a partial that is made in each call is another one every time. "
+        "Return a function of a module, and give it what it needs as numbers, tensors or fixed"
+    )
 
 
 def test_a_number_in_the_graph_may_change_three_times_too(parts):

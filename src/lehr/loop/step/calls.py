@@ -140,7 +140,7 @@ class Calls:
         self._compiled.pop(place, None)
         self._changes += before is not None
         if self._changes > _CHANGES:
-            self.why = "what callbacks do within the step keeps changing; leave their schedules out"
+            self.why = self._inside.why_another(before or (), shape)
         return self.why is not None
 
     def _keeps_changing(self, layout: Layout, numbers: list[dict[str, Any]]) -> bool:

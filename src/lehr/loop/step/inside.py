@@ -103,6 +103,28 @@ class Inside:
         ]
         return tuple(part.shape for part in self._asked)
 
+    def why_another(self, before: tuple[Any, ...], now: tuple[Any, ...]) -> str:
+        """Whose part needs another graph than before, and what to do that it does not, in words.
+
+        Args:
+            before: what `ask` returned.
+            now: what it returned after that.
+        """
+        pairs = zip(self._callbacks, before, now, strict=False)
+        (method, callback), old, new = next(pair for pair in pairs if pair[1] != pair[2])
+        who = f"{type(callback).__name__}.graph_part"
+        if old[0] != new[0]:
+            return (
+                f"the function that {who} returns for {method} keeps changing: a lambda, an inner "
+                "function or a partial that is made in each call is another one every time. Return "
+                "a function of a module, and give it what it needs as numbers, tensors or fixed"
+            )
+        name = next((name for name, _ in {*old[1]} ^ {*new[1]}), "their order")
+        return (
+            f"{name!r}, which {who} returns as fixed for {method}, keeps changing, and the graph "
+            "holds it; return it as one of the numbers or tensors, or leave its schedule out"
+        )
+
     def check(self, trained: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
         """Refuse what functions return that the graph could not write; see `check_changes`.
 
