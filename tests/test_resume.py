@@ -33,7 +33,7 @@ from lehr.data import DataLoader
 from lehr.errors import ResumeWarning
 from lehr.schedules import sched_cos, sched_lin
 from lehr.state.differences import first_difference
-from lehr.state.disk import checkpoint
+from lehr.state.disk import manifest_text, vouched
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -229,7 +229,7 @@ def test_a_checkpoint_that_does_not_say_where_it_was_is_refused(tmp_path, change
     manifest = json.loads((newest / "manifest.json").read_text()) | change
     del manifest["checksum"]
     body = strict_json.dump(manifest, indent=1)
-    (newest / "manifest.json").write_bytes(checkpoint._sealed(body))
+    (newest / "manifest.json").write_bytes(manifest_text.sealed(body))
     with pytest.raises(ValueError, match=rf"step-.* cannot be gone on from: {told}.* Use another"):
         learner().fit(2, resume=newest if named else tmp_path)
 
@@ -264,8 +264,8 @@ def test_a_forged_state_is_refused_in_words_whatever_it_lacks(tmp_path):
     refused = {}
     for path in paths(whole):
         state.write_bytes(data := strict_json.dump(renamed(whole, path)))
-        sealed["files"]["state.json"] = {"size": len(data), "crc32": checkpoint._sum(data)}
-        manifest.write_bytes(checkpoint._sealed(strict_json.dump(sealed, indent=1)))
+        sealed["files"]["state.json"] = {"size": len(data), "crc32": vouched.checksum_of(data)}
+        manifest.write_bytes(manifest_text.sealed(strict_json.dump(sealed, indent=1)))
         learn = learner()
         before = made(learn)
         try:

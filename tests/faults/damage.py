@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from lehr.state.disk import checkpoint
+from lehr.state.disk import checkpoint, manifest_text, vouched
 
 RAW = {
     "@1e400@": "1e400",
@@ -178,8 +178,8 @@ def reseal(rng, path):
         said.pop("checksum", None)
         if path != manifest:
             data = path.read_bytes()
-            said["files"][path.name] = {"size": len(data), "crc32": checkpoint._sum(data)}
-        manifest.write_bytes(checkpoint._sealed(json.dumps(said, indent=1).encode()))
+            said["files"][path.name] = {"size": len(data), "crc32": vouched.checksum_of(data)}
+        manifest.write_bytes(manifest_text.sealed(json.dumps(said, indent=1).encode()))
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
     return " (sealed again)"

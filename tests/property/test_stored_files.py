@@ -20,7 +20,7 @@ from lehr.data import ArrayPreparation, ImagePreparation, TablePreparation, prep
 from lehr.data.tables.columns import CategoryColumn, NumberColumn
 from lehr.report import Evaluation, Mistake, RunRecord
 from lehr.resume import find
-from lehr.state.disk import checkpoint
+from lehr.state.disk import checkpoint, manifest_text
 from lehr.state.disk.checkpoint import DamagedCheckpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.testing import tiny_learner
@@ -305,7 +305,7 @@ def test_a_manifest(saved, data):
     changed = data.draw(mutated({k: v for k, v in json.loads(text).items() if k != "checksum"}))
     if not isinstance(changed, dict):
         return
-    sealed = checkpoint._sealed(json.dumps(changed, indent=1).encode())
+    sealed = manifest_text.sealed(json.dumps(changed, indent=1).encode())
     (path / "manifest.json").write_bytes(sealed)
     if (found := read(checkpoint.read_manifest, path)) is not None:
         assert found["serial"] >= 1

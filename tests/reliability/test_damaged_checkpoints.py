@@ -14,7 +14,7 @@ from lehr.base import strict_json
 from lehr.callbacks import Checkpoint, EarlyStopping, ParamScheduler
 from lehr.schedules import sched_cos
 from lehr.state.differences import first_difference
-from lehr.state.disk import checkpoint
+from lehr.state.disk import manifest_text
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
@@ -121,7 +121,7 @@ def resealed(draw, newest, other):
     change = draw.choice(["version", "format", "files", "step"])
     said[change] = {"version": 99, "format": "other", "files": {}, "step": -3}[change]
     body = strict_json.dump(said, indent=1)
-    (newest / "manifest.json").write_bytes(checkpoint._sealed(body))
+    (newest / "manifest.json").write_bytes(manifest_text.sealed(body))
 
 
 def be_a_folder(draw, newest, other):

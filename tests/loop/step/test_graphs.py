@@ -11,7 +11,7 @@ from torch import nn
 
 from lehr import Changes
 from lehr.base.nested import tensors_in
-from lehr.loop.step.graphs import FINISH, STEPPED, Function, Graphs, Number, Part, whole_step
+from lehr.loop.step.graphs import FINISH, STEPPED, Function, Graphs, Part, whole_step
 from lehr.optim.functional import form_of
 
 
@@ -152,14 +152,3 @@ def test_copies_have_the_backend_and_no_graphs(parts):
     for other in (copy.deepcopy(graphs), pickle.loads(pickle.dumps(graphs))):
         assert repr(other) == "Graphs('eager')"
         assert other.of(model, mse, held, target=True, sums=False) is not made
-
-
-def test_it_has_the_last_value_in_double_precision():
-    number = Number()
-    assert number.of(0.1).item() == 0.1
-    assert number.of(0.3) is number.of(0.1)
-    assert number.of(0.1).item() == 0.1
-    assert number.of(0).item() == 0.0
-    assert number.of(torch.tensor([0.5])) is number.of(0)  # another tensor is copied into it
-    assert number.of(torch.tensor(0.25)).item() == 0.25
-    assert number.of(0.5).item() == 0.5

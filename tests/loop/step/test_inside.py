@@ -5,8 +5,9 @@ import torch
 
 from lehr import Callback, Changes, GraphPart
 from lehr.callbacks import EMA, ClipGradients, LabelSmoothing, Lookahead, MixedPrecision, MixUp
-from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, STEPPED, Numbers
+from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, STEPPED
 from lehr.loop.step.inside import Inside, included, offers
+from lehr.loop.step.scalars import Numbers
 
 
 def nothing(values, tensors, numbers):

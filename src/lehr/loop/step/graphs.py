@@ -1,6 +1,5 @@
 """Whole training steps as compiled functions: forward, loss, gradient and update in one."""
 
-import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
@@ -8,7 +7,7 @@ from functools import partial
 from itertools import count
 from time import perf_counter
 from types import FunctionType
-from typing import Any, Literal, NamedTuple, cast, final
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch.func import functional_call, grad_and_value
 from lehr.base.graph_part import Changes
 from lehr.loop.loss_parts import summed
 from lehr.loop.step.kept import KeptGradients
+from lehr.loop.step.scalars import Numbers
 from lehr.loop.step.verdict import Verdict
 from lehr.optim.functional import Form
 
@@ -60,58 +60,6 @@ class Function(NamedTuple):
     """which of the callback's methods it stands for"""
     call: Callable[..., Any]
     """as `lehr.base.graph_part.GraphPart` says"""
-
-
-@final
-class Number:
-    """A number in a tensor, so that another value needs no other graph.
-
-    Args:
-        device: of the tensor.
-
-    Example:
-        >>> number = Number()
-        >>> number.of(0.5) is number.of(0.25), number.of(0.25)
-        (True, tensor(0.2500, dtype=torch.float64))
-    """
-
-    __slots__ = ("_tensor", "_value")
-
-    def __init__(self, device: torch.device | None = None) -> None:
-        self._tensor = torch.zeros((), dtype=torch.float64, device=device)
-        self._value = 0.0
-
-    def of(self, value: Any) -> Tensor:
-        """The tensor, with this value."""
-        if isinstance(value, Tensor):
-            self._value = math.nan  # unknown: any number is another
-            self._tensor.copy_(value.reshape(()))
-        elif value != self._value:
-            self._value = value
-            self._tensor.fill_(value)
-        return self._tensor
-
-
-@final
-class Numbers(dict[Hashable, Number]):
-    """Numbers by name; each is made when it is asked for, and stays.
-
-    Args:
-        device: of the tensors.
-
-    Example:
-        >>> numbers = Numbers()
-        >>> numbers["lr"] is numbers["lr"]
-        True
-    """
-
-    def __init__(self, device: torch.device | None = None) -> None:
-        super().__init__()
-        self._device = device
-
-    def __missing__(self, name: Hashable) -> Number:
-        made = self[name] = Number(self._device)
-        return made
 
 
 class Given(NamedTuple):

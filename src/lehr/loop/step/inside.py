@@ -17,10 +17,10 @@ from lehr.loop.step.graphs import (
     PREDICT,
     STEPPED,
     Function,
-    Numbers,
     Place,
 )
 from lehr.loop.step.returned import check_changes
+from lehr.loop.step.scalars import Numbers
 
 
 def offers(callback: Callback, method: str) -> bool:

@@ -7,45 +7,35 @@ pickle: reading runs no code. Several processes may write one together, each its
 tensors: see `lehr.state.disk.shards`.
 """
 
-import os
-import reprlib
-import stat
-import zlib
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
-from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
 from lehr.base import files, strict_json
-from lehr.base.descriptors import opened
 from lehr.engine import ALONE, Engine
 from lehr.state.disk import plain, shards, tensor_file
+from lehr.state.disk.manifest_text import PARTED, VERSION, text_of, understood
+from lehr.state.disk.vouched import (
+    FILES,
+    MANIFEST,
+    MODEL,
+    STATE,
+    STRUCTURE,
+    TEXTS,
+    check_size,
+    checked,
+    content_of,
+    look_through,
+    telling,
+    vouch,
+)
 from lehr.state.pieces import Shard
 from lehr.types import is_mapping
 
 T = TypeVar("T")
-
-VERSION = 1
-"""The format of a checkpoint that one process writes."""
-
-PARTED = 2
-"""The format of one that several processes write. No other is read."""
-
-MANIFEST = "manifest.json"
-_MODEL, _STATE, _STRUCTURE = "model.safetensors", "state.safetensors", "state.json"
-_FILES = (_MODEL, _STATE, _STRUCTURE)
-_TEXTS = (_STRUCTURE, shards.INDEX)
-_LARGEST = {MANIFEST: 1 << 22, **dict.fromkeys(_TEXTS, 1 << 26)}  # bytes; it grows when parsed
-_SMALL = 1 << 15  # bytes
-_BLOCK = 1 << 24  # bytes of a file that are held when it is only looked through
-_FORMAT = "lehr checkpoint"
-_WORDS = ("format", "version", "files", "checksum")
-_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class DamagedCheckpoint(ValueError):  # noqa: N818  (it is the checkpoint that is in error)
@@ -93,7 +83,7 @@ def write(folder: Path, snapshot: Mapping[str, Any], info: Mapping[str, Any]) ->
     files.new_folder(folder)
     files.write_files(folder, {**contents, MANIFEST: [manifest]})
     files.sync_folder(folder)
-    return _understood(manifest)
+    return understood(manifest)
 
 
 def write_part(
@@ -118,13 +108,13 @@ def write_part(
     structure, tensors = flat
     contents = shards.contents(tensors, own, part, parts)
     if part == 0:
-        contents |= {_STRUCTURE: [strict_json.dump(structure)]}
+        contents |= {STRUCTURE: [strict_json.dump(structure)]}
         contents |= {shards.INDEX: [shards.index(tensors)]}
-        for name in _TEXTS:
-            _check_size(name, len(contents[name][0]))
+        for name in TEXTS:
+            check_size(name, len(contents[name][0]))
     files.write_files(folder, contents)
     files.sync_folder(folder)
-    return {name: _vouch(those) for name, those in contents.items()}
+    return {name: vouch(those) for name, those in contents.items()}
 
 
 def seal(folder: Path, vouched: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,10 +132,10 @@ def seal(folder: Path, vouched: Mapping[str, Any], info: Mapping[str, Any]) -> d
         TypeError, ValueError: something in ``info`` cannot be written.
         OSError: the disk refuses.
     """
-    manifest = _manifest(info, vouched, PARTED)
+    manifest = text_of(info, vouched, PARTED)
     files.write_files(folder, {MANIFEST: [manifest]})
     files.sync_folder(folder)
-    return _understood(manifest)
+    return understood(manifest)
 
 
 def read(folder: Path, engine: Engine = ALONE) -> Checkpoint:
@@ -170,19 +160,19 @@ def read(folder: Path, engine: Engine = ALONE) -> Checkpoint:
         lehr.state.disk.checkpoint.DamagedCheckpoint: absent cannot be used: manifest.json is ...
     """
     try:
-        manifest = _understood(_contents(folder, MANIFEST))
+        manifest = understood(content_of(folder, MANIFEST))
         names = {path.name for path in folder.iterdir()}
         if foreign := sorted(names - {*manifest["files"], MANIFEST}):
             raise ValueError(f"{foreign[0][:80]!r} does not belong there")
         if manifest["version"] == PARTED:
             return Checkpoint(folder, _parted(folder, manifest["files"], engine), manifest)
-        contents = {name: _checked(folder, name, manifest["files"][name]) for name in _FILES}
-        structure = _telling(_STRUCTURE, _nested, contents.pop(_STRUCTURE))
-        own = _telling(_MODEL, tensor_file.decode, contents.pop(_MODEL))
-        tensors = _telling(_STATE, tensor_file.decode, contents.pop(_STATE))
+        contents = {name: checked(folder, name, manifest["files"][name]) for name in FILES}
+        structure = telling(STRUCTURE, _nested, contents.pop(STRUCTURE))
+        own = telling(MODEL, tensor_file.decode, contents.pop(MODEL))
+        tensors = telling(STATE, tensor_file.decode, contents.pop(STATE))
         named = {f"model.{name}": tensor for name, tensor in own.items()}
         if twins := sorted(named.keys() & tensors.keys()):
-            raise ValueError(f"{_MODEL} and {_STATE} both hold {twins[0][:80]!r}")
+            raise ValueError(f"{MODEL} and {STATE} both hold {twins[0][:80]!r}")
         snapshot = _snapshot(structure, {**tensors, **named})
     except ValueError as error:
         raise _damaged(folder, error) from error
@@ -192,7 +182,7 @@ def read(folder: Path, engine: Engine = ALONE) -> Checkpoint:
 def _snapshot(structure: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
     snapshot = plain.unflatten(structure, tensors)
     if not is_mapping(snapshot) or any(type(name) is not str for name in snapshot):
-        raise ValueError(f"{_STRUCTURE} holds no entries by name")
+        raise ValueError(f"{STRUCTURE} holds no entries by name")
     return dict(snapshot)
 
 
@@ -221,18 +211,18 @@ def _opened(
     folder: Path, vouched: Mapping[str, Any], engine: Engine
 ) -> tuple[Any, shards.PartedTensors]:
     """The structure and the tensors; of their files, this process has verified its share."""
-    texts = {name: _checked(folder, name, vouched[name]) for name in _TEXTS}
-    structure = _telling(_STRUCTURE, _nested, texts[_STRUCTURE])
-    names = shards.file_names((len(vouched) - len(_TEXTS)) // 2)
+    texts = {name: checked(folder, name, vouched[name]) for name in TEXTS}
+    structure = telling(STRUCTURE, _nested, texts[STRUCTURE])
+    names = shards.file_names((len(vouched) - len(TEXTS)) // 2)
     tensors = _parted_tensors(folder, texts[shards.INDEX], len(names) // 2)
     for name in names[engine.rank :: engine.world]:
-        _look_through(folder, name, vouched[name])
-        _telling(name, tensors.check, name)
+        look_through(folder, name, vouched[name])
+        telling(name, tensors.check, name)
     return structure, tensors
 
 
 def _parted_tensors(folder: Path, text: bytes | bytearray, parts: int) -> shards.PartedTensors:
-    return _telling(shards.INDEX, lambda data: shards.PartedTensors(folder, data, parts), text)
+    return telling(shards.INDEX, lambda data: shards.PartedTensors(folder, data, parts), text)
 
 
 def open_weights(folder: Path, engine: Engine = ALONE) -> dict[str, Any]:
@@ -247,9 +237,9 @@ def open_weights(folder: Path, engine: Engine = ALONE) -> dict[str, Any]:
         OSError: the disk refuses.
     """
     try:
-        vouched = _understood(_contents(folder, MANIFEST))["files"]
-        if _MODEL in vouched:
-            return _together(engine, folder, lambda: _mapped(folder, vouched[_MODEL], engine))
+        vouched = understood(content_of(folder, MANIFEST))["files"]
+        if MODEL in vouched:
+            return _together(engine, folder, lambda: _mapped(folder, vouched[MODEL], engine))
         _, tensors = _together(engine, folder, lambda: _opened(folder, vouched, engine))
         return dict(tensors.weights())
     except ValueError as error:
@@ -258,8 +248,8 @@ def open_weights(folder: Path, engine: Engine = ALONE) -> dict[str, Any]:
 
 def _mapped(folder: Path, vouched: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
     if engine.rank == 0:
-        _look_through(folder, _MODEL, vouched)
-    file = _telling(_MODEL, tensor_file.Mapped, folder / _MODEL)
+        look_through(folder, MODEL, vouched)
+    file = telling(MODEL, tensor_file.Mapped, folder / MODEL)
     return {name: file.pieces(name) for name in file.places}
 
 
@@ -281,7 +271,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         9
     """
     try:
-        return _understood(_contents(folder, MANIFEST))
+        return understood(content_of(folder, MANIFEST))
     except ValueError as error:
         raise _damaged(folder, error) from error
 
@@ -297,40 +287,12 @@ def _encoded(
     structure, tensors = plain.flatten(dict(snapshot))
     own = {name: tensors.pop(f"model.{name}") for name in own_names(snapshot)}
     contents: dict[str, list[tensor_file.Part]] = {
-        _MODEL: tensor_file.encode(own),
-        _STATE: tensor_file.encode(tensors),
-        _STRUCTURE: [strict_json.dump(structure)],
+        MODEL: tensor_file.encode(own),
+        STATE: tensor_file.encode(tensors),
+        STRUCTURE: [strict_json.dump(structure)],
     }
-    _check_size(_STRUCTURE, len(contents[_STRUCTURE][0]))
-    return contents, _manifest(info, {name: _vouch(p) for name, p in contents.items()}, VERSION)
-
-
-def _vouch(parts: list[tensor_file.Part]) -> dict[str, Any]:
-    return {"size": sum(map(len, parts)), "crc32": _sum(*parts)}
-
-
-def _check_size(name: str, size: int) -> None:
-    if size > _LARGEST[name]:
-        raise ValueError(
-            f"{name} would take {size} bytes; it may take {_LARGEST[name]}. Keep long lists of "
-            "numbers in a tensor."
-        )
-
-
-def _manifest(info: Mapping[str, Any], vouched: Mapping[str, Any], version: int) -> bytes:
-    from lehr.state.disk.manifest import Position
-
-    described, inner = plain.flatten(dict(info))
-    todo = "Give run, serial, step and epoch, and numbers and texts."
-    if inner:
-        raise ValueError(f"info has tensors: {sorted(inner)}. {todo}")
-    if reserved := sorted(info.keys() & set(_WORDS)):
-        raise ValueError(f"info cannot say {reserved[0]!r}: the manifest does. {todo}")
-    Position.read_among(info, "info", todo=todo)
-    body = {"format": _FORMAT, "version": version, **described["dict"], "files": dict(vouched)}
-    manifest = _sealed(strict_json.dump(body, indent=1))
-    _check_size(MANIFEST, len(manifest))
-    return manifest
+    check_size(STRUCTURE, len(contents[STRUCTURE][0]))
+    return contents, text_of(info, {name: vouch(p) for name, p in contents.items()}, VERSION)
 
 
 def own_names(snapshot: Mapping[str, Any]) -> list[str]:
@@ -343,137 +305,6 @@ def own_names(snapshot: Mapping[str, Any]) -> list[str]:
     return [name for name in names if name and not name.startswith(("#", "__metadata__"))]
 
 
-def _sum(*parts: bytes | bytearray | memoryview) -> str:
-    """CRC-32, which finds damage at half of SHA-256's cost; a forger would recompute either."""
-    value = 0
-    for part in parts:
-        value = zlib.crc32(part, value)
-    return f"{value:08x}"
-
-
-def _sealed(text: bytes | bytearray) -> bytes:
-    """A JSON object with one more word, the checksum of all that stands before it."""
-    head = bytes(text).rstrip().removesuffix(b"}").rstrip()
-    return head + f',\n "checksum": "{_sum(head)}"\n}}\n'.encode()
-
-
-def _understood(data: bytes | bytearray) -> dict[str, Any]:
-    """What the bytes of a manifest say.
-
-    A folder is looked through at each save, and its manifests do not change: what was said by the
-    last ones, which are small, is kept.
-    """
-    read = _said if len(data) < _SMALL else _said.__wrapped__
-    return deepcopy(read(bytes(data)))
-
-
-@lru_cache(maxsize=64)
-def _said(data: bytes) -> dict[str, Any]:
-    from lehr.state.disk.manifest import Position, Vouched
-
-    said = _telling(MANIFEST, strict_json.parse, data)
-    if not is_mapping(said) or said.get("format") != _FORMAT:
-        raise ValueError(f"{MANIFEST} is not that of a checkpoint")
-    head = data.rpartition(b',\n "checksum"')[0]
-    if _sealed(head + b"}") != data:
-        raise ValueError(f"{MANIFEST} does not have the checksum that it names")
-    if (version := said.get("version")) not in (VERSION, PARTED) or type(version) is not int:
-        raise ValueError(
-            f"its format is version {reprlib.repr(version)}; this lehr reads versions {VERSION} "
-            f"and {PARTED}, so install the one that wrote it"
-        )
-    described = {key: value for key, value in said.items() if key not in _WORDS}
-    info = cast("dict[str, Any]", plain.unflatten({"dict": described}, {}))
-    files = said.get("files")
-    expected = _FILES
-    if version == PARTED and is_mapping(files):
-        expected = (*shards.file_names(max(1, (len(files) - len(_TEXTS)) // 2)), *_TEXTS)
-    if not is_mapping(files) or sorted(files) != sorted(expected):
-        raise ValueError(f"{MANIFEST} vouches for other files than {', '.join(expected[:6])}")
-    try:
-        Position.read_among(info, "it")
-        for name, vouched in files.items():
-            Vouched.read(vouched, name, at=name)
-    except ValueError as error:
-        raise ValueError(f"{MANIFEST} says something impossible: {error}") from None
-    return {"format": _FORMAT, "version": version, **info, "files": dict(files)}
-
-
-def _checked(folder: Path, name: str, vouched: Mapping[str, Any]) -> bytearray:
-    data = _contents(folder, name, vouched["size"])
-    if (checksum := _sum(data)) != vouched["crc32"]:
-        raise ValueError(f"{name} has the checksum {checksum}, and not {vouched['crc32']}")
-    return data
-
-
-def _look_through(folder: Path, name: str, vouched: Mapping[str, Any]) -> None:
-    """See that a file is what the manifest vouches for, and hold little of it at a time."""
-    checksum = _contents(folder, name, vouched["size"], _sum_of)
-    if checksum != vouched["crc32"]:
-        raise ValueError(f"{name} has the checksum {checksum}, and not {vouched['crc32']}")
-
-
-def _contents(
-    folder: Path,
-    name: str,
-    size: int | None = None,
-    read: Callable[[FileIO, str, int], Any] | None = None,
-) -> Any:
-    """The bytes of a plain file; how many it holds is verified before any is read."""
-    try:
-        with opened(folder / name, os.O_RDONLY | _NO_TRAPS) as descriptor:
-            return _read(descriptor, name, size, read or _filled)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{name} is missing") from None
-    except OSError:
-        if (folder / name).is_symlink():
-            raise ValueError(f"{name} is a link") from None
-        raise
-
-
-def _read(
-    descriptor: int, name: str, size: int | None, read: Callable[[FileIO, str, int], Any]
-) -> Any:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{name} is no plain file")
-    if size is not None and size != status.st_size:
-        raise ValueError(f"{name} holds {status.st_size} bytes, and not {size}")
-    if status.st_size > _LARGEST.get(name, status.st_size):
-        raise ValueError(f"{name} holds {status.st_size} bytes, more than {_LARGEST[name]}")
-    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-        return read(file, name, status.st_size)
-
-
-def _sum_of(file: FileIO, name: str, size: int) -> str:
-    """The checksum of a file, as `_sum` has it."""
-    value, left = 0, size
-    block = memoryview(bytearray(min(size, _BLOCK)))
-    while left and (count := file.readinto(block[:left])):
-        value, left = zlib.crc32(block[:count], value), left - count
-    if left:
-        raise ValueError(f"{name} ends {left} bytes early")
-    return f"{value:08x}"
-
-
-def _filled(file: FileIO, name: str, size: int) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view and (count := file.readinto(view)):
-        view = view[count:]
-    if view:
-        raise ValueError(f"{name} ends {len(view)} bytes early")
-    return data
-
-
 def _nested(data: bytes | bytearray) -> Any:
     """A structure: what is nested once in a state is nested up to three times in the text."""
     return strict_json.parse(data, depth=3 * plain.DEPTH + 3)
-
-
-def _telling(name: str, parse: Callable[[Any], T], data: Any) -> T:
-    """What ``parse`` makes of a file; its error names the file."""
-    try:
-        return parse(data)
-    except ValueError as error:
-        raise ValueError(f"{name} cannot be read: {error}") from error
