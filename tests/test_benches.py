@@ -54,14 +54,6 @@ def gpu(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def page():
-    spec = importlib.util.spec_from_file_location("speed", ROOT / "docs" / "speed.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
 def small(tasks):
     def net():
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 10))

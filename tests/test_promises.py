@@ -1,11 +1,12 @@
 """docs/promises.md: made from its data, with tests that exist, and open where there are none."""
 
 import ast
-import importlib.util
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from .programs import program
 
 ROOT = Path(__file__).parents[1]
 CODES = [*(f"G{n}" for n in range(1, 33)), *(f"D{n}" for n in range(1, 15))]
@@ -14,10 +15,7 @@ CODES += [f"S{n}" for n in range(1, 5)]
 
 @pytest.fixture(scope="module")
 def page():
-    spec = importlib.util.spec_from_file_location("promises", ROOT / "docs" / "promises.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program("docs/promises.py")
 
 
 @pytest.fixture

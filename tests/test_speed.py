@@ -1,20 +1,8 @@
 """docs/speed.md: made from the newest figures, with a plain word where there are none."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def page():
-    spec = importlib.util.spec_from_file_location("speed", ROOT / "docs" / "speed.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

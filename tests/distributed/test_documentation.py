@@ -1,10 +1,11 @@
 """The script of the page runs alike in one process and in two."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+
+from ..programs import program
 
 PAGE = Path(__file__).parents[2] / "docs" / "distributed.md"
 SHOW = """
@@ -30,9 +31,7 @@ def test_the_script_gives_the_same_curve(tmp_path, values):
 
 
 def test_the_figures_on_the_page_are_those_of_the_results():
-    spec = importlib.util.spec_from_file_location("figures", PAGE.with_suffix(".py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = program(PAGE.with_suffix(".py"))
     page = PAGE.read_text(encoding="utf-8")
     assert module.render(page) == page
     assert (

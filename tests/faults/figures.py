@@ -1,11 +1,12 @@
 """What the large tier found, written where the benchmarks write theirs."""
 
-import importlib.util
 import os
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from ..programs import program
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results.py"
 NIGHTLY = os.environ.get("LEHR_NIGHTLY") == "1"
@@ -26,11 +27,7 @@ def keep(what: str, name: str, row: dict[str, Any], names: Iterable[str]) -> Non
         return
     import fcntl  # not on every system
 
-    spec = importlib.util.spec_from_file_location("results", RESULTS)
-    assert spec is not None
-    assert spec.loader is not None
-    results = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(results)
+    results = program(RESULTS)
     with RESULTS.open() as lock:  # the tests of a file may run in several processes
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = results.newest_rows(what) | {name: {"date": str(date.today()), **row}}

@@ -1,8 +1,8 @@
 """Figures: one row for each part, so that one part can be run alone."""
 
-import importlib.util
 import json
 
+from ..programs import program
 from . import figures
 
 
@@ -24,9 +24,7 @@ def test_a_row_is_written_and_the_others_stay(tmp_path, monkeypatch):
 
 
 def test_a_row_keeps_its_date_when_another_is_written_later(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("results", figures.RESULTS)
-    results = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(results)
+    results = program(figures.RESULTS)
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     old = {"date": "2020-01-01", "rows": {"a": {"n": 1}, "b": {"n": 2, "date": "2019-01-01"}}}
     (tmp_path / f"x_{results.hardware()}_2020-01-01.json").write_text(json.dumps(old))
