@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lehr import Callback, DataBunch, accuracy
 from lehr.report import evaluate
+from lehr.report.classes import mistakes
 from lehr.report.evaluate import first_loader, probabilities
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
@@ -266,6 +267,60 @@ def test_pictures_words_and_names_from_the_preparation():
     assert [mistake.text for mistake in evaluation.mistakes] == ["first 2", "first 4"]
     learn.data.classes = ("only one",)  # no names for two classes
     assert evaluate(learn).classes == ("0", "1")
+
+
+class OfTwo(nn.Module):
+    """Knows what it gets by name, or by place; always says that it is a cat."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores = nn.Parameter(torch.tensor([1.0, 0.0]))
+
+    def forward(self, size, photo):
+        return self.scores.expand(len(size), 2)
+
+
+def two_inputs(form, photo):
+    size = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    inputs = form(size, photo)
+    return with_data([(inputs, torch.tensor([0, 1, 0, 1]))], model=OfTwo())
+
+
+FORMS = {"dict": lambda size, photo: {"size": size, "photo": photo}, "tuple": lambda *both: both}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_of_several_inputs_the_first_image_is_shown(form):
+    photo = torch.zeros(4, 1, 2, 3)
+    photo[:, :, 0, 0] = 1
+    learn = two_inputs(form, photo)
+    learn.data.preparation = SimpleNamespace(picture=None, in_words=None)  # they are of one input
+    evaluation = evaluate(learn)
+    assert [mistake.index for mistake in evaluation.mistakes] == [1, 3]
+    for mistake in (*evaluation.mistakes, *evaluation.right):
+        assert mistake.picture[..., 0].tolist() == [[255, 0, 0], [0, 0, 0]]
+        assert mistake.text == ""
+
+
+def test_several_inputs_that_are_no_images_are_in_words_and_come_back_from_the_disk(tmp_path):
+    evaluation = evaluate(two_inputs(FORMS["dict"], torch.arange(8).reshape(4, 2)))
+    words = [mistake.text for mistake in evaluation.mistakes]
+    assert words == ["size 2; photo 2 3", "size 4; photo 6 7"]
+    assert [item.text for item in evaluation.right] == ["size 1; photo 0 1"]
+    evaluation.save(tmp_path)
+    assert evaluation.load(tmp_path).mistakes == evaluation.mistakes
+    assert "size 2; photo 2 3" in mistakes(evaluation)
+    by_place = evaluate(two_inputs(FORMS["tuple"], torch.arange(8).reshape(4, 2)))
+    assert by_place.mistakes[0].text == "2; 2 3"
+
+
+def test_inputs_of_unlike_lengths_are_known_by_their_number():
+    learn = two_inputs(FORMS["dict"], torch.zeros(3))
+    evaluation = evaluate(learn)
+    assert [(item.index, item.text, item.picture) for item in evaluation.mistakes] == [
+        (1, "", None),
+        (3, "", None),
+    ]
 
 
 def test_single_predictions_are_not_kept_for_too_many(monkeypatch):

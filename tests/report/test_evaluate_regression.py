@@ -39,6 +39,20 @@ def test_errors_are_in_the_units_of_the_target_and_named_by_row(homes):
     assert found.worst[0].text.startswith("rooms=")
 
 
+class Sum(nn.Linear):
+    def forward(self, rooms, floor):
+        return super().forward(rooms + floor)
+
+
+def test_several_inputs_are_in_words():
+    inputs = {"rooms": torch.arange(4.0)[:, None], "floor": torch.ones(4, 1)}
+    dataset = data.Dataset(inputs, torch.ones(4, 1), names=lambda i: f"home {i}")
+    bunch = DataBunch(*data.get_dls(dataset, dataset, 2))
+    found = evaluate_regression(learner(bunch, Sum(1, 1)))
+    assert {one.text for one in found.worst} == {f"rooms {i}; floor 1" for i in range(4)}
+    assert {one.name for one in found.worst} == {f"home {i}" for i in range(4)}
+
+
 def test_flat_predictions_and_foreign_loaders_will_do():
     x = torch.arange(6.0)[:, None]
     batches = [(x[:4], x[:4, 0]), (x[4:], x[4:, 0])]

@@ -4,11 +4,14 @@ import heapq
 import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
+from lehr.base.nested import map_tensors, tensors_in
 from lehr.callback import Callback
 from lehr.data.loading.item_name import item_name
 from lehr.events import Phase
@@ -173,7 +176,7 @@ class _Tally(Callback):
         index = self._seen + i
         if len(self._worst) == self.k and (badness, -index) <= self._worst[0][:2]:
             return
-        facts, x = _facts(index, truth, predicted, chances), _input(xb, i)
+        facts, x = _facts(index, truth, predicted, chances), input_of(xb, i)
         push = heapq.heappush if len(self._worst) < self.k else heapq.heappushpop
         push(self._worst, (badness, -index, facts, x))
 
@@ -184,7 +187,7 @@ class _Tally(Callback):
             if label not in self._right and len(self._right) < self.k:
                 i = int(((truth == label) & (predicted == label)).nonzero()[0])
                 facts = _facts(self._seen + i, label, label, chances[i])
-                self._right[label] = facts, _input(xb, i)
+                self._right[label] = facts, input_of(xb, i)
 
     def right(self) -> list[tuple[dict[str, Any], Any]]:
         """For each class the first item that was put into it rightly, with its input."""
@@ -206,14 +209,32 @@ def _facts(index: int, truth: int, predicted: int, chances: Tensor) -> dict[str,
     }
 
 
-def _input(xb: Any, i: int) -> Tensor | None:
-    return xb[i].detach().cpu().clone() if isinstance(xb, Tensor) and xb.ndim else None
+def input_of(xb: Any, i: int) -> Any:
+    """A copy of input ``i`` of a batch; where there are several inputs, of each of them.
+
+    Returns:
+        None if it cannot be told which part of the batch that is.
+
+    Example:
+        >>> input_of({"ids": torch.tensor([[1, 2], [3, 4]]), "scale": torch.ones(())}, 1)
+        {'ids': tensor([3, 4]), 'scale': tensor(1.)}
+        >>> input_of([torch.zeros(2), torch.zeros(3)], 1) is None
+        True
+    """
+    lengths = {len(tensor) for tensor in tensors_in(xb) if tensor.ndim}
+    if len(lengths) != 1 or isinstance(xb, PackedSequence):
+        return None
+    return map_tensors(partial(_copied, i=i), xb)
+
+
+def _copied(tensor: Tensor, i: int) -> Tensor:
+    return (tensor[i] if tensor.ndim else tensor).detach().cpu().clone()
 
 
 _LABELS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def _item(facts: dict[str, Any], x: Tensor | None, preparation: Any, loader: Any) -> Mistake:
+def _item(facts: dict[str, Any], x: Any, preparation: Any, loader: Any) -> Mistake:
     picture = None if x is None else as_picture(x, preparation)
     text = "" if x is None or picture is not None else in_words(x, preparation)
     name = item_name(loader, facts["index"])

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lehr.base.nested import inside
 from lehr.data.loading.item_name import item_name
 from lehr.learner import Learner
 from lehr.report.evaluate import everything_kept, first_loader
@@ -57,7 +58,8 @@ def evaluate_regression(learn: Learner, *, k: int = 12) -> Regression | None:
         if name == f"item {i}":
             return "", ""
         x = loader.dataset[i][0]
-        return name, in_words(x, preparation) if isinstance(x, Tensor) else ""
+        known = isinstance(x, Tensor) or inside(x) is not None
+        return name, in_words(x, preparation) if known else ""
 
     return Regression.of(truth, predicted, k, item_text)
 

@@ -7,20 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lehr.base.nested import inside, tensors_in
 from lehr.base.numbers import plain
-from lehr.data.show import in_numbers
+from lehr.data.show import clipped, in_numbers
 
 LARGEST = 128
 """Pictures are made smaller until neither side has more pixels."""
+
+_MOST_LETTERS = 200  # of several inputs
 
 
 def as_picture(x: Any, preparation: Any = None) -> Tensor | None:
     """One input as uint8 ``(height, width, 3)``, at most 128 pixels a side.
 
     Args:
-        x: one prepared input, or several in a container.
-        preparation: knows how to undo what was done to it (`lehr.data.preparation.Preparation`);
-            without one, ``(1 or 3, height, width)`` is shown on the scale of its own values.
+        x: one prepared input; or several in a container, of which the first image is shown.
+        preparation: knows how to undo what was done to one input
+            (`lehr.data.preparation.Preparation`); without one, and of several,
+            ``(1 or 3, height, width)`` is shown on the scale of its own values.
 
     Returns:
         None if it is no image.
@@ -31,6 +35,9 @@ def as_picture(x: Any, preparation: Any = None) -> Tensor | None:
         >>> as_picture(torch.zeros(64)) is None
         True
     """
+    if inside(x) is not None:
+        pictures = map(as_picture, tensors_in(x))
+        return next((picture for picture in pictures if picture is not None), None)
     if preparation is not None:
         picture = preparation.picture(x)
         return None if picture is None else _smaller(picture)
@@ -44,12 +51,16 @@ def as_picture(x: Any, preparation: Any = None) -> Tensor | None:
 
 
 def in_words(x: Any, preparation: Any = None) -> str:
-    """One input in a few words or numbers.
+    """One input in a few words or numbers; of several in a container, each in its own.
 
     Example:
         >>> in_words(torch.tensor([0.5, 2.0]))
         '0.5, 2'
+        >>> in_words({"ids": torch.arange(3), "mask": torch.ones(2)})
+        'ids 0 1 2; mask 1 1'
     """
+    if inside(x) is not None:
+        return clipped(in_numbers(x), _MOST_LETTERS)
     if preparation is not None:
         return str(preparation.in_words(x))
     if not isinstance(x, Tensor):
