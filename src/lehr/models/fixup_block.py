@@ -5,6 +5,7 @@ from typing import final
 from torch import Tensor, nn
 
 from lehr.init.fixup import ScalarBias, ScalarScale
+from lehr.models.shortcut import shortcut
 
 
 @final
@@ -40,12 +41,8 @@ class FixupBlock(nn.Module):
             ScalarScale(),
             ScalarBias(),
         )
-        shortcut: list[nn.Module] = []
-        if halve:
-            shortcut.append(nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False))
-        if n_in != n_out:
-            shortcut += [ScalarBias(), nn.Conv2d(n_in, n_out, 1, bias=False)]
-        self.shortcut = nn.Sequential(*shortcut)
+        project = [ScalarBias(), nn.Conv2d(n_in, n_out, 1, bias=False)] if n_in != n_out else []
+        self.shortcut = shortcut(*project, halve=halve)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lehr.errors import positive_int
 from lehr.init.fixup import ScalarBias, fixup_
 from lehr.models.fixup_block import FixupBlock
+from lehr.models.shortcut import shortcut
 
 
 @final
@@ -39,12 +40,10 @@ class ResidualBlock(nn.Module):
             nn.BatchNorm2d(n_out),
         )
         nn.init.zeros_(self.body[-1].weight)  # type: ignore[reportArgumentType]
-        shortcut: list[nn.Module] = []
-        if halve:
-            shortcut.append(nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False))
+        project: list[nn.Module] = []
         if n_in != n_out:
-            shortcut += [nn.Conv2d(n_in, n_out, 1, bias=False), nn.BatchNorm2d(n_out)]
-        self.shortcut = nn.Sequential(*shortcut)
+            project = [nn.Conv2d(n_in, n_out, 1, bias=False), nn.BatchNorm2d(n_out)]
+        self.shortcut = shortcut(*project, halve=halve)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

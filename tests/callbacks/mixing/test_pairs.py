@@ -2,10 +2,9 @@
 
 from types import SimpleNamespace
 
-import pytest
 import torch
 
-from lehr.callbacks.mixing.pairs import beta, compute_loss, partners, predict_from
+from lehr.callbacks.mixing.pairs import beta, compute_loss, partners
 
 
 def test_beta_is_drawn_from_the_generator_alone_and_lies_between():
@@ -27,21 +26,6 @@ def test_partners_are_found_in_every_tensor():
     found = partners({"a": torch.arange(3), "b": [torch.arange(3) * 10]}, order)
     assert found["a"].tolist() == [2, 0, 1]
     assert found["b"][0].tolist() == [20, 0, 10]
-
-
-def test_the_own_input_is_back_however_the_prediction_ends():
-    run, seen = SimpleNamespace(xb="own"), []
-
-    def proceed():
-        seen.append(run.xb)
-        if len(seen) == 2:
-            raise ZeroDivisionError
-
-    predict_from(run, proceed, "mixed")
-    assert (seen, run.xb) == (["mixed"], "own")
-    with pytest.raises(ZeroDivisionError):
-        predict_from(run, proceed, "mixed")
-    assert run.xb == "own"
 
 
 def test_where_nobody_is_mixed_the_loss_is_computed_once():

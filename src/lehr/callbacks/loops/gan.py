@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lehr.base.autocast import in_single_precision
+from lehr.base.call_with import call_with
 from lehr.base.nested import describe
 from lehr.callback import Callback
 from lehr.callbacks.loops import adversarial
@@ -136,12 +137,8 @@ class GAN(Callback):
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss of whose turn it is."""
-        made, target = run.pred, run.yb
-        run.pred, run.yb = self._scores
-        try:
-            proceed()
-        finally:
-            run.pred, run.yb = made, target
+        made, (pred, yb) = run.pred, self._scores
+        call_with(run, proceed, pred=pred, yb=yb)
         turn = self.turn if run.training else "critic"
         losses = {f"{turn}_loss": run.mean_loss.detach()}
         if not run.training:

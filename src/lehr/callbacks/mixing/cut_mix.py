@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lehr.base.call_with import call_with
 from lehr.base.graph_part import GraphPart
 from lehr.base.sending import sent
 from lehr.callback import Callback
 from lehr.callbacks.augmenting.batches import image_batch
-from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss, loss_part, partners, predict_from
+from lehr.callbacks.mixing.pairs import Pairs, beta, compute_loss, loss_part, partners
 from lehr.errors import above_zero
 from lehr.events import Layer
 
@@ -65,7 +66,7 @@ class CutMix(Callback):
             proceed()
             return
         self._pairs, cut = self._drawn(run)
-        predict_from(run, proceed, composed(run.xb, self._pairs.partner, cut))
+        call_with(run, proceed, xb=composed(run.xb, self._pairs.partner, cut))
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss for both targets."""

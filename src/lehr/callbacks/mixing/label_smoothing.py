@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from lehr.base.call_with import call_with
 from lehr.base.graph_part import GraphPart
 from lehr.base.nested import describe
 from lehr.callback import Callback
@@ -53,12 +54,7 @@ class LabelSmoothing(Callback):
         if not run.training:
             proceed()
             return
-        own = run.yb
-        run.yb = smoothed(run.pred, own, self.eps)
-        try:
-            proceed()
-        finally:
-            run.yb = own
+        call_with(run, proceed, yb=smoothed(run.pred, run.yb, self.eps))
 
     def graph_part(self, method: str, run: "Run") -> GraphPart:
         """The same, for the graph of a fused step."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lehr.base.call_with import call_with
 from lehr.base.graph_part import GraphPart
 from lehr.base.nested import item_count, map_tensors
 from lehr.base.sending import sent
@@ -17,7 +18,6 @@ from lehr.callbacks.mixing.pairs import (
     is_packed,
     loss_part,
     partners,
-    predict_from,
     refuse_packed,
 )
 from lehr.errors import above_zero
@@ -68,7 +68,7 @@ class MixUp(Callback):
         if self._pairs is None:
             proceed()
         else:
-            predict_from(run, proceed, mixed(run.xb, self._pairs))
+            call_with(run, proceed, xb=mixed(run.xb, self._pairs))
 
     def compute_loss(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Compute the loss for both targets."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from lehr.base.call_with import call_with
 from lehr.base.graph_part import GraphPart
 from lehr.base.nested import map_tensors
 from lehr.base.sending import sent
@@ -40,15 +41,6 @@ def beta(alpha: float, generator: torch.Generator) -> float:
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
 
-def predict_from(run: "Run", proceed: Callable[[], None], xb: Any) -> None:
-    """Predict from ``xb`` instead of the batch's own input, which is put back."""
-    own, run.xb = run.xb, xb
-    try:
-        proceed()
-    finally:
-        run.xb = own
-
-
 def compute_loss(run: "Run", proceed: Callable[[], None], pairs: Pairs | None) -> None:
     """Set the loss to the mean of the losses for the own targets and for those of the partners.
 
@@ -64,14 +56,9 @@ def compute_loss(run: "Run", proceed: Callable[[], None], pairs: Pairs | None) -
         proceed()
         return
     _check_target(run)
-    own = run.yb
     proceed()
     first, parts = run.loss, run.loss_parts
-    run.yb = partners(own, pairs.partner)
-    try:
-        proceed()
-    finally:
-        run.yb = own
+    call_with(run, proceed, yb=partners(run.yb, pairs.partner))
     run.loss = _mean(first, run.loss, pairs.share)
     if parts is not None and run.loss_parts is not None:
         run.loss_parts = _means(parts, run.loss_parts, pairs.share)

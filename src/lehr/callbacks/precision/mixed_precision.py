@@ -9,6 +9,7 @@ from torch.amp.autocast_mode import autocast
 from torch.amp.grad_scaler import GradScaler
 
 from lehr.base.autocast import in_single_precision
+from lehr.base.call_with import call_with
 from lehr.base.graph_part import Changes, GraphPart
 from lehr.callback import Callback
 from lehr.callbacks.gradient.closure import Closure
@@ -111,12 +112,7 @@ class MixedPrecision(Callback):
 
     def backward(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Take the gradient of the scaled loss."""
-        loss = run.loss
-        run.loss = self.scaler.scale(loss)
-        try:
-            proceed()
-        finally:
-            run.loss = loss
+        call_with(run, proceed, loss=self.scaler.scale(run.loss))
 
     def finish_grad(self, run: "Run", proceed: Callable[[], None]) -> None:
         """Take the scale off the gradient."""
