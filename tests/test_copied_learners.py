@@ -189,6 +189,33 @@ def test_with_data_from_files(made, copied, tmp_path, monkeypatch):
     trains_on_alike(on(made(tmp_path)), copied)
 
 
+class Fails(Callback):
+    """Raises where there is a prediction, a loss and a graph."""
+
+    state = ()
+
+    def after_loss(self, run):
+        if run.training and run.n_iter == 2:
+            raise ZeroDivisionError
+
+
+@copied_so
+def test_after_an_error_it_has_the_batch_without_its_graph(copied):
+    learn = tiny_learner([Fails()])
+    with pytest.raises(ZeroDivisionError):
+        learn.fit(1)
+    assert learn.run.loss.grad_fn is not None
+    other = copied(learn)
+    assert torch.equal(other.run.loss, learn.run.loss)
+    assert torch.equal(other.run.pred, learn.run.pred)
+    assert torch.equal(other.run.xb, learn.run.xb)
+    assert other.run.loss.grad_fn is None
+    assert learn.run.loss.grad_fn is not None
+    learn.callbacks.clear()
+    other.callbacks.clear()
+    assert first_difference(trained(learn), trained(other)) is None
+
+
 def test_the_validation_before_a_fit_is_not_made_again_by_a_copy():
     learn = tiny_learner()
     learn.fit(1)

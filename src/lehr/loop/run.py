@@ -1,12 +1,13 @@
 """Run: what callbacks read, write and call. The loop itself is in `lehr.loop.loop`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from lehr.base.html import fill
+from lehr.base.nested import map_tensors
 from lehr.base.rows import cell, columns, html_rows
 from lehr.base.weak import Weak
 from lehr.callback import Callback
@@ -329,6 +330,12 @@ class Run(Position):
         from lehr.inspect.replay import replay_of
 
         return replay_of(self, step, list(callbacks))
+
+    def __getstate__(self) -> Any:
+        """For copies: of a batch that an error has left they have the numbers, and no graph."""
+        nothing, fields = cast("tuple[None, dict[str, Any]]", super().__getstate__())
+        computed = ("xb", "pred", "loss", "loss_parts")
+        return nothing, fields | {n: map_tensors(Tensor.detach, fields[n]) for n in computed}
 
     def __repr__(self) -> str:
         row = self.history.rows[-1] if len(self.history) else {}
