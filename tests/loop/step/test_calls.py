@@ -7,7 +7,7 @@ from lehr import Callback, Changes, GraphPart
 from lehr.loop.run import Run
 from lehr.loop.step.calls import Calls
 from lehr.loop.step.inside import Inside
-from lehr.loop.step.layout import Layout, requires_grad
+from lehr.loop.step.layout import Layout
 from lehr.testing import tiny_learner
 
 
@@ -45,7 +45,7 @@ def parts():
 
 def test_without_states_nothing_is_done_but_to_gather(parts):
     run, _, calls, seen = parts
-    layout = Layout(run, requires_grad, run.plan.graphs)
+    layout = Layout(with_gradients(run), run.plan.graphs)
     assert not calls.make("whole", layout)
     assert (seen, run.loss, calls.why) == ([], None, None)
     assert calls.make("gather", layout)
@@ -55,11 +55,15 @@ def test_without_states_nothing_is_done_but_to_gather(parts):
     assert run.loss == 1
 
 
-def with_states(run):
+def with_gradients(run):
     for p in run.model.parameters():
         p.grad = torch.zeros_like(p)
-    run.opt.step()
-    return Layout(run, requires_grad, run.plan.graphs)
+    return run
+
+
+def with_states(run):
+    with_gradients(run).opt.step()
+    return Layout(run, run.plan.graphs)
 
 
 def test_the_last_of_a_window_has_its_weight_and_clears_the_gradients(parts):
@@ -120,3 +124,18 @@ def test_a_number_in_the_graph_may_change_three_times_too(parts):
     run.opt.param_groups[0]["weight_decay"] = 0.6
     assert not calls.make("whole", layout)
     assert calls.why.startswith("weight_decay of AdamW keeps changing")
+
+
+def test_what_the_graph_is_made_of_may_be_replaced_three_times(parts):
+    run, _, calls, _ = parts
+    for _ in range(3):
+        run.loss_func = torch.nn.CrossEntropyLoss()
+        layout = with_states(run)
+        calls.begin()
+        calls.begin()  # the same one, in another epoch
+        assert calls.make("whole", layout)
+    run.loss_func = torch.nn.CrossEntropyLoss()
+    layout = with_states(run)
+    calls.begin()
+    assert not calls.make("whole", layout)
+    assert calls.why.startswith("the model or the loss function keeps being replaced")

@@ -282,6 +282,101 @@ def test_a_buffer_that_the_model_replaces_in_an_eager_step_is_kept_too(untraced)
     assert kinds == [False, True, True, True] * 2
 
 
+class At(Callback):
+    """Does something at the beginning of a training batch."""
+
+    replays = False
+
+    def __init__(self, at, what):
+        self.at, self.what = at, what
+
+    def begin_batch(self, run):
+        if run.training and run.n_iter in self.at:
+            self.what(run)
+
+
+def warm(run):
+    run.model.mean = torch.full((3,), run.n_iter / 10)
+
+
+def load(run):
+    run.opt.load_state_dict(copy.deepcopy(run.opt.state_dict()))
+
+
+def another_optimizer(run):
+    run.opt = torch.optim.AdamW(run.model.parameters(), lr=0.05)
+
+
+def another_loss(run):
+    run.loss_func = partial(nn.functional.cross_entropy, label_smoothing=0.3)
+
+
+@pytest.mark.parametrize(
+    ("what", "at", "kinds"),
+    [
+        (warm, [1, 2, 6], [False, True, True, True] * 2),
+        (load, [2], [False, True, False, True, False, True, True, True]),
+        (another_optimizer, [2], [False, True, False, True, False, True, True, True]),
+        (another_loss, [2], [False, True, False, True, False, True, True, True]),
+    ],
+)
+def test_what_is_replaced_in_the_midst_of_an_epoch_is_taken_up(what, at, kinds, untraced):
+    def callbacks():
+        return [At(at, what), ParamScheduler("lr", one_cycle(0.1))]
+
+    fused, eager, seen = pair(2, callbacks, opt=ADAMW, model=Replacing)
+    assert difference(fused.model, eager.model) < 1e-5
+    assert seen == kinds
+    without, *_ = pair(2, lambda: callbacks()[1:], opt=ADAMW, model=Replacing)
+    assert difference(without.model, fused.model) > 1e-3 or what is load
+
+
+def test_an_optimizer_that_is_put_in_the_midst_of_an_epoch_may_be_one_without_a_function(untraced):
+    def another(run):
+        run.opt = torch.optim.Adafactor(run.model.parameters(), lr=0.1)
+
+    with pytest.warns(UserWarning, match="not fused.*: Adafactor reads numbers"):
+        fused, eager, kinds = pair(1, lambda: [At([2], another)])
+    assert difference(fused.model, eager.model) < 1e-6
+    assert kinds == [False, True, False, False]
+
+
+@pytest.mark.parametrize("register", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_hooks_of_a_parameter_are_called(register):
+    def hooked():
+        def halve(held):
+            if isinstance(held, nn.Parameter):
+                held.grad.div_(2)
+                return None
+            return held / 2
+
+        model = net()
+        getattr(model[0].weight, register)(halve)
+        return model
+
+    with pytest.warns(UserWarning, match="a parameter or an optimizer has hooks, which watch"):
+        fused, eager, kinds = pair(1, model=hooked)
+    assert difference(fused.model, eager.model) == 0
+    assert difference(fused.model, pair(1)[1].model) > 1e-3
+    assert not any(kinds)
+
+
+def test_a_resumed_run_does_not_train_what_has_no_part_in_the_loss(tmp_path, untraced):
+    class Unused(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 2)
+            self.unused = nn.Linear(3, 2)
+
+    decays = partial(torch.optim.SGD, lr=0.1, weight_decay=0.5)
+    straight, eager, _ = pair(2, opt=decays, model=Unused)
+    learner(opt=decays, model=Unused).fit(2, [Checkpoint(tmp_path), StopAt(2)])
+    learn, kinds = learner(opt=decays, model=Unused), Kinds()
+    learn.fit(2, [Checkpoint(tmp_path), kinds], resume="auto")
+    assert difference(learn.model, straight.model) == 0
+    assert difference(learn.model, eager.model) < 1e-6
+    assert kinds.fused == [True, True, False, True, True, True]
+
+
 @pytest.mark.slow
 def test_groups_frozen_and_unused_parameters_and_a_short_last_batch():
     class Unused(nn.Module):
@@ -782,6 +877,19 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     learn = learner()
     monkeypatch.setattr(learn.graphs, "of", lambda *args, **kwargs: fails)
     with pytest.warns(UserWarning, match=r"needs a C\+\+ compiler, and there is none; install"):
+        learn.fit(1)
+    assert learn.run.n_steps == 4
+
+
+def test_what_keeps_changing_within_the_model_ends_the_fusing(monkeypatch):
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+
+    def fails(*args):
+        raise FailOnRecompileLimitHit("Hard failure due to fullgraph=True")
+
+    learn = learner()
+    monkeypatch.setattr(learn.graphs, "of", lambda *args, **kwargs: fails)
+    with pytest.warns(UserWarning, match="an attribute of the model or of the loss function. Let"):
         learn.fit(1)
     assert learn.run.n_steps == 4
 

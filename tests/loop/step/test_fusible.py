@@ -83,6 +83,12 @@ def with_hook(parameters):
     return opt
 
 
+def with_own_step(parameters):
+    opt = torch.optim.SGD(parameters, lr=0.1)
+    opt.step = lambda closure=None: None
+    return opt
+
+
 def of_others(parameters):
     return torch.optim.SGD([*parameters, nn.Parameter(torch.zeros(1))], lr=0.1)
 
@@ -93,12 +99,22 @@ def of_others(parameters):
         (torch.optim.Adafactor, "Adafactor reads numbers from its tensors within its step"),
         (torch.optim.LBFGS, "LBFGS has no function in torch.optim that can be traced"),
         (with_hook, "SGD has hooks on its step; remove them"),
+        (with_own_step, "the step of this SGD was replaced by another function; leave that out"),
         (lambda ps: torch.optim.SGD(ps, lr=0.1, differentiable=True), "SGD is differentiable"),
         (of_others, "the optimizer holds parameters that are not the model's"),
     ],
 )
 def test_an_optimizer_is_named(opt, why):
     assert obstacles_of(opt=opt)[0].startswith(why)
+
+
+def test_a_schedule_of_torchs_is_no_obstacle():
+    def scheduled(parameters):
+        opt = torch.optim.SGD(parameters, lr=0.1)
+        torch.optim.lr_scheduler.StepLR(opt, 1)  # puts a step that counts into it
+        return opt
+
+    assert obstacles_of(opt=scheduled) == []
 
 
 def test_modules_and_processes_are_named():

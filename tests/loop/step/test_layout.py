@@ -2,17 +2,12 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
 from lehr.loop.step.graphs import Graphs
-from lehr.loop.step.layout import (
-    Layout,
-    count_on_cpu,
-    has_all_states,
-    has_gradient,
-    requires_grad,
-)
+from lehr.loop.step.layout import Layout, count_on_cpu
 from lehr.optim.functional import Form
 from lehr.testing import tiny_learner
 
@@ -29,10 +24,16 @@ def two_groups(parameters):
     return torch.optim.AdamW(groups, lr=0.1)
 
 
-def laid_out(trains=requires_grad):
+def with_gradients(model):
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+
+
+def laid_out(gradients=with_gradients):
     learn = tiny_learner(model=net(), opt=two_groups)
     run = learn.fit(1)
-    return run, Layout(run, trains, GRAPHS)
+    gradients(run.model)
+    return run, Layout(run, GRAPHS)
 
 
 def test_each_group_is_a_part_and_all_else_is_the_others():
@@ -41,8 +42,19 @@ def test_each_group_is_a_part_and_all_else_is_the_others():
     assert layout.parts[1].names == ("0.bias", "1.weight", "1.bias", "2.weight", "2.bias")
     assert layout.trained[0][0] is run.model[0].weight
     assert list(layout.others) == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
-    _, none = laid_out(has_gradient)  # after the fit nothing holds one
+    _, none = laid_out(lambda model: None)  # after the fit nothing holds one
     assert (none.parts, len(none.others)) == ([], 9)
+
+
+def test_what_is_frozen_is_not_trained_though_it_may_hold_a_gradient():
+    def frozen(model):
+        with_gradients(model)
+        model[0].requires_grad_(False)
+
+    _, layout = laid_out(frozen)
+    assert [part.names for part in layout.parts] == [
+        ("1.weight", "1.bias", "2.weight", "2.bias"),
+    ]
 
 
 def test_numbers_that_may_change_are_in_the_same_tensors():
@@ -60,25 +72,79 @@ def test_numbers_that_may_change_are_in_the_same_tensors():
 
 def test_states_are_there_once_the_optimizer_has_made_them():
     run, layout = laid_out()
-    assert has_all_states(run.opt)
     assert layout.states()[0][0][0] is run.opt.state[run.model[0].weight]["exp_avg"]
     del run.opt.state[run.model[0].weight]
-    assert not has_all_states(run.opt)
     assert layout.states() is None
 
 
-def test_what_is_frozen_or_hooked_later_is_noticed():
+def load_into(opt):
+    opt.load_state_dict(opt.state_dict())  # makes other groups
+
+
+def give_another_weight(layer):
+    layer.weight = nn.Parameter(torch.zeros_like(layer.weight))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run.model[0].weight.requires_grad_(False),
+        lambda run: setattr(run, "loss_func", nn.MSELoss()),
+        lambda run: setattr(run, "opt", two_groups(run.model.parameters())),
+        lambda run: setattr(run, "model", nn.Sequential(run.model)),
+        lambda run: run.opt.add_param_group({"params": [torch.zeros(1)]}),
+        lambda run: load_into(run.opt),
+        lambda run: give_another_weight(run.model[0]),
+        lambda run: setattr(run.model[1], "running_mean", None),
+    ],
+    ids=["freeze", "loss", "optimizer", "model", "group", "load", "parameter", "no buffer"],
+)
+def test_what_is_trained_in_another_way_is_noticed(change):
     run, layout = laid_out()
     assert layout.is_still(run)
-    run.model[0].weight.requires_grad_(False)
+    change(run)
     assert not layout.is_still(run)
+
+
+def test_a_buffer_in_the_place_of_another_is_taken():
+    run, layout = laid_out()
+    run.model[1].running_mean = torch.full((4,), 0.5)
+    assert layout.is_still(run)
+    assert layout.others["1.running_mean"] is run.model[1].running_mean
+
+
+def on_the_optimizer(run):
+    run.opt.register_step_pre_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda run: run.model[0].register_forward_hook(print),
+        lambda run: run.model[0].weight.register_hook(print),
+        lambda run: run.model[0].weight.register_post_accumulate_grad_hook(print),
+        on_the_optimizer,
+    ],
+    ids=["module", "parameter", "gradient", "optimizer"],
+)
+def test_hooks_that_come_later_are_noticed(hook):
+    run, layout = laid_out()
     assert not layout.has_hooks()
-    run.model[0].register_forward_hook(print)
+    hook(run)
     assert layout.has_hooks()
+
+
+def test_hooks_of_every_module_are_noticed():
+    _, layout = laid_out()
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert layout.has_hooks()
+    handle.remove()
+    assert not layout.has_hooks()
 
 
 def test_gradients_are_gathered_where_the_parameters_hold_them():
     run, layout = laid_out()
+    run.opt.zero_grad()
     run.model[0].weight.grad = torch.ones(4, 3)
     (first,), others = layout.gathered()
     assert first is run.model[0].weight.grad
@@ -102,9 +168,8 @@ def test_what_is_counted_on_the_cpu_is_moved_once_there_is_a_state_for_a_step_th
     run = SimpleNamespace(model=model, opt=two_groups(model.parameters()), loss_func=None, epoch=0)
     graphs = Graphs("inductor")
     graphs.captures_on = lambda device: device.type == "meta"
-    captured, not_captured = Layout(run, requires_grad, graphs), Layout(run, requires_grad, GRAPHS)
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
+    with_gradients(model)
+    captured, not_captured = Layout(run, graphs), Layout(run, GRAPHS)
     run.opt.step()
     places = lambda layout: {step.device.type for *_, steps in layout.states() for step in steps}  # noqa: E731
     assert places(not_captured) == {"cpu"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from operator import is_
 from typing import Any, final
 
 import torch
@@ -31,7 +32,7 @@ class Calls:
     """
 
     __slots__ = (
-        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_no_grad", "_run"),
+        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_made_of", "_no_grad", "_run"),
         *("_shapes", "why"),
     )
 
@@ -41,6 +42,7 @@ class Calls:
         self.why: str | None = None
         self._compiled: dict[Place, Callable[..., Any]] = {}
         self._held: list[dict[str, Any]] = []
+        self._made_of = run.model, run.loss_func
         self._no_grad = torch.no_grad()
         self._changes, self._shapes = 0, dict[Place, tuple[Any, ...]]()
 
@@ -48,6 +50,13 @@ class Calls:
         """There is a new layout, for which other graphs may be needed."""
         self._held = []
         self._compiled.clear()
+        before, self._made_of = self._made_of, (self._run.model, self._run.loss_func)
+        self._changes += not all(map(is_, before, self._made_of))
+        if self._changes > _CHANGES:
+            self.why = (
+                "the model or the loss function keeps being replaced, and each needs another "
+                "graph; change a tensor within it instead"
+            )
 
     def make(self, place: Place, layout: Layout) -> bool:
         """Do what is to be done with this batch, and say whether that was done.
@@ -59,16 +68,16 @@ class Calls:
             layout: what is trained.
         """
         run = self._run
-        if (given := self._given(place, layout)) is None:
+        if self.why is not None or (given := self._given(place, layout)) is None:
             return False
         graph = self._compiled.get(place) or self._graph_for(place, layout, given)
         try:
             with self._no_grad:
                 loss, pred, parts, logs = graph(*given)
-        except RuntimeError as error:
-            if not _says_cannot_compile(error):
+        except Exception as error:
+            self.why = _why_not(error, self._graphs.backend)
+            if self.why is None:
                 raise
-            self.why = _in_words(error, self._graphs.backend)
             return False
         run.loss, run.pred, run.loss_parts = loss, pred, parts or None
         self._inside.made(logs)
@@ -158,11 +167,17 @@ class Calls:
         return self.why is not None
 
 
-def _says_cannot_compile(error: BaseException) -> bool:
-    """Whether torch could not make a graph; nothing has been computed then."""
-    from torch._dynamo.exc import TorchDynamoException
+def _why_not(error: BaseException, backend: str) -> str | None:
+    """Why torch could not make a graph, so that nothing was computed; None for any other error."""
+    from torch._dynamo import exc
 
-    return isinstance(error, TorchDynamoException)
+    if isinstance(error, getattr(exc, "FailOnRecompileLimitHit", ())):
+        return (
+            "the graph holds something that keeps changing, and each value needs another graph: a "
+            "number or a text in the batch, or an attribute of the model or of the loss function. "
+            "Let it be a tensor, and an attribute a buffer"
+        )
+    return _in_words(error, backend) if isinstance(error, exc.TorchDynamoException) else None
 
 
 def _in_words(error: BaseException, backend: str) -> str:

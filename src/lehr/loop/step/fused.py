@@ -1,7 +1,8 @@
 """The step as one compiled graph, where nobody watches or wraps anything inside of it."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, cast, final
 
@@ -14,13 +15,7 @@ from lehr.loop.step.eager import EagerStep
 from lehr.loop.step.fusible import obstacles
 from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, Place
 from lehr.loop.step.inside import Inside
-from lehr.loop.step.layout import (
-    Layout,
-    count_on_cpu,
-    has_all_states,
-    has_gradient,
-    requires_grad,
-)
+from lehr.loop.step.layout import Layout, count_on_cpu
 from lehr.loop.step.verdict import waiting_for
 from lehr.optim import optimizers
 
@@ -134,8 +129,6 @@ class FusedStep:
             self._inside.end(PREDICT, self.run)
         else:
             self._unfused.predict()
-            if self._layout is not None:
-                self._layout.seen = False
 
     def compute_loss(self) -> None:
         """Nothing, after a fused step."""
@@ -172,7 +165,7 @@ class FusedStep:
             self.run.stepped = True
         else:
             if self._layout is None and self.why is None:
-                self._lay_out(has_gradient)
+                self._lay_out()
             self._eager.step()
 
     def zero_grad(self) -> None:
@@ -228,19 +221,32 @@ class FusedStep:
         None if there is nothing to compare. Of a window of several batches, one is measured that
         adds to the gradient.
         """
-        run, learn, times = self.run, self.run.learn, None
-        own = run.model is learn.model and run.opt is learn.opt and run.loss_func is learn.loss_func
-        if not own or not run.weight:
+        times = None
+        if not self._can_try() or not self.run.weight:
             return None
         place: Place = "gather" if self._windows else "whole"
-        with learn.probe():
+        with self._trying():
             self._eager_step(place)
             if (layout := self._layout) is not None and not layout.has_hooks():
                 times = self._compared(place, layout)
         self._layout = self._size = None
+        return times
+
+    def _can_try(self) -> bool:
+        """Whether all that a step changes can be put back: it is the Learner's."""
+        run, learn = self.run, self.run.learn
+        return (
+            run.model is learn.model and run.opt is learn.opt and run.loss_func is learn.loss_func
+        )
+
+    @contextmanager
+    def _trying(self) -> Generator[None]:
+        """A scope after which all is as before."""
+        run = self.run
+        with run.learn.probe():
+            yield
         self._made = run.stepped = False
         run.pred = run.loss = run.loss_parts = None
-        return times
 
     def _compared(self, place: Place, layout: Layout) -> list[float] | None:
         wait, measured = waiting_for(layout.trained[0][0]), self._verdict.measured
@@ -264,7 +270,7 @@ class FusedStep:
         unfused.compute_loss()
         unfused.backward()
         if self._layout is None and self.why is None:
-            self._lay_out(has_gradient)
+            self._lay_out()
         if place == "whole":
             unfused.finish_grad()
             unfused.step()
@@ -274,19 +280,29 @@ class FusedStep:
 
     # What is in the graph ------------------------------------------------------------------------
 
-    def _lay_out(self, trains: Callable[[Tensor], bool]) -> None:
-        """Remember what is trained, and how."""
+    def _lay_out(self) -> None:
+        """Remember what is trained, and how: it holds gradients."""
         run = self.run
+        if found := obstacles(run.model, run.opt, run.loss_func, run.callbacks, run.engine):
+            self._give_up("; ".join(found))
+            return
         if not _is_plain(run.pred):
             self._give_up(
                 f"the model returns {describe(run.pred)}; let it return tensors, alone or in "
                 "tuples, lists and dicts"
             )
             return
-        self._layout = Layout(run, trains, self._graphs)
+        self._layout = Layout(run, self._graphs)
         self._calls.begin()
         if not run.last_batch:  # which may be a short one
             self._size = self._size or _size(run)
+
+    def _look_ahead(self) -> None:
+        """Lay out what this batch trains, in the midst of an epoch: no step of it was made here."""
+        self._layout = None
+        if self._can_try():
+            with self._trying():
+                self._eager_step("gather")
 
     def _can_fuse(self) -> bool:
         """Whether this batch can be one graph; it is the step of its own that it makes."""
@@ -297,9 +313,9 @@ class FusedStep:
             self._layout = self._size = None
             return False
         if self._layout is None or self._layout.epoch != run.epoch:  # entered within an epoch
-            if run.window.batches or not has_all_states(run.opt):
+            if run.window.batches:
                 return False
-            self._lay_out(requires_grad)
+            self._look_ahead()
         elif not self._layout.is_still(run):
             self._layout = None
             return False
@@ -309,12 +325,10 @@ class FusedStep:
             return False  # what is left over is not worth a graph of its own
         if self._layout.has_hooks():
             self._give_up(
-                "a module or the loss function has hooks, which watch inside; remove them, or the "
-                "callback that put them there"
+                "a module, a parameter or an optimizer has hooks, which watch inside; remove them, "
+                "or the callback that put them there"
             )
             return False
-        if not self._layout.seen:
-            self._layout.look_again(run.model)
         if (fits := self._size == _size(run)) or run.last_batch:
             return fits
         if not self._warned:

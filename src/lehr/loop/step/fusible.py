@@ -1,9 +1,11 @@
 """What keeps a training step from being one graph, in words."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from lehr.callback import Callback
 from lehr.engine import Engine
@@ -16,7 +18,10 @@ from lehr.state.wrappers import bare
 
 _INSIDE = ("after_pred", "after_loss", "after_backward")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GRADIENT_HOOKS = (attrgetter("_backward_hooks"), attrgetter("_post_accumulate_grad_hooks"))
 _STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+_HOOKS_OF_ALL = [vars(torch_module).get(f"_global{name}", {}) for name in _HOOKS]
+"""torch's hooks of every module"""
 
 
 def obstacles(
@@ -82,8 +87,10 @@ def _of_optimizers(model: nn.Module, opt: Any) -> Iterator[str]:
         if (why := refusal_of(one)) is not None:
             yield why
             continue
-        if any(vars(one).get(name) for name in _STEP_HOOKS):
+        if any(step_hooks(one)):
             yield f"{kind} has hooks on its step; remove them"
+        if _has_own_step(one):
+            yield f"the step of this {kind} was replaced by another function; leave that out"
         if any(group.get("differentiable") for group in one.param_groups):
             yield f"{kind} is differentiable; make it without"
     held = optimizers.held_parameters(opt)
@@ -91,6 +98,13 @@ def _of_optimizers(model: nn.Module, opt: Any) -> Iterator[str]:
         yield "the optimizer holds parameters that are not the model's; put them into the model"
     if any(p.is_complex() or not p.is_floating_point() for p in held):
         yield "the optimizer holds parameters that are not real numbers"
+
+
+def _has_own_step(opt: Any) -> bool:
+    """Whether a function was put in the place of `step`, other than by torch's schedulers."""
+    step, of_class = opt.step, cast("Any", type(opt)).step
+    inner = getattr(step, "__wrapped__", None) if "step" in vars(opt) else of_class
+    return inner is not of_class
 
 
 def _of_modules(model: nn.Module, loss_func: Any) -> Iterator[str]:
@@ -111,7 +125,7 @@ def _parameters(loss_func: Any) -> Iterable[nn.Parameter]:
 
 
 def hook_places(*modules: Any) -> list[Any]:
-    """The dicts that hold the hooks of these modules, and of all within them.
+    """The dicts that hold the hooks of these modules, of all within them, and of every module.
 
     Example:
         >>> layer = nn.Linear(1, 1)
@@ -124,4 +138,30 @@ def hook_places(*modules: Any) -> list[Any]:
     every = [
         part for module in modules if isinstance(module, nn.Module) for part in module.modules()
     ]
-    return [vars(part)[name] for part in every for name in _HOOKS if name in vars(part)]
+    own = [vars(part)[name] for part in every for name in _HOOKS if name in vars(part)]
+    return [*_HOOKS_OF_ALL, *own]
+
+
+def have_gradient_hooks(parameters: Sequence[Tensor]) -> bool:
+    """Whether something hears of the gradient of one of these parameters.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> have_gradient_hooks([*layer.parameters()])
+        False
+        >>> _ = layer.weight.register_hook(print)
+        >>> have_gradient_hooks([*layer.parameters()])
+        True
+    """
+    return any(any(map(hooks_of, parameters)) for hooks_of in _GRADIENT_HOOKS)
+
+
+def step_hooks(opt: Any) -> list[Any]:
+    """The dicts that hold the hooks on the step of one optimizer, or of several by name.
+
+    Example:
+        >>> from lehr.testing import tiny_learner
+        >>> any(step_hooks(tiny_learner().opt))
+        False
+    """
+    return [vars(one).get(name) for one in optimizers.each(opt) for name in _STEP_HOOKS]

@@ -1,15 +1,17 @@
 """What the steps of a run train, and how, as far as a graph has to know."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from operator import is_
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from lehr.loop.step.fusible import hook_places
+from lehr.loop.step.fusible import have_gradient_hooks, hook_places, step_hooks
 from lehr.loop.step.graphs import Graphs, Part
 from lehr.optim import optimizers
 from lehr.optim.functional import form_of
+from lehr.state.entries import modules
 
 
 @final
@@ -17,23 +19,25 @@ class Layout:
     """The parameters that each group trains, with the state and the numbers of their optimizer.
 
     Args:
-        run: whose model and optimizers are looked at.
-        trains: whether a parameter is trained.
+        run: whose model and optimizers are looked at; what is trained holds a gradient now.
         graphs: which are called with it.
 
     Example:
         >>> from lehr.testing import tiny_learner
-        >>> layout = Layout(tiny_learner().fit(1), requires_grad, Graphs("eager"))
+        >>> learn = tiny_learner()
+        >>> run = learn.fit(1)
+        >>> learn.model(torch.ones(1, 3)).sum().backward()
+        >>> layout = Layout(run, Graphs("eager"))
         >>> layout.parts[0].names, layout.others
         (('0.weight', '0.bias', '2.weight', '2.bias'), {})
     """
 
     __slots__ = (
-        *("_counts_elsewhere", "_flags", "_gradients", "_groups", "_hooks", "_tensors"),
-        *("captures", "epoch", "numbers", "others", "parts", "seen", "trained"),
+        *("_counts_elsewhere", "_flags", "_gradients", "_groups", "_hooks", "_made_of", "_others"),
+        *("_own", "_tensors", "captures", "epoch", "numbers", "others", "parts", "trained"),
     )
 
-    def __init__(self, run: Any, trains: Callable[[Tensor], bool], graphs: Graphs) -> None:
+    def __init__(self, run: Any, graphs: Graphs) -> None:
         self._gradients = graphs.gradients
         names = {id(p): name for name, p in run.model.named_parameters()}
         self._groups: list[tuple[Any, Any]] = []
@@ -43,7 +47,7 @@ class Layout:
         for opt in optimizers.each(run.opt):
             form = form_of(opt)
             for group in opt.param_groups:
-                params = [p for p in group["params"] if trains(p)]
+                params = [p for p in group["params"] if _is_trained(p)]
                 if form is not None and params:
                     self._groups.append((opt, group))
                     self.parts.append(Part(form, tuple(names[id(p)] for p in params)))
@@ -58,14 +62,15 @@ class Layout:
             for i, part in enumerate(self.parts)
         ]
         self._counts_elsewhere = self.captures
-        trained = {name for part in self.parts for name in part.names}
+        trained = self.trained_by_name()
         every = {**dict(run.model.named_parameters()), **dict(run.model.named_buffers())}
         self.others = {name: value for name, value in every.items() if name not in trained}
         """the other parameters, and the buffers, by name"""
-        self.seen = True
-        """whether the buffers are those that the model has now; an eager step may replace them"""
-        self.epoch, self._flags = run.epoch, _flags(run)
-        self._hooks = hook_places(run.model, run.loss_func)
+        places = dict(_places(run.model))
+        self._own = [(*places[name], p) for name, p in trained.items()]
+        self._others = [(name, *places[name]) for name in self.others]
+        self.epoch, self._made_of, self._flags = run.epoch, _made_of(run), _flags(run)
+        self._hooks = [*hook_places(run.model, run.loss_func), *step_hooks(run.opt)]
 
     def _bring_counts(self) -> None:
         """Let what an optimizer counts on the CPU be where its parameters are; it goes on there."""
@@ -79,19 +84,27 @@ class Layout:
         pairs = zip(self.parts, self.trained, strict=True)
         return {name: p for part, own in pairs for name, p in zip(part.names, own, strict=True)}
 
-    def look_again(self, model: nn.Module) -> None:
-        """Take the buffers that the model has now."""
-        held = dict(model.named_buffers())
-        self.others.update((name, held[name]) for name in self.others.keys() & held.keys())
-        self.seen = True
-
     def is_still(self, run: Any) -> bool:
-        """Whether the same parameters require a gradient now."""
-        return self._flags == _flags(run)
+        """Whether the same parameters of the same model are trained in the same way now.
+
+        The buffers that the model has now are taken; another may have taken the place of one.
+        """
+        made_of = _made_of(run)
+        same = len(made_of) == len(self._made_of) and all(map(is_, made_of, self._made_of))
+        if not same or self._flags != _flags(run):
+            return False
+        for held, key, p in self._own:
+            if held.get(key) is not p:
+                return False
+        for name, held, key in self._others:
+            if (tensor := held.get(key)) is None:
+                return False
+            self.others[name] = tensor
+        return True
 
     def has_hooks(self) -> bool:
-        """Whether a module has hooks now."""
-        return any(self._hooks)
+        """Whether a module, a parameter or an optimizer has hooks now."""
+        return any(self._hooks) or any(map(have_gradient_hooks, self.trained))
 
     def states(self) -> list[Any] | None:
         """For each part, the states of its optimizer; None where that has made none yet."""
@@ -152,40 +165,25 @@ def count_on_cpu(opt: Any) -> None:
                     form.bring_counts(one.state.get(p, {}), torch.device("cpu"))
 
 
-def has_gradient(parameter: Tensor) -> bool:
-    """Whether it holds one, so that a step trains it.
-
-    Example:
-        >>> has_gradient(torch.ones(1, requires_grad=True))
-        False
-    """
-    return parameter.grad is not None
+def _is_trained(parameter: Tensor) -> bool:
+    return parameter.requires_grad and parameter.grad is not None
 
 
-def requires_grad(parameter: Tensor) -> bool:
-    """Whether it is to be trained.
+def _places(model: nn.Module) -> Iterator[tuple[str, tuple[dict[str, Any], str]]]:
+    """Where each parameter and each buffer is held, by its name: the dict, and the key in it."""
+    for prefix, module in modules(model):
+        for kind in ("_parameters", "_buffers"):
+            held = vars(module)[kind]
+            for key in held:
+                yield f"{prefix}.{key}" if prefix else key, (held, key)
 
-    Example:
-        >>> requires_grad(torch.ones(1, requires_grad=True))
-        True
-    """
-    return parameter.requires_grad
 
-
-def has_all_states(opt: Any) -> bool:
-    """Whether everything that requires a gradient has the state that a step leaves.
-
-    Example:
-        >>> from lehr.testing import tiny_learner
-        >>> has_all_states(tiny_learner(opt=torch.optim.AdamW).opt)
-        False
-    """
-    return all(
-        form.state_of(one, group, [p for p in group["params"] if p.requires_grad]) is not None
-        for one in optimizers.each(opt)
-        for group in one.param_groups
-        if (form := form_of(one)) is not None
-    )
+def _made_of(run: Any) -> list[Any]:
+    """What must be the same objects, so that what is known of them still holds."""
+    opts = optimizers.each(run.opt)
+    groups = [group for opt in opts for group in opt.param_groups]
+    params = [p for group in groups for p in group["params"]]
+    return [run.model, run.loss_func, *opts, *groups, *params]
 
 
 def _flags(run: Any) -> list[bool]:
