@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.utils import counters
+from torch.utils.checkpoint import checkpoint
 
 from lehr import Callback, CancelBatch, CancelEpoch, Changes, DataBunch, GraphPart, Learner
 from lehr.callbacks import (
@@ -827,14 +828,46 @@ def test_a_learner_that_cannot_fuse_says_why_and_trains_as_without():
     assert graphs() == 0
 
 
-def test_a_model_that_cannot_be_traced_trains_as_without():
-    class Counts(nn.Linear):
-        def forward(self, x):
-            return super().forward(x * (1 if x.sum() > 0 else 2))
+class Disables(nn.Linear):
+    @torch.compiler.disable
+    def forward(self, x):
+        return super().forward(x)
 
-    model = lambda: Counts(3, 2)  # noqa: E731
-    fused, eager = learner(model=model), learner(False, model=model)
-    with pytest.warns(UserWarning, match="cannot make one graph of it"):
+
+class Decides(nn.Linear):
+    def forward(self, x):
+        return super().forward(x * (1 if x.sum() > 0 else 2))
+
+
+class Keeps(nn.Linear):
+    """Keeps what it has computed in an attribute."""
+
+    def forward(self, x):
+        self.kept = super().forward(x)
+        return self.kept
+
+
+class Recomputes(nn.Linear):
+    """Keeps nothing for its gradient, and computes it anew."""
+
+    def forward(self, x):
+        return checkpoint(super().forward, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Disables, "cannot make one graph of it"),
+        (Decides, r"decides by the value of a tensor, which a graph cannot; compute both and"),
+        (Keeps, "keeps a tensor of the step in an attribute, which cannot"),
+        (Recomputes, r"recomputes or moves what it keeps for its gradient, as torch\.utils"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch.jit, within torch
+def test_a_model_that_cannot_be_traced_trains_as_without(kind, said):
+    model = lambda: kind(3, 2)  # noqa: E731
+    fused, eager = learner("aot_eager", model=model), learner(False, model=model)
+    with pytest.warns(UserWarning, match=said):
         fused.fit(1)
     eager.fit(1)
     assert difference(fused.model, eager.model) == 0

@@ -1,11 +1,13 @@
 """Calls the graphs of a run's steps with all that they take."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import is_
 from typing import Any, final
 
 import torch
+from torch.autograd.graph import disable_saved_tensors_hooks
 
 from lehr.base.call import arguments_of
 from lehr.errors import one_line
@@ -17,6 +19,22 @@ from lehr.loop.step.layout import Layout
 from lehr.optim import optimizers
 
 _CHANGES = 3  # of what the graph holds: each makes another graph
+_NOTHING = nullcontext()
+_KNOWN = {
+    "ata-dependent": (
+        "the model or the loss function decides by the value of a tensor, which a graph cannot; "
+        "compute both and choose with torch.where, or leave compile out"
+    ),
+    "saved tensor hooks": (
+        "the model recomputes or moves what it keeps for its gradient, as torch.utils.checkpoint "
+        "does, and that cannot be in a graph; leave that out, or compile"
+    ),
+    "TensorWrapper": (
+        "the model or the loss function keeps a tensor of the step in an attribute, which cannot "
+        "be in a graph; let the model return it with the prediction, or leave compile out"
+    ),
+}
+"""What torch says of models that are common, and what it means"""
 
 
 @final
@@ -70,9 +88,11 @@ class Calls:
         run = self._run
         if self.why is not None or (given := self._given(place, layout)) is None:
             return False
-        graph = self._compiled.get(place) or self._graph_for(place, layout, given)
+        graph, scope = self._compiled.get(place), _NOTHING
+        if graph is None:
+            graph, scope = self._graph_for(place, layout, given), _hooks_kept()
         try:
-            with self._no_grad:
+            with self._no_grad, scope:
                 loss, pred, parts, logs = graph(*given)
         except Exception as error:
             self.why = _why_not(error, self._graphs.backend)
@@ -167,6 +187,14 @@ class Calls:
         return self.why is not None
 
 
+def _hooks_kept() -> AbstractContextManager[None]:
+    """A scope after which tensors that are saved for a gradient may have hooks, as before.
+
+    Where torch cannot trace a gradient, it forbids them for the rest of the program.
+    """
+    return disable_saved_tensors_hooks("a step is being compiled")
+
+
 def _why_not(error: BaseException, backend: str) -> str | None:
     """Why torch could not make a graph, so that nothing was computed; None for any other error."""
     from torch._dynamo import exc
@@ -187,6 +215,9 @@ def _in_words(error: BaseException, backend: str) -> str:
             f"the backend {backend!r} needs a C++ compiler, and there is none; install one, such "
             "as g++, or set the environment variable CXX"
         )
+    for said, meaning in _KNOWN.items():
+        if said in text:
+            return meaning
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = next((line for line in lines if not line.endswith(":")), one_line(error))
     return f"torch.compile cannot make one graph of it ({first}); change that, or leave compile out"
