@@ -349,9 +349,11 @@ def trajectories(cases: list[str], *, shard: bool = False) -> dict[str, Any]:
     return {case: trajectory(case, engine) for case in cases}
 
 
-def hybrid(copies: int, parts: int) -> Distributed:
+def hybrid(copies: int, parts: int, *, made: bool = False) -> Distributed:
     """An engine that shards among some processes, and has copies of that."""
-    mesh = init_device_mesh("cpu", (copies, parts), mesh_dim_names=("copies", "parts"))
+    mesh: Any = copies, parts
+    if made:
+        mesh = init_device_mesh("cpu", mesh, mesh_dim_names=("copies", "parts"))
     return Distributed(layers, mesh=mesh, timeout=100)
 
 
@@ -359,12 +361,14 @@ def in_copies(cases: list[str], copies: int, parts: int, folder: str) -> dict[st
     """Trajectories in hybrid shards; a fit that is gone on with; and what one process keeps."""
     engine = hybrid(copies, parts)
     ends = {case: trajectory(case, engine) for case in cases}
+    ends["made"] = trajectory(cases[0], hybrid(copies, parts, made=True))
     learn = learner(engine, model=small())
     state = learn.model.state_dict().values()
     return ends | {
         "resumed": stopped_and_resumed(folder, [3], engine=engine, parts=True),
         "own": sum(x.to_local().numel() for x in state),
         "placements": {str(x.placements) for x in state},
+        "groups": [dist.get_process_group_ranks(group) for group in engine.failures.groups],
         "explained": str(learn.explain()).partition("\n")[0],
     }
 
@@ -372,7 +376,8 @@ def in_copies(cases: list[str], copies: int, parts: int, folder: str) -> dict[st
 def badly_meshed() -> list[str]:
     """What is said of meshes that cannot be used."""
     said: list[str] = []
-    for mesh in ("two", init_device_mesh("cpu", (1, 1, 2))):
+    unnamed = init_device_mesh("cpu", (1, 2))
+    for mesh in ("two", (0, 2), (2, 2), unnamed, init_device_mesh("cpu", (1, 1, 2))):
         try:
             Distributed(layers, mesh=mesh, timeout=100)
         except (TypeError, ValueError) as error:

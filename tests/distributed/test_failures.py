@@ -134,6 +134,19 @@ def test_without_a_word_a_process_that_is_gone_was_probably_killed(two):
         two[0].tell(RuntimeError(CLOSED), "a sum")
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (CLOSED, "ranks 1 and 2 are lost, and left no word: they were probably killed"),
+        (WAITED, r"ranks 1 and 2 said nothing for 3 seconds, .*\. They are stuck, or at work"),
+    ],
+)
+def test_several_processes_that_are_gone_are_all_named(error, text, two):
+    two[0].world = 3
+    with pytest.raises(RemoteRankError, match=text):
+        two[0].tell(RuntimeError(error), "a sum")
+
+
 def test_who_waited_for_a_process_that_failed_says_so(two):
     first, second = two
     second.tell(ValueError("full"), "a sum")

@@ -121,13 +121,19 @@ def test_a_model_that_is_distributed_otherwise_is_refused(how, said, world):
 
 def test_shards_that_are_copied_train_as_one_process(values, tmp_path):
     cases = ["clip", "accumulate"]
-    for end in values(4, "in_copies", cases=cases, copies=2, parts=2, folder=str(tmp_path)):
+    for rank, end in enumerate(
+        values(4, "in_copies", cases=cases, copies=2, parts=2, folder=str(tmp_path))
+    ):
         for case in cases:
             assert (end[case]["weights"] - alone(case)["weights"]).abs().max() <= 1e-6
             assert end[case]["steps"] == alone(case)["steps"]
+        assert torch.equal(end["made"]["weights"], end["clip"]["weights"])
         straight, resumed = end["resumed"]["straight"], end["resumed"][3]
         assert torch.equal(straight["weights"], resumed["weights"])
         assert end["own"] == 13
+        (copies, parts), all_of_them = divmod(rank, 2), [0, 1, 2, 3]
+        neighbours = [[parts, parts + 2], [2 * copies, 2 * copies + 1]]
+        assert end["groups"] == [all_of_them, all_of_them, *neighbours]
         assert end["placements"] == {"(Replicate(), Shard(dim=0))"}
         assert end["explained"].startswith("fit, in 4 processes: the model is in shards, batches")
 
@@ -135,8 +141,20 @@ def test_shards_that_are_copied_train_as_one_process(values, tmp_path):
 def test_a_mesh_is_one_of_all_processes(world):
     for kind, said in world(2, "badly_meshed"):
         assert kind == "ok"
-        assert "mesh must be a DeviceMesh; got 'two'." in said[0]
-        assert "and be of all 2 processes; its shape is (1, 1, 2)." in said[1]
+        assert "mesh must be two whole numbers above 0, (copies, parts), or a Devi" in said[0]
+        assert said[0].partition("got ")[2].startswith("'two'. Give e.g. mesh=(2, 4) for 8")
+        assert "got (0, 2)." in said[1]
+        assert said[2].startswith("mesh must be of all 2 processes; it is one of 2 × 2. Give")
+        assert said[3].startswith("the two dimensions of mesh must have names. Give")
+        assert said[4].startswith("mesh must have one or two dimensions; its shape is (1, 1, 2).")
+
+
+def test_alone_a_mesh_is_only_looked_at():
+    assert Distributed(jobs.layers, mesh=(2, 4)).mesh is None
+    with pytest.raises(
+        TypeError, match=r"^mesh must be two whole numbers above 0, .* got \(2,\)\."
+    ):
+        Distributed(jobs.layers, mesh=(2,))
 
 
 def test_a_mesh_without_a_shard_function_is_refused():

@@ -55,9 +55,10 @@ class Distributed(Engine):
             (FSDP2). The optimizer must be made by the Learner: give a function, such as
             ``partial(AdamW, lr=1e-3)``. None keeps all of the model in every process. A model that
             is sharded already is left as it is.
-        mesh: the processes among which ``shard`` distributes: a DeviceMesh of all of them. With two
-            dimensions ``(copies, parts)``, the model is sharded among the processes of the second
-            one, and each such group has a copy of it (hybrid sharding). None is one dimension.
+        mesh: ``(copies, parts)``, two numbers whose product is that of the processes: ``shard``
+            distributes the model among so many neighbours, and each such group has a copy of it
+            (hybrid sharding). Or a DeviceMesh of all processes, with one dimension or these two.
+            None shards it among all.
         data: how loaders that are not lehr's are read: ``"whole"``, if in every process they yield
             the same global batches, which are shared out; ``"own"``, if they yield batches of each
             process's own. None refuses such a loader.
@@ -91,7 +92,7 @@ class Distributed(Engine):
         self,
         shard: Callable[[Any], Iterable[nn.Module]] | None = None,
         *,
-        mesh: DeviceMesh | None = None,
+        mesh: tuple[int, int] | DeviceMesh | None = None,
         data: Literal["whole", "own"] | None = None,
         init: Init | str | os.PathLike[str] | None = None,
         sync_batchnorm: bool = False,
@@ -109,6 +110,8 @@ class Distributed(Engine):
                 "mesh says among which processes a model is sharded, and nothing is to be sharded. "
                 "Give shard, too, e.g. shard=lambda model: model.layers."
             )
+        if mesh is not None:
+            sharded.check_mesh(mesh)
         if data not in (None, "whole", "own"):
             raise ValueError(
                 f'data must be "whole", "own" or None; got {data!r}. Say what a loader that is not '
@@ -124,15 +127,13 @@ class Distributed(Engine):
             raise ValueError(f"timeout must be above 0 seconds; got {timeout!r}. Give e.g. 600.")
         super().__init__()
         self.shard, self.data, self.sync_batchnorm = shard, data, sync_batchnorm
-        self.init, self.mesh = init, mesh
+        self.init, self.mesh = init, None
         self.options = {"find_unused_parameters": find_unused_parameters}
         self.runs: list[Together] = []
         """Those that are under way, the innermost last"""
         if not join(timeout):
             return
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        if mesh is not None:
-            sharded.check_mesh(mesh, self.world)
         if self.world > 1:
             # Small things go over the CPU and apart from the gradients.
             self.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
@@ -141,7 +142,10 @@ class Distributed(Engine):
                 group = dist.new_group(timeout=timedelta(seconds=timeout))
                 weakref.finalize(self, release, group)
             self.control = Control(group, late=late)
-            made = [dist.group.WORLD] if is_made_here() else []  # another's is left as it is
+            made: list[Any] = [dist.group.WORLD] if is_made_here() else []  # others' are left alone
+            if mesh is not None:
+                self.mesh = sharded.mesh_of(mesh, self.world, timeout)
+                made += [] if self.mesh is mesh else self.mesh.get_all_groups()
             self.failures = Failures(self.rank, self.world, [self.group, *made])
             atexit.register(leave, self.failures.store, self.rank)
             weakref.finalize(self, release, self.group)

@@ -92,8 +92,9 @@ class Failures:
                 elif self._heard(f"left {rank}") is not None:
                     words[rank] = f"rank {rank} has ended its program"
             time.sleep(0.02)
-        silent = ", ".join(str(rank) for rank in range(self.world) if rank not in words)
-        if parted or not silent:
+        missing = [str(rank) for rank in range(self.world) if rank not in words]
+        several = len(missing) > 1
+        if parted or not missing:
             places = [words.get(rank, f"rank {rank} elsewhere") for rank in range(self.world)]
             return (
                 f"the processes have parted: {'; '.join(places)}. fit, validate and predict must "
@@ -101,16 +102,18 @@ class Failures:
                 "run.stop(reason) may be called in one."
             )
         if waited:
+            they_are = "They are" if several else "It is"
             text = (
-                f"rank {silent} said nothing for {waited:g} seconds, in which rank {self.rank} "
-                f"waited in {place}. It is stuck, or at work for longer than that: if so, give "
-                "Distributed(timeout=…) more seconds."
+                f"{_ranks(missing)} said nothing for {waited:g} seconds, in which rank {self.rank} "
+                f"waited in {place}. {they_are} stuck, or at work for longer than that: if so, "
+                "give Distributed(timeout=…) more seconds."
             )
             self._say("failed", text)  # for those that are only late
             return text
+        lost, was = ("are lost", "they were") if several else ("is lost", "it was")
         return (
-            f"rank {silent} is lost, and left no word: it was probably killed. Look for "
-            f"memory that ran out. Rank {self.rank} was in {place}."
+            f"{_ranks(missing)} {lost}, and left no word: {was} probably killed. Look for memory "
+            f"that ran out. Rank {self.rank} was in {place}."
         )
 
     def _place(self, error: BaseException, run: Any) -> str:
@@ -138,6 +141,10 @@ class Failures:
         for group in self.groups:
             if dist.get_backend(group) == "gloo":
                 group.abort()
+
+
+def _ranks(numbers: list[str]) -> str:
+    return f"{'ranks' if len(numbers) > 1 else 'rank'} {' and '.join(numbers)}"
 
 
 def leave(store: Any, rank: int) -> None:

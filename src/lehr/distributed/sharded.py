@@ -1,6 +1,8 @@
 """The gradients of one run whose model is sharded by FSDP2; and its states, whole and in parts."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
@@ -20,20 +22,65 @@ from lehr.state.pieces import Pieces, Shard
 from lehr.types import is_mapping
 
 
-def check_mesh(mesh: Any, world: int) -> None:
-    """See that a model can be sharded over a mesh.
+def check_mesh(mesh: Any) -> None:
+    """See that a model can be sharded over this.
 
     Raises:
-        TypeError, ValueError: it is no mesh of one or two dimensions of all processes.
+        TypeError: it is neither a DeviceMesh nor two numbers.
+        ValueError: a DeviceMesh has too many dimensions, or none of their names.
+
+    Example:
+        >>> check_mesh((2, 4))
     """
-    example = 'Make it by init_device_mesh("cuda", (copies, parts)), or leave it out.'
-    if not isinstance(mesh, DeviceMesh):
-        raise TypeError(f"mesh must be a DeviceMesh; got {mesh!r}. {example}")
-    if mesh.ndim > 2 or mesh.size() != world:
-        raise ValueError(
-            f"mesh must have one or two dimensions, and be of all {world} processes; its shape is "
-            f"{tuple(mesh.shape)}. {example}"
+    if isinstance(mesh, DeviceMesh):
+        if mesh.ndim > 2:
+            raise ValueError(
+                "mesh must have one or two dimensions; its shape is "
+                f"{tuple(mesh.shape)}. {_EXAMPLE}"
+            )
+        if mesh.ndim == 2 and not mesh.mesh_dim_names:
+            raise ValueError(f"the two dimensions of mesh must have names. {_EXAMPLE}")
+        return
+    numbers = cast("tuple[Any, ...]", mesh) if isinstance(mesh, tuple) else ()
+    if len(numbers) != 2 or not all(type(number) is int and number > 0 for number in numbers):
+        raise TypeError(
+            "mesh must be two whole numbers above 0, (copies, parts), or a DeviceMesh; got "
+            f"{mesh!r}. {_EXAMPLE}"
         )
+
+
+_EXAMPLE = "Give e.g. mesh=(2, 4) for 8 processes: two copies, each of them in four parts."
+
+
+def mesh_of(shape: tuple[int, int] | DeviceMesh, world: int, timeout: float) -> DeviceMesh:
+    """A mesh of all processes: the one that was given, or one that is made now.
+
+    Args:
+        shape: how many copies, and how many parts of each; neighbours have the same copy.
+        world: how many processes there are.
+        timeout: seconds after which a silent process counts as lost.
+
+    Raises:
+        ValueError: it is one of more processes, or of fewer.
+    """
+    made = isinstance(shape, DeviceMesh)
+    sizes = tuple(shape.shape) if made else shape
+    if math.prod(sizes) != world:
+        raise ValueError(
+            f"mesh must be of all {world} processes; it is one of {' × '.join(map(str, sizes))}. "
+            f"{_EXAMPLE}"
+        )
+    if made:
+        return shape
+    ranks = torch.arange(world).view(sizes)
+    groups = [
+        dist.new_subgroups_by_enumeration(those.tolist(), timeout=timedelta(seconds=timeout))[0]
+        for those in (ranks.T, ranks)
+    ]
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    return DeviceMesh.from_group(
+        cast("Any", groups), device.type, mesh=ranks, mesh_dim_names=("copies", "parts")
+    )
 
 
 def shard(model: nn.Module, parts: Iterable[nn.Module], mesh: DeviceMesh | None = None) -> None:
