@@ -1,13 +1,12 @@
 """Calls the graphs of a run's steps with all that they take."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import is_
 from typing import Any, final
 
 import torch
-from torch.autograd.graph import disable_saved_tensors_hooks
+from torch._C._autograd import _saved_tensors_hooks_enable as allow_saved_hooks  # pyright: ignore
 
 from lehr.base.call import arguments_of
 from lehr.errors import one_line
@@ -19,7 +18,6 @@ from lehr.loop.step.layout import Layout
 from lehr.optim import optimizers
 
 _CHANGES = 3  # of what the graph holds: each makes another graph
-_NOTHING = nullcontext()
 _KNOWN = {
     "ata-dependent": (
         "the model or the loss function decides by the value of a tensor, which a graph cannot; "
@@ -88,16 +86,15 @@ class Calls:
         run = self._run
         if self.why is not None or (given := self._given(place, layout)) is None:
             return False
-        graph, scope = self._compiled.get(place), _NOTHING
-        if graph is None:
-            graph, scope = self._graph_for(place, layout, given), _hooks_kept()
+        graph = self._compiled.get(place) or self._graph_for(place, layout, given)
         try:
-            with self._no_grad, scope:
+            with self._no_grad:
                 loss, pred, parts, logs = graph(*given)
         except Exception as error:
             self.why = _why_not(error, self._graphs.backend)
             if self.why is None:
                 raise
+            allow_saved_hooks()  # torch forbids them for good where it could not trace a gradient
             return False
         run.loss, run.pred, run.loss_parts = loss, pred, parts or None
         self._inside.made(logs)
@@ -185,14 +182,6 @@ class Calls:
                 "schedule out"
             )
         return self.why is not None
-
-
-def _hooks_kept() -> AbstractContextManager[None]:
-    """A scope after which tensors that are saved for a gradient may have hooks, as before.
-
-    Where torch cannot trace a gradient, it forbids them for the rest of the program.
-    """
-    return disable_saved_tensors_hooks("a step is being compiled")
 
 
 def _why_not(error: BaseException, backend: str) -> str | None:
