@@ -4,6 +4,7 @@ import copy
 import pickle
 import sys
 from functools import partial
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,7 +17,17 @@ from torch.utils.data import TensorDataset
 
 import lehr.base.mapped
 from lehr import Callback, DataBunch, Learner, accuracy, data
-from lehr.callbacks import EMA, Checkpoint, ClipGradients, Device, ParamScheduler, Progress
+from lehr.callbacks import (
+    EMA,
+    Checkpoint,
+    ClipGradients,
+    Device,
+    MLflowLog,
+    ParamScheduler,
+    Progress,
+    TensorBoardLog,
+    WandbLog,
+)
 from lehr.callbacks.log.service_log import ServiceLog
 from lehr.data import Dataset, get_dls
 from lehr.schedules import one_cycle
@@ -77,6 +88,21 @@ class Sent(ServiceLog, Callback):
         return "nowhere", {}
 
     def send(self, points): ...
+
+
+@pytest.mark.parametrize("log", [TensorBoardLog, WandbLog, MLflowLog])
+def test_with_a_service_whose_connection_cannot_be_pickled(log, tmp_path, monkeypatch):
+    package = MagicMock()
+    package.init.return_value.id = "a"
+    package.MlflowClient.return_value.create_run.return_value.info.run_id = "a"
+    monkeypatch.setattr(sys.modules[log.__module__], "import_module", lambda name: package)
+    monkeypatch.setattr("lehr.callbacks.log.service_log.find_spec", bool)
+    learn = tiny_learner([log(str(tmp_path / "a"))])
+    learn.fit(1)
+    assert package.method_calls
+    with pytest.raises((TypeError, pickle.PicklingError)):
+        pickle.dumps(package)
+    assert pickle.loads(pickle.dumps(learn)).run.n_steps == 4
 
 
 def squared(pred, yb):

@@ -97,7 +97,8 @@ class MLflowLog(ServiceLog, Callback):
 
     def disconnect(self, failed: bool) -> None:
         """Say how the run has ended."""
-        self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
+        client, self._client = self._client, None  # which cannot be pickled
+        client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
 
     def __repr__(self) -> str:
         return f"MLflowLog({self.experiment!r})"

@@ -80,7 +80,7 @@ class TensorBoardLog(ServiceLog, Callback):
 
     def _open(self) -> None:
         writer: Any = import_module("torch.utils.tensorboard").SummaryWriter
-        self._writer = writer(str(self.folder))
+        self._writer: Any = writer(str(self.folder))
 
     def known(self) -> Mapping[str, int]:
         """The last batch of each scalar in the folder; another file is gone on with."""
@@ -101,7 +101,8 @@ class TensorBoardLog(ServiceLog, Callback):
 
     def disconnect(self, failed: bool) -> None:
         """Close the file."""
-        self._writer.close()
+        writer, self._writer = self._writer, None  # which cannot be pickled
+        writer.close()
 
     def __repr__(self) -> str:
         return f"TensorBoardLog({str(self.folder)!r})"

@@ -100,7 +100,8 @@ class WandbLog(ServiceLog, Callback):
 
     def disconnect(self, failed: bool) -> None:
         """Finish the run."""
-        self._run.finish(exit_code=int(failed))
+        run, self._run = self._run, None  # which cannot be pickled
+        run.finish(exit_code=int(failed))
 
     def __repr__(self) -> str:
         return f"WandbLog({self.project!r})"
