@@ -24,7 +24,9 @@ class Changes(NamedTuple):
     logs: Mapping[str, Tensor] = _NONE
     """numbers for `lehr.Run.log`"""
     skips: Tensor | None = None
-    """in ``finish_grad``, whether there is to be no step: a truth value without dimensions"""
+    """in ``finish_grad``, whether there is to be no step: a truth value without dimensions. So that
+    the run counts none, the callback's own ``step`` is named in ``in_graph``, and does not proceed
+    then"""
 
 
 class GraphPart(NamedTuple):
