@@ -433,6 +433,7 @@ def without_an_engine(how: str) -> None:
         model = FullyShardedDataParallel(model, device_id=torch.device("cpu"))
     else:
         fully_shard(model)
+    torch.distributed.barrier()  # an error in one that is first would end what the others still do
     learner(None, model=model)
 
 

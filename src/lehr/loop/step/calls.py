@@ -91,10 +91,10 @@ class Calls:
             with self._no_grad:
                 loss, pred, parts, logs = graph(*given)
         except Exception as error:
+            allow_saved_hooks()  # torch forbids them for good where it could not trace a gradient
             self.why = _why_not(error, self._graphs.backend)
             if self.why is None:
                 raise
-            allow_saved_hooks()  # torch forbids them for good where it could not trace a gradient
             return False
         run.loss, run.pred, run.loss_parts = loss, pred, parts or None
         self._inside.made(logs)
