@@ -663,8 +663,9 @@ class Learner:
     def summary(self) -> "Summary":
         """List layers, output shapes, parameters, their groups and rates, and what is frozen.
 
-        One batch of the training data passes through the model as in `predict`. Afterwards
-        everything is as before.
+        One batch of the training data passes through the model as in `predict`. Of several
+        processes, each does this with its part of the batch, and lists the outputs of that.
+        Afterwards everything is as before.
 
         Returns:
             The summary. It prints as text, and is a table in a notebook.
