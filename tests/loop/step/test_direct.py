@@ -1,5 +1,6 @@
 """A compiled function is called directly where its guards hold, and by torch where they do not."""
 
+import gc
 from itertools import count
 
 import pytest
@@ -85,3 +86,44 @@ def test_an_error_within_is_the_functions_own():
     compiled = torch.compile(fail, backend="eager", fullgraph=True, dynamic=True)
     with pytest.raises(RuntimeError):
         Direct(fail, compiled)(torch.ones(3))
+
+
+def test_what_torch_has_forgotten_is_not_called():
+    counted = Counted()
+    counted.call(torch.ones(3, 2), [ONE])
+    torch.compiler.reset()
+    assert [counted.call(torch.ones(3, 2), [ONE]) for _ in range(2)] == [2, 2]
+
+
+def test_what_was_compiled_of_a_thing_that_is_gone_is_not_called():
+    class Scale(nn.Module):
+        def forward(self, x):
+            return self.by(x)
+
+    def by(factor):
+        class By:
+            def __call__(self, x):
+                return x * factor
+
+        return By()
+
+    model, asked = Scale(), []
+
+    def step(x):
+        return model(x)
+
+    compiled = torch.compile(  # torch goes by it that the thing is there, and by nothing else
+        step, backend="eager", options={"guard_filter_fn": lambda guards: [False] * len(guards)}
+    )
+
+    def ask(x):
+        asked.append(x)
+        return compiled(x)
+
+    called = Direct(step, ask)
+    for factor in (2, 3, 4):
+        model.by = by(factor)
+        assert called(torch.ones(1)) == factor
+        model.by = None
+        gc.collect()
+    assert len(asked) == 3

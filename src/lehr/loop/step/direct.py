@@ -25,7 +25,8 @@ class Direct:
     Around every call ``torch.compile`` looks whether something is exported or traced, and puts its
     own hooks in and out: 20 to 30 µs, a tenth of a small model's step. The guards, which say
     whether the compiled code is right for what it is given, take a fraction of that. Here they are
-    asked first. Where they do not hold, or torch does not show its code, torch does as always.
+    asked first. Where they do not hold, or torch does not show its code or has forgotten it, torch
+    does as always.
 
     Args:
         function: one with code of its own, for torch keeps what it has compiled by that. It is
@@ -48,12 +49,13 @@ class Direct:
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
         defaults = zip(reversed(self._names), reversed(function.__defaults__ or ()), strict=False)
         self._held = {name: cell.cell_contents for name, cell in cells} | dict(defaults)
-        self._holds: Callable[[dict[str, Any]], bool] = _never
+        self._guards: Any = None
         self._code: Callable[..., Any] = compiled
 
     def __call__(self, *given: Any) -> Any:
         """What the function returns."""
-        if by_stance(self) is self and self._holds(self._locals(given)):
+        guards = self._guards
+        if _are_alive(guards) and by_stance(self) is self and guards.check(self._locals(given)):
             return self._code(*given)
         returned = self._compiled(*given)
         self._take_code_for(given)
@@ -67,8 +69,9 @@ class Direct:
         values = self._locals(given)
         function = self._function
         for entry in entries_of(function.__code__):
-            if (holds := entry.guard_manager.check)(values):
-                self._holds = holds
+            guards = entry.guard_manager
+            if _are_alive(guards) and guards.check(values):
+                self._guards = guards
                 self._code = FunctionType(
                     *(entry.code, function.__globals__, function.__name__),
                     *(function.__defaults__, function.__closure__),
@@ -76,5 +79,10 @@ class Direct:
                 return
 
 
-def _never(values: dict[str, Any]) -> bool:
-    return False
+def _are_alive(guards: Any) -> bool:
+    """Whether torch still goes by them.
+
+    It does not after ``torch.compiler.reset()``, and once something is gone that they know by its
+    place in memory: what comes to that place would pass for it.
+    """
+    return getattr(guards, "cache_entry", None) is not None
