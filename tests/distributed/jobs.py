@@ -967,8 +967,9 @@ def writes(folder: str) -> tuple[list[str], dict[str, int]]:
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             mode, flags = arguments[1], arguments[2]
             writing = (mode and set(mode) & set("wax+")) or flags & (os.O_WRONLY | os.O_RDWR)
-            if writing and not str(arguments[0]).startswith("/dev"):
-                opened.append(str(arguments[0]))
+            path = str(arguments[0])
+            if writing and (path.startswith(str(folder)) or not path.startswith("/dev")):
+                opened.append(path)
 
     tempfile.gettempdir()  # looks, once, whether it can write there
     sys.addaudithook(hook)
