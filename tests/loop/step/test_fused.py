@@ -854,9 +854,34 @@ class Recomputes(nn.Linear):
         return checkpoint(super().forward, x, use_reentrant=False)
 
 
+class Compiles(nn.Module):
+    """Has a part that it has compiled by itself, and the same part as it was."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.part = nn.Sequential(nn.Linear(*sizes))
+        self.compiled = torch.compile(self.part, backend="eager")
+
+    def forward(self, x):
+        return self.part(x)
+
+
+class Repeats(nn.Module):
+    """Has a layer under two names."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.first = self.second = nn.Linear(*sizes)
+
+    def forward(self, x):
+        return self.first(x) + self.second(-x) * 2
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
+        (Compiles, "the part 'compiled' of the model is inside a OptimizedModule; put the part"),
+        (Repeats, "'first' and 'second' are the same module, and have its parameters twice; keep"),
         (Disables, "cannot make one graph of it"),
         (Decides, r"decides by the value of a tensor, which a graph cannot; compute both and"),
         (Keeps, "keeps a tensor of the step in an attribute, which cannot"),

@@ -132,6 +132,30 @@ def test_modules_and_processes_are_named():
     assert why == "the optimizer holds parameters that are not real numbers"
 
 
+def of_model(model):
+    learn = tiny_learner()
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    return obstacles(model, opt, learn.loss_func, [], learn.engine)
+
+
+def test_a_part_of_the_model_in_a_wrapper_is_named():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    assert of_model(model) == []
+    model[0] = torch.compile(model[0], backend="eager")
+    said = "the part '0' of the model is inside a OptimizedModule; put the part itself there"
+    assert of_model(model) == [said]
+
+
+def test_a_module_with_parameters_in_two_places_is_named():
+    layer, relu = nn.Linear(3, 3), nn.ReLU()
+    model = nn.Sequential(layer, relu, nn.Linear(3, 3), relu)  # relu has none
+    model[2].weight = layer.weight  # one parameter in two modules can be fused
+    assert of_model(model) == []
+    model.append(nn.Sequential(layer))
+    (said,) = of_model(model)
+    assert said.startswith("'0' and '4.0' are the same module, and have its parameters twice; keep")
+
+
 def test_recurrent_layers_are_named():
     cell = tiny_learner(model=nn.Sequential(nn.RNNCell(3, 2)))
     for model, why in (

@@ -1,6 +1,7 @@
 """What keeps a training step from being one graph, in words."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any, cast
 
@@ -108,8 +109,16 @@ def _has_own_step(opt: Any) -> bool:
 
 
 def _of_modules(model: nn.Module, loss_func: Any) -> Iterator[str]:
-    if bare(model) is not model:
-        yield f"the model is inside a {type(model).__name__}; give the Learner the model itself"
+    wrapped = [(name, part) for name, part in _named(model) if bare(part) is not part]
+    for name, part in wrapped:
+        what = f"the part {name!r} of the model" if name else "the model"
+        todo = "put the part itself there" if name else "give the Learner the model itself"
+        yield f"{what} is inside a {type(part).__name__}; {todo}"
+    if not wrapped and (twice := _names_of_one(model)):
+        yield (
+            f"{' and '.join(map(repr, twice))} are the same module, and have its parameters twice; "
+            "keep it in one attribute, and call it by that"
+        )
     kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.RNNBase)}
     if kinds:
         yield (
@@ -118,6 +127,28 @@ def _of_modules(model: nn.Module, loss_func: Any) -> Iterator[str]:
         )
     if optimizers_of := [p for p in _parameters(loss_func) if p.requires_grad]:
         yield f"the loss function has {len(optimizers_of)} parameters; put them into the model"
+
+
+def _names_of_one(model: nn.Module) -> list[str]:
+    """The names of a module with parameters or buffers that has several; none if there is none.
+
+    torch would put each tensor into it twice, and leave the last one there.
+    """
+    names: dict[nn.Module, list[str]] = {}
+    for name, part in _named(model):
+        names.setdefault(part, []).append(name)
+    several = [own for part, own in names.items() if len(own) > 1 and _has_own(part)]
+    return several[0] if several else []
+
+
+def _named(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
+    """Every module of the model by each name that it has."""
+    return cast("Any", model).named_modules(remove_duplicate=False)
+
+
+def _has_own(module: nn.Module) -> bool:
+    tensors = chain(module.parameters(recurse=False), module.buffers(recurse=False))
+    return any(True for _ in tensors)
 
 
 def _parameters(loss_func: Any) -> Iterable[nn.Parameter]:
