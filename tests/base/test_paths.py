@@ -42,6 +42,14 @@ def test_only_the_beginning_is_taken_for_the_home_folder(home):
         assert path_of(path) == Path(path)
 
 
+def test_whatever_stands_for_a_path_is_taken_as_it_reads(home):
+    class Stands:
+        def __fspath__(self):
+            return "~/a"
+
+    assert path_of(Stands()) == home / "a"
+
+
 def fitted(*callbacks):
     learn = tiny_learner(callbacks)
     learn.fit(1)

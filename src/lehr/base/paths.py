@@ -18,7 +18,7 @@ def path_of(path: str | os.PathLike[str], *below: str) -> Path:
         (True, 'a/b.csv')
     """
     whole = Path(path, *below)
-    if not str(path).startswith("~"):
+    if not os.fspath(path).startswith("~"):
         return whole  # so that "./~" is what is called so
     try:
         return whole.expanduser()
