@@ -125,3 +125,18 @@ def test_what_was_compiled_of_a_thing_that_is_gone_is_not_called():
         model.by = None
         gc.collect()
     assert len(asked) == 3
+
+
+def test_an_interrupt_leaves_no_guards_of_one_code_beside_another(monkeypatch):
+    counted = Counted()
+    counted.call(torch.ones(3, 2), [ONE])
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(direct, "FunctionType", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            counted.call(torch.ones(3, 2), [ONE, ONE, ONE])
+    assert counted.call(torch.ones(3, 2), [ONE, ONE, ONE]) == 3
+    assert counted.call(torch.ones(3, 2), [ONE]) == 4

@@ -49,14 +49,13 @@ class Direct:
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
         defaults = zip(reversed(self._names), reversed(function.__defaults__ or ()), strict=False)
         self._held = {name: cell.cell_contents for name, cell in cells} | dict(defaults)
-        self._guards: Any = None
-        self._code: Callable[..., Any] = compiled
+        self._last: tuple[Any, Callable[..., Any]] = None, compiled  # in one, for an interrupt
 
     def __call__(self, *given: Any) -> Any:
         """What the function returns."""
-        guards = self._guards
+        guards, run = self._last
         if _are_alive(guards) and by_stance(self) is self and guards.check(self._locals(given)):
-            return self._code(*given)
+            return run(*given)
         returned = self._compiled(*given)
         self._take_code_for(given)
         return returned
@@ -71,11 +70,11 @@ class Direct:
         for entry in entries_of(function.__code__):
             guards = entry.guard_manager
             if _are_alive(guards) and guards.check(values):
-                self._guards = guards
-                self._code = FunctionType(
+                run = FunctionType(
                     *(entry.code, function.__globals__, function.__name__),
                     *(function.__defaults__, function.__closure__),
                 )
+                self._last = guards, run
                 return
 
 
