@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lehr import Callback
 from lehr.loop.step.graphs import Graphs
 from lehr.loop.step.layout import Layout, count_on_cpu
 from lehr.optim.functional import Form
@@ -96,14 +97,42 @@ def give_another_weight(layer):
         lambda run: load_into(run.opt),
         lambda run: give_another_weight(run.model[0]),
         lambda run: setattr(run.model[1], "running_mean", None),
+        lambda run: setattr(run.model, "2", nn.Linear(4, 2)),
+        lambda run: delattr(run.model, "2"),
     ],
-    ids=["freeze", "loss", "optimizer", "model", "group", "load", "parameter", "no buffer"],
+    ids=[
+        *("freeze", "loss", "optimizer", "model", "group", "load", "parameter", "no buffer"),
+        *("module", "no module"),
+    ],
 )
 def test_what_is_trained_in_another_way_is_noticed(change):
     run, layout = laid_out()
     assert layout.is_still(run)
     change(run)
     assert not layout.is_still(run)
+
+
+class AnotherLayer(Callback):
+    """Puts another layer into the model, within an epoch."""
+
+    def begin_batch(self, run):
+        if run.training and run.batch_index == 2:
+            torch.manual_seed(7)
+            run.model[0] = nn.Linear(3, 4)
+
+
+def test_a_layer_that_is_replaced_within_an_epoch_predicts_from_then_on():
+    learns = [
+        tiny_learner([AnotherLayer()], model=net(), seed=1, compile=backend)
+        for backend in ("eager", False)
+    ]
+    learns[1].model.load_state_dict(learns[0].model.state_dict())
+    with pytest.warns(UserWarning, match="parameters that are not the model's"):
+        fused = learns[0].fit(1)
+    eager = learns[1].fit(1)
+    assert fused.history["train_loss"] == pytest.approx(eager.history["train_loss"])
+    for mine, other in zip(learns[0].model.parameters(), learns[1].model.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_a_buffer_in_the_place_of_another_is_taken():

@@ -1,6 +1,7 @@
 """What the steps of a run train, and how, as far as a graph has to know."""
 
 from collections.abc import Iterator
+from itertools import chain
 from operator import is_
 from typing import Any, final
 
@@ -33,8 +34,9 @@ class Layout:
     """
 
     __slots__ = (
-        *("_counts_elsewhere", "_flags", "_gradients", "_groups", "_hooks", "_made_of", "_others"),
-        *("_own", "_tensors", "captures", "epoch", "numbers", "others", "parts", "trained"),
+        *("_children", "_counts_elsewhere", "_flags", "_gradients", "_groups", "_hooks"),
+        *("_made_of", "_others", "_own", "_tensors", "captures", "epoch", "numbers", "others"),
+        *("parts", "trained"),
     )
 
     def __init__(self, run: Any, graphs: Graphs) -> None:
@@ -69,6 +71,7 @@ class Layout:
         places = dict(_places(run.model))
         self._own = [(*places[name], p) for name, p in trained.items()]
         self._others = [(name, *places[name]) for name in self.others]
+        self._children = list(_children(run.model))
         self.epoch, self._made_of, self._flags = run.epoch, _made_of(run), _flags(run)
         self._hooks = [*hook_places(run.model, run.loss_func), *step_hooks(run.opt)]
 
@@ -93,8 +96,8 @@ class Layout:
         same = len(made_of) == len(self._made_of) and all(map(is_, made_of, self._made_of))
         if not same or self._flags != _flags(run):
             return False
-        for held, key, p in self._own:
-            if held.get(key) is not p:
+        for held, key, thing in chain(self._children, self._own):
+            if held.get(key) is not thing:
                 return False
         for name, held, key in self._others:
             if (tensor := held.get(key)) is None:
@@ -176,6 +179,14 @@ def _places(model: nn.Module) -> Iterator[tuple[str, tuple[dict[str, Any], str]]
             held = vars(module)[kind]
             for key in held:
                 yield f"{prefix}.{key}" if prefix else key, (held, key)
+
+
+def _children(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Where each module within the model is held: the dict, the key in it, and the module."""
+    for _, module in modules(model):
+        held = vars(module)["_modules"]
+        for key, child in held.items():
+            yield held, key, child
 
 
 def _made_of(run: Any) -> list[Any]:
