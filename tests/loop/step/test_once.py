@@ -79,3 +79,14 @@ def test_what_takes_an_instruction_is_repeated():
 
 def test_another_version_of_it_is_another_in_the_cache():
     assert Once().uuid() == Once().uuid() != b""
+
+
+def test_a_long_sum_of_numbers_is_looked_through_once():
+    def summed(p, rate):
+        total, before = rate + 1, rate
+        for _ in range(1200):  # each of the two before it, so that there are many ways through
+            total, before = total + before, total
+        return p * total
+
+    kept, _, _ = traced(summed, torch.ones(2), torch.tensor(0.5, dtype=torch.float64))
+    assert kept == []

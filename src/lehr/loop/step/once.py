@@ -25,8 +25,10 @@ class Once(CustomGraphPass):
 
     def __call__(self, graph: Graph) -> None:
         """Give every tensor the number from where it was kept."""
-        for node in list(graph.nodes):
-            if _is_computed(node) and (tensors := [user for user in node.users if _is_large(user)]):
+        costly = _costly(graph)
+        for node in costly:
+            tensors = [user for user in node.users if _is_large(user)]
+            if tensors and _is_computed(node):
                 with graph.inserting_after(node):
                     # The same number; to see it with strides, the compiler has to keep it.
                     kept = graph.call_function(torch.ops.aten.as_strided.default, (node, [], []))
@@ -39,18 +41,20 @@ class Once(CustomGraphPass):
         return get_hash_for_files((__file__,))
 
 
+def _costly(graph: Graph) -> dict[Node, None]:
+    """The numbers that are more than sums and products, in order."""
+    found: dict[Node, None] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and _is_number(node):
+            cheap = getattr(node.target, "overloadpacket", None) in _CHEAP
+            if not cheap or any(one in found for one in node.all_input_nodes):
+                found[node] = None
+    return found
+
+
 def _is_computed(node: Node) -> bool:
-    """Whether it is a number that comes of others in double precision, as rates and counts are."""
-    return _is_costly(node) and any(_is_double(one) for one in (node, *node.all_input_nodes))
-
-
-def _is_costly(node: Node) -> bool:
-    """Whether it is a number that is more than sums and products."""
-    if node.op != "call_function" or not _is_number(node):
-        return False
-    if getattr(node.target, "overloadpacket", None) not in _CHEAP:
-        return True
-    return any(map(_is_costly, node.all_input_nodes))
+    """Whether it comes of others in double precision, as rates and counts are."""
+    return any(map(_is_double, (node, *node.all_input_nodes)))
 
 
 def _is_number(node: Node) -> bool:
