@@ -80,6 +80,8 @@ def test_who_does_not_start_is_named():
     text = r"rank 1 of 3 has not started in 0\.02 seconds\. Look at what it says; or give"
     with pytest.raises(TimeoutError, match=text):
         name_of_start(store, 0, 3, timedelta(seconds=0.02))
+    with pytest.raises(TimeoutError, match=r"rank 0 of 3 has not started in 0\.02 seconds\. Look"):
+        name_of_start(dist.HashStore(), 1, 3, timedelta(seconds=0.02))
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def name_of_start(store: Any, rank: int, world: int, timeout: timedelta) -> str:
         timeout: how long to wait for the others.
 
     Raises:
-        TimeoutError: the first process has not heard of all others.
+        TimeoutError: the first process has not heard of all others, or this one not of the first.
 
     Example:
         >>> len(name_of_start(dist.HashStore(), 0, 1, timedelta(seconds=1)))
@@ -103,6 +103,10 @@ def name_of_start(store: Any, rank: int, world: int, timeout: timedelta) -> str:
     own = uuid4().hex
     if rank:
         store.set(f"rank {rank} asks", own)
+        try:
+            store.wait([f"answer to {own}"], timeout)
+        except dist.DistStoreError as error:
+            raise TimeoutError(_late(0, world, timeout)) from error
         name = store.get(f"answer to {own}").decode()
         store.set(f"{name} is known to {rank}", "")
         return name
@@ -111,12 +115,16 @@ def name_of_start(store: Any, rank: int, world: int, timeout: timedelta) -> str:
         for asks in (key for r in missing if store.check([key := f"rank {r} asks"])):
             store.set(f"answer to {store.get(asks).decode()}", own)
         if time.monotonic() > until:
-            raise TimeoutError(
-                f"rank {missing[0]} of {world} has not started in {timeout.total_seconds():g} "
-                "seconds. Look at what it says; or give Distributed(timeout=…) more seconds."
-            )
+            raise TimeoutError(_late(missing[0], world, timeout))
         time.sleep(_MOMENT)
     return own
+
+
+def _late(rank: int, world: int, timeout: timedelta) -> str:
+    return (
+        f"rank {rank} of {world} has not started in {timeout.total_seconds():g} seconds. Look at "
+        "what it says; or give Distributed(timeout=…) more seconds."
+    )
 
 
 def _leave() -> None:
