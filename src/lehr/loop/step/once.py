@@ -31,7 +31,7 @@ class Once(CustomGraphPass):
             if tensors and _is_computed(node):
                 with graph.inserting_after(node):
                     # The same number; to see it with strides, the compiler has to keep it.
-                    kept = graph.call_function(torch.ops.aten.as_strided.default, (node, [], []))
+                    kept = graph.call_function(aten.as_strided.default, (node, [], []))
                 kept.meta["val"] = node.meta["val"]
                 for user in tensors:
                     user.replace_input_with(node, kept)
