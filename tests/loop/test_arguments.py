@@ -174,6 +174,8 @@ def test_an_array_is_told_to_become_a_tensor():
     [
         (1.5, TypeError, 'compile must be True, False, "always" or the name of a backend'),
         ("inductr", ValueError, "names no backend of torch.compile. Did you mean inductor?"),
+        ("alway", ValueError, "names no backend of torch.compile. Did you mean always?"),
+        ("sometimes", ValueError, "names no backend of torch.compile. Use one of: always, cudagr"),
     ],
 )
 def test_compile_is_a_switch_or_a_backend(compile, kind, text):

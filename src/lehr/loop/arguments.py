@@ -75,8 +75,8 @@ def as_graphs(compile: Any) -> Graphs | None:
         )
     if compile == "always":
         return Graphs("inductor")
-    names = torch.compiler.list_backends(None)
-    if compile not in names:
+    if compile not in torch.compiler.list_backends(None):  # those for debugging, too
+        names = ["always", *torch.compiler.list_backends()]
         raise ValueError(
             f"compile={compile!r} names no backend of torch.compile. {did_you_mean(compile, names)}"
         )
