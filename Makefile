@@ -58,11 +58,11 @@ test-fast: $(VENV)/.dev         ## the tests that take less than a second
 test-hostile: $(VENV)/.dev      ## some tests in unusual surroundings: no home folder, no terminal, Ctrl-C ignored …
 	$(BIN)/python tests/hostile.py
 
-test-reliability: $(VENV)/.dev  ## the tests of faults, killed, damaged and resumed runs, with many times as many cases; writes bench/results/
-	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 tests/reliability tests/faults \
-	  tests/distributed tests/contract/test_pairs.py tests/property tests/inspect/test_audit_zoo.py \
-	  tests/callbacks/drive/test_reduce_on_plateau.py tests/callbacks/decide/test_early_stopping.py \
-	  tests/callbacks/gradient/test_accumulate.py
+# The files whose tests do more where LEHR_NIGHTLY=1.
+LARGE = $$(grep -rlE 'tier import|mark\.large|import figures|figures import Tally' tests --include='test_*.py')
+
+test-reliability: $(VENV)/.dev  ## what the other tests hold with a few cases, with many more: faults, killed, damaged and resumed runs, several processes, papers; writes bench/results/
+	LEHR_NIGHTLY=1 $(BIN)/pytest -n auto --dist loadfile --timeout 0 $(LARGE)
 	$(BIN)/python docs/promises.py
 
 test-gpu: $(VENV)/.dev         ## the tests of runs on an accelerator; without one, of the same runs on the CPU

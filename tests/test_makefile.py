@@ -43,3 +43,17 @@ def test_ci_runs_each_test_once():
     targets = [word for word in words if not word.startswith("--")]
     assert targets == ["test", "lint", "test-hostile"]
     assert pytest_calls(*targets) == [ALL]
+
+
+@needs_make
+def test_the_large_tier_runs_every_file_that_has_more_to_do_there():
+    command = ["make", "--dry-run", "test-reliability"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    (line,) = re.findall(r"^LEHR_NIGHTLY=1 .* --timeout 0 (.+)$", done.stdout, re.M)
+    echoed = subprocess.run(
+        ["bash", "-c", f"echo {line}"], cwd=ROOT, capture_output=True, text=True
+    )
+    files = set(echoed.stdout.split())
+    more = ("init/test_papers", "test_notebooks", "faults/test_deaths", "distributed/test_failures")
+    assert {f"tests/{name}.py" for name in more} < files
+    assert "tests/test_learner.py" not in files

@@ -9,10 +9,19 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from .kernel import Kernel
+from .tier import NIGHTLY
 
 DOCS = Path(__file__).parents[1] / "docs"
 LESSONS = sorted((DOCS / "lessons").glob("*.ipynb"))
 FURTHER = sorted((DOCS / "notebooks").glob("[0-9]*.ipynb"))
+SHORTER = {  # at every change: the steps of a long training, of which nothing is expected then
+    "12_gan": {
+        "learn.fit(150)": "learn.fit(3)",
+        "learn.fit(30, callbacks=[ema])": "learn.fit(2, callbacks=[ema])",
+        "assert min(alone, average) / best > 0.5": "",
+        "assert score(averaged)[1].bincount(minlength=10).min() > 20": "",
+    }
+}
 STAGES = ["losses", "module", "optimizer", "data", "fit", "handler", "runner", "anneal", "product"]
 
 
@@ -208,7 +217,12 @@ def test_the_further_notebooks_are_those_of_the_site():
 @pytest.mark.parametrize("path", FURTHER, ids=lambda path: path.stem)
 def test_a_further_notebook_runs_from_scratch(kernel, path):
     """Its own assertions hold: they stop the run where they do not."""
-    cells = executed(kernel, path, path.parent)
+    notebook = nbformat.read(path, as_version=4)
+    shorter = {} if NIGHTLY else SHORTER.get(path.stem, {})
+    for long, short in shorter.items():
+        (one,) = [c for c in notebook.cells if c.cell_type == "code" and long in c.source]
+        one.source = one.source.replace(long, short)
+    cells = kernel.run(notebook, path.parent)
     assert not errors_printed(cells)
     raised = [c for c in cells for o in c.outputs if o.output_type == "error"]
     assert all("raises-exception" in c.metadata.get("tags", []) for c in raised)

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import inspect
-import os
 import pkgutil
 import random
 import tempfile
@@ -25,9 +24,9 @@ from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import contract, tiny_learner
 from tests.callbacks.averaging.test_optimizer_modes import Wrapped
+from tests.tier import NIGHTLY
 
 pytestmark = pytest.mark.filterwarnings("ignore:batches are cut into micro-batches")  # on purpose
-NIGHTLY = os.environ.get("LEHR_NIGHTLY") == "1"
 FOLDER = tempfile.TemporaryDirectory()
 LOGS = count()
 

@@ -17,7 +17,8 @@ from lehr.optim.optimizers import by_name
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing.contract import surroundings
-from tests.faults.figures import NIGHTLY, Tally
+from tests.faults.figures import Tally
+from tests.tier import NIGHTLY
 
 from .test_callbacks import ALL, ARGUMENTS, learner
 

@@ -42,6 +42,7 @@ def straight(values, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.large
 def test_torchrun_starts_again_where_it_was(tmp_path, values, straight):
     """A process fails after a checkpoint, then one is killed: torchrun begins anew each time."""
     assert values(1, "restarts", folder=str(tmp_path), ways=["raise", "kill"]) == [straight]

@@ -1,15 +1,15 @@
 """What the large tier found, written where the benchmarks write theirs."""
 
-import os
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from tests.tier import NIGHTLY
+
 from ..programs import program
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results.py"
-NIGHTLY = os.environ.get("LEHR_NIGHTLY") == "1"
 
 
 def keep(what: str, name: str, row: dict[str, Any], names: Iterable[str]) -> None:

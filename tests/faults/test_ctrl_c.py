@@ -19,6 +19,7 @@ import lehr.init
 from lehr.base import interrupts
 from lehr.report import RunFolder, RunRecord
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
+from tests.tier import NIGHTLY
 
 from . import figures
 from .ctrl_c import Place, Press, Survey
@@ -155,7 +156,7 @@ class Stage:
         survey, it = Survey(), self.scene()
         with survey:
             self.operation.call(it)
-        long = self.operation.long and figures.NIGHTLY
+        long = self.operation.long and NIGHTLY
         return survey.first_and_last() if long else survey.places()
 
     def scene(self) -> Scene:
@@ -226,7 +227,7 @@ def wrong_files(before, it: Scene) -> list[str]:
 
 
 def sample(places: list[Place], every: int) -> list[Place]:
-    return places if figures.NIGHTLY else places[::every]
+    return places if NIGHTLY else places[::every]
 
 
 def tried(stage: Stage, *, twice: bool) -> tuple[int, dict[str, set[str]]]:
@@ -256,7 +257,7 @@ def test_ctrl_c_anywhere_leaves_nothing_in_between(tmp_path, name, presses):
     figures.keep("faults_ctrl_c", f"{name}, {presses}", row, ROWS)
     assert trials or presses == 2  # where nothing is put back there is no place for a second
     bound = operation.one if presses == 1 else operation.two
-    assert len(broken) <= bound * (operation.every if figures.NIGHTLY else 1), broken
+    assert len(broken) <= bound * (operation.every if NIGHTLY else 1), broken
 
 
 def test_what_is_left_in_between_would_be_seen(tmp_path):

@@ -20,6 +20,7 @@ from lehr.base import strict_json
 from lehr.report import RunRecord
 from lehr.state.differences import first_difference
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
+from tests.tier import NIGHTLY
 
 from . import figures
 
@@ -132,7 +133,7 @@ def test_a_death_leaves_the_folder_as_before_or_as_after(tmp_path, nursery, job)
     expected, operations = end(tmp_path / "straight"), straight["operations"]
     assert damage(tmp_path / "straight") == []
     wrong, deaths, left = {}, 0, set()
-    for die, how in spread(operations, (AT_NIGHT if figures.NIGHTLY else AT_COMMIT)[job]):
+    for die, how in spread(operations, (AT_NIGHT if NIGHTLY else AT_COMMIT)[job]):
         folder = tmp_path / f"{die}{how}"
         assert nursery.ask(job, folder, die, how)["ended"] == "died"
         deaths += 1
@@ -172,7 +173,7 @@ def without_logs(made):
 def refusals(job, operations):
     """At which operations the disk refuses, and how: in the large tier, all five at each."""
     numbers = range(1, len(operations) + 1)
-    if figures.NIGHTLY:
+    if NIGHTLY:
         return [(number, error) for number in numbers for error in ERRORS]
     return [(number, ERRORS[i % 5]) for i, number in enumerate(numbers[:: EVERY[job]])]
 

@@ -14,6 +14,7 @@ from lehr.callbacks import ParamScheduler
 from lehr.data import DataBunch, DataLoader
 from lehr.events import ACTIONS, EVENTS
 from lehr.schedules import sched_cos
+from tests.tier import NIGHTLY
 
 from . import figures
 from .strange import CANCELS, KINDS
@@ -272,7 +273,7 @@ def documented(kind, place, raised, error):
 def kinds_at(place):
     """In the large tier all; at commit the cancels, and every third of the others in turn."""
     others = [kind for kind in KINDS if kind not in CANCELS]
-    return list(KINDS) if figures.NIGHTLY else [*CANCELS, *others[PLACES.index(place) % 3 :: 3]]
+    return list(KINDS) if NIGHTLY else [*CANCELS, *others[PLACES.index(place) % 3 :: 3]]
 
 
 @pytest.mark.parametrize("places", [EVENTS, ACTIONS, PLACES[len(EVENTS) + len(ACTIONS) :]])

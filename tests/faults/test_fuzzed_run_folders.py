@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.tier import NIGHTLY
+
 from . import figures
 
-COUNT = 400 if figures.NIGHTLY else 8
-FIRST = random.randrange(10**6) if figures.NIGHTLY else 0  # named by a fault, to be made again
+COUNT = 400 if NIGHTLY else 8
+FIRST = random.randrange(10**6) if NIGHTLY else 0  # named by a fault, to be made again
 PROGRAM = Path(__file__).with_name("fuzz.py")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited there alone")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600 if figures.NIGHTLY else 300)
+@pytest.mark.timeout(3600 if NIGHTLY else 300)
 def test_a_damaged_run_folder_is_read_or_refused(tmp_path):
     command = [sys.executable, str(PROGRAM), str(tmp_path), str(FIRST), str(COUNT)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -10,6 +10,7 @@ import torch
 
 from lehr.base.files import replace_file
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
+from tests.tier import NIGHTLY
 
 from . import figures
 from .power import Disk, recorded
@@ -92,7 +93,7 @@ def events_of(job, folder):
 def places(events, cuts):
     """After which event the power fails: in the large tier, after each, ten times."""
     numbers = range(1, len(events) + 1)
-    if figures.NIGHTLY:
+    if NIGHTLY:
         return [number for number in numbers for _ in range(10)]
     return [numbers[i * len(numbers) // cuts] for i in range(cuts)]
 

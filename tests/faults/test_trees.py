@@ -13,8 +13,8 @@ from torch.nn.utils import parametrize
 
 import lehr.init
 from lehr import Learner
+from tests.tier import count
 
-from ..reliability.tier import count
 from . import figures
 from .world import changed, data_of, numbers_of, seed_all, settings_of, shape_of, surroundings
 

@@ -381,6 +381,7 @@ def test_torchs_loader_trains_as_well_with_samplers_as_with_defaults(mnist):
 
 
 @pytest.mark.slow
+@pytest.mark.large
 @NEEDS_MNIST
 def test_five_epochs_of_mnist_end_where_they_were_published(mnist):
     """Five shuffled epochs at lr 0.5 reach more than 0.9 in each, and more than 0.96 in the best;

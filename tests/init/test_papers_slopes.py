@@ -51,6 +51,7 @@ def test_scaling_by_either_fan_differs_only_by_the_outer_widths():
 
 
 @pytest.mark.slow
+@pytest.mark.large
 def test_at_22_layers_xavier_comes_later_than_kaiming():
     """In 22 plain ReLU layers Xavier's start leaves the plateau too, but steps after Kaiming's."""
     plateau = 0.9 * math.log(10)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lehr import audit, data, init, models
-from tests.reliability.tier import count
+from tests.tier import count
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,9 @@ from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
 from tests.faults import figures
+from tests.tier import NIGHTLY
 
-SEQUENCES = 300 if figures.NIGHTLY else 10
+SEQUENCES = 300 if NIGHTLY else 6
 CANCELS = (CancelBatch, CancelEpoch, CancelFit, ZeroDivisionError, KeyboardInterrupt)
 
 
@@ -181,7 +182,7 @@ def test_whatever_is_done_in_whatever_order_only_fits_change_a_learner():
             max_examples=SEQUENCES,
             stateful_step_count=12,
             deadline=None,
-            derandomize=not figures.NIGHTLY,
+            derandomize=not NIGHTLY,
         ),
     )
     row = {"sequences": SEQUENCES, "traces": 0}  # one that leaves a trace fails above

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy
 
 from lehr.record.metrics import Mean, Meter, accuracy
-from tests.reliability.tier import count
+from tests.tier import count
 
 many = settings(max_examples=count(80), deadline=None)
 few = settings(max_examples=60, deadline=None)

@@ -14,7 +14,7 @@ from lehr.callbacks.measure.recorder import Recorder
 from lehr.record.history import History
 from lehr.report.plots import Line, plot
 from lehr.report.run_folder import RunFolder
-from tests.reliability.tier import count
+from tests.tier import count
 
 TINY, HUGE = 5e-324, sys.float_info.max
 ABSURD = st.sampled_from(

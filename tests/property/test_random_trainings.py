@@ -20,7 +20,7 @@ from lehr.data import DataLoader, Dataset
 from lehr.schedules import sched_cos, sched_exp, sched_lin
 from lehr.state.streams import Streams, forked, rekeying
 from tests.faults.figures import Tally
-from tests.reliability.tier import count
+from tests.tier import count
 
 OPTIMIZERS = {
     "sgd": lambda p, lr: optim.SGD(p, lr),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lehr.state.differences import first_difference
 from lehr.state.probe import probe
 from lehr.state.snapshot import capture, restore
-from tests.reliability.tier import count
+from tests.tier import count
 
 some = settings(max_examples=count(40), deadline=None)
 

@@ -24,7 +24,7 @@ from lehr.state.disk import checkpoint, manifest_text
 from lehr.state.disk.checkpoint import DamagedCheckpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.testing import tiny_learner
-from tests.reliability.tier import count
+from tests.tier import count
 
 TEXTS = st.text(st.characters(), max_size=8) | st.sampled_from(
     ["\ud800", "kind", "os:system", "../x", "a" * 10_000, "x - at `$.a`", "nan", "1", "", "\x1b[0m"]

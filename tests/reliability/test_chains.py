@@ -10,10 +10,10 @@ import lehr.callbacks.log.step_log
 import lehr.callbacks.measure.recorder
 from lehr.record.log_file import LogFile
 from lehr.state.differences import first_difference
+from tests.tier import count
 
 from ..faults.figures import Tally
 from .jobs import BATCHES, OPTIMIZERS, VALIDATIONS, Job, Stop
-from .tier import count
 
 LAST = 3 * BATCHES
 TALLY = Tally("resume_chains", "chains", "other ends", of=count(12))

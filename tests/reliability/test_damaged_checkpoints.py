@@ -18,9 +18,9 @@ from lehr.state.disk import manifest_text
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
+from tests.tier import count
 
 from ..faults.figures import Tally
-from .tier import count
 
 TALLY = Tally("damaged_checkpoints", "mutations", "accepted", of=count(30))
 

@@ -12,12 +12,13 @@ import pytest
 
 from lehr.state.differences import first_difference
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
+from tests.tier import NIGHTLY
 
 from ..faults import figures
 from .saver import snapshot
 
 SAVER = Path(__file__).with_name("saver.py")
-KILLS = 500 if figures.NIGHTLY else 15
+KILLS = 500 if NIGHTLY else 15
 ENOUGH = KILLS // 5  # in the middle of a save; fewer would prove little
 LONGEST = 0.05  # seconds; a save takes a tenth of that, or more on a slow disk
 

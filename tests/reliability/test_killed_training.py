@@ -10,8 +10,9 @@ import pytest
 
 from lehr.state.differences import first_difference
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
+from tests.tier import NIGHTLY
 
-from ..faults.figures import NIGHTLY, Tally
+from ..faults.figures import Tally
 
 NURSERY = Path(__file__).with_name("nursery.py")
 AT_MOST = 12  # kills of one run
@@ -96,6 +97,7 @@ def test_kills_meet_a_run_at_many_places(tmp_path, nursery, straight):
 
 
 @pytest.mark.slow
+@pytest.mark.large
 def test_with_a_new_interpreter_every_time(tmp_path, straight):
     folder = tmp_path / "run"
     for step in (9, None):

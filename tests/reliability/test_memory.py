@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.tier import NIGHTLY
+
 from ..faults import figures
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 PROGRAM = Path(__file__).with_name("long_run.py")
-EPOCHS, FITS = (2000, 500) if figures.NIGHTLY else (100, 20)
+EPOCHS, FITS = (2000, 500) if NIGHTLY else (100, 20)
 MOST = 2**20  # bytes, from the middle of a run to its end
 AN_EPOCH = {"memory": 6 * 2**10, "tensors": 1}  # its row and its losses, also in a checkpoint
 
@@ -33,7 +35,7 @@ def grown(sizes):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600 if figures.NIGHTLY else 300)
+@pytest.mark.timeout(3600 if NIGHTLY else 300)
 def test_a_long_run_and_many_short_ones_leave_nothing(ran):
     sizes = ran(EPOCHS, FITS)
     more = grown(sizes)

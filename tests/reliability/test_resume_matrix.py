@@ -16,6 +16,7 @@ import lehr.loop.past
 from lehr import Callback
 from lehr.callbacks import Rewind
 from lehr.state.differences import first_difference
+from tests.tier import count
 
 from ..faults.figures import Tally
 from .jobs import (
@@ -31,7 +32,6 @@ from .jobs import (
     shipped,
     techniques,
 )
-from .tier import count
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:batches are cut into micro-batches"),  # on purpose

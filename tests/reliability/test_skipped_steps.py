@@ -12,9 +12,9 @@ from lehr.schedules import one_cycle
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
+from tests.tier import count
 
 from ..faults.figures import Tally
-from .tier import count
 
 TALLY = Tally("skipped_steps", "skips", "advanced", of=count(20))
 OPTIMIZERS = (torch.optim.AdamW, torch.optim.NAdam, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9))

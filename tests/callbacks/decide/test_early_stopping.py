@@ -14,7 +14,7 @@ from lehr.state.differences import first_difference
 from lehr.state.entries import ModelState
 from lehr.state.snapshot import capture
 from lehr.testing import tiny_learner
-from tests.reliability.tier import count
+from tests.tier import count
 
 NAN = float("nan")
 

@@ -12,7 +12,7 @@ from lehr import Callback
 from lehr.callbacks import ParamScheduler, ReduceOnPlateau
 from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
-from tests.reliability.tier import count
+from tests.tier import count
 
 NAN = float("nan")
 

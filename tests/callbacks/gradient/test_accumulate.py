@@ -13,7 +13,7 @@ from lehr import Callback, DataBunch, Learner
 from lehr.callbacks import Accumulate, ParamScheduler
 from lehr.schedules import sched_lin
 from lehr.testing import tiny_learner
-from tests.reliability.tier import count
+from tests.tier import count
 
 
 class Gradient(Callback):

@@ -182,6 +182,7 @@ def test_a_wrong_split(root):
 
 
 @pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.skipif("LEHR_DATA" not in os.environ, reason="LEHR_DATA names no folder of CIFAR-10")
 def test_the_real_images():
     bunch = cifar10(100, augment="flip+shift", num_workers=2)

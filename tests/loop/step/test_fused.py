@@ -37,6 +37,7 @@ from lehr.loop.step.layout import Layout
 from lehr.optim.functional import Form
 from lehr.schedules import one_cycle, one_cycle_momentum, sched_lin
 from lehr.testing import tiny_learner
+from tests.tier import some
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
 ADAMW = partial(torch.optim.AdamW, lr=0.01)
@@ -136,10 +137,9 @@ OPTIMIZERS = {
     "Rprop": partial(torch.optim.Rprop, lr=0.01),
     "ASGD": partial(torch.optim.ASGD, lr=0.01),
 }
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in list(OPTIMIZERS)[1:]]
 
 
-@pytest.mark.parametrize("name", ["SGD", *SLOW])
+@pytest.mark.parametrize("name", some({"SGD", "AdamW", "RMSprop"}, OPTIMIZERS))
 def test_it_trains_as_the_eager_step_does_with_a_schedule_and_one_graph(name):
     schedule = lambda: [ParamScheduler("lr", one_cycle(0.05))]  # noqa: E731
     fused, eager, kinds = pair(3, schedule, opt=OPTIMIZERS[name])
