@@ -193,5 +193,7 @@ learn.fit(1)
 
 
 def test_a_program_that_ends_says_nothing_of_them():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=100)
+    few_cores = "ignore:This DataLoader will create:UserWarning"
+    command = [sys.executable, "-W", few_cores, "-c", PROGRAM]
+    done = subprocess.run(command, capture_output=True, timeout=100)
     assert (done.returncode, done.stderr.decode()) == (0, "")
