@@ -6,10 +6,11 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassPrecision
 
-from lehr import on, whole
+from lehr import DataBunch, Learner, on, whole
 from lehr.record.metrics import Meter, MetricObject, accuracy, meters
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
@@ -45,6 +46,45 @@ def test_one_number_an_item_has_no_largest_class(shape):
 
 def test_accuracy_of_no_items_is_nan():
     assert accuracy(torch.zeros(0, 3), torch.zeros(0).long()).isnan()
+
+
+def test_accuracy_leaves_out_what_cross_entropy_leaves_out():
+    pred = PRED.t()[None]  # (batch 1, classes, 4 tokens)
+    assert accuracy(pred, torch.tensor([[0, 1, -100, -100]])).item() == 1.0
+    assert accuracy(pred, torch.tensor([[0, 2, -100, 0]])).item() == pytest.approx(2 / 3)
+    assert accuracy(pred, torch.full((1, 4), -100)).isnan()  # as the loss is
+
+
+def test_accuracy_takes_a_byte_of_156_for_a_class():
+    pred = torch.zeros(2, 200)
+    pred[:, 156] = 1
+    assert accuracy(pred, torch.tensor([156, 3], dtype=torch.uint8)).item() == 0.5
+
+
+def test_accuracy_of_padded_tokens_is_that_of_all_real_ones():
+    torch.manual_seed(0)
+    batches = []
+    for rows, words in ((8, 5), (3, 9), (4, 2)):
+        ids = torch.randint(20, (rows, words))
+        lengths = torch.randint(1, words + 1, (rows, 1))
+        batches.append((ids, (ids % 5).where(torch.arange(words) < lengths, -100)))
+    model = nn.Sequential(nn.Embedding(20, 5), _Transpose())
+    learn = Learner(
+        model,
+        torch.optim.SGD,
+        nn.functional.cross_entropy,
+        DataBunch(batches, batches),
+        weight=lambda run: int((run.yb != -100).sum()),
+        metrics=[accuracy],
+        progress=False,
+    )
+    hits = torch.cat([(model(x).argmax(1) == y)[y != -100] for x, y in batches])
+    assert learn.validate()["accuracy"] == pytest.approx(hits.float().mean().item())
+
+
+class _Transpose(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)  # (batch, classes, words)
 
 
 # Meter ------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from lehr.record.selected import On
 from lehr.record.sklearns import is_sklearns, no_mean, targets_first
 from lehr.types import Stateful, is_mapping
 
+_NO_TARGET = -100  # cross_entropy's ignore_index
+
 Metric = Callable[[Any, Any], Any]
 """``(pred, target) -> value``, the mean over the batch's items."""
 
@@ -26,12 +28,14 @@ Metric = Callable[[Any, Any], Any]
 def accuracy(pred: Tensor, target: Tensor) -> Tensor:
     """The share of items whose largest prediction is at the target's index.
 
-    Ties go to the first index; an empty batch gives nan, which weighs nothing in a mean.
+    Ties go to the first index. Targets of -100 are left out, as `torch.nn.functional.cross_entropy`
+    leaves them out. A batch without any target gives nan, as of that loss. The mean over a pass is
+    by the Learner's ``weight``, as that of the loss, so an empty batch weighs nothing.
 
     Args:
         pred: scores, shape ``(batch, classes)`` or ``(batch, classes, ...)``, of two
             classes or more.
-        target: class indices, shape ``(batch,)`` or ``(batch, ...)``.
+        target: class indices, shape ``(batch,)`` or ``(batch, ...)``; -100 where there is none.
 
     Returns:
         float32 scalar in [0, 1].
@@ -60,7 +64,9 @@ def accuracy(pred: Tensor, target: Tensor) -> Tensor:
             f"shape {tuple(target.shape)}. Use target.squeeze(1), or target.argmax(1) of one-hot "
             "targets."
         )
-    return (chosen == target).float().mean()
+    if not target.dtype.is_signed:  # no -100 fits in; compared with bytes, it would be 156
+        return (chosen == target).float().mean()
+    return (chosen == target).sum() / (target != _NO_TARGET).sum()
 
 
 @runtime_checkable
