@@ -170,17 +170,17 @@ BAD_STEPS = {
     "loss per item": (
         dict(loss_func=partial(F.cross_entropy, reduction="none")),
         RuntimeError,
-        r"loss_func returned a tensor of shape \(8,\); it must be one number. Reduce it",
+        r"a callback .* gave a tensor of shape \(8,\); it must be one number. Reduce",
     ),
     "loss without a graph": (
         dict(loss_func=lambda pred, yb: F.cross_entropy(pred.detach(), yb)),
         RuntimeError,
-        r"loss_func returned a tensor without a graph: no parameter can learn from it",
+        r"a callback .* gave a tensor without a graph: no parameter can learn from it",
     ),
     "loss that is a float": (
         dict(loss_func=lambda pred, yb: 0.5),
         AttributeError,
-        r"loss_func returned float, not a tensor: without a graph nothing can be learnt",
+        r"a callback .* gave float, not a tensor: without a graph nothing can be learnt",
     ),
 }
 

@@ -168,7 +168,7 @@ def test_an_error_of_the_loss_names_the_action_the_batch_and_the_hint():
     with pytest.raises(RuntimeError) as raised:
         learn.fit(1)
     assert "In backward, " in notes(raised)
-    assert "loss_func returned a tensor without a graph" in notes(raised)
+    assert "a callback that set run.loss, gave a tensor without a graph" in notes(raised)
 
 
 def test_an_error_that_has_nothing_to_do_with_the_batch_gets_no_hint():

@@ -62,7 +62,7 @@ def test_a_model_and_a_batch_that_are_each_on_two_devices():
 
 def test_a_wrong_device_is_named_beside_a_wrong_loss():
     found = hints(MODEL, XB.to(META), None, None, 0.5)
-    assert [hint[:12] for hint in found] == ["The model is", "loss_func re"]
+    assert [hint[:12] for hint in found] == ["The model is", "loss_func, o"]
 
 
 # Losses -----------------------------------------------------------------------------------------
@@ -73,8 +73,8 @@ def test_a_loss_that_is_a_number():
     with pytest.raises(AttributeError, match="backward"):
         loss.backward()
     assert for_loss(loss) == (
-        "loss_func returned float, not a tensor: without a graph nothing can be learnt. Compute "
-        "the loss with torch operations and return the tensor."
+        "loss_func, or a callback that set run.loss, gave float, not a tensor: without a graph "
+        "nothing can be learnt. Compute the loss with torch operations and give the tensor."
     )
 
 
@@ -83,8 +83,8 @@ def test_a_loss_that_is_no_single_number():
     with pytest.raises(RuntimeError, match="scalar"):
         loss.backward()
     assert for_loss(loss) == (
-        "loss_func returned a tensor of shape (4, 3); it must be one number. Reduce it, e.g. with "
-        ".mean() or reduction='mean'."
+        "loss_func, or a callback that set run.loss, gave a tensor of shape (4, 3); it must be one "
+        "number. Reduce it, e.g. with .mean() or reduction='mean'."
     )
 
 
@@ -93,9 +93,9 @@ def test_a_loss_without_a_graph():
     with pytest.raises(RuntimeError, match="does not require grad"):
         loss.backward()
     assert for_loss(loss) == (
-        "loss_func returned a tensor without a graph: no parameter can learn from it. Do not "
-        "detach it or build it from .item(), and check that the model's parameters require "
-        "gradients."
+        "loss_func, or a callback that set run.loss, gave a tensor without a graph: no parameter "
+        "can learn from it. Do not detach it or build it from .item(), and check that the model's "
+        "parameters require gradients."
     )
 
 

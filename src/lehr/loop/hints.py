@@ -12,6 +12,7 @@ from lehr.base.nested import placed, tensors_in
 from lehr.errors import said
 from lehr.types import is_mapping, is_sequence
 
+_LOSS_FROM = "loss_func, or a callback that set run.loss,"
 _NO_GRAPH = ("does not require grad", "does not have a grad_fn")
 
 
@@ -263,17 +264,17 @@ def _selection(pred: Any, yb: Any) -> list[str]:
 def _loss(loss: Any, training: bool) -> list[str]:
     if not isinstance(loss, Tensor):
         return [
-            f"loss_func returned {type(loss).__name__}, not a tensor: without a graph nothing can "
-            "be learnt. Compute the loss with torch operations and return the tensor."
+            f"{_LOSS_FROM} gave {type(loss).__name__}, not a tensor: without a graph nothing can "
+            "be learnt. Compute the loss with torch operations and give the tensor."
         ]
     if loss.numel() != 1:
         return [
-            f"loss_func returned a tensor of shape {tuple(loss.shape)}; it must be one number. "
+            f"{_LOSS_FROM} gave a tensor of shape {tuple(loss.shape)}; it must be one number. "
             "Reduce it, e.g. with .mean() or reduction='mean'."
         ]
     if training and not loss.requires_grad:
         return [
-            "loss_func returned a tensor without a graph: no parameter can learn from it. Do not "
+            f"{_LOSS_FROM} gave a tensor without a graph: no parameter can learn from it. Do not "
             "detach it or build it from .item(), and check that the model's parameters require "
             "gradients."
         ]
