@@ -273,3 +273,15 @@ def test_a_model_is_summed_up_and_audited_whatever_it_returns(name):
     assert sites[0].kind == "linear"
     measured = name not in ("a lone number", "a distribution", "a nested tensor", "nothing")
     assert (sites[-1].role == "output") == (measured and name != "a sparse tensor")
+
+
+def test_predictions_in_a_shuffled_order_without_their_targets_are_warned_of():
+    learn = tiny_learner()
+    shuffled = learn.data.train_dl
+    with pytest.warns(
+        UserWarning, match=r"loader that shuffles.*Give .* or targets=True"
+    ) as caught:
+        learn.predict(shuffled)
+    assert caught[0].filename == __file__
+    learn.predict(shuffled, targets=True)  # no warning, which would be an error here
+    learn.predict(learn.data.valid_dl)

@@ -323,7 +323,8 @@ class Learner:
 
         Returns:
             The predictions of all items in the order of the batches, on the CPU; with
-            ``targets=True`` the pair (predictions, targets), the targets joined likewise.
+            ``targets=True`` the pair (predictions, targets), the targets joined likewise. Of a
+            loader that shuffles, a warning says that the targets are needed.
 
         Raises:
             TypeError: ``select`` cannot be called, or the model returns what cannot be copied, or

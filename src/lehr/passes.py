@@ -16,6 +16,7 @@ from lehr.callbacks.measure.metrics import Metrics
 from lehr.callbacks.measure.predictions import Predictions
 from lehr.callbacks.measure.recorder import Recorder
 from lehr.data.bunch import DataBunch
+from lehr.data.loading.shuffles import shuffles
 from lehr.errors import one_line
 from lehr.events import Phase
 from lehr.learner import Learner
@@ -61,6 +62,13 @@ def predict(
     """Compute the predictions for a batch or a loader. See `lehr.Learner.predict`."""
     arguments.refuse_one_batch(data)
     one_batch = isinstance(data, Tensor) or is_mapping(data)
+    if shuffles(data) and not targets:
+        warnings.warn(
+            "predict was given a loader that shuffles: nobody can tell which prediction is of "
+            "which item. Give a loader without shuffle=True, or targets=True to have the targets "
+            "in the same order.",
+            stacklevel=3,
+        )
     gather = Predictions(instead_of_loss=True, select=select, targets=targets)
     with patient(), owned():
         plan = learn.planned(OnePass([(data, None)] if one_batch else data))

@@ -52,7 +52,7 @@ LOOKS = {
     "audit": lambda learn: learn.audit(),
     "find_lr": lambda learn: learn.find_lr(steps=20),
     "rehearse": lambda learn: learn.rehearse(11),
-    "predict": lambda learn: learn.predict(learn.data.train_dl),
+    "predict": lambda learn: learn.predict(learn.data.train_dl, targets=True),
     "validate": lambda learn: learn.validate(learn.data.train_dl),
     "check_resume": lambda learn: learn.check_resume(),
 }
