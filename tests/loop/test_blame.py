@@ -339,3 +339,21 @@ def test_an_error_in_a_worker_process_is_placed_in_the_users_own_line(loader):
     assert notes[0].startswith(f"In a worker process, at {__file__}:")
     assert notes[0].endswith('in __getitem__: raise LookupError(f"no item {index}").')
     assert notes[1] == "In the loop, between batches or reading one, epoch 0, training batch 3."
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        (lambda run: setattr(run, "los", 1), "Did you mean run.loss? What a callback keeps is an"),
+        (lambda run: run.prediction, "What a callback keeps is an attribute of its own, self.pred"),
+        (lambda run: run.history.rowz, None),
+        (lambda run: [].los, None),
+    ],
+)
+def test_a_field_that_the_run_does_not_have_gets_the_nearest(body, hint):
+    mine = with_method("after_loss", lambda self, run: body(run))
+    with pytest.raises(AttributeError) as raised:
+        tiny_learner([mine]).fit(1)
+    found = [note for note in raised.value.__notes__ if "run.log(" in note]
+    assert len(found) == (hint is not None)
+    assert not hint or found[0].startswith(hint)

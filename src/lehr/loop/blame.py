@@ -13,7 +13,7 @@ from lehr.data.loading.feed import Feed
 from lehr.errors import add_note, one_line, said
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import act, fire
-from lehr.loop.hints import hints, of_one_item, of_order, step_hints, without_gradients
+from lehr.loop.hints import hints, of_field, of_one_item, of_order, step_hints, without_gradients
 from lehr.loop.rests import Rests
 from lehr.loop.scopes import Scopes
 
@@ -111,7 +111,7 @@ def _under_way(frames: list[FrameType], run: Any) -> str:
 def annotate(error: BaseException, run: Any) -> None:
     """Add notes to an error: where it was raised, and what is probably wrong."""
     try:
-        notes = _notes(error, run)
+        notes = [*_notes(error, run), *of_field(error, run)]
     except Exception as failure:  # whatever happens here must not hide the user's error
         notes = [f"(Where it was raised could not be found out: {one_line(failure)}.)"]
     for note in notes:

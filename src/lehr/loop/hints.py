@@ -1,5 +1,6 @@
 """What probably went wrong, for the errors that torch words from the inside."""
 
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +10,11 @@ from torch import Tensor, nn
 
 from lehr.base.arrays import is_numpy
 from lehr.base.nested import placed, tensors_in
-from lehr.errors import said
+from lehr.errors import nearest, said
 from lehr.types import is_mapping, is_sequence
 
 _LOSS_FROM = "loss_func, or a callback that set run.loss,"
+_FIELD = re.compile(r"'Run' object has no attribute '([^']*)'")
 _NO_GRAPH = ("does not require grad", "does not have a grad_fn")
 
 
@@ -215,6 +217,26 @@ def of_order(run: Any) -> list[str]:
     return [
         "loss_func is called as loss_func(pred, yb), the prediction first, and fails. It does not "
         "with the target first: write loss_func=lambda pred, yb: f(yb, pred)."
+    ]
+
+
+def of_field(error: BaseException, run: Any) -> list[str]:
+    """What to write instead of a field that the run does not have.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> error = AttributeError("'Run' object has no attribute 'los'")
+        >>> of_field(error, SimpleNamespace(loss=1))
+        ['Did you mean run.loss? What a callback keeps is an attribute of its own, self.los; a
+        number for the history is run.log("los", value).']
+    """
+    found = _FIELD.fullmatch(said(error)) if isinstance(error, AttributeError) else None
+    if found is None:
+        return []
+    guess = nearest(found[1], [name for name in dir(run) if not name.startswith("_")])
+    return [
+        f"{f'Did you mean run.{guess}? ' if guess else ''}What a callback keeps is an attribute of "
+        f'its own, self.{found[1]}; a number for the history is run.log("{found[1]}", value).'
     ]
 
 
