@@ -202,6 +202,8 @@ def test_columns_that_are_excluded_are_left_out(flowers):
         table(flowers, "kind", exclude="number")
     with pytest.raises(ValueError, match="has no column 'numbr'"):
         table(flowers, "kind", exclude=["numbr"])
+    with pytest.raises(ValueError, match=r"exclude must not name the target 'kind', .*\['kind'\]"):
+        table(flowers, "kind", exclude=["kind"])
 
 
 def test_dates_become_their_parts(tmp_path):
@@ -222,3 +224,9 @@ def test_dates_in_another_order_are_refused_with_how_to_write_them(tmp_path):
         ValueError, match=r"when must have its dates .*year first; t\.csv:2 .*\['when'\]"
     ):
         table(tmp_path / "t.csv", "y")
+
+
+def test_a_target_that_is_no_number_is_not_to_be_left_out(tmp_path):
+    path = write(tmp_path, "x,y\n" + "\n".join(f"{i},{i}.5" for i in range(20)) + "\n3,inf")
+    with pytest.raises(ValueError, match=r"has 'inf'\. Correct it, or take out that row\.$"):
+        table(path, "y")

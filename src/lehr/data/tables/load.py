@@ -130,6 +130,11 @@ def _columns(
             raise TypeError(f"{name} must be a list of names; got {given!r}. Give [{given!r}].")
     names = [name for name in text.columns if name != target] if columns is None else list(columns)
     check_names([*names, *exclude], text)
+    if target in exclude:
+        raise ValueError(
+            f"exclude must not name the target {target!r}, which is never predicted from itself; "
+            f"got {list(exclude)}. Leave it out, or name another target."
+        )
     names = [name for name in names if name not in exclude]
     if not names or target in names or len(set(names)) < len(names):
         raise ValueError(
@@ -150,7 +155,7 @@ def _keep(text: TextTable, names: Sequence[str], target: str, missing: str) -> T
 
 def _scale(text: TextTable, target: str, rows: list[int]) -> tuple[float, float]:
     """Mean and deviation of the numbers to predict, over the training rows."""
-    mean, std = mean_and_std(read_numbers(text, target)[rows][:, None])
+    mean, std = mean_and_std(read_numbers(text, target, target=True)[rows][:, None])
     return mean[0], std[0]
 
 

@@ -112,7 +112,7 @@ class TablePreparation:
         """
         check_names([self.target], table)
         if not self.classes:
-            numbers = read_numbers(table, self.target)
+            numbers = read_numbers(table, self.target, target=True)
             return ((numbers - self.target_mean) / self.target_std).float()[:, None]  # (rows, 1)
         return labels(table, self.target, self.classes)
 

@@ -32,8 +32,13 @@ def parse_number(text: str) -> float | None:
         return None
 
 
-def read_numbers(table: TextTable, name: str) -> Tensor:
+def read_numbers(table: TextTable, name: str, *, target: bool = False) -> Tensor:
     """A column as float64 ``(rows,)``, with nan where a value is missing.
+
+    Args:
+        table: the rows.
+        name: of the column.
+        target: whether it is to be predicted: then it cannot be left out.
 
     Raises:
         ValueError: a value is no number, or beyond float32; the line is named.
@@ -47,9 +52,10 @@ def read_numbers(table: TextTable, name: str) -> Tensor:
     for row, text in enumerate(table.columns[name]):
         number = parse_number(text)
         if number is None or abs(number) > _MOST:
+            leave = "take out that row" if target else f"leave the column out by exclude={[name]}"
             raise ValueError(
                 f"{name} must be a number of at most {_MOST:.2g}; {table.place(row)} has "
-                f"{reprlib.repr(text)}. Correct it, or leave the column out by exclude={[name]}."
+                f"{reprlib.repr(text)}. Correct it, or {leave}."
             )
         numbers.append(number)
     return torch.tensor(numbers, dtype=torch.float64)
