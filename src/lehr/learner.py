@@ -204,7 +204,8 @@ class Learner:
             validate_every: ``"500 steps"`` or ``"2 epochs"``; after every epoch by default, and
                 always at the end of the fit.
             steps_per_epoch: optimizer steps in an epoch, for schedules over a loader without
-                length.
+                length. The epoch ends where the loader does: for one without an end, give
+                ``steps``.
             resume: go on from the newest checkpoint in this folder, or from this checkpoint;
                 ``"auto"`` takes the folder of the attached `Checkpoint`, and starts anew if it is
                 empty. Make Learner, data and callbacks as you did for the fit that was stopped.

@@ -357,3 +357,19 @@ def test_a_field_that_the_run_does_not_have_gets_the_nearest(body, hint):
     found = [note for note in raised.value.__notes__ if "run.log(" in note]
     assert len(found) == (hint is not None)
     assert not hint or found[0].startswith(hint)
+
+
+@pytest.mark.parametrize("returned", [None, (1, 2, 3)])
+def test_what_split_batch_must_return_is_said(returned):
+    learn = tiny_learner(split_batch=lambda batch: returned)
+    with pytest.raises((TypeError, ValueError)) as raised:
+        learn.fit(1)
+    assert "split_batch must return a pair, (xb, yb)" in notes(raised)
+
+    def fails(batch):
+        xb, yb = returned if returned is None else [1, 2, 3]
+        return xb, yb
+
+    with pytest.raises((TypeError, ValueError)) as raised:
+        tiny_learner(split_batch=fails).fit(1)
+    assert "must return a pair" not in notes(raised)  # its own line failed

@@ -55,6 +55,13 @@ def test_accuracy_leaves_out_what_cross_entropy_leaves_out():
     assert accuracy(pred, torch.full((1, 4), -100)).isnan()  # as the loss is
 
 
+def test_accuracy_of_classes_that_come_last_says_how_to_write_it():
+    pred, target = PRED.expand(2, 4, 3), TARGET.expand(2, 4)
+    with pytest.raises(ValueError, match=r"got \(2, 4, 3\), with the classes last\. Write on\("):
+        accuracy(pred, target)
+    assert on(accuracy, lambda out: out.movedim(-1, 1)).metric(pred.movedim(-1, 1), target) == 0.5
+
+
 def test_accuracy_takes_a_byte_of_156_for_a_class():
     pred = torch.zeros(2, 200)
     pred[:, 156] = 1

@@ -13,7 +13,15 @@ from lehr.data.loading.feed import Feed
 from lehr.errors import add_note, one_line, said
 from lehr.events import ACTIONS, EVENTS, Cancel
 from lehr.loop.dispatch import act, fire
-from lehr.loop.hints import hints, of_field, of_one_item, of_order, step_hints, without_gradients
+from lehr.loop.hints import (
+    hints,
+    of_field,
+    of_one_item,
+    of_order,
+    of_split,
+    step_hints,
+    without_gradients,
+)
 from lehr.loop.rests import Rests
 from lehr.loop.scopes import Scopes
 
@@ -130,11 +138,17 @@ def _notes(error: BaseException, run: Any) -> list[str]:
     if place.split(" > ")[-1] == "step":
         return [note, *step_hints(error)]
     if not place.endswith(_WITH_HINTS):
-        return [note]
+        return [note, *(of_split(error) if _is_of_the_loop_itself(error) else [])]
     advice = hints(run.model, run.xb, run.yb, run.pred, run.loss, run.training, batch=run.batch)
     if place.endswith("compute_loss") and not advice:
         advice = of_order(run)
     return [note, *advice, *without_gradients(error, run), *of_one_item(error, run)]
+
+
+def _is_of_the_loop_itself(error: BaseException) -> bool:
+    """Whether a line of the loop that reads a batch has raised it, and nothing that it calls."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_code.co_name == "one_pass"
 
 
 def _in_a_worker(error: BaseException) -> list[str]:

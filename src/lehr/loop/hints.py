@@ -220,6 +220,25 @@ def of_order(run: Any) -> list[str]:
     ]
 
 
+def of_split(error: BaseException) -> list[str]:
+    """What to do if the loop could not take what ``split_batch`` returned for a pair.
+
+    Example:
+        >>> try:
+        ...     xb, yb = (1, 2, 3)
+        ... except ValueError as error:
+        ...     of_split(error)
+        ["The Learner's split_batch must return a pair, (xb, yb); yb may be None. More inputs than
+        one are a tuple or a dict: ((first, second), yb)."]
+    """
+    if not isinstance(error, (TypeError, ValueError)) or "unpack" not in said(error):
+        return []
+    return [
+        "The Learner's split_batch must return a pair, (xb, yb); yb may be None. More inputs than "
+        "one are a tuple or a dict: ((first, second), yb)."
+    ]
+
+
 def of_field(error: BaseException, run: Any) -> list[str]:
     """What to write instead of a field that the run does not have.
 

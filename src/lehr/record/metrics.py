@@ -59,6 +59,12 @@ def accuracy(pred: Tensor, target: Tensor) -> Tensor:
         )
     chosen = pred.argmax(dim=1)
     if chosen.shape != target.shape:
+        if pred.ndim > 2 and pred.shape[:-1] == target.shape:
+            raise ValueError(
+                "pred must have the classes second, (batch, classes, ...), as cross_entropy takes "
+                f"them; got {tuple(pred.shape)}, with the classes last. Write "
+                "on(accuracy, lambda out: out.movedim(-1, 1))."
+            )
         raise ValueError(
             f"target must have one class index for each of {tuple(chosen.shape)} predictions; got "
             f"shape {tuple(target.shape)}. Use target.squeeze(1), or target.argmax(1) of one-hot "

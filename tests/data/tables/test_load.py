@@ -230,3 +230,9 @@ def test_a_target_that_is_no_number_is_not_to_be_left_out(tmp_path):
     path = write(tmp_path, "x,y\n" + "\n".join(f"{i},{i}.5" for i in range(20)) + "\n3,inf")
     with pytest.raises(ValueError, match=r"has 'inf'\. Correct it, or take out that row\.$"):
         table(path, "y")
+
+
+def test_a_frame_of_pandas_is_refused_with_what_to_write():
+    frame = pytest.importorskip("pandas").DataFrame({"x": [1, 2], "y": [0, 1]})
+    with pytest.raises(TypeError, match=r"path must be .* got DataFrame\. .*df\.to_csv\("):
+        table(frame, "y")

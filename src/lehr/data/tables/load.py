@@ -1,5 +1,6 @@
 """A table in a file, ready to train on."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,12 @@ def table(
     """
     check_default_device("loaded")
     check_split(split, preparation, ("valid", "all"))
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"path must be the path of a CSV or TSV file; got {type(path).__name__}. Write a "
+            "DataFrame to one, df.to_csv('table.csv', index=False), or give numbers by "
+            "data.arrays(df[['a', 'b']], df['target'])."
+        )
     text = read_text_table(path)
     check_names([target], text)
     if preparation is None:
