@@ -62,6 +62,11 @@ def test_accuracy_of_classes_that_come_last_says_how_to_write_it():
     assert on(accuracy, lambda out: out.movedim(-1, 1)).metric(pred.movedim(-1, 1), target) == 0.5
 
 
+def test_accuracy_of_several_classes_an_item_says_what_to_write():
+    with pytest.raises(ValueError, match=r"of one-hot targets\. If an item may have several"):
+        accuracy(PRED, torch.tensor([[1.0, 1.0, 0.0]] * 4))
+
+
 def test_accuracy_takes_a_byte_of_156_for_a_class():
     pred = torch.zeros(2, 200)
     pred[:, 156] = 1

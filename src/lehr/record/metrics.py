@@ -65,10 +65,14 @@ def accuracy(pred: Tensor, target: Tensor) -> Tensor:
                 f"them; got {tuple(pred.shape)}, with the classes last. Write "
                 "on(accuracy, lambda out: out.movedim(-1, 1))."
             )
+        several = (
+            " If an item may have several classes, write metrics="
+            '{"accuracy": lambda pred, yb: ((pred > 0) == yb).float().mean()}.'
+        )
         raise ValueError(
             f"target must have one class index for each of {tuple(chosen.shape)} predictions; got "
             f"shape {tuple(target.shape)}. Use target.squeeze(1), or target.argmax(1) of one-hot "
-            "targets."
+            f"targets.{several if pred.shape == target.shape else ''}"
         )
     if not target.dtype.is_signed:  # no -100 fits in; compared with bytes, it would be 156
         return (chosen == target).float().mean()
