@@ -161,8 +161,15 @@ class Group(TyperGroup):
             except Exception as error:
                 if not (message := getattr(error, "format_message", None)):  # typer's usage errors
                     raise
-                code = _say_error(message(), code=USAGE)
+                code = _say_error(message() + _came(error), code=USAGE)
             sys.exit(code if isinstance(code, int) else 0)
+
+
+def _came(error: Exception) -> str:
+    """The value that was given, where a usage error of typer's does not say it itself."""
+    found: Any = getattr(error.__cause__, "errors", list)  # of pydantic, by which newer ones check
+    values: list[Any] = [each["input"] for each in found() if "input" in each]
+    return f"; got {values[0]!r}." if values else ""
 
 
 def _imported(name: str) -> Any:
