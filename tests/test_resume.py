@@ -423,6 +423,59 @@ def test_the_error_for_other_callbacks_says_what_to_do(tmp_path, then, now, advi
     tiny_learner([Checkpoint(tmp_path), *(kind() for kind in then)]).fit(2, resume="auto")
 
 
+LR = partial(ParamScheduler, "lr", sched_lin(0.2, 0.1))
+DECAY = partial(ParamScheduler, "weight_decay", sched_lin(0.8, 0.9))
+FASTER, FAST, SLOW = (partial(EMA, decay) for decay in (0.5, 0.7, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        ((LR, DECAY), (DECAY, LR), r"'weight_decay'.* the state of ParamScheduler\('lr'"),
+        ((FASTER, SLOW), (SLOW, FAST), r"EMA\(0.7\) would get the state of EMA\(0.9\)"),
+    ],
+)
+def test_no_callback_gets_the_state_of_another_of_its_class(tmp_path, then, now, told):
+    def fit(callbacks, stop=(), **how):
+        made = [callback() for callback in callbacks]
+        tiny_learner().fit(2, callbacks=[*made, Checkpoint(tmp_path), *stop], **how)
+
+    fit(then, [InterruptAt(3)])
+    with pytest.raises(ValueError, match=f"{told}.* Attach them as they were"):
+        fit(now, resume="auto")
+    fit(then, resume="auto", exact=True)
+
+
+def test_logs_of_one_class_are_not_taken_for_one_another(tmp_path):
+    def fit(names, stop=(), **how):
+        logs = [CSVLog(tmp_path / name) for name in names]
+        tiny_learner().fit(2, callbacks=[*logs, Checkpoint(tmp_path), *stop], **how)
+
+    fit(("a.csv", "b.csv"), [InterruptAt(5)])
+    with pytest.raises(ValueError, match="told apart by their order"):
+        fit(("b.csv", "a.csv"), resume="auto")
+    fit(("a.csv", "b.csv"), resume="auto", exact=True)
+
+
+def test_callbacks_with_names_of_their_own_may_come_in_any_order(tmp_path):
+    def averages(*order):
+        made = {"slow": EMA(0.99), "fast": EMA(0.5)}
+        for name, callback in made.items():
+            callback.name = name
+        return [made[name] for name in order]
+
+    def fit(callbacks, stop=(), **how):
+        tiny_learner().fit(2, callbacks=[*callbacks, Checkpoint(tmp_path), *stop], **how)
+        return {callback.name: capture({"": callback}) for callback in callbacks}
+
+    whole = fit(averages("slow", "fast"))
+    shutil.rmtree(tmp_path)
+    fit(averages("slow", "fast"), [InterruptAt(3)])
+    with pytest.warns(ResumeWarning, match="in another order"):
+        resumed = fit(averages("fast", "slow"), resume="auto")
+    assert first_difference(whole, resumed) is None
+
+
 @pytest.mark.filterwarnings("ignore:resuming is correct")
 def test_the_error_for_another_form_of_learner_says_what_to_do(tmp_path):
     def two(learn):

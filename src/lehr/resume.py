@@ -16,7 +16,7 @@ from lehr.errors import ResumeWarning, add_note, notes_of, sentence
 from lehr.loop.inventory import of_callbacks
 from lehr.loop.past import bring
 from lehr.loop.rests import Entry
-from lehr.loop.settings import settings
+from lehr.loop.settings import attached, settings
 from lehr.state.disk import checkpoint, weights
 from lehr.state.disk.checkpoint import Checkpoint
 from lehr.state.disk.checkpoint_folder import CheckpointFolder
@@ -187,6 +187,7 @@ def entry(saved: Checkpoint, *, exact: bool) -> Entry:
         _check_optimizer(run, saved)
         if reread and exact:
             raise ValueError(f"{reread}, or leave out exact=True.")
+        _check_order(run, saved)
         _check_states(run, saved)
         other_data = saved.manifest["settings"].get("data") != run.sources.said(run.epoch)
         onlookers = saved.manifest["onlookers"]
@@ -291,6 +292,24 @@ def _check_optimizer(run: Any, saved: Checkpoint) -> None:
             f"{', '.join(lost)} are not in it. Make the optimizer as for that fit; or make a fresh "
             "Learner, and take only the weights: learn.load(…). Nothing was restored."
         )
+
+
+def _check_order(run: Any, saved: Checkpoint) -> None:
+    """See that no callback would get the state of another of its class.
+
+    Those of one class are told apart by a number, in the order of the list.
+    """
+    then, now = saved.manifest.get("attached", {}), attached(run)
+    for name, shown in then.items():
+        moved = [o for o, other in now.items() if other == shown and then.get(o) != shown]
+        if moved and now.get(name, shown) != shown and saved.snapshot.get(name):
+            order = [then[o] for o in then if o.partition("#")[0] == name.partition("#")[0]]
+            raise ValueError(
+                f"{saved.path} is of a fit with {', '.join(order)}, in this order, and now "
+                f"{now[name]} would get the state of {shown}: callbacks of one class are told "
+                "apart by their order. Attach them as they were. Nothing was restored. In a later "
+                "fit, a name of its own for each (callback.name) tells them apart in any order."
+            )
 
 
 def _check_states(run: Any, saved: Checkpoint) -> None:

@@ -25,6 +25,7 @@ def manifest(run: Any, rest: Rest) -> dict[str, Any]:
             for name, callback in inventory.of_callbacks(run.callbacks).items()
             if not callback.replays
         ],
+        "attached": attached(run),
         "settings": settings(run, rest.epoch, within=rest.stage in ("batch", "validated")),
     }
 
@@ -56,8 +57,24 @@ def settings(run: Any, epoch: int | None = None, *, within: bool = False) -> dic
         "data": run.sources.said(epoch),
         "optimizer": type(run.opt).__name__,
         "callbacks": [
-            re.sub(r" at 0x[0-9a-f]+", "", repr(callback))
-            for callback in in_phases(run.callbacks)
-            if callback.replays
+            _shown(callback) for callback in in_phases(run.callbacks) if callback.replays
         ],
     }
+
+
+def attached(run: Any) -> dict[str, str]:
+    """How each callback shows itself, by the name of its entry.
+
+    Example:
+        >>> from lehr.callbacks import EMA
+        >>> from lehr.testing import tiny_learner
+        >>> run = tiny_learner().fit(1, callbacks=[EMA(0.9), EMA(0.99)])
+        >>> attached(run)["callbacks.ema#2"]
+        'EMA(0.99)'
+    """
+    named = inventory.of_callbacks(run.callbacks)
+    return {name: _shown(callback) for name, callback in named.items()}
+
+
+def _shown(callback: Any) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(callback))

@@ -53,3 +53,5 @@ class About(Form):
     """what the course of the run depends on"""
     environment: dict[str, Any] = {}
     """the versions and hardware"""
+    attached: dict[str, str] = {}
+    """how each callback showed itself, by the name of its entry"""
