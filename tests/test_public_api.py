@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import lehr
 
@@ -55,3 +57,19 @@ def test_all_lists_are_true():
         loaded = importlib.import_module(module)
         for name in loaded.__all__:
             assert hasattr(loaded, name)
+
+
+def exists(name):
+    """Whether a dotted name leads to a module, or to something in one."""
+    try:
+        return pkgutil.resolve_name(name) is not None
+    except (ImportError, AttributeError):
+        return False
+
+
+def test_every_full_name_in_the_source_leads_somewhere():
+    source = [path.read_text(encoding="utf-8") for path in Path(lehr.__path__[0]).rglob("*.py")]
+    names = {name for text in source for name in re.findall(r"`~?(lehr\.[\w.]+)`", text)}
+    assert len(names) > 50
+    assert sorted(name for name in names if not exists(name)) == []
+    assert not exists("lehr.state.capture")

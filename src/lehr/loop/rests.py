@@ -35,7 +35,7 @@ class Kept(NamedTuple):
     epoch: int
     """as in `Rest`"""
     snapshot: Mapping[str, Any]
-    """what `lehr.state.capture` returned there"""
+    """what `lehr.state.snapshot.capture` returned there"""
     onlookers: Sequence[str]
     """the entries in it of callbacks that only looked on"""
 

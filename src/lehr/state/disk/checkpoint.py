@@ -58,7 +58,7 @@ def write(folder: Path, snapshot: Mapping[str, Any], info: Mapping[str, Any]) ->
 
     Args:
         folder: must not exist.
-        snapshot: what `lehr.state.capture` returned.
+        snapshot: what `lehr.state.snapshot.capture` returned.
         info: for the manifest: ``run`` (str), ``serial``, ``step`` and ``epoch`` (ints),
             and whatever else is numbers and strings.
 

@@ -169,7 +169,7 @@ class CheckpointFolder:
         """Write one more checkpoint; when this returns it has reached the disk.
 
         Args:
-            snapshot: what `lehr.state.capture` returned.
+            snapshot: what `lehr.state.snapshot.capture` returned.
             info: ``step``, ``epoch`` and whatever else the manifest shall say; ``value`` is what
                 `best` compares.
 

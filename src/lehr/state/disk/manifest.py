@@ -33,12 +33,12 @@ class Vouched(Form):
 
 
 class About(Form):
-    """What it says besides, where a fit can go on from the checkpoint; `Run.about` wrote it."""
+    """What it says besides, if a fit can go on from it; `lehr.loop.settings.manifest` makes it."""
 
     batch: Annotated[int, Meta(ge=-1, le=2**53, description="the number of a batch, or -1")]
     """the last of the epoch that was trained on"""
     stage: Stage
-    """as in `lehr.rests.Rest`"""
+    """as in `lehr.loop.rests.Rest`"""
     at_epoch: Index
     """as its ``epoch``"""
     began_at: Index
