@@ -74,6 +74,31 @@ def test_bad_arguments_speak(name):
         tiny_learner(**arguments)
 
 
+BAD_ASSIGNMENTS = {
+    "reduction": ("Mean", ValueError, r"reduction must be 'mean' or 'sum'; got 'Mean'"),
+    "weight": (3, TypeError, r"weight must be a function; got 3"),
+    "split_batch": ("x", TypeError, r"split_batch must be a function; got 'x'"),
+    "valid_grad": ("no", TypeError, r"valid_grad must be True or False; got 'no'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ASSIGNMENTS)
+def test_what_is_assigned_later_is_checked_as_the_arguments_are(name):
+    value, kind, text = BAD_ASSIGNMENTS[name]
+    for call in (lambda learn: learn.fit(1), lambda learn: learn.validate()):
+        learn = tiny_learner()
+        setattr(learn, name, value)
+        with pytest.raises(kind, match=text):
+            call(learn)
+        assert learn.steps_done == 0
+
+
+def test_a_weight_that_is_taken_away_is_the_count_of_items_again():
+    usual, learn = tiny_learner().fit(1), tiny_learner(weight=lambda run: 3.0)
+    learn.weight = None
+    assert learn.fit(1).history["train_loss"] == usual.history["train_loss"]
+
+
 BAD_FITS = {
     "nothing": ((), {}, ValueError, r"either epochs or steps; got epochs=None, steps=None. Write"),
     "both": ((1,), dict(steps=2), ValueError, r"fit takes either epochs or steps; got epochs=1"),

@@ -930,8 +930,11 @@ class Learner:
         A run that has a length tells its loaders the number of each epoch, unless ``tells=False``.
 
         Raises:
-            ValueError: the model has no values, or nothing here has: the device is ``meta``.
+            TypeError, ValueError: an attribute that was assigned since cannot be used; or the model
+                has no values, or nothing here has: the device is ``meta``.
         """
+        own = self._split_batch, self.weight, self.reduction, self.valid_grad
+        arguments.check_learner(self.model, data, *own)
         check_values(self.model)
         tells, ends = length.pop("tells", bool(length)), length.get("epochs") is not None
         train, valid = feeds(data, tells=tells, ends=ends, engine=self.engine)
@@ -944,7 +947,7 @@ class Learner:
             seed=length.pop("seed") if "seed" in length else self._peeked_seed(),
             first_epoch=self.epochs_done,
             split_batch=self.split_batch,
-            weight=self.weight,
+            weight=self.weight or count_items,
             loss_is_mean=self.reduction == "mean",
             valid_grad=self.valid_grad,
             graphs=self.graphs,
