@@ -134,6 +134,24 @@ def positive_int(name: str, value: object, *, least: int = 1, example: int = 64)
     return int(value)
 
 
+def words(name: str, value: Any) -> str:
+    """``value`` if it is a text with something in it.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is empty.
+
+    Example:
+        >>> words("reason", "the loss is low enough")
+        'the loss is low enough'
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text; got {value!r}. Write it in a few words.")
+    if not value:
+        raise ValueError(f"{name} must not be empty. Write it in a few words.")
+    return value
+
+
 def real_number(name: str, value: Any) -> float:
     """``value`` as a float if it is a finite real number.
 

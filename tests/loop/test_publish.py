@@ -75,3 +75,14 @@ def test_what_is_not_one_number_is_refused(value):
 def test_a_run_that_is_not_under_way_has_no_row():
     with pytest.raises(RuntimeError, match=r"^run\.log\('it', …\) was called when the run was not"):
         publish(run(in_batch=False, loop=None), "it", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [(3, TypeError, r"name must be a text; got 3"), ("", ValueError, r"name must not be empty")],
+)
+def test_a_number_needs_a_name_in_words(name, kind, text):
+    it = run()
+    with pytest.raises(kind, match=text):
+        publish(it, name, 0.5)
+    assert not list(it.history.steps())

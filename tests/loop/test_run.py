@@ -98,3 +98,27 @@ def test_a_run_shows_why_it_stopped_as_text_not_as_markup():
     assert "stopped: <b>enough</b>)" in repr(run)
     assert "stopped: &lt;b&gt;enough&lt;/b&gt;</small>" in run._repr_html_()
     assert repr(tiny_learner().fit(0)) == "Run(no epoch, 0 steps)"
+
+
+@pytest.mark.parametrize("ask", ["stop", "interrupt"])
+@pytest.mark.parametrize(("reason", "kind"), [(None, TypeError), (3, TypeError), ("", ValueError)])
+def test_who_asks_for_an_end_must_say_why(ask, reason, kind):
+    class Ask(Callback):
+        def after_step(self, run):
+            getattr(run, ask)(reason)
+
+    with pytest.raises(kind, match=r"^reason must (be a text|not be empty).*in a few words"):
+        tiny_learner([Ask()]).fit(1)
+
+
+@pytest.mark.parametrize(("name", "length"), [("epochs", {"epochs": 2}), ("steps", {"steps": 9})])
+def test_the_length_of_a_run_is_settled_when_it_begins(name, length):
+    class Longer(Callback):
+        def begin_epoch(self, run):
+            setattr(run, name, 3)
+
+    learn = tiny_learner([Longer()])
+    match = rf"^run\.{name} cannot be assigned: .* run\.stop\(reason\).* call fit again"
+    with pytest.raises(AttributeError, match=match):
+        learn.fit(**length)
+    assert (getattr(learn.run, name), learn.run.n_steps) == (length[name], 0)

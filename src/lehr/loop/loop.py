@@ -219,7 +219,7 @@ class Loop:
                 self._validate_at_step()
         if run.stop_reason or run.interrupted:
             self._heed_stop()
-        return run.training and run.n_steps == run.steps
+        return run.training and run.n_steps == self.plan.steps
 
     def _validate_at_step(self) -> None:
         run = self.run

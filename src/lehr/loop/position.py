@@ -42,8 +42,8 @@ class Position:
 
     __slots__ = (
         *COUNTERS,
-        "epochs",
-        "steps",
+        "_epochs",
+        "_steps",
         "steps_per_epoch",
         "num_batches",
         "train_batches",
@@ -63,7 +63,7 @@ class Position:
         steps_per_epoch: int | None = None,
         train_batches: int | None = None,
     ) -> None:
-        self.epochs, self.steps, self.steps_per_epoch = epochs, steps, steps_per_epoch
+        self._epochs, self._steps, self.steps_per_epoch = epochs, steps, steps_per_epoch
         self.train_batches = self.num_batches = train_batches
         self.epoch = self.batch_index = self.n_iter = self.n_steps = 0
         self.epoch_start = self.epoch_steps = self.window_start = 0
@@ -74,6 +74,24 @@ class Position:
         self.stop_reason: str | None = None
         self.interrupted: str | None = None
         self.rewinds: list[Any] = []
+
+    @property
+    def epochs(self) -> int | None:
+        """How many epochs are planned; None where `steps` rules."""
+        return self._epochs
+
+    @epochs.setter
+    def epochs(self, epochs: int | None) -> None:
+        raise _settled("epochs")
+
+    @property
+    def steps(self) -> int | None:
+        """How many optimizer steps are planned; None where `epochs` rules."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int | None) -> None:
+        raise _settled("steps")
 
     @property
     def planned_steps(self) -> int | None:
@@ -117,3 +135,10 @@ class Position:
         """Epochs done, with the fraction of this one: epoch + k/m after k of m batches."""
         batches = self.train_batches
         return self.epoch + ((self.n_iter - self.epoch_start) / batches if batches else 0.0)
+
+
+def _settled(name: str) -> AttributeError:
+    return AttributeError(
+        f"run.{name} cannot be assigned: what is trained until then, such as a schedule, goes by "
+        "it. To end earlier, call run.stop(reason); to train longer, call fit again."
+    )

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lehr.base.nested import describe
+from lehr.errors import words
 from lehr.record.history import column
 from lehr.types import RECORDED
 
@@ -14,7 +15,7 @@ def publish(run: Any, name: str, value: float | Tensor) -> None:
     """See `lehr.loop.run.Run.log`."""
     if run.replaying:
         return  # regrad counts nothing
-    if name in RECORDED:
+    if words("name", name) in RECORDED:
         raise ValueError(f"run.log cannot write {name!r}: the recorder does. Choose another name.")
     is_one_number = value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, Real)
     if not is_one_number:

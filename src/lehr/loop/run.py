@@ -11,6 +11,7 @@ from lehr.base.nested import map_tensors
 from lehr.base.rows import cell, columns, html_rows
 from lehr.base.weak import Weak
 from lehr.callback import Callback
+from lehr.errors import words
 from lehr.loop import inventory, past
 from lehr.loop.plan import Plan
 from lehr.loop.position import Position
@@ -186,8 +187,8 @@ class Run(Position):
         stays on its device until the history is read.
 
         Raises:
-            TypeError: ``value`` is no number.
-            ValueError: ``name`` is a column of the recorder's.
+            TypeError: ``value`` is no number, or ``name`` no text.
+            ValueError: ``name`` is empty, or a column of the recorder's.
             RuntimeError: the run is over, or has not begun.
         """
         publish(self, name, value)
@@ -204,12 +205,15 @@ class Run(Position):
 
         Several processes end it together, even if only one of them asks: when the next step is
         made, or the validation is over.
+
+        Raises:
+            TypeError, ValueError: ``reason`` is no text, or an empty one.
         """
-        self.engine.ask(self, "stop_reason", reason)
+        self.engine.ask(self, "stop_reason", words("reason", reason))
 
     def interrupt(self, reason: str) -> None:
         """End the run as `stop` does, but so that it can be resumed and then goes on."""
-        self.engine.ask(self, "interrupted", reason)
+        self.engine.ask(self, "interrupted", words("reason", reason))
 
     def defer(self, undo: Callable[[], Any]) -> None:
         """Call ``undo`` when the innermost scope (fit, epoch, pass, batch) ends, in any way."""
