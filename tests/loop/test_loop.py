@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, DataBunch, Learner, Phase
+from lehr import Callback, CancelBatch, CancelEpoch, CancelFit, DataBunch, Learner, Phase, accuracy
 from lehr.events import EVENTS
 from lehr.state.differences import first_difference
 from lehr.state.snapshot import capture
@@ -502,8 +502,6 @@ def test_stop_between_validation_batches_and_at_the_end_of_an_epoch():
 
 
 def test_a_pass_cut_short_has_no_numbers():
-    from lehr import accuracy
-
     events = Events("after_loss", CancelEpoch(), nth=2)
     run = tiny_learner([events], metrics=[accuracy]).fit(2)
     first, second = run.history.rows
@@ -1205,3 +1203,25 @@ def test_a_batch_may_be_cancelled_while_the_gradients_are_cleared(also):
     assert run.n_iter == 4
     assert run.n_steps == (3 if also else 4)
     assert all(p.grad is None for p in learn.model.parameters())
+
+
+def test_who_replaces_a_whole_batch_need_not_count_its_items():
+    class Plainly(Callback):
+        def one_batch(self, run, proceed):
+            run.pred = run.model(run.xb)
+            run.loss = run.loss_func(run.pred, run.yb)
+            if run.training:
+                run.loss.backward()
+                run.opt.step()
+                run.opt.zero_grad()
+                run.stepped = True
+
+    usual, replaced = (
+        tiny_learner(metrics=[accuracy]),
+        tiny_learner([Plainly()], metrics=[accuracy]),
+    )
+    for learn in (usual, replaced):
+        learn.fit(2)
+    assert same(weights(usual), weights(replaced))
+    for name in ("loss", "train_loss", "valid_loss", "accuracy"):
+        assert replaced.run.history[name] == usual.run.history[name]

@@ -129,7 +129,10 @@ class Loop:
                 run.xb, run.yb = self.plan.split_batch(run.batch)
                 try:
                     do.one_batch()
-                    if run.stepped and run.n_steps == steps:  # a callback replaced the whole batch
+                    # After this, of a callback that replaced the whole batch:
+                    if run.weight is None and run.loss is not None:
+                        run.weight = self.weigh(run)
+                    if run.stepped and run.n_steps == steps:
                         run.n_steps += 1
                         fire(on.after_step, run)
                 except CancelBatch:
