@@ -15,6 +15,7 @@ def run(**fields):
     """A run in the third batch of an epoch that began at batch 8."""
     usual = {"replaying": False, "in_batch": True, "training": True, "loop": object()}
     usual |= {"epoch_start": 8, "batch_index": 2, "valid_name": "", "weight": 4.0}
+    usual |= {"scopes": SimpleNamespace(depth=2), "epoch": 3, "n_steps": 9}
     return SimpleNamespace(history=History(), plan=None, **{**usual, **fields})
 
 
@@ -86,3 +87,13 @@ def test_a_number_needs_a_name_in_words(name, kind, text):
     with pytest.raises(kind, match=text):
         publish(it, name, 0.5)
     assert not list(it.history.steps())
+
+
+def test_a_row_of_an_epoch_says_of_which_and_one_outside_of_them_has_none():
+    it = run(in_batch=False)
+    publish(it, "seen", 0.5)
+    publish(it, "again", 0.25)
+    assert it.history.rows == [{"epoch": 3, "step": 9, "seen": 0.5, "again": 0.25}]
+    it = run(in_batch=False, scopes=SimpleNamespace(depth=1))
+    publish(it, "seen", 0.5)
+    assert it.history.rows == [{"seen": 0.5}]

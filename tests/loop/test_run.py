@@ -122,3 +122,17 @@ def test_the_length_of_a_run_is_settled_when_it_begins(name, length):
     with pytest.raises(AttributeError, match=match):
         learn.fit(**length)
     assert (getattr(learn.run, name), learn.run.n_steps) == (length[name], 0)
+
+
+def test_what_is_logged_after_an_epoch_has_its_number_though_a_validation_has_ended_the_row():
+    class LogAfter(Callback):
+        def after_epoch(self, run):
+            run.log("late", run.epoch)
+
+        def after_fit(self, run):
+            run.log("end", 1)
+
+    run = tiny_learner([LogAfter()]).fit(2, validate_every="2 steps")
+    late = [row for row in run.history.rows if "late" in row]
+    assert [(row["epoch"], row["step"], row["late"]) for row in late] == [(0, 4, 0), (1, 8, 1)]
+    assert repr(run).startswith("Run(epoch 1, 8 steps, ")

@@ -29,6 +29,8 @@ def publish(run: Any, name: str, value: float | Tensor) -> None:
                 f"run.log({name!r}, …) was called when the run was not under way: the number would "
                 "belong to no row. Log in a callback; after_fit is the last event."
             )
+        if run.scopes.depth > 1 and not run.history.row_is_open:  # a validation has ended its row
+            run.history.open_row(epoch=run.epoch, step=run.n_steps)
         run.history.log_row(name, value)
     elif run.training:
         run.history.log_step(name, value, batch=run.epoch_start + run.batch_index)

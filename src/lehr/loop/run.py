@@ -342,7 +342,7 @@ class Run(Position):
         return nothing, fields | {n: map_tensors(Tensor.detach, fields[n]) for n in computed}
 
     def __repr__(self) -> str:
-        row = self.history.rows[-1] if len(self.history) else {}
+        row = next((row for row in reversed(self.history.rows) if "epoch" in row), None) or {}
         values = [f"{name} {cell(name, row[name])}" for name in columns(row)[1:]]
         done = f"epoch {row['epoch']}" if "epoch" in row else "no epoch"
         stopped = [] if self.stop_reason is None else [f"stopped: {self.stop_reason}"]
