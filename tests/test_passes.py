@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lehr import Callback, CancelFit
+from lehr import Callback, CancelFit, accuracy
 from lehr.callbacks import ParamScheduler
 from lehr.schedules import sched_lin
 from lehr.state.differences import first_difference
@@ -95,6 +95,17 @@ def test_a_pass_that_is_cut_short_before_its_first_batch_says_so(name):
 
     with pytest.raises(ValueError, match="cut short before its first"):
         PASSES[name](tiny_learner([Cancels()]))
+
+
+def test_a_validation_that_is_cut_short_has_no_numbers_under_every_name():
+    class Stops(Callback):
+        evaluates = True
+
+        def after_batch(self, run):
+            run.stop("enough")
+
+    learn = tiny_learner([Stops()], metrics=[accuracy])
+    assert learn.validate() == {"valid_loss": None, "accuracy": None}
 
 
 def test_to_predict_takes_no_weight():

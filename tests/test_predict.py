@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
 import lehr
-from lehr import Callback, DataBunch, Learner
+from lehr import Callback, CancelBatch, CancelFit, DataBunch, Learner
 from lehr.base.nested import tensors_in
 from lehr.callbacks import Device
 from lehr.testing import tiny_learner
@@ -285,3 +285,53 @@ def test_predictions_in_a_shuffled_order_without_their_targets_are_warned_of():
     assert caught[0].filename == __file__
     learn.predict(shuffled, targets=True)  # no warning, which would be an error here
     learn.predict(learn.data.valid_dl)
+
+
+class Leaves(Callback):
+    """Cancels or stops in the second batch."""
+
+    evaluates = True
+
+    def __init__(self, event, do):
+        self.event, self.do = event, do
+
+    def begin_batch(self, run):
+        if self.event == "begin_batch" and run.batch_index == 1:
+            self.do(run)
+
+    def after_batch(self, run):
+        if self.event == "after_batch" and run.batch_index in (1, 7):
+            self.do(run)
+
+
+def cancel(kind):
+    def do(run):
+        raise kind("enough")
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("event", "do", "told"),
+    [
+        ("begin_batch", cancel(CancelBatch), "left out 1 of the batches, which a callback canc"),
+        ("begin_batch", cancel(CancelFit), "left out 1 of the batches"),
+        ("after_batch", cancel(CancelFit), "was cut short by a callback: enough"),
+        ("after_batch", lambda run: run.stop("enough"), "was cut short by a callback: enough"),
+    ],
+)
+def test_predictions_are_of_all_items_or_there_are_none(event, do, told):
+    learn = tiny_learner([Leaves(event, do)])
+    with pytest.raises(ValueError, match=f"^predict {told}"):
+        learn.predict(LOADER)
+
+
+def test_a_batch_that_is_cancelled_when_it_was_predicted_is_there():
+    learn = tiny_learner([Leaves("after_batch", cancel(CancelBatch))])
+    assert torch.equal(learn.predict(LOADER), tiny_learner().predict(LOADER))
+
+
+def test_who_stops_in_the_last_batch_leaves_nothing_out():
+    learn = tiny_learner([Leaves("after_batch", lambda run: run.stop("enough"))])
+    whole = tiny_learner().predict(LOADER[:2])
+    assert torch.equal(learn.predict(LOADER[:2]), whole)

@@ -330,8 +330,9 @@ class Learner:
         Raises:
             TypeError: ``select`` cannot be called, or the model returns what cannot be copied, or
                 sparse tensors that cannot be joined.
-            ValueError: there are no batches, or they cannot be joined because their predictions
-                have different structures; or targets are wanted and a batch has none.
+            ValueError: there are no batches, or a callback left some out; or they cannot be joined
+                because their predictions have different structures; or targets are wanted and a
+                batch has none.
 
         Example:
             >>> import torch

@@ -27,6 +27,7 @@ from lehr.loop.plan import OnePass
 from lehr.loop.run import Run
 from lehr.loop.undisturbed import same_attributes, undisturbed
 from lehr.optim import optimizers
+from lehr.record.history import column
 from lehr.state.differences import first_difference
 from lehr.state.looked_at import buffers_kept
 from lehr.state.ownership import owned
@@ -52,7 +53,7 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
             Loop(run).validate()
     if not run.history.rows:
         raise ValueError(f"validate was cut short before its first batch: {run.stop_reason}.")
-    row = run.history.rows[-1]
+    row = {column("valid_loss", name): None for name in run.valid_names} | run.history.rows[-1]
     return {k: v for k, v in row.items() if k not in ("epoch", "step", "seconds")}
 
 
@@ -79,8 +80,25 @@ def predict(
         evaluators = _evaluators(learn)
         with undisturbed(learn, evaluators), buffers_kept(*_holders(learn, evaluators)):
             everybody = [*evaluators, *_modes(learn), _GoOn(learn, evaluators), gather]
-            Loop(Run(learn, plan, everybody)).validate()
+            run = Run(learn, plan, everybody)
+            Loop(run).validate()
+    _refuse_gaps(run, gather)
     return (gather.joined(), gather.joined_targets()) if targets else gather.joined()
+
+
+def _refuse_gaps(run: Run, gather: Predictions) -> None:
+    """See that there are predictions of all items: else they could not be told whose each is."""
+    if gather.missing:
+        what = f"left out {gather.missing} of the batches, which a callback cancelled"
+    elif run.stop_reason is not None and not run.last_batch:
+        early = "" if gather.begun else " before its first batch"
+        what = f"was cut short{early} by a callback: {run.stop_reason}"
+    else:
+        return
+    raise ValueError(
+        f"predict {what}, so there are no predictions of all items. Let it do so in training alone "
+        "(if run.training: …), or take it out of learn.callbacks."
+    )
 
 
 def _one(run: Run) -> float:

@@ -52,7 +52,15 @@ class Predictions(Callback):
         self.instead_of_loss, self.select, self.targets = instead_of_loss, select, targets
         self._forget()
 
+    @property
+    def missing(self) -> int:
+        """How many batches of the pass were begun and have no prediction: they were cancelled."""
+        return self.begun - self._predicted
+
     def _forget(self) -> None:
+        self.begun = 0
+        """batches of the pass so far"""
+        self._predicted = 0
         self._batches: list[Any] = []
         self._targets: list[Any] = []
         self._sizes: list[set[int]] = []
@@ -61,10 +69,15 @@ class Predictions(Callback):
         """Forget the pass before."""
         self._forget()
 
+    def begin_batch(self, run: "Run") -> None:
+        """Count it."""
+        self.begun += not run.training
+
     def after_pred(self, run: "Run") -> None:
         """Keep a copy on the CPU."""
         if run.training:
             return
+        self._predicted += 1
         if self.targets and run.yb is None:
             raise ValueError(
                 f"batch {run.batch_index} has no targets to return. Leave targets=True out, or "
