@@ -1225,3 +1225,27 @@ def test_who_replaces_a_whole_batch_need_not_count_its_items():
     assert same(weights(usual), weights(replaced))
     for name in ("loss", "train_loss", "valid_loss", "accuracy"):
         assert replaced.run.history[name] == usual.run.history[name]
+
+
+@pytest.mark.parametrize("event", ["after_backward", "backward", "begin_batch"])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_gradient_is_taken_again_only_when_its_window_has_closed(event, size):
+    class Early(Callback):
+        regrads = True
+
+        def begin_batch(self, run):
+            if event == "begin_batch" and run.training and run.batch_index == 1:
+                run.regrad()
+
+        def backward(self, run, proceed):
+            proceed()
+            if event == "backward":
+                run.regrad()
+
+        def after_backward(self, run):
+            if event == "after_backward":
+                run.regrad()
+
+    told = "before the window had closed|has no batches to replay"
+    with pytest.raises(RuntimeError, match=told):
+        tiny_learner([Accumulate(size), Early()]).fit(1)

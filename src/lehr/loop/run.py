@@ -250,7 +250,8 @@ class Run(Position):
             The window's mean loss, detached.
 
         Raises:
-            RuntimeError: no batch was kept, because no callback declares ``regrads = True``.
+            RuntimeError: no batch was kept, because no callback declares ``regrads = True``; or the
+                window has not closed yet.
         """
         return self.window.regrad(self)
 

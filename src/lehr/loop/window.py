@@ -28,7 +28,7 @@ class Window:
     """
 
     __slots__ = (
-        *("_kept", "_random", "batches", "keeps", "loss_is_mean"),
+        *("_kept", "_random", "batches", "closed", "keeps", "loss_is_mean"),
         *("marks", "on_device", "shared", "sums", "weight"),
     )
 
@@ -37,6 +37,8 @@ class Window:
         self.marks = keeps or shared
         """Whether there is anything to do before a batch is predicted."""
         self.batches, self.weight, self.sums = 0, 0.0, shared
+        self.closed = False
+        """Whether the gradients are those of the mean loss: all batches of the window are there"""
         self.on_device: Tensor | None = None
         """The weight, a tensor without dimensions, where many processes do not wait to read it;
         ``weight`` is 1 then"""
@@ -46,7 +48,7 @@ class Window:
     def clear(self) -> None:
         """Forget everything gathered."""
         self.batches, self.weight, self.sums = 0, 0.0, self.shared
-        self.on_device = None
+        self.closed, self.on_device = False, None
         if self.keeps:
             self._kept.clear()
 
@@ -80,6 +82,7 @@ class Window:
 
     def finish(self, run: Any) -> None:
         """Make the gradients those of the window's mean loss."""
+        self.closed = True
         if self.sums:
             with torch.no_grad():
                 for p in run.trained_parameters():
@@ -96,6 +99,12 @@ class Window:
             raise RuntimeError(
                 "run.regrad() has no batches to replay. Set regrads = True on the callback that "
                 "calls it, and call it while an update window is open, e.g. in the step action."
+            )
+        if not self.closed:
+            raise RuntimeError(
+                "run.regrad() was called before the window had closed: what it leaves would be "
+                "taken for one batch's part of the gradient, and be divided again. Call it in the "
+                "action finish_grad or step."
             )
         run.replaying = True
         try:
