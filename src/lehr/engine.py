@@ -98,8 +98,8 @@ class Engine:
     def settle(self, run: Any) -> None:
         """A window that the processes share closes: its weight becomes that over all of them."""
 
-    def replay(self, run: Any, *, first: bool, last: bool) -> None:
-        """A batch of that window is about to be predicted again, the first or last of them."""
+    def replay(self, run: Any, *, last: bool) -> None:
+        """A batch of that window is about to be predicted again, perhaps the last of them."""
 
     def replayed(self, run: Any) -> None:
         """All batches of that window have their gradients again."""

@@ -256,9 +256,9 @@ class Distributed(Engine):
         """A window closes: its gradients are averaged, and its weight is that of all processes."""
         Together.of(run).settle()
 
-    def replay(self, run: Any, *, first: bool, last: bool) -> None:
+    def replay(self, run: Any, *, last: bool) -> None:
         """A batch of the window is about to be predicted again."""
-        Together.of(run).replay(first=first, last=last)
+        Together.of(run).replay(last=last)
 
     def replayed(self, run: Any) -> None:
         """All of them have their gradients again, which are averaged."""

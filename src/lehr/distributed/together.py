@@ -174,14 +174,8 @@ class Together(AbstractContextManager[None]):
             message, self._unread = self._unread, None
             self._heed(message.wait())
 
-    def replay(self, *, first: bool, last: bool) -> None:
+    def replay(self, *, last: bool) -> None:
         """A batch of the window is about to be predicted again, as `Run.regrad` does."""
-        if first and not self._settled:
-            raise RuntimeError(
-                "run.regrad() was called before the window had closed, but by then the processes "
-                "have not exchanged its gradients. Call it when they have: in the action "
-                "finish_grad or step."
-            )
         self.gradients.expect(closes=last)
 
     def _drop(self) -> None:

@@ -127,7 +127,7 @@ class Window:
                 for name, value in zip(_FIELDS, kept, strict=False):
                     setattr(run, name, value)
                 if self.shared:
-                    run.engine.replay(run, first=number == 1, last=number == len(self._kept))
+                    run.engine.replay(run, last=number == len(self._kept))
                 run.set_random_state(at_prediction)
                 run.loop.do.predict()
                 run.loop.do.compute_loss()
