@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lehr import Callback, DataBunch
+from lehr.callbacks import Accumulate
 from lehr.loop.window import Window
 from lehr.testing import tiny_learner
 
@@ -94,3 +95,14 @@ def test_a_window_may_stay_open_where_no_step_was_counted_on():
     assert tiny_learner([Pairs()]).fit(2, steps_per_epoch=2).n_steps == 4
     assert tiny_learner([Says()]).fit(2).n_steps == 4
     assert tiny_learner([Pairs()], data=DataBunch(lambda: iter(loader))).fit(2).n_steps == 4
+
+
+def test_a_weight_that_changes_when_its_batch_is_counted_is_an_error():
+    class WeighsLate(Callback):
+        def backward(self, run, proceed):
+            run.weight = run.weight * 2
+            proceed()
+
+    learn = tiny_learner([WeighsLate(), Accumulate(2)])
+    with pytest.raises(RuntimeError, match=r"run.weight was 8 when .* has made it 16 since"):
+        learn.fit(1)

@@ -28,7 +28,7 @@ class Window:
     """
 
     __slots__ = (
-        *("_kept", "_random", "batches", "closed", "keeps", "loss_is_mean"),
+        *("_kept", "_random", "batches", "closed", "counted", "keeps", "loss_is_mean"),
         *("marks", "on_device", "shared", "sums", "weight"),
     )
 
@@ -44,6 +44,8 @@ class Window:
         ``weight`` is 1 then"""
         self._kept: list[tuple[list[Any], Any]] = []
         self._random: Any = None
+        self.counted = 0.0
+        """The weight with which the batch was counted whose gradient is taken"""
 
     def clear(self) -> None:
         """Forget everything gathered."""
@@ -62,6 +64,7 @@ class Window:
     def add(self, run: Any) -> None:
         """Count a batch whose gradient is about to be taken."""
         self.batches += 1
+        self.counted = run.weight
         self.weight += run.weight
         if self.shared:
             run.engine.announce(run)
@@ -74,6 +77,8 @@ class Window:
 
     def share(self, run: Any) -> Tensor:
         """What this batch adds to the loss of the window."""
+        if run.weight != self.counted:
+            raise _weighed_late(run, self.counted)
         if self.sums:
             if not run.weight:
                 return _nothing(run)
@@ -126,6 +131,7 @@ class Window:
             for number, (kept, at_prediction) in enumerate(self._kept, 1):
                 for name, value in zip(_FIELDS, kept, strict=False):
                     setattr(run, name, value)
+                self.counted = run.weight
                 if self.shared:
                     run.engine.replay(run, last=number == len(self._kept))
                 run.set_random_state(at_prediction)
@@ -147,6 +153,15 @@ def _nothing(run: Any) -> Tensor:
     """A loss of 0 that depends on every tensor predicted, though on none of its values."""
     tensors = [t for t in floats_in(run.pred) if t.requires_grad] or run.trained_parameters()
     return torch.stack([tensor.flatten()[:0].sum() for tensor in tensors]).sum()
+
+
+def _weighed_late(run: Any, counted: float) -> RuntimeError:
+    return RuntimeError(
+        f"run.weight was {counted} when the batch was counted, and a callback has made it "
+        f"{run.weight} since: the batch's part of the gradient would be of another weight than its "
+        "part of the window. Give the Learner weight=, or set run.weight before the backward "
+        "action."
+    )
 
 
 def _undeclared(run: Any) -> RuntimeError:

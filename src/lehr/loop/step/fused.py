@@ -265,6 +265,7 @@ class FusedStep:
 
     def _eager_step(self, place: Place) -> None:
         self._made = False
+        self.run.window.counted = self.run.weight
         unfused = self._unfused
         unfused.predict()
         unfused.compute_loss()
