@@ -39,6 +39,8 @@ def parts():
         seen.append(given)
         return torch.tensor(1.0), torch.zeros(2, 2), {}, [{}]
 
+    graph.made_for = lambda given: graph
+
     learn.graphs.of = lambda *args, **kwargs: graph
     return run, callback, Calls(run, Inside(run.callbacks)), seen
 
@@ -118,7 +120,7 @@ def test_a_number_in_the_graph_may_change_three_times_too(parts):
     layout = with_states(run)
     for run.opt.param_groups[0]["weight_decay"] in (0.1, 0.2, 0.3, 0.4):
         assert calls.make("whole", layout)
-    calls.begin()  # a new layout does not compare with the one before
+    layout = with_states(run)  # a new one does not compare with the one before
     run.opt.param_groups[0]["weight_decay"] = 0.5
     assert calls.make("whole", layout)
     run.opt.param_groups[0]["weight_decay"] = 0.6
@@ -130,12 +132,40 @@ def test_what_the_graph_is_made_of_may_be_replaced_three_times(parts):
     run, _, calls, _ = parts
     for _ in range(3):
         run.loss_func = torch.nn.CrossEntropyLoss()
-        layout = with_states(run)
-        calls.begin()
-        calls.begin()  # the same one, in another epoch
-        assert calls.make("whole", layout)
+        for _ in range(2):  # the same one, in another epoch
+            assert calls.make("whole", with_states(run))
     run.loss_func = torch.nn.CrossEntropyLoss()
     layout = with_states(run)
-    calls.begin()
     assert not calls.make("whole", layout)
     assert calls.why.startswith("the model or the loss function keeps being replaced")
+
+
+def test_before_another_graph_is_made_it_is_asked_what_is_trained(parts):
+    run, _, calls, _ = parts
+    layout, known = with_states(run), run.plan.graphs.of()
+    known.made_for, known.has_made = lambda given: None, False
+    assert calls.make("whole", layout)  # the first one, of the model as it was laid out
+    run.model[1].negative = True
+    assert not calls.make("whole", layout)
+    assert calls.asks
+    assert calls.make("whole", layout, seen=True)
+    assert not calls.asks
+    run.model[1].negative, known.has_made = None, True
+    assert layout.takes_over(with_states(run))
+    assert not calls.make("whole", layout)
+    assert calls.asks
+    known.made_for = lambda given: known
+    assert calls.make("whole", layout)
+    assert not calls.asks
+
+
+def test_who_asks_leaves_no_gradients_that_were_not_there(parts):
+    run, _, calls, _ = parts
+    layout, known = with_states(run), run.plan.graphs.of()
+    known.made_for, known.has_made = lambda given: None, True
+    run.opt.zero_grad()
+    assert not calls.make("gather", layout)
+    assert all(p.grad is None for p in run.model.parameters())
+    with_gradients(run).window.batches = 1
+    assert not calls.make("gather", layout)
+    assert all(p.grad is not None for p in run.model.parameters())

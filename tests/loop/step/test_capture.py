@@ -8,7 +8,7 @@ from torch import nn
 
 from lehr.callbacks import EMA, Accumulate, ClipGradients, ParamScheduler
 from lehr.loop.step import capture
-from lehr.loop.step.capture import captured
+from lehr.loop.step.capture import Captured
 from lehr.loop.step.graphs import Graphs
 from lehr.schedules import one_cycle
 from lehr.testing import tiny_learner
@@ -21,7 +21,7 @@ pytestmark = [
 
 def test_what_a_step_returns_is_not_what_the_next_one_writes():
     place = torch.zeros(1)
-    step = captured(lambda value: (place.fill_(value), {"loss": place}, None))
+    step = Captured(lambda value: (place.fill_(value), {"loss": place}, None))
     (first, parts, none), (second, _, _) = step(1.0), step(2.0)
     assert (first.item(), parts["loss"].item(), none, second.item()) == (1.0, 1.0, None, 2.0)
 

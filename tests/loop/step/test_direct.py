@@ -140,3 +140,30 @@ def test_an_interrupt_leaves_no_guards_of_one_code_beside_another(monkeypatch):
             counted.call(torch.ones(3, 2), [ONE, ONE, ONE])
     assert counted.call(torch.ones(3, 2), [ONE, ONE, ONE]) == 3
     assert counted.call(torch.ones(3, 2), [ONE]) == 4
+
+
+def test_it_can_tell_whether_torch_has_compiled_it_for_what_comes():
+    direct, given = Counted().direct, [torch.ones(3, 2), [ONE]]
+    assert (direct.made_for(given), direct.has_made) == (None, False)
+    direct(*given)
+    assert (direct.made_for(given) is not None, direct.has_made) == (True, True)
+    assert direct.made_for([torch.ones(3, 2), [ONE, ONE]]) is None
+    with torch.compiler.set_stance("force_eager"):
+        assert direct.made_for([torch.ones(3, 2), [ONE, ONE]]) is not None
+
+
+def test_what_torch_does_not_show_is_taken_as_compiled(monkeypatch):
+    monkeypatch.setattr(direct, "entries_of", lambda code: [])
+    called, given = Counted().direct, [torch.ones(3, 2), [ONE]]
+    assert called.made_for(given) is None
+    called(*given)
+    assert called.made_for(given) is not None
+
+
+def test_it_may_leave_every_call_to_torch():
+    counted = Counted()
+    by_torch = Direct(counted.step, counted.direct._compiled, by_torch=True)
+    for asked in (1, 2, 3):
+        by_torch(torch.ones(3, 2), [ONE])
+        assert counted.asked == asked
+    assert by_torch.made_for([torch.ones(3, 2), [ONE]]) is not None

@@ -379,6 +379,49 @@ def test_a_resumed_run_does_not_train_what_has_no_part_in_the_loss(tmp_path, unt
 
 
 @pytest.mark.slow
+class Branch(nn.Module):
+    """A part of it is called as an attribute says."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.more = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+        self.calls_more = False
+
+    def forward(self, x):
+        hidden = self.body(x).relu()
+        return self.head(hidden) + (self.more(hidden) if self.calls_more else 0)
+
+
+class Calls(Callback):
+    """The part is called in some training batches."""
+
+    def __init__(self, when):
+        self.when = when
+
+    def begin_batch(self, run):
+        run.model.calls_more = run.training and self.when(run.n_iter)
+
+
+WHEN = {
+    "from 3": lambda i: i >= 3,
+    "till 1": lambda i: i < 1,
+    "from 1": lambda i: i >= 1,
+    "till 3": lambda i: i < 3,
+    "every third": lambda i: i % 3 == 0,
+    "two of five": lambda i: i % 5 < 2,
+}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("when", some(("from 3", "till 1"), WHEN))
+def test_what_an_attribute_brings_in_or_leaves_out_within_an_epoch_is_trained_or_not(when, size):
+    fused, eager, kinds = pair(
+        3, lambda: [Calls(WHEN[when]), *([Accumulate(size)] if size > 1 else [])], model=Branch
+    )
+    assert True in kinds
+    assert difference(fused.model, eager.model) < 1e-6
+
+
 def test_groups_frozen_and_unused_parameters_and_a_short_last_batch():
     class Unused(nn.Module):
         def __init__(self):
@@ -933,6 +976,7 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
         raise TorchDynamoException("InvalidCxxCompiler: No working C++ compiler found")
 
     learn = learner()
+    fails.made_for = lambda given: fails
     monkeypatch.setattr(learn.graphs, "of", lambda *args, **kwargs: fails)
     with pytest.warns(UserWarning, match=r"needs a C\+\+ compiler, and there is none; install"):
         learn.fit(1)
@@ -946,6 +990,7 @@ def test_what_keeps_changing_within_the_model_ends_the_fusing(monkeypatch):
         raise FailOnRecompileLimitHit("Hard failure due to fullgraph=True")
 
     learn = learner()
+    fails.made_for = lambda given: fails
     monkeypatch.setattr(learn.graphs, "of", lambda *args, **kwargs: fails)
     with pytest.warns(UserWarning, match="an attribute of the model or of the loss function. Let"):
         learn.fit(1)
@@ -958,6 +1003,7 @@ def test_an_error_of_the_step_itself_is_raised():
     def fails(*args):
         raise RuntimeError("mine")
 
+    fails.made_for = lambda given: fails
     learn.graphs.of = lambda *args, **kwargs: fails
     with pytest.raises(RuntimeError, match="mine"):
         learn.fit(1)

@@ -1,6 +1,5 @@
 """Calls the graphs of a run's steps with all that they take."""
 
-from collections.abc import Callable
 from functools import partial
 from operator import is_
 from typing import Any, final
@@ -12,7 +11,7 @@ from lehr.base.call import arguments_of
 from lehr.errors import one_line
 from lehr.loop.losses import wanted_by
 from lehr.loop.run import Run
-from lehr.loop.step.graphs import Given, Place
+from lehr.loop.step.graphs import Compiled, Given, Place
 from lehr.loop.step.inside import Inside
 from lehr.loop.step.layout import Layout
 from lehr.optim import optimizers
@@ -45,26 +44,30 @@ class Calls:
 
     Attributes:
         why: why there are no more graphs, in words; None as long as there are.
+        asks: whether nothing was done because torch would have to make another graph, for which
+            it must be seen first what this batch trains.
     """
 
     __slots__ = (
-        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_made_of", "_no_grad", "_run"),
-        *("_shapes", "why"),
+        *("_changes", "_compiled", "_graphs", "_held", "_inside", "_layout", "_made_of"),
+        *("_no_grad", "_run", "_shapes", "asks", "why"),
     )
 
     def __init__(self, run: Run, inside: Inside) -> None:
         assert run.plan.graphs is not None
         self._run, self._graphs, self._inside = run, run.plan.graphs, inside
         self.why: str | None = None
-        self._compiled: dict[Place, Callable[..., Any]] = {}
+        self.asks = False
+        self._layout: Layout | None = None
+        self._compiled: dict[Place, Compiled] = {}
         self._held: list[dict[str, Any]] = []
         self._made_of = run.model, run.loss_func
         self._no_grad = torch.no_grad()
         self._changes, self._shapes = 0, dict[Place, tuple[Any, ...]]()
 
-    def begin(self) -> None:
+    def _begin(self, layout: Layout) -> None:
         """There is a new layout, for which other graphs may be needed."""
-        self._held = []
+        self._layout, self._held = layout, []
         self._compiled.clear()
         before, self._made_of = self._made_of, (self._run.model, self._run.loss_func)
         self._changes += not all(map(is_, before, self._made_of))
@@ -74,7 +77,7 @@ class Calls:
                 "graph; change a tensor within it instead"
             )
 
-    def make(self, place: Place, layout: Layout) -> bool:
+    def make(self, place: Place, layout: Layout, *, seen: bool = False) -> bool:
         """Do what is to be done with this batch, and say whether that was done.
 
         If it was not, nothing was.
@@ -82,14 +85,23 @@ class Calls:
         Args:
             place: of the batch in its window.
             layout: what is trained.
+            seen: whether it was this very batch that showed what is trained.
         """
-        run = self._run
+        run, self.asks = self._run, False
+        if layout is not self._layout:
+            self._begin(layout)
         if self.why is not None or (given := self._given(place, layout)) is None:
             return False
         graph = self._compiled.get(place) or self._graph_for(place, layout, given)
         try:
             with self._no_grad:
-                loss, pred, parts, logs = graph(*given)
+                call = graph.made_for(given)
+                if call is None and not seen:
+                    self.asks = graph.has_made or layout.has_other_attributes(run)
+                    if self.asks:
+                        self._forget_zeros()
+                        return False
+                loss, pred, parts, logs = (call or graph)(*given)
         except Exception as error:
             allow_saved_hooks()  # torch forbids them for good where it could not trace a gradient
             self.why = _why_not(error, self._graphs.backend)
@@ -102,7 +114,12 @@ class Calls:
             optimizers.clear_gradients(run.opt)
         return True
 
-    def _graph_for(self, place: Place, layout: Layout, given: Given) -> Callable[..., Any]:
+    def _forget_zeros(self) -> None:
+        """Let the gradients be as they were before something was to be added to them."""
+        if not self._run.window.batches:
+            optimizers.clear_gradients(self._run.opt)
+
+    def _graph_for(self, place: Place, layout: Layout, given: Given) -> Compiled:
         run = self._run
         self._inside.check(layout.trained_by_name(), layout.others)
         if layout.captures:

@@ -1,6 +1,6 @@
 """Calls of a compiled step with torch's guards, and without what else torch does around them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, final
 
@@ -32,6 +32,7 @@ class Direct:
         function: one with code of its own, for torch keeps what it has compiled by that. It is
             called by position.
         compiled: what ``torch.compile`` made of it, with ``fullgraph=True``.
+        by_torch: whether torch makes every call, and it is only known for what it has compiled.
 
     Example:
         >>> import torch
@@ -42,40 +43,76 @@ class Direct:
         (tensor([2., 2.]), tensor([2., 2.]), tensor([2., 2., 2.]))
     """
 
-    def __init__(self, function: Any, compiled: Callable[..., Any]) -> None:
+    def __init__(
+        self, function: Any, compiled: Callable[..., Any], *, by_torch: bool = False
+    ) -> None:
         code = function.__code__
-        self._function, self._compiled = function, compiled
+        self._function, self._compiled, self._by_torch = function, compiled, by_torch
         self._names = code.co_varnames[: code.co_argcount]
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
         defaults = zip(reversed(self._names), reversed(function.__defaults__ or ()), strict=False)
         self._held = {name: cell.cell_contents for name, cell in cells} | dict(defaults)
         self._last: tuple[Any, Callable[..., Any]] = None, compiled  # in one, for an interrupt
+        self._shows = True
 
     def __call__(self, *given: Any) -> Any:
         """What the function returns."""
+        return (self.made_for(given) or self._call)(*given)
+
+    def made_for(self, given: Sequence[Any]) -> Callable[..., Any] | None:
+        """What to call with this; None if torch would have to compile first, as far as it shows.
+
+        Example:
+            >>> import torch
+            >>> def half(x):
+            ...     return x / 2
+            >>> direct = Direct(half, torch.compile(half, backend="eager", fullgraph=True))
+            >>> direct.made_for([torch.ones(2)]) is None, direct(torch.ones(2))
+            (True, tensor([0.5000, 0.5000]))
+            >>> direct.made_for([torch.ones(2)])(torch.ones(2))
+            tensor([0.5000, 0.5000])
+        """
         guards, run = self._last
-        if _are_alive(guards) and by_stance(self) is self and guards.check(self._locals(given)):
-            return run(*given)
+        usual = by_stance(self) is self
+        if usual and _are_alive(guards) and guards.check(self._locals(given)):
+            return run
+        if usual and self._shows and self._entry_for(given) is None:
+            return None
+        return self._call
+
+    @property
+    def has_made(self) -> bool:
+        """Whether torch has made a graph before."""
+        return self._last[0] is not None
+
+    def _call(self, *given: Any) -> Any:
         returned = self._compiled(*given)
         self._take_code_for(given)
         return returned
 
-    def _locals(self, given: tuple[Any, ...]) -> dict[str, Any]:
+    def _locals(self, given: Sequence[Any]) -> dict[str, Any]:
         """The function's variables as it begins, by which guards know what they look at."""
         return self._held | dict(zip(self._names, given, strict=False))
 
     def _take_code_for(self, given: tuple[Any, ...]) -> None:
+        entry = self._entry_for(given)
+        self._shows = entry is not None
+        if entry is not None:
+            function = self._function
+            run = FunctionType(
+                *(entry.code, function.__globals__, function.__name__),
+                *(function.__defaults__, function.__closure__),
+            )
+            self._last = entry.guard_manager, self._compiled if self._by_torch else run
+
+    def _entry_for(self, given: Sequence[Any]) -> Any:
+        """What torch has compiled for this; None if there is nothing, or torch does not show it."""
         values = self._locals(given)
-        function = self._function
-        for entry in entries_of(function.__code__):
+        for entry in entries_of(self._function.__code__):
             guards = entry.guard_manager
             if _are_alive(guards) and guards.check(values):
-                run = FunctionType(
-                    *(entry.code, function.__globals__, function.__name__),
-                    *(function.__defaults__, function.__closure__),
-                )
-                self._last = guards, run
-                return
+                return entry
+        return None
 
 
 def _are_alive(guards: Any) -> bool:

@@ -15,7 +15,7 @@ from lehr.loop.step.eager import EagerStep
 from lehr.loop.step.fusible import obstacles
 from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, Place
 from lehr.loop.step.inside import Inside
-from lehr.loop.step.layout import Layout, count_on_cpu
+from lehr.loop.step.layout import Layout, attributes_of, count_on_cpu
 from lehr.loop.step.verdict import waiting_for
 from lehr.optim import optimizers
 
@@ -51,8 +51,9 @@ class FusedStep:
     """
 
     __slots__ = (
-        *("_begun", "_calls", "_chooses", "_closes", "_eager", "_fused", "_graphs", "_inside"),
-        *("_layout", "_made", "_size", "_unfused", "_verdict", "_warned", "_windows", "run", "why"),
+        *("_attributes", "_begun", "_calls", "_chooses", "_closes", "_eager", "_fused", "_graphs"),
+        *("_inside", "_layout", "_made", "_of_window", "_seen", "_size", "_unfused", "_verdict"),
+        *("_warned", "_windows", "run", "why"),
     )
 
     def __init__(self, run: Run) -> None:
@@ -64,6 +65,12 @@ class FusedStep:
         self.why: str | None = None
         """why nothing is fused any more"""
         self._fused = self._made = self._closes = self._warned = False
+        self._attributes: Any = None
+        """plain values of the model as the epoch began"""
+        self._of_window = False
+        """whether what is trained may be another in the next window"""
+        self._seen = False
+        """whether it was this very batch that showed what is trained"""
         self._begun = False
         """whether the graph has done what the loop has not come to yet"""
         self._layout: Layout | None = None
@@ -120,7 +127,7 @@ class FusedStep:
     def predict(self) -> None:
         """All of the step, if it can be fused; else the prediction, as callbacks wrap it."""
         self._refuse_late_cancels()
-        self._made = False
+        self._made = self._seen = False
         if self._chooses and self.run.training and self.why is None:
             self._choose()
         self._fused = self.run.training and self._can_fuse() and self._in_graph(self._place())
@@ -227,6 +234,7 @@ class FusedStep:
         place: Place = "gather" if self._windows else "whole"
         with self._trying():
             self._eager_step(place)
+            self._seen = True
             if (layout := self._layout) is not None and not layout.has_hooks():
                 times = self._compared(place, layout)
         self._layout = self._size = None
@@ -294,14 +302,15 @@ class FusedStep:
             )
             return
         self._layout = Layout(run, self._graphs)
-        self._calls.begin()
+        self._of_window = bool(run.window.batches) and attributes_of(run) != self._attributes
         if not run.last_batch:  # which may be a short one
             self._size = self._size or _size(run)
 
     def _look_ahead(self) -> None:
-        """Lay out what this batch trains, in the midst of an epoch: no step of it was made here."""
+        """Lay out what this batch trains, in the midst of an epoch, before a step of it is made."""
         self._layout = None
         if self._can_try():
+            self._seen = True
             with self._trying():
                 self._eager_step("gather")
 
@@ -312,6 +321,7 @@ class FusedStep:
             return False
         if not run.batch_index:  # callbacks may have changed the model: the step shows what it is
             self._layout = self._size = None
+            self._attributes = attributes_of(run)
             return False
         if self._layout is None or self._layout.epoch != run.epoch:  # entered within an epoch
             if run.window.batches:
@@ -320,6 +330,8 @@ class FusedStep:
         elif not self._layout.is_still(run):
             self._layout = None
             return False
+        elif self._of_window and not run.window.batches:
+            self._look_ahead()
         if self._layout is None:
             return False
         if run.last_batch and self._windows and not run.window.batches:
@@ -350,9 +362,16 @@ class FusedStep:
 
     def _in_graph(self, place: Place) -> bool:
         """Do what is to be done with this batch as one graph, and say whether that was done."""
-        if self._layout is None:
+        layout = self._layout
+        if layout is None:
             return False
-        done = self._calls.make(place, self._layout)
+        done = self._calls.make(place, layout, seen=self._seen or not self._can_try())
+        if self._calls.asks:
+            self._look_ahead()
+            if self._layout is not None and layout.takes_over(self._layout):
+                self._layout = layout
+            self._of_window = bool(self.run.window.batches)
+            return self._in_graph(place)
         if self._calls.why is not None and self.why is None:
             self._give_up(self._calls.why)
         self._made = done and place != "gather"

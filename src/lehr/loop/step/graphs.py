@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 from time import perf_counter
 from types import FunctionType
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,23 @@ class Given(NamedTuple):
     """weight of the window with this batch"""
 
 
+class Compiled(Protocol):
+    """A compiled step, which can tell whether torch has a graph for what comes."""
+
+    def __call__(self, *given: Any) -> Any:
+        """Make the step."""
+        ...
+
+    def made_for(self, given: Sequence[Any]) -> Callable[..., Any] | None:
+        """What to call with this; None if torch would have to make another graph."""
+        ...
+
+    @property
+    def has_made(self) -> bool:
+        """Whether torch has made a graph before."""
+        ...
+
+
 class Graphs:
     """The compiled steps of a Learner; each is compiled once, however many fits use it.
 
@@ -120,7 +137,7 @@ class Graphs:
         self.captures = backend == "inductor"
         self._numbers: dict[torch.device, Numbers] = {}
         self.gradients = KeptGradients()
-        self._made: dict[Hashable, tuple[Any, Callable[..., Any]]] = {}
+        self._made: dict[Hashable, tuple[Any, Compiled]] = {}
 
     def of(
         self,
@@ -135,7 +152,7 @@ class Graphs:
         held: Hashable = (),
         captures: bool = False,
         making: Callable[[], None] = _nothing,
-    ) -> Callable[..., Any]:
+    ) -> Compiled:
         """The compiled step; see `whole_step`. Before a new one is made, ``making`` is called.
 
         ``held`` is what tells the functions of callbacks from others. ``captures`` says whether it
@@ -184,7 +201,7 @@ class Graphs:
         return f"Graphs({self.backend!r})"
 
 
-def _compiled(step: Callable[..., Any], backend: str, *, captures: bool) -> Callable[..., Any]:
+def _compiled(step: Callable[..., Any], backend: str, *, captures: bool) -> Compiled:
     """The step, compiled as a whole.
 
     Before each call torch checks only what may have changed since the last one. A check of all
@@ -199,13 +216,13 @@ def _compiled(step: Callable[..., Any], backend: str, *, captures: bool) -> Call
 
             options["post_grad_custom_post_pass"] = Once()
     compile_with = partial(torch.compile, fullgraph=True, backend=backend)
+    from lehr.loop.step.direct import Direct
+
     if not captures:
-        from lehr.loop.step.direct import Direct
-
         return Direct(step, compile_with(step, options=options or None))
-    from lehr.loop.step.capture import OPTIONS, captured
+    from lehr.loop.step.capture import OPTIONS, Captured
 
-    return captured(compile_with(step, options=options | OPTIONS))
+    return Captured(Direct(step, compile_with(step, options=options | OPTIONS), by_torch=True))
 
 
 def _changing(guards: Sequence[Any]) -> list[bool]:

@@ -14,6 +14,8 @@ from lehr.optim import optimizers
 from lehr.optim.functional import form_of
 from lehr.state.entries import modules
 
+_PLAIN = (bool, int, float, str, type(None))
+
 
 @final
 class Layout:
@@ -34,9 +36,9 @@ class Layout:
     """
 
     __slots__ = (
-        *("_children", "_counts_elsewhere", "_flags", "_gradients", "_groups", "_hooks"),
-        *("_made_of", "_others", "_own", "_tensors", "captures", "epoch", "numbers", "others"),
-        *("parts", "trained"),
+        *("_attributes", "_children", "_counts_elsewhere", "_flags", "_gradients", "_groups"),
+        *("_hooks", "_made_of", "_others", "_own", "_tensors", "captures", "epoch", "numbers"),
+        *("others", "parts", "trained"),
     )
 
     def __init__(self, run: Any, graphs: Graphs) -> None:
@@ -73,6 +75,7 @@ class Layout:
         self._others = [(name, *places[name]) for name in self.others]
         self._children = list(_children(run.model))
         self.epoch, self._made_of, self._flags = run.epoch, _made_of(run), _flags(run)
+        self._attributes = attributes_of(run)
         self._hooks = [*hook_places(run.model, run.loss_func), *step_hooks(run.opt)]
 
     def _bring_counts(self) -> None:
@@ -104,6 +107,24 @@ class Layout:
                 return False
             self.others[name] = tensor
         return True
+
+    def has_other_attributes(self, run: Any) -> bool:
+        """Whether a plain value in the model or the loss function is another than when it was made.
+
+        Then other parameters may be trained: such a value may decide which layers are called.
+        """
+        return attributes_of(run) != self._attributes
+
+    def takes_over(self, later: "Layout") -> bool:
+        """Whether a later one of the same epoch is the same; then it need not be used.
+
+        Args:
+            later: where plain values of the model may be others.
+        """
+        same = self.parts == later.parts and self.others.keys() == later.others.keys()
+        if same:
+            self._attributes = later._attributes
+        return same
 
     def has_hooks(self) -> bool:
         """Whether a module, a parameter or an optimizer has hooks now."""
@@ -195,6 +216,24 @@ def _made_of(run: Any) -> list[Any]:
     groups = [group for opt in opts for group in opt.param_groups]
     params = [p for group in groups for p in group["params"]]
     return [run.model, run.loss_func, *opts, *groups, *params]
+
+
+def attributes_of(run: Any) -> list[dict[str, Any]]:
+    """The plain values in the attributes of each module of the model and of the loss function.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> model, none = attributes_of(SimpleNamespace(model=nn.Dropout(0.5), loss_func=None))
+        >>> model["p"], none
+        (0.5, {})
+    """
+    loss = run.loss_func
+    parts = [part for _, part in modules(run.model)]
+    parts += loss.modules() if isinstance(loss, nn.Module) else [loss]
+    held = [getattr(part, "__dict__", {}) for part in parts]
+    return [
+        {name: value for name, value in values.items() if type(value) in _PLAIN} for values in held
+    ]
 
 
 def _flags(run: Any) -> list[bool]:
