@@ -1009,6 +1009,33 @@ def test_an_error_of_the_step_itself_is_raised():
         learn.fit(1)
 
 
+class Mislabels(Callback):
+    def begin_batch(self, run):
+        run.yb = run.yb + 2 * (run.batch_index == 2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch.jit, within torch
+def test_a_label_that_no_class_has_is_told_as_without():
+    learn = learner("inductor")
+    with pytest.raises(IndexError, match="is out of bounds") as error:
+        learn.fit(1, [Mislabels()])
+    assert "labels must lie in 0 to 1" in "".join(error.value.__notes__)
+    assert "epoch 0, training batch 2" in "".join(error.value.__notes__)
+
+
+def test_an_index_that_only_the_graph_finds_wrong_is_told():
+    learn = learner()
+
+    def fails(*args):
+        raise RuntimeError("index out of bounds: 0 <= tmp8 < 3L")
+
+    fails.made_for = lambda given: fails
+    learn.graphs.of = lambda *args, **kwargs: fails
+    with pytest.raises(RuntimeError, match="tmp8"):
+        learn.fit(1)
+
+
 @pytest.mark.slow
 def test_validations_and_rehearsals_leave_everything_as_it_was():
     learn = learner()

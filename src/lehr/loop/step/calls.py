@@ -17,6 +17,7 @@ from lehr.loop.step.layout import Layout
 from lehr.optim import optimizers
 
 _CHANGES = 3  # of what the graph holds: each makes another graph
+_OUTSIDE = "index out of bounds"  # as compiled code says it: of a kernel, and of no layer
 _KNOWN = {
     "ata-dependent": (
         "the model or the loss function decides by the value of a tensor, which a graph cannot; "
@@ -44,13 +45,14 @@ class Calls:
 
     Attributes:
         why: why there are no more graphs, in words; None as long as there are.
+        failed: an error of the graph in this batch, which the eager step has in its own words.
         asks: whether nothing was done because torch would have to make another graph, for which
             it must be seen first what this batch trains.
     """
 
     __slots__ = (
         *("_changes", "_compiled", "_graphs", "_held", "_inside", "_layout", "_made_of"),
-        *("_no_grad", "_run", "_shapes", "asks", "why"),
+        *("_no_grad", "_run", "_shapes", "asks", "failed", "why"),
     )
 
     def __init__(self, run: Run, inside: Inside) -> None:
@@ -58,6 +60,7 @@ class Calls:
         self._run, self._graphs, self._inside = run, run.plan.graphs, inside
         self.why: str | None = None
         self.asks = False
+        self.failed: Exception | None = None
         self._layout: Layout | None = None
         self._compiled: dict[Place, Compiled] = {}
         self._held: list[dict[str, Any]] = []
@@ -87,7 +90,7 @@ class Calls:
             layout: what is trained.
             seen: whether it was this very batch that showed what is trained.
         """
-        run, self.asks = self._run, False
+        run, self.asks, self.failed = self._run, False, None
         if layout is not self._layout:
             self._begin(layout)
         if self.why is not None or (given := self._given(place, layout)) is None:
@@ -105,8 +108,9 @@ class Calls:
         except Exception as error:
             allow_saved_hooks()  # torch forbids them for good where it could not trace a gradient
             self.why = _why_not(error, self._graphs.backend)
-            if self.why is None:
+            if self.why is None and _OUTSIDE not in str(error):
                 raise
+            self.failed = error if self.why is None else None
             return False
         run.loss, run.pred, run.loss_parts = loss, pred, parts or None
         self._inside.made(logs)

@@ -143,6 +143,8 @@ class FusedStep:
             self._inside.end(LOSS, self.run)
         else:
             self._unfused.compute_loss()
+            if self._calls.failed is not None:  # and this, without the graph, has not
+                raise self._calls.failed
 
     def backward(self) -> None:
         """Nothing, after a fused step."""
