@@ -41,6 +41,7 @@ from tests.tier import some
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
 ADAMW = partial(torch.optim.AdamW, lr=0.01)
+DECAYING = partial(torch.optim.SGD, lr=0.1, momentum=0.9, dampening=0.3, weight_decay=0.1)
 
 
 class Kinds(Callback):
@@ -1214,8 +1215,9 @@ def test_a_learner_without_it_has_the_eager_step():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch.jit, within torch
-def test_the_default_backend_trains_as_the_eager_step_does():
-    fused, eager, kinds = pair(2, opt=ADAMW, compile="always")
+@pytest.mark.parametrize("opt", [ADAMW, DECAYING])
+def test_the_default_backend_trains_as_the_eager_step_does(opt):
+    fused, eager, kinds = pair(2, opt=opt, compile="always")
     assert difference(fused.model, eager.model) < 1e-6
     assert sum(kinds) == 6
 

@@ -212,8 +212,10 @@ def _compiled(step: Callable[..., Any], backend: str, *, captures: bool) -> Comp
         options["guard_filter_fn"] = _changing
     if backend == "inductor":
         with suppress(ImportError):  # of a torch that has no such passes
+            from lehr.loop.step.factors import Factors
             from lehr.loop.step.once import Once
 
+            options["post_grad_custom_pre_pass"] = Factors()
             options["post_grad_custom_post_pass"] = Once()
     compile_with = partial(torch.compile, fullgraph=True, backend=backend)
     from lehr.loop.step.direct import Direct
