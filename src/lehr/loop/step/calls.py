@@ -11,7 +11,8 @@ from lehr.base.call import arguments_of
 from lehr.errors import one_line
 from lehr.loop.losses import wanted_by
 from lehr.loop.run import Run
-from lehr.loop.step.graphs import Compiled, Given, Place
+from lehr.loop.step.compiled import Compiled
+from lehr.loop.step.graphs import Given, Place
 from lehr.loop.step.inside import Inside
 from lehr.loop.step.layout import Layout
 from lehr.optim import optimizers

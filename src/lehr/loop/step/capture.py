@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.decorators import mark_static_address
 
 from lehr.base.nested import map_tensors, tensors_in
-from lehr.loop.step.graphs import Compiled
+from lehr.loop.step.compiled import Compiled
 
 OPTIONS = {"triton.cudagraphs": True}
 """What torch's compiler is told, so that it captures what it has compiled"""

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 from time import perf_counter
 from types import FunctionType
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.func import functional_call, grad_and_value
 
 from lehr.base.graph_part import Changes
 from lehr.loop.loss_parts import summed
+from lehr.loop.step.compiled import Compiled
 from lehr.loop.step.kept import KeptGradients
 from lehr.loop.step.scalars import Numbers
 from lehr.loop.step.verdict import Verdict
@@ -87,23 +88,6 @@ class Given(NamedTuple):
     """for each part, the gradients that the window has gathered so far"""
     total: Any = None
     """weight of the window with this batch"""
-
-
-class Compiled(Protocol):
-    """A compiled step, which can tell whether torch has a graph for what comes."""
-
-    def __call__(self, *given: Any) -> Any:
-        """Make the step."""
-        ...
-
-    def made_for(self, given: Sequence[Any]) -> Callable[..., Any] | None:
-        """What to call with this; None if torch would have to make another graph."""
-        ...
-
-    @property
-    def has_made(self) -> bool:
-        """Whether torch has made a graph before."""
-        ...
 
 
 class Graphs:
