@@ -1205,6 +1205,12 @@ def test_who_wants_to_know_is_told_when_a_step_is_compiled():
     assert told == [("compiling the training step", 1)]
 
 
+def test_that_an_epoch_of_one_batch_is_not_fused_is_said_once():
+    with pytest.warns(UserWarning, match="and this epoch has no other") as said:
+        learner(batch_size=64).fit(2)
+    assert len(said) == 1
+
+
 def test_a_learner_without_it_has_the_eager_step():
     assert learner(False).graphs is None
     with warnings.catch_warnings():

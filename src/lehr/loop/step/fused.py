@@ -4,11 +4,9 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, cast, final
+from typing import Any, NamedTuple, final
 
-from torch import Tensor
-
-from lehr.base.nested import describe, inside, tensors_in
+from lehr.base.nested import describe, tensors_in
 from lehr.loop.run import Run
 from lehr.loop.step.calls import Calls
 from lehr.loop.step.eager import EagerStep
@@ -16,6 +14,7 @@ from lehr.loop.step.fusible import obstacles
 from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, Place
 from lehr.loop.step.inside import Inside
 from lehr.loop.step.layout import Layout, attributes_of, count_on_cpu
+from lehr.loop.step.returned import is_plain
 from lehr.loop.step.verdict import waiting_for
 from lehr.optim import optimizers
 
@@ -297,7 +296,7 @@ class FusedStep:
         if found := obstacles(run.model, run.opt, run.loss_func, run.callbacks, run.engine):
             self._give_up("; ".join(found))
             return
-        if not _is_plain(run.pred):
+        if not is_plain(run.pred):
             self._give_up(
                 f"the model returns {describe(run.pred)}; let it return tensors, alone or in "
                 "tuples, lists and dicts"
@@ -324,6 +323,11 @@ class FusedStep:
         if not run.batch_index:  # callbacks may have changed the model: the step shows what it is
             self._layout = self._size = None
             self._attributes = attributes_of(run)
+            if run.last_batch:
+                self._warn(
+                    "the first step of an epoch is not fused, and this epoch has no other. Give "
+                    "smaller batches"
+                )
             return False
         if self._layout is None or self._layout.epoch != run.epoch:  # entered within an epoch
             if run.window.batches:
@@ -346,14 +350,17 @@ class FusedStep:
             return False
         if (fits := self._size == _size(run)) or run.last_batch:
             return fits
+        self._warn(
+            "batches of another size than the first of the epoch are not fused. Give all the same, "
+            "e.g. by padding"
+        )
+        return False
+
+    def _warn(self, what: str) -> None:
+        """Say once in a fit what is not fused, though the rest may be."""
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                "compile: batches of another size than the first of the epoch are not fused. Give "
-                "all the same, e.g. by padding.",
-                stacklevel=2,
-            )
-        return False
+            warnings.warn(f"compile: {what}.", stacklevel=2)
 
     def _place(self) -> Place:
         """Where the batch is in its window."""
@@ -378,16 +385,6 @@ class FusedStep:
             self._give_up(self._calls.why)
         self._made = done and place != "gather"
         return done
-
-
-def _is_plain(pred: Any) -> bool:
-    """Whether a prediction is made of what a graph can return as it is."""
-    if pred is None or isinstance(pred, Tensor):  # None: there is none yet
-        return True
-    kind = cast("type[Any]", type(pred))
-    if kind not in (tuple, list, dict):
-        return False
-    return all(inner is not None and _is_plain(inner) for inner in inside(pred) or ())
 
 
 def _size(run: Run) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What a callback's function for the graph returns, looked at before a graph is made of it."""
+"""What a model and callbacks' functions return, looked at before a graph is made of it."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lehr.base.graph_part import Changes, GraphPart
-from lehr.base.nested import describe
+from lehr.base.nested import describe, inside
 
 
 def check_changes(who: str, part: GraphPart, values: Mapping[str, Tensor], *, skips: bool) -> None:
@@ -67,6 +67,21 @@ def check_changes(who: str, part: GraphPart, values: Mapping[str, Tensor], *, sk
             f"{who} must return skips as a tensor of bool without dimensions, such as "
             f"~norm.isfinite(); got {describe(found)}."
         )
+
+
+def is_plain(pred: Any) -> bool:
+    """Whether a prediction is made of what a graph can return as it is.
+
+    Example:
+        >>> is_plain({"a": torch.ones(1), "b": [torch.ones(1)]}), is_plain((torch.ones(1), "b"))
+        (True, False)
+    """
+    if pred is None or isinstance(pred, Tensor):  # None: there is none yet
+        return True
+    kind = cast("type[Any]", type(pred))
+    if kind not in (tuple, list, dict):
+        return False
+    return all(inner is not None and is_plain(inner) for inner in inside(pred) or ())
 
 
 def _called(part: GraphPart, values: Mapping[str, Tensor]) -> Any:
