@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from lehr.optim.functional import form_of, refusal_of
+from lehr.optim.functional import DECAY, form_of, refusal_of
 
 KNOWN = {
     "SGD": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True},
@@ -51,6 +51,36 @@ def test_the_function_steps_on_the_state_that_the_optimizer_has(name):
     assert not torch.allclose(before, q, atol=1e-6)
     for key, value in opt.state[p].items():
         assert torch.allclose(value, other.state[q][key], atol=1e-6)
+
+
+DECAYED = {
+    **{name: {} for name in KNOWN if name not in ("Rprop", "Muon")},
+    "Adam, decoupled": {"decoupled_weight_decay": True},
+    "NAdam, decoupled": {"decoupled_weight_decay": True},
+    "SGD, upwards": {"maximize": True, "momentum": 0.9},
+    "AdamW, upwards": {"maximize": True},
+}
+
+
+@pytest.mark.parametrize("name", DECAYED)
+def test_a_weight_decay_in_a_tensor_is_that_of_the_optimizer(name):
+    how = {"lr": 0.1, "weight_decay": 0.3, **DECAYED[name]}
+    (p, opt), (q, other) = (made(name.partition(",")[0], **how) for _ in range(2))
+    p.grad = torch.linspace(-1, 1, 6).reshape(3, 2)
+    q.grad = p.grad.clone()
+    for one in (opt, other):
+        one.step()  # which makes the states
+    opt.step()
+    form, group = form_of(other), other.param_groups[0]
+    form = form._replace(switches={**form.switches, **_here(form)})
+    numbers = form.numbers_of(group) | {DECAY: torch.tensor(0.3, dtype=torch.float64)}
+    with torch.no_grad():
+        form.update([q], [q.grad], form.state_of(other, group, [q]), numbers)
+    assert torch.allclose(p, q, atol=1e-6)
+    with torch.no_grad():  # the control
+        form.update([q], [q.grad], form.state_of(other, group, [q]), numbers | {DECAY: 0})
+    opt.step()
+    assert not torch.allclose(p, q, atol=1e-6)
 
 
 def _here(form):

@@ -61,6 +61,11 @@ _FREE = {
 """Numbers that stay numbers. Muon would round a rate in a tensor with its update, to bfloat16."""
 
 
+DECAY = "weight_decay"
+"""The number that may be a tensor where it is not 0, though torch's functions take none: they ask
+whether it is 0, and a tensor does not say so within a graph. The decay is then made here."""
+
+
 class Form(NamedTuple):
     """The function of an optimizer, and where its arguments are.
 
@@ -81,7 +86,7 @@ class Form(NamedTuple):
     switches: Mapping[str, bool]
     """what says that it is compiled"""
     tensors: tuple[str, ...]
-    """arguments that may be tensors, so that another value needs no other graph"""
+    """arguments that may be tensors, so that another value needs no other graph; see `DECAY`"""
     free: tuple[str, ...]
     """arguments that may change though they are numbers: that needs another graph, once for each"""
 
@@ -156,6 +161,9 @@ class Form(NamedTuple):
             >>> form.update([p], [torch.ones(1)], [[None]], form.numbers_of(group)); p
             tensor([0.9000])
         """
+        if isinstance(decay := numbers.get(DECAY), Tensor):
+            grads = self._decay(params, grads, numbers, decay)
+            numbers = {**numbers, DECAY: 0}
         exact = [name in _COUNTS for name in self.keeps]
         own = [
             [tensor.double() for tensor in tensors] if counts else list(tensors)
@@ -166,6 +174,17 @@ class Form(NamedTuple):
             if counts:
                 for tensor, result in zip(tensors, results, strict=True):
                     tensor.copy_(result)
+
+    def _decay(
+        self, params: list[Tensor], grads: list[Tensor], numbers: Mapping[str, Any], decay: Tensor
+    ) -> list[Tensor]:
+        """The gradients with the decay's part, or where it is decoupled, smaller parameters."""
+        if numbers.get("decoupled_weight_decay", self.function.__name__ == "adamw"):
+            for p in params:
+                p.mul_(1 - numbers["lr"] * decay)
+            return grads
+        signed = -decay if numbers.get("maximize") else decay  # the gradient is turned round later
+        return [grad + p * signed for p, grad in zip(params, grads, strict=True)]
 
 
 def form_of(opt: Any) -> Form | None:
@@ -209,7 +228,7 @@ def _form(kind: type[Any]) -> Form | None:
     numbers = {p: elsewhere.get(p, (p, None)) for p in parameters if p not in _SWITCHES}
     switches = {p: value for p, value in _SWITCHES.items() if p in parameters and value is not None}
     free = _FREE.get(name, ())
-    movable = [p for p in numbers if p == "lr" or "Tensor" in str(taken[p].annotation)]
+    movable = [p for p in numbers if p in ("lr", DECAY) or "Tensor" in str(taken[p].annotation)]
     tensors = tuple(p for p in movable if p not in free)
     return Form(function, _STATES[name], numbers, switches, tensors, free)
 

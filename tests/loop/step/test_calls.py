@@ -118,14 +118,14 @@ def test_a_function_that_is_made_anew_is_told_from_what_it_is_given(parts):
 def test_a_number_in_the_graph_may_change_three_times_too(parts):
     run, _, calls, _ = parts
     layout = with_states(run)
-    for run.opt.param_groups[0]["weight_decay"] in (0.1, 0.2, 0.3, 0.4):
+    for run.opt.param_groups[0]["eps"] in (0.1, 0.2, 0.3, 0.4):
         assert calls.make("whole", layout)
     layout = with_states(run)  # a new one does not compare with the one before
-    run.opt.param_groups[0]["weight_decay"] = 0.5
+    run.opt.param_groups[0]["eps"] = 0.5
     assert calls.make("whole", layout)
-    run.opt.param_groups[0]["weight_decay"] = 0.6
+    run.opt.param_groups[0]["eps"] = 0.6
     assert not calls.make("whole", layout)
-    assert calls.why.startswith("weight_decay of AdamW keeps changing")
+    assert calls.why.startswith("eps of AdamW keeps changing")
 
 
 def test_what_the_graph_is_made_of_may_be_replaced_three_times(parts):

@@ -198,15 +198,25 @@ def test_a_schedule_of_the_momentum_needs_one_graph_more_at_most():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("opt", [SGD, ADAMW])
+def test_a_schedule_of_the_weight_decay_needs_no_other_graph(opt):
+    schedules = lambda: [ParamScheduler("weight_decay", sched_lin(0.5, 0.1))]  # noqa: E731
+    fused, eager, kinds = pair(3, schedules, opt=opt)
+    assert difference(fused.model, eager.model) < 1e-6
+    assert graphs() == 1
+    assert sum(kinds) == 9
+
+
+@pytest.mark.slow
 def test_a_number_that_keeps_changing_inside_the_graph_ends_the_fusing():
-    schedule = ParamScheduler("weight_decay", sched_lin(0.1, 0.0))
+    schedule = lambda: ParamScheduler("dampening", sched_lin(0.5, 0.0))  # noqa: E731
     learn, kinds = learner(), Kinds()
-    with pytest.warns(UserWarning, match="weight_decay of SGD keeps changing"):
-        learn.fit(3, [schedule, kinds])
+    with pytest.warns(UserWarning, match="dampening of SGD keeps changing"):
+        learn.fit(3, [schedule(), kinds])
     assert graphs() <= 4
     assert kinds.fused[-4:] == [False] * 4
     eager = learner(False)
-    eager.fit(3, [ParamScheduler("weight_decay", sched_lin(0.1, 0.0))])
+    eager.fit(3, [schedule()])
     assert difference(learn.model, eager.model) < 1e-6
 
 

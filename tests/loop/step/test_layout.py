@@ -67,8 +67,21 @@ def test_numbers_that_may_change_are_in_the_same_tensors():
     assert now[0]["lr"] is before[0]["lr"]
     assert now[0]["lr"].item() == 0.25
     assert layout.changed(before, now) == []
+    run.opt.param_groups[1]["eps"] = 0.5
+    assert layout.changed(before, layout.hyperparameters()) == ["eps of AdamW"]
+
+
+def test_a_weight_decay_is_in_a_tensor_unless_it_is_0():
+    run, layout = laid_out()
+    decay = lambda: layout.hyperparameters()[1]["weight_decay"]  # noqa: E731
     run.opt.param_groups[1]["weight_decay"] = 0.5
-    assert layout.changed(before, layout.hyperparameters()) == ["weight_decay of AdamW"]
+    before = decay()
+    assert before.item() == 0.5
+    run.opt.param_groups[1]["weight_decay"] = 0.25
+    assert decay() is before
+    run.opt.param_groups[1]["weight_decay"] = 0
+    assert decay() == 0
+    assert type(decay()) is int
 
 
 def test_states_are_there_once_the_optimizer_has_made_them():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lehr.loop.step.fusible import have_gradient_hooks, hook_places, step_hooks
 from lehr.loop.step.graphs import Graphs, Part
 from lehr.optim import optimizers
-from lehr.optim.functional import form_of
+from lehr.optim.functional import DECAY, form_of
 from lehr.state.entries import modules
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -144,7 +144,8 @@ class Layout:
         found = [part.form.numbers_of(group) for part, (_, group) in pairs]
         for numbers, tensors in zip(found, self._tensors, strict=True):
             for name, tensor in tensors.items():
-                numbers[name] = tensor.of(numbers[name])
+                if numbers[name] or name != DECAY:
+                    numbers[name] = tensor.of(numbers[name])
         return found
 
     def changed(self, before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
