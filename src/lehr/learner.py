@@ -134,7 +134,7 @@ class Learner:
         self.engine.prepare(model)
         self.model = model
         self.opt = arguments.as_optimizers(opt, model)
-        self.loss_func = as_loss_func(loss_func)
+        self.loss_func = as_loss_func(loss_func, reduction)
         self.data = data
         self.callbacks = arguments.listed(callbacks)
         meters(metrics)

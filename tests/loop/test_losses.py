@@ -329,3 +329,26 @@ def test_searches_and_checks_take_a_loss_in_the_output():
     first = learn.rehearse(1).history["loss"][0]
     assert learn.audit().loss == pytest.approx(first)
     assert learn.check_resume().ok
+
+
+@pytest.mark.parametrize(
+    ("loss_func", "reduction", "told"),
+    [
+        (nn.CrossEntropyLoss(reduction="sum"), "mean", "Give the Learner reduction='sum', and"),
+        (
+            partial(F.cross_entropy, reduction="sum"),
+            "mean",
+            "Give the Learner reduction='sum', and",
+        ),
+        (nn.CrossEntropyLoss(), "sum", "it divides by the number of items once more"),
+    ],
+)
+def test_a_loss_that_says_another_reduction_than_the_learner_is_warned_of(
+    loss_func, reduction, told
+):
+    with pytest.warns(UserWarning, match=told) as caught:
+        tiny_learner(loss_func=loss_func, reduction=reduction)
+    assert len(caught) == 1
+    other = "sum" if reduction == "mean" else "mean"
+    tiny_learner(loss_func=loss_func, reduction=other)  # a warning would be an error here
+    tiny_learner(loss_func=lambda pred, yb: loss_func(pred, yb), reduction=reduction)

@@ -1,6 +1,8 @@
 """What a loss function is called with: the output of the model, and the target if it takes one."""
 
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast, final
 
 from torch import Tensor, nn
@@ -141,8 +143,10 @@ def _contents(pred: Any) -> str:
     return f"{kind} with {', '.join(map(str, names))}" if names else kind
 
 
-def as_loss_func(loss_func: Any) -> Callable[..., Any]:
+def as_loss_func(loss_func: Any, reduction: str = "mean") -> Callable[..., Any]:
     """The function that ``loss_func`` is, or that it names.
+
+    If it says of itself that it returns another reduction, a warning says so.
 
     Raises:
         TypeError: it is neither, or it cannot be told what it is called with.
@@ -165,4 +169,25 @@ def as_loss_func(loss_func: Any) -> Callable[..., Any]:
             'loss is in what the model returns, pass "loss".'
         )
     wanted_by(loss_func)
+    _warn_of_another(reduction, loss_func)
     return loss_func
+
+
+def _warn_of_another(reduction: str, loss_func: Any) -> None:
+    own = getattr(loss_func, "reduction", None)
+    if isinstance(loss_func, partial):
+        own = loss_func.keywords.get("reduction", own)
+    if own == "sum" and reduction == "mean":
+        warnings.warn(
+            "loss_func has reduction='sum', and the Learner takes what it returns for a mean: the "
+            "losses that it shows are as many times too large as a batch has items. Give the "
+            "Learner reduction='sum', and it trains on the mean and shows it. To train on the sum, "
+            "give lambda pred, yb: loss_func(pred, yb).",
+            stacklevel=4,
+        )
+    if own in ("mean", "batchmean") and reduction == "sum":
+        warnings.warn(
+            f"loss_func has reduction={own!r}, and the Learner reduction='sum': it divides by the "
+            "number of items once more. Leave the Learner's reduction out.",
+            stacklevel=4,
+        )
