@@ -53,8 +53,9 @@ def validate(learn: Learner, data: Any, callbacks: Iterable[Callback]) -> Scores
             Loop(run).validate()
     if not run.history.rows:
         raise ValueError(f"validate was cut short before its first batch: {run.stop_reason}.")
-    row = {column("valid_loss", name): None for name in run.valid_names} | run.history.rows[-1]
-    return {k: v for k, v in row.items() if k not in ("epoch", "step", "seconds")}
+    row = {k: v for k, v in run.history.rows[-1].items() if k not in ("epoch", "step", "seconds")}
+    losses = [column("valid_loss", name) for name in run.valid_names]
+    return row | {name: None for name in losses if name not in row}
 
 
 def predict(

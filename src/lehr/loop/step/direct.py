@@ -36,11 +36,10 @@ class Direct:
 
     Example:
         >>> import torch
-        >>> def double(x):
-        ...     return x * 2
-        >>> direct = Direct(double, torch.compile(double, backend="eager", fullgraph=True))
-        >>> direct(torch.ones(2)), direct(torch.ones(2)), direct(torch.ones(3))
-        (tensor([2., 2.]), tensor([2., 2.]), tensor([2., 2., 2.]))
+        >>> from torch.nn.functional import softsign
+        >>> direct = Direct(softsign, torch.compile(softsign, backend="eager", fullgraph=True))
+        >>> direct(torch.ones(2)), direct(torch.ones(2)), direct(torch.ones(1))
+        (tensor([0.5000, 0.5000]), tensor([0.5000, 0.5000]), tensor([0.5000]))
     """
 
     def __init__(
@@ -64,13 +63,13 @@ class Direct:
 
         Example:
             >>> import torch
-            >>> def half(x):
-            ...     return x / 2
-            >>> direct = Direct(half, torch.compile(half, backend="eager", fullgraph=True))
-            >>> direct.made_for([torch.ones(2)]) is None, direct(torch.ones(2))
-            (True, tensor([0.5000, 0.5000]))
-            >>> direct.made_for([torch.ones(2)])(torch.ones(2))
-            tensor([0.5000, 0.5000])
+            >>> from torch.nn.functional import tanhshrink
+            >>> compiled = torch.compile(tanhshrink, backend="eager", fullgraph=True)
+            >>> direct = Direct(tanhshrink, compiled)
+            >>> direct.made_for([torch.zeros(2)]) is None, direct(torch.zeros(2))
+            (True, tensor([0., 0.]))
+            >>> direct.made_for([torch.zeros(2)])(torch.zeros(2))
+            tensor([0., 0.])
         """
         guards, run = self._last
         usual = by_stance(self) is self
