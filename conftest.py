@@ -132,6 +132,14 @@ def _any_slow(file: list[pytest.Item]) -> bool:
     return any(item.get_closest_marker("slow") for item in file)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _what_stays_is_looked_through_once() -> Iterator[None]:
+    """Packages that a file's tests have imported are no garbage for those after it, either."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _signals() -> Iterator[None]:
     """Ctrl-C and its like as in a terminal; afterwards as the caller had them."""
