@@ -1,5 +1,6 @@
 """What errors say."""
 
+import gc
 from contextlib import contextmanager
 from types import FunctionType
 
@@ -329,7 +330,7 @@ class Faulty(torch.utils.data.Dataset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loader", [data.DataLoader, torch.utils.data.DataLoader])
-def test_an_error_in_a_worker_process_is_placed_in_the_users_own_line(loader):
+def test_an_error_in_a_worker_process_is_placed_in_the_users_own_line(loader, monkeypatch):
     learn = tiny_learner(rehearsal=False)
     learn.data = DataBunch(loader(Faulty(), 4, num_workers=1))
     try:  # pytest.raises would keep the frames, and with them the processes, alive
@@ -339,6 +340,10 @@ def test_an_error_in_a_worker_process_is_placed_in_the_users_own_line(loader):
     assert notes[0].startswith(f"In a worker process, at {__file__}:")
     assert notes[0].endswith('in __getitem__: raise LookupError(f"no item {index}").')
     assert notes[1] == "In the loop, between batches or reading one, epoch 0, training batch 3."
+    # torch's loader waits so many seconds for a worker that has raised, and then ends it
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    del learn
+    gc.collect()
 
 
 @pytest.mark.parametrize(
