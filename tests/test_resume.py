@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader as TorchLoader
+from torch.utils.data import RandomSampler
 
 from lehr import Callback, CancelEpoch, DataBunch, Phase
 from lehr.base import strict_json
@@ -750,3 +752,73 @@ def test_an_optimizer_of_another_class_with_the_same_settings_goes_on_with_a_war
     with pytest.warns(ResumeWarning, match="optimizer Adam → AdamW"):
         run = tiny_learner(opt=torch.optim.AdamW).fit(2, resume=tmp_path)
     assert run.n_steps == 8
+
+
+# What draws from a generator of its own ---------------------------------------------------------
+
+
+class Noisy:
+    """Thirty-two items with noise from the dataset's own generator, or from the global one."""
+
+    def __init__(self, own=True):
+        self.noise = torch.Generator().manual_seed(3) if own else None
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, i):
+        return torch.full((3,), i / 32) + torch.randn(3, generator=self.noise), i % 2
+
+
+class AfterFirstEpoch(Callback):
+    """Asks the run to end after the first epoch."""
+
+    replays = False
+
+    def after_epoch(self, run):
+        if run.epoch == 0:
+            run.interrupt("test")
+
+
+def in_own_order():
+    order = RandomSampler(range(32), generator=torch.Generator().manual_seed(1))
+    return DataBunch(DataLoader(Noisy(), 8, sampler=order))
+
+
+@pytest.mark.parametrize("n", [4, 6])
+def test_a_sampler_and_a_dataset_with_generators_of_their_own_go_on_exactly(tmp_path, n):
+    straight = state(tiny_learner(data=in_own_order()).fit(3))
+    saved = [Checkpoint(tmp_path)]
+    tiny_learner(data=in_own_order(), callbacks=[*saved, InterruptAt(n)]).fit(3)
+    again = tiny_learner(data=in_own_order(), callbacks=[*saved, InterruptAt(n)])
+    run = again.fit(3, resume="auto", exact=True)
+    assert first_difference(straight, state(run)) is None
+
+
+def test_a_probe_leaves_the_generator_of_a_sampler_in_lehrs_loader():
+    learn = tiny_learner(data=in_own_order())
+    generator = learn.data.train_dl.sampler.indices.generator
+    before = generator.get_state()
+    learn.profile(4)
+    assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(DataLoader, Noisy(), 8, num_workers=1),
+        partial(TorchLoader, Noisy(own=False), 8, num_workers=1, persistent_workers=True),
+    ],
+    ids=["lehr", "torch"],
+)
+def test_what_workers_draw_from_epoch_to_epoch_is_told_of(tmp_path, make):
+    callbacks = [Checkpoint(tmp_path), AfterFirstEpoch()]
+
+    def fit(**how):
+        return tiny_learner(data=DataBunch(make()), callbacks=callbacks).fit(2, **how)
+
+    fit()
+    with pytest.raises(ValueError, match=r"begin with .* as it was at first\. .* exact=True"):
+        fit(resume="auto", exact=True)
+    with pytest.warns(ResumeWarning, match="train_dl keeps its workers from epoch to epoch"):
+        fit(resume="auto")

@@ -248,12 +248,16 @@ def _warn(changes: list[str]) -> None:
 
 
 def _reread(manifest: Mapping[str, Any], run: Any) -> str | None:
-    """What there is to say about a loader that has to be read from its beginning."""
-    if not run.sources.at(run.epoch).train.rereads or manifest["stage"] not in (
-        "batch",
-        "validated",
-    ):
-        return None
+    """What there is to say about a loader that may yield other batches than it would have."""
+    train = run.sources.at(run.epoch).train
+    if not train.rereads or manifest["stage"] not in ("batch", "validated"):
+        if not (drawn := train.out_of_sight):
+            return None
+        return (
+            f"train_dl keeps its workers from epoch to epoch, and new ones begin with {drawn} as "
+            "it was at first. Going on is exact only if they draw nothing from it. Use lehr's "
+            "DataLoader with a dataset that draws from the global generators, or num_workers=0"
+        )
     return (
         "train_dl cannot be entered in the middle: the batches of this epoch that were trained on "
         f"({manifest['batch'] + 1}) are read once more and left out. Going on is exact only if "

@@ -218,7 +218,8 @@ def loader_entries(name: str, loader: Any, *, position: bool = True) -> dict[str
             state, which says nothing of a place within a pass.
 
     In a fit, the batches of lehr's own loaders are a function of (seed, epoch, position); their
-    state is only how often they were iterated by hand.
+    state is only how often they were iterated by hand. What a sampler or a dataset in one draws
+    from a generator of its own is no such function, so that generator is an entry, too.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -226,9 +227,11 @@ def loader_entries(name: str, loader: Any, *, position: bool = True) -> dict[str
         >>> list(loader_entries("train_dl", loader))
         ['train_dl.generator']
     """
-    if (position or is_seekable(loader)) and isinstance(loader, Stateful):
-        return {name: loader}
     entries: dict[str, Stateful] = {}
+    if (position or is_seekable(loader)) and isinstance(loader, Stateful):
+        entries[name] = loader
+        if not is_seekable(loader):
+            return entries
     for key, part in parts(loader):
         entries |= loader_entries(f"{name}.{key}", part, position=position)
     known = {id(getattr(entry, "generator", None)) for entry in entries.values()}

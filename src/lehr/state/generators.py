@@ -131,7 +131,8 @@ def generators_of(loader: Any) -> Iterator[tuple[str, Stateful]]:
         ['generator']
     """
     seen: set[int] = set()
-    for holder, part in holders(loader):
+    indices = getattr(getattr(loader, "sampler", None), "indices", None)  # of torch's in our loader
+    for holder, part in (*holders(loader), ("sampler.indices", indices)):
         of_data = holder.startswith("dataset")
         drawn = {} if of_data else {"generator": getattr(part, "generator", None)}
         for name, value in {**drawn, **getattr(part, "__dict__", {})}.items():

@@ -1,7 +1,9 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch.utils.data import DataLoader as TorchLoader
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, RandomSampler, TensorDataset
 
 from lehr.data import DataLoader, Dataset
 from lehr.data.loading.feed import Feed
@@ -264,3 +266,54 @@ def test_a_generator_is_had_as_the_epoch_was_opened_with_it():
 )
 def test_who_is_read_from_the_beginning(loader, rereads):
     assert Feed(loader).rereads is rereads
+
+
+class Drawing:
+    """Ten items, and a generator of the dataset's own."""
+
+    def __init__(self):
+        self.own = torch.Generator().manual_seed(3)
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, i):
+        return torch.rand(2, generator=self.own)
+
+
+def drawn_order():
+    return RandomSampler(range(10), generator=torch.Generator().manual_seed(1))
+
+
+def test_what_draws_within_lehrs_loader_goes_on_where_it_was():
+    feed = Feed(DataLoader(Drawing(), 2, sampler=drawn_order()))
+    epoch = feed.epoch(0, 0)
+    first = [next(epoch)[0] for _ in range(3)]
+    saved = {name: deepcopy(one.state_dict()) for name, one in feed.entries("x").items()}
+    assert list(saved) == ["x", "x.dataset.own", "x.sampler.indices.generator"]
+    rest = [batch for batch, _ in epoch]
+    again = Feed(DataLoader(Drawing(), 2, sampler=drawn_order()))
+    assert not torch.equal(next(again.epoch(0, 0, start=3))[0], rest[0])  # the negative control
+    for name, one in again.entries("x").items():
+        one.load_state_dict(saved[name])
+    assert all(map(torch.equal, batches(again, start=3), rest))
+    assert len(first) == 3
+    assert len(rest) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "drawn"),
+    [
+        (lambda: DataLoader(Drawing(), 2, num_workers=1), "dataset.own"),
+        (lambda: DataLoader(Drawing(), 2), None),
+        (lambda: DataLoader([1, 2], num_workers=1), None),
+        (lambda: TorchLoader([1, 2], num_workers=1), None),
+        (
+            lambda: TorchLoader([1, 2], num_workers=1, persistent_workers=True),
+            "the global generators in them",
+        ),
+    ],
+    ids=["own", "no_workers", "draws_nothing", "new_workers", "kept_workers"],
+)
+def test_what_workers_draw_from_out_of_sight_is_known(make, drawn):
+    assert Feed(make()).out_of_sight == drawn

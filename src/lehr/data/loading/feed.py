@@ -22,6 +22,7 @@ from lehr.types import Batch, Stateful, is_seekable, is_sharing
 Size = tuple[int | None, int | None]
 
 _OWN = ""  # the entry of a loader that has a state of its own
+_OF_DATA = ".dataset"  # the entries of what is drawn for each item
 _MANY = 100_000  # batches of a pass whose end nobody knows
 
 
@@ -88,6 +89,17 @@ class Feed:
         """Whether an epoch that is entered in the middle is read from its beginning."""
         return not (self.seekable or self.positioned)
 
+    @property
+    def out_of_sight(self) -> str | None:
+        """What its workers keep from epoch to epoch and draw from, where nobody can save it."""
+        if not getattr(self.loader, "num_workers", 0):
+            return None
+        if self.seekable:  # then the global generators are keyed before each batch
+            own = loader_entries(_OWN, self.loader, position=False)
+            return next((key.lstrip(".") for key in own if key.startswith(_OF_DATA)), None)
+        keeps = not self.positioned and getattr(self.loader, "persistent_workers", False)
+        return "the global generators in them" if keeps else None
+
     def entries(self, name: str, *, position: bool = True) -> dict[str, Stateful]:
         """The loader's state entries, such that an epoch can be entered where it is.
 
@@ -110,8 +122,9 @@ class Feed:
         """
         position = position and (self.seekable or self.positioned)
         entries = loader_entries(_OWN, self.loader, position=position)
-        if self.own:  # also what it draws from
-            self.engine.by_process |= {f"{name}{key}" for key in entries}
+        # Also what it draws from. Of lehr's loader, each process reads items of its own.
+        apart = {k for k in entries if self.own or (self.seekable and k.startswith(_OF_DATA))}
+        self.engine.by_process |= {f"{name}{key}" for key in apart}
         return {f"{name}{key}": _Part(entry, key, self._held) for key, entry in entries.items()}
 
     @property
@@ -191,10 +204,12 @@ class Feed:
 
     def _batches(self, seed: int, epoch: int, start: int, held: dict[str, Any]) -> Iterator[Batch]:
         share = self.engine.share
+        if self.seekable:
+            self._hold_orders(held)
         if is_sharing(self.loader) and share.world > 1:
-            return self.loader.batches(seed, epoch, start, share=share)
+            return _while(self.loader.batches(seed, epoch, start, share=share), held)
         if is_seekable(self.loader):
-            batches = self.loader.batches(seed, epoch, start)
+            batches = _while(self.loader.batches(seed, epoch, start), held)
         elif isinstance(self.loader, (list, tuple)):
             self._tell_of_items(cast(Sequence[Batch], self.loader)[:1])
             batches = islice(cast(Iterable[Batch], self.loader), start, None)
@@ -203,6 +218,13 @@ class Feed:
             batches = self._read(Streams(seed).key("loader", epoch, *apart), start, held)
             return self.engine.shares(batches, self.name, entered=self._reenters(start))
         return (part_of(batch, share) for batch in batches) if share.world > 1 else batches
+
+    def _hold_orders(self, held: dict[str, Any]) -> None:
+        """Hold what samplers draw from: entered in the middle, they draw the whole order anew."""
+        drawn = loader_entries(_OWN, self.loader, position=False)
+        for key, generator in drawn.items():
+            if key != _OWN and not key.startswith(_OF_DATA):
+                held[key] = generator.state_dict()
 
     def _reenters(self, start: int) -> bool:
         """Whether what is read first is the batch before ``start``, or the last before it."""
@@ -307,6 +329,18 @@ class Feed:
             f"{self.name} has no batches: {why}. Check its data; with drop_last=True a data set "
             "smaller than batch_size has none. A function must make a fresh iterator every time."
         )
+
+
+def _while(batches: Iterator[Batch], held: dict[str, Any]) -> Iterator[Batch]:
+    """The batches, and what is held of their loader as long as they last."""
+    return _holding(batches, held) if held else batches
+
+
+def _holding(batches: Iterator[Batch], held: dict[str, Any]) -> Generator[Batch]:
+    try:
+        yield from batches
+    finally:
+        held.clear()
 
 
 def _len_or_none(loader: Any) -> int | None:
