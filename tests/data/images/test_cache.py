@@ -142,6 +142,15 @@ def change(root, place, monkeypatch):
     Image.new("RGB", (7, 6), "red").save(root / "cat" / "3.png")
 
 
+def change_with_the_time_put_back(root, place, monkeypatch):
+    path = root / "cat" / "3.png"
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # as large as before
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def add(root, place, monkeypatch):
     shutil.copy(root / "cat" / "3.png", root / "cat" / "33.png")
 
@@ -202,7 +211,7 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-CHANGES = [touch, change, add, rename, update_pillow, update_lehr]
+CHANGES = [touch, change, change_with_the_time_put_back, add, rename, update_pillow, update_lehr]
 DAMAGES = [flip_a_pixel, flip_a_note, flip_the_head, cut_in_the_notes, cut_in_the_pixels, empty]
 
 

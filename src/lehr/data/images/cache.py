@@ -254,7 +254,8 @@ def _states(files: ImageFiles) -> Generator[str]:
     if isinstance(files, FolderFiles):
         for name in files.names:
             state = (files.root / name).stat()
-            yield f"{name}\0{state.st_size} {state.st_mtime_ns}"
+            changed = state.st_mtime_ns, state.st_ctime_ns  # the first may be set, as a copy does
+            yield f"{name}\0{state.st_size} {changed}"
         return
     state = files.path.stat()
     yield f"{state.st_size} {state.st_mtime_ns}"

@@ -97,9 +97,10 @@ def image_folder(
         num_workers: processes that decode, now or every epoch.
         cache: keep the decoded pixels on disk, from where later epochs and later trainings read
             them. They are decoded now, unless they are there: made from files of the same names,
-            sizes and times, by the same decoder. True keeps them in ``images/`` in the folder that
-            the environment variable LEHR_CACHE names, or else in the system's usual place for
-            such things; a path says where. The batches are the same as without.
+            sizes and times, of the content and of the file, by the same decoder. True keeps them
+            in ``images/`` in the folder that the environment variable LEHR_CACHE names, or else in
+            the system's usual place for such things; a path says where. The batches are the same
+            as without.
         preparation: of an earlier run; decides mode, size, resize, scale and labels instead.
         flat: inputs of one dimension.
         drop_last: leave out a last training batch that is not full.
