@@ -163,3 +163,12 @@ def test_repr(ds):
     assert repr(ds) == "Dataset(10 items, x (10, 5), y (10,))"
     several = Dataset({"ids": X, "more": (X, Y)})
     assert repr(several) == "Dataset(10 items, x {ids: (10, 5), more: ((10, 5), (10,))})"
+
+
+def test_a_mask_is_not_lost_in_silence():
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(
+        TypeError, match=r"x must be .* it is masked, .* Give array\.filled\(value\)"
+    ):
+        Dataset(masked)
+    assert Dataset(masked.filled(0.0)).x.tolist() == [1.0, 0.0]

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.utils.data import Subset, TensorDataset
 
@@ -78,3 +79,23 @@ def test_torchs_way_of_reading_many():
             return [-i for i in indices]
 
     assert Fetch(Many(range(10)))(Request([8, 1], 0, 0, 0)).tolist() == [-8, -1]
+
+
+@pytest.mark.parametrize("indices", [[-1, 0], torch.tensor([-1, 0]), range(-1, 1)])
+def test_a_subset_may_count_from_the_end(indices):
+    gather = gather_in_memory(Subset(TensorDataset(X), indices))
+    assert torch.equal(gather(torch.arange(2))[0], X[[-1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("indices", "error", "match"),
+    [
+        ([0.7, 1.0], TypeError, r"a Subset's indices must be whole numbers; got torch\.float32"),
+        ([True, False], TypeError, r"got torch\.bool\. Give mask\.nonzero\(\)"),
+        ([0, 10], IndexError, r"from 0 to 9, or from -10 to -1 .*; got 10\. Were they made for"),
+        ([-11], IndexError, "got -11"),
+    ],
+)
+def test_a_subset_of_what_is_not_there_is_refused(indices, error, match):
+    with pytest.raises(error, match=match):
+        gather_in_memory(Subset(Dataset(X[:10], Y[:10]), indices))

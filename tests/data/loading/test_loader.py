@@ -365,3 +365,23 @@ def test_a_new_batch_size_holds_from_the_next_epoch_on():
     assert (len(loader), loader.batch_size, loader.sampler.batch_size) == (2, 5, 5)
     with pytest.raises(TypeError, match=r"batch_size must be an int of at least 1; got 2.5"):
         loader.batch_size = 2.5
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_sampler_may_count_from_the_end_of_data_in_memory(workers):
+    loader = DataLoader(DS, 2, sampler=[-1, 0, -20], num_workers=workers)
+    assert [yb.tolist() for _, yb in loader] == [[19, 0], [0]]
+    with pytest.raises(IndexError, match=r"the sampler's indices must be from 0 to 19, .* got 20"):
+        list(DataLoader(DS, 2, sampler=[0, 20], num_workers=workers))
+
+
+@pytest.mark.parametrize("make", [DataLoader, Sampler])
+@pytest.mark.parametrize("seed", ["a", 1.5, True])
+def test_a_seed_is_a_whole_number(make, seed):
+    with pytest.raises(TypeError, match="seed must be an int or None; got"):
+        make(DS, 2, shuffle=True, seed=seed)
+
+
+def test_a_collate_fn_can_be_called():
+    with pytest.raises(TypeError, match=r"collate_fn must be a function of a list .* got 3\."):
+        DataLoader(DS, 2, collate_fn=3)

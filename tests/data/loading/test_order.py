@@ -72,3 +72,16 @@ def test_wrong_length():
 def test_no_single_indices(sampler):
     with pytest.raises(TypeError, match="sampler must yield one int an item"):
         ForeignOrder(sampler, 2).batches(0, 0)
+
+
+@pytest.mark.parametrize(
+    "mask", [[True, False], torch.tensor([True, False])], ids=["list", "torch"]
+)
+def test_a_mask_is_no_sampler(mask):
+    with pytest.raises(TypeError, match=r"as of a mask\. Give the indices, mask\.nonzero\(\)"):
+        ForeignOrder(mask, 2).batches(0, 0)
+
+
+def test_what_is_no_index_is_named():
+    with pytest.raises(TypeError, match=r"one int an item; got 0\.5\."):
+        ForeignOrder([0, 0.5], 2).batches(0, 0)

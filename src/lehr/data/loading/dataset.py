@@ -24,6 +24,8 @@ def as_tensor(name: str, values: Any) -> Tensor:
     to_numpy = getattr(values, "to_numpy", None)  # pandas and its like
     try:
         array = values if to_numpy is None else to_numpy()
+        if getattr(array, "mask", None) is not None and hasattr(array, "filled"):
+            raise TypeError("it is masked, and a tensor has no mask. Give array.filled(value)")
         flags = getattr(array, "flags", None)
         return torch.as_tensor(array if flags is None or flags.writeable else array.copy())
     except (TypeError, ValueError, RuntimeError) as error:

@@ -59,9 +59,40 @@ def gather_in_memory(dataset: Any) -> Gather | None:
         # Whoever wrote a gather or a __getitem__ later has not said that it draws nothing.
         return dataset.gather if heights == sorted(heights) and heights[0] >= 0 else None
     if of is Subset and (inner := gather_in_memory(dataset.dataset)) is not None:
-        chosen = torch.tensor(list(dataset.indices), dtype=torch.int64)
+        chosen = places(dataset.indices, len(dataset.dataset), "a Subset's indices")
         return lambda indices: inner(chosen[indices])
     return None
+
+
+def places(indices: Any, n: int, what: str) -> Tensor:
+    """Indices into ``n`` items as int64, from 0 on: -1 is the last, as where items are indexed.
+
+    Args:
+        indices: a tensor, an array, or any ints.
+        n: how many items there are.
+        what: is what messages call them.
+
+    Raises:
+        TypeError: they are no whole numbers.
+        IndexError: there is no such item.
+
+    Example:
+        >>> places([0, -1], 5, "the sampler's indices")
+        tensor([0, 4])
+    """
+    many = indices if hasattr(indices, "__array__") else list(indices)
+    found = torch.as_tensor(many) if len(many) else torch.empty(0, dtype=torch.int64)
+    if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
+        todo = "Give mask.nonzero() of a mask." if found.dtype == torch.bool else "Round them."
+        raise TypeError(f"{what} must be whole numbers; got {found.dtype}. {todo}")
+    found = found.to("cpu", torch.int64, copy=True)
+    outside = found[(found < -n) | (found >= n)]
+    if len(outside):
+        raise IndexError(
+            f"{what} must be from 0 to {n - 1}, or from -{n} to -1 to count from the end; got "
+            f"{int(outside[0])}. Were they made for another data set?"
+        )
+    return torch.where(found < 0, found + n, found)
 
 
 class Fetch:

@@ -7,10 +7,10 @@ from torch.utils.data import IterableDataset
 
 from lehr.base.sharing import WHOLE, Share
 from lehr.base.values import check_default_device
-from lehr.data.loading.fetch import Fetch, Request, gather_in_memory
-from lehr.data.loading.order import decide_order
+from lehr.data.loading.fetch import Fetch, Request, gather_in_memory, places
+from lehr.data.loading.order import ForeignOrder, decide_order
 from lehr.errors import positive_int
-from lehr.state.streams import draw_seed
+from lehr.state.streams import check_seed, draw_seed
 
 if TYPE_CHECKING:
     from lehr.data.loading.workers import Workers
@@ -40,7 +40,8 @@ class DataLoader:
             random augmentation of an item depends neither on its batch nor on the order.
 
     Raises:
-        TypeError: the dataset cannot be indexed or has no length, or a number is no int.
+        TypeError: the dataset cannot be indexed or has no length, a number is no int, or
+            ``collate_fn`` cannot be called.
         ValueError: the dataset is empty, a number is out of range, or ``sampler`` comes with
             ``shuffle``, or with another ``batch_size`` or ``drop_last`` than its own.
 
@@ -68,11 +69,16 @@ class DataLoader:
         item_seeds: bool = False,
     ) -> None:
         _check_dataset(dataset)
+        if collate_fn is not None and not callable(collate_fn):
+            raise TypeError(
+                f"collate_fn must be a function of a list of items; got {collate_fn!r}. Leave it "
+                "out for lehr.data.collate."
+            )
         if num_workers != 0:
             _check_workers(num_workers)
         self.dataset = dataset
         self.sampler = decide_order(dataset, batch_size, shuffle, drop_last, sampler)
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.num_workers = num_workers
         self._fetch = Fetch(dataset, collate_fn, item_seeds=item_seeds)
         self._together = collate_fn is None and not item_seeds
@@ -126,11 +132,13 @@ class DataLoader:
         """
         seed = seed if self.seed is None else self.seed
         chosen = self.sampler.batches(seed, epoch, start)
-        if self._together and self._workers is None:
-            gather = gather_in_memory(self.dataset)
-            if gather is not None:
-                whole = share.world == 1
-                return map(gather, chosen if whole else (i[share.of(len(i))] for i in chosen))
+        gather = gather_in_memory(self.dataset) if self._together else None
+        if gather is not None and isinstance(self.sampler, ForeignOrder):
+            n = len(self.dataset)
+            chosen = (places(indices, n, "the sampler's indices") for indices in chosen)
+        if gather is not None and self._workers is None:
+            whole = share.world == 1
+            return map(gather, chosen if whole else (i[share.of(len(i))] for i in chosen))
         requests = (
             Request(indices.tolist(), seed, epoch, number, share)
             for number, indices in enumerate(chosen, start)

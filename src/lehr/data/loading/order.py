@@ -74,14 +74,23 @@ class ForeignOrder:
                 f"sampler must yield as many indices as its length says; it says "
                 f"{len(self.indices)} and yields {len(indices)}. Correct its __len__."
             )
-        try:
-            order = torch.tensor([operator.index(i) for i in indices])
-        except TypeError as error:
-            raise TypeError(
-                f"sampler must yield one int an item; got {indices[0]!r}. Give a sampler of single "
-                "indices; batch_size= makes the batches."
-            ) from error
+        order = torch.tensor([_index(i) for i in indices])
         return cut(order, self.batch_size, range(start, len(self)))
+
+
+def _index(i: Any) -> int:
+    if isinstance(i, bool) or getattr(i, "dtype", None) == torch.bool:  # which Python has as 0 or 1
+        raise TypeError(
+            f"sampler must yield one int an item; got {i!r}, as of a mask. Give the indices, "
+            "mask.nonzero().flatten().tolist()."
+        )
+    try:
+        return operator.index(i)
+    except TypeError as error:
+        raise TypeError(
+            f"sampler must yield one int an item; got {i!r}. Give a sampler of single "
+            "indices; batch_size= makes the batches."
+        ) from error
 
 
 def decide_order(

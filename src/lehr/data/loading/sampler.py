@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lehr.data.loading.permuted import Order, order_of
 from lehr.errors import positive_int
-from lehr.state.streams import Streams, draw_seed
+from lehr.state.streams import Streams, check_seed, draw_seed
 
 _SLICES = 1024
 
@@ -61,7 +61,7 @@ class Sampler:
 
     Raises:
         ValueError: the source is empty, or ``batch_size`` is below 1.
-        TypeError: ``batch_size`` is no int.
+        TypeError: ``batch_size`` or ``seed`` is no int.
 
     Example:
         >>> import torch
@@ -90,7 +90,7 @@ class Sampler:
         self.batch_size = positive_int("batch_size", batch_size)
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.seed = seed
+        self.seed = check_seed(seed)
         self._pass_seed = seed
         self._passes = 0
 
