@@ -37,6 +37,7 @@ def test_nested_structures():
             "item 2 has shape (2, 4) at [0] and item 0 has shape (2, 3)",
         ),
         ([np.zeros(2), np.zeros(3)], "item 1 has shape (3,) and item 0 has shape (2,)"),
+        ([(1, 2), None], "item 1 has None and item 0 has 2 parts"),
         ([(1, 2), (1, 2, 3)], "item 1 has 3 parts and item 0 has 2 parts"),
         ([{"a": 1}, {"b": 1}], "item 1 has keys ['b'] and item 0 has keys ['a']"),
         (

@@ -385,3 +385,23 @@ def test_a_seed_is_a_whole_number(make, seed):
 def test_a_collate_fn_can_be_called():
     with pytest.raises(TypeError, match=r"collate_fn must be a function of a list .* got 3\."):
         DataLoader(DS, 2, collate_fn=3)
+
+
+class Stopping:
+    """Says that it draws nothing, and that there is nothing more."""
+
+    draws = False
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return i
+
+    def gather(self, indices):
+        raise StopIteration
+
+
+def test_a_gather_that_raises_stop_iteration_ends_no_epoch():
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        list(DataLoader(Stopping(), 2))

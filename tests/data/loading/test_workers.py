@@ -197,3 +197,31 @@ def test_a_program_that_ends_says_nothing_of_them():
     command = [sys.executable, "-W", few_cores, "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, timeout=100)
     assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+class Ending(Faulty):
+    """Item 13 ends the process that reads it."""
+
+    def __getitem__(self, i):
+        if i == 13:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+
+class Stopping(Faulty):
+    """Item 13 says that there is nothing more."""
+
+    def __getitem__(self, i):
+        return next(iter([] if i == 13 else [i]))
+
+
+def test_a_process_that_is_killed_is_told_in_plain_words():
+    with pytest.raises(RuntimeError, match=r"ended while it read a batch: it was killed") as caught:
+        list(DataLoader(Ending(), 4, num_workers=1))
+    assert "pid" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_dataset_that_raises_stop_iteration_ends_no_epoch(workers):
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        list(DataLoader(Stopping(), 4, num_workers=workers))

@@ -68,6 +68,8 @@ def _forms(item: Any) -> dict[str, str]:
 
 
 def _form(part: Any) -> str | None:
+    if part is None:
+        return "None"
     shape = getattr(part, "shape", None)
     if shape is not None:
         return f"shape {tuple(shape)}"

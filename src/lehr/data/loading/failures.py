@@ -61,6 +61,8 @@ class Failure:
             error = RuntimeError(f"a worker process could not read a batch: {self.line}")
         else:
             error = pickle.loads(self.pickled)
+            if isinstance(error, StopIteration):  # which would end the epoch in silence
+                error = RuntimeError("the dataset raised StopIteration while a batch was read")
         error.__cause__ = WorkerError(f"\n{self.text}")
         add_note(error, f"In a worker process{f', at {self.place}' if self.place else ''}.")
         return error

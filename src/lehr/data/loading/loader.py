@@ -138,7 +138,8 @@ class DataLoader:
             chosen = (places(indices, n, "the sampler's indices") for indices in chosen)
         if gather is not None and self._workers is None:
             whole = share.world == 1
-            return map(gather, chosen if whole else (i[share.of(len(i))] for i in chosen))
+            chosen = chosen if whole else (i[share.of(len(i))] for i in chosen)
+            return (gather(indices) for indices in chosen)  # a map would end at a StopIteration
         requests = (
             Request(indices.tolist(), seed, epoch, number, share)
             for number, indices in enumerate(chosen, start)

@@ -15,6 +15,8 @@ from torch.utils.data import Sampler as TorchSampler
 from lehr.data.loading.failures import Failure
 from lehr.data.loading.fetch import Fetch, Request
 
+_DEAD = "DataLoader worker (pid"  # as torch's message begins
+
 
 class _Served(TorchDataset[Any]):
     """What a worker process holds: a request in, a batch out."""
@@ -111,6 +113,12 @@ class Workers:
             self._end(loader)
             # A frame of torch's holds the error that holds the frame; both would hold the loader.
             traceback.clear_frames(error.__traceback__)
+            if type(error) is RuntimeError and str(error).startswith(_DEAD):
+                raise RuntimeError(
+                    "a worker process of the DataLoader ended while it read a batch: it was "
+                    "killed, perhaps because the memory was full, or what it read ended it. Give "
+                    "fewer num_workers or smaller batches; num_workers=0 shows errors as they are."
+                ) from error
             raise
         except GeneratorExit:
             self._keep(loader)
