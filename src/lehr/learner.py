@@ -639,7 +639,8 @@ class Learner:
         are tried with one thread, too, if torch has several.
 
         Callbacks that write (logs, checkpoints) and those that wait for a validation take no part.
-        Afterwards everything is as before, as after `probe`.
+        Afterwards everything is as before, as after `probe`; only of data that can be read only
+        once the batches are gone, and a warning says so.
 
         Args:
             steps: optimizer steps; at least 1.

@@ -3,8 +3,9 @@
 import signal
 
 import pytest
+import torch
 
-from lehr import Callback, Layer, Phase
+from lehr import Callback, DataBunch, Layer, Phase
 from lehr.callbacks import EMA, Accumulate, Checkpoint, ClipGradients, CSVLog, EarlyStopping
 from lehr.inspect import profile as profiles
 from lehr.inspect.trace import Profile
@@ -169,3 +170,11 @@ def test_a_fused_step_is_profiled_with_the_callbacks_in_its_graph():
     assert "the fused step" in text
     assert "EMA" in text
     assert "NoneType" not in text
+
+
+def test_a_warning_says_that_data_that_can_be_read_only_once_are_lost():
+    batches = iter([(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))] * 40)
+    learn = tiny_learner(data=DataBunch(lambda: batches))
+    with pytest.warns(UserWarning, match="lost to a fit afterwards: train_dl holds batches"):
+        learn.profile(2)
+    assert len(list(batches)) < 40

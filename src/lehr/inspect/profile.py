@@ -1,6 +1,7 @@
 """Some training steps under a clock: the loop's own events and actions, each wrapped."""
 
 import statistics
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from lehr.base.signals import interruptible
 from lehr.callback import Callback
 from lehr.data.bunch import DataBunch
 from lehr.data.loading.feed import Feed
+from lehr.data.loading.once import read_once
 from lehr.errors import positive_int
 from lehr.events import ACTIONS, EVENTS, Phase
 from lehr.inspect.clock import DATA, LOOP, Clock
@@ -37,6 +39,12 @@ def profile(learn: Learner, steps: int = 100, callbacks: Iterable[Callback] = ()
     taking_part = [callback for callback in everybody if callback not in apart]
     device = next((p.device.type for p in learn.model.parameters()), "cpu")
     run: Run | None = None
+    if (once := read_once(learn.data.train_dl)) is not None:
+        warnings.warn(
+            f"what a profile reads is lost to a fit afterwards: train_dl holds {once}, which "
+            "reading uses up. Pass a function that makes a fresh iterator every time.",
+            stacklevel=3,
+        )
 
     def measured() -> _Stopwatch:
         nonlocal run
