@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -340,6 +341,7 @@ def test_searches_and_checks_take_a_loss_in_the_output():
             "mean",
             "Give the Learner reduction='sum', and",
         ),
+        (partial(nn.CrossEntropyLoss(reduction="sum")), "mean", "Give the Learner reduction='sum'"),
         (nn.CrossEntropyLoss(), "sum", "it divides by the number of items once more"),
     ],
 )
@@ -352,3 +354,17 @@ def test_a_loss_that_says_another_reduction_than_the_learner_is_warned_of(
     other = "sum" if reduction == "mean" else "mean"
     tiny_learner(loss_func=loss_func, reduction=other)  # a warning would be an error here
     tiny_learner(loss_func=lambda pred, yb: loss_func(pred, yb), reduction=reduction)
+
+
+def test_the_warning_is_of_the_line_that_makes_the_learner():
+    model, loss_func = nn.Linear(2, 1), nn.MSELoss(reduction="sum")
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match="the Learner takes") as caught:
+        Learner(model, opt, loss_func, DataBunch([]), progress=False)
+    assert caught[0].filename == __file__
+
+
+def test_a_reduction_of_another_kind_says_nothing_of_the_loss():
+    loss_func = lambda pred, yb: F.cross_entropy(pred, yb)  # noqa: E731
+    loss_func.reduction = np.array(["sum", "mean"])
+    tiny_learner(loss_func=loss_func)

@@ -176,18 +176,20 @@ def as_loss_func(loss_func: Any, reduction: str = "mean") -> Callable[..., Any]:
 def _warn_of_another(reduction: str, loss_func: Any) -> None:
     own = getattr(loss_func, "reduction", None)
     if isinstance(loss_func, partial):
-        own = loss_func.keywords.get("reduction", own)
+        own = loss_func.keywords.get("reduction", getattr(loss_func.func, "reduction", None))
+    if not isinstance(own, str):  # an array, say, which is something else and is not compared
+        return
     if own == "sum" and reduction == "mean":
         warnings.warn(
             "loss_func has reduction='sum', and the Learner takes what it returns for a mean: the "
             "losses that it shows are as many times too large as a batch has items. Give the "
             "Learner reduction='sum', and it trains on the mean and shows it. To train on the sum, "
             "give lambda pred, yb: loss_func(pred, yb).",
-            stacklevel=4,
+            stacklevel=5,
         )
     if own in ("mean", "batchmean") and reduction == "sum":
         warnings.warn(
             f"loss_func has reduction={own!r}, and the Learner reduction='sum': it divides by the "
             "number of items once more. Leave the Learner's reduction out.",
-            stacklevel=4,
+            stacklevel=5,
         )
