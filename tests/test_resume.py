@@ -478,6 +478,17 @@ def test_callbacks_with_names_of_their_own_may_come_in_any_order(tmp_path):
     assert first_difference(whole, resumed) is None
 
 
+def test_callbacks_with_names_of_their_own_may_exchange_their_settings(tmp_path):
+    def fit(slow, fast, stop=(), **how):
+        averages = [EMA(slow), EMA(fast)]
+        averages[0].name, averages[1].name = "one", "other"
+        tiny_learner().fit(2, callbacks=[*averages, Checkpoint(tmp_path), *stop], **how)
+
+    fit(0.99, 0.5, [InterruptAt(3)])
+    with pytest.warns(ResumeWarning, match="in another order"):
+        fit(0.5, 0.99, resume="auto")
+
+
 @pytest.mark.filterwarnings("ignore:resuming is correct")
 def test_the_error_for_another_form_of_learner_says_what_to_do(tmp_path):
     def two(learn):

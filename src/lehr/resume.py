@@ -305,9 +305,11 @@ def _check_order(run: Any, saved: Checkpoint) -> None:
     """
     then, now = saved.manifest.get("attached", {}), attached(run)
     for name, shown in then.items():
-        moved = [o for o, other in now.items() if other == shown and then.get(o) != shown]
+        of_class = name.partition("#")[0]
+        others = {o: other for o, other in now.items() if o.partition("#")[0] == of_class}
+        moved = [o for o, other in others.items() if other == shown and then.get(o) != shown]
         if moved and now.get(name, shown) != shown and saved.snapshot.get(name):
-            order = [then[o] for o in then if o.partition("#")[0] == name.partition("#")[0]]
+            order = [then[o] for o in then if o.partition("#")[0] == of_class]
             raise ValueError(
                 f"{saved.path} is of a fit with {', '.join(order)}, in this order, and now "
                 f"{now[name]} would get the state of {shown}: callbacks of one class are told "
