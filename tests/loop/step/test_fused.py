@@ -389,7 +389,6 @@ def test_a_resumed_run_does_not_train_what_has_no_part_in_the_loss(tmp_path, unt
     assert kinds.fused == [True, True, False, True, True, True]
 
 
-@pytest.mark.slow
 class Branch(nn.Module):
     """A part of it is called as an attribute says."""
 
@@ -433,6 +432,24 @@ def test_what_an_attribute_brings_in_or_leaves_out_within_an_epoch_is_trained_or
     assert difference(fused.model, eager.model) < 1e-6
 
 
+class Listed(Branch):
+    """The attribute is in a list, as a graph may know it and no plain look at attributes."""
+
+    def __init__(self):
+        self.held = [False]
+        super().__init__()
+
+    calls_more = property(lambda self: self.held[0], lambda self, on: self.held.__setitem__(0, on))
+
+
+@pytest.mark.parametrize("when", some(("from 1",), WHEN))
+def test_also_what_a_list_decides_from_the_second_batch_on_is_trained(when):
+    fused, eager, kinds = pair(3, lambda: [Calls(WHEN[when])], model=Listed)
+    assert True in kinds
+    assert difference(fused.model, eager.model) < 1e-6
+
+
+@pytest.mark.slow
 def test_groups_frozen_and_unused_parameters_and_a_short_last_batch():
     class Unused(nn.Module):
         def __init__(self):

@@ -47,8 +47,8 @@ class Calls:
     Attributes:
         why: why there are no more graphs, in words; None as long as there are.
         failed: an error of the graph in this batch, which the eager step has in its own words.
-        asks: whether nothing was done because torch would have to make another graph, for which
-            it must be seen first what this batch trains.
+        asks: whether nothing was done because torch would have to make a graph, for which it must
+            be seen first what this batch trains: it need not be what the batch before has trained.
     """
 
     __slots__ = (
@@ -81,7 +81,9 @@ class Calls:
                 "graph; change a tensor within it instead"
             )
 
-    def make(self, place: Place, layout: Layout, *, seen: bool = False) -> bool:
+    def make(
+        self, place: Place, layout: Layout, *, seen: bool = False, again: bool = False
+    ) -> bool:
         """Do what is to be done with this batch, and say whether that was done.
 
         If it was not, nothing was.
@@ -90,21 +92,22 @@ class Calls:
             place: of the batch in its window.
             layout: what is trained.
             seen: whether it was this very batch that showed what is trained.
+            again: whether it `asks` no more, and takes what callbacks gave it then: they may have
+                drawn that, and would draw something else.
         """
         run, self.asks, self.failed = self._run, False, None
         if layout is not self._layout:
             self._begin(layout)
-        if self.why is not None or (given := self._given(place, layout)) is None:
+        if self.why is not None or (given := self._given(place, layout, again)) is None:
             return False
         graph = self._compiled.get(place) or self._graph_for(place, layout, given)
         try:
             with self._no_grad:
                 call = graph.made_for(given)
                 if call is None and not seen:
-                    self.asks = graph.has_made or layout.has_other_attributes(run)
-                    if self.asks:
-                        self._forget_zeros()
-                        return False
+                    self.asks = True
+                    self._forget_zeros()
+                    return False
                 loss, pred, parts, logs = (call or graph)(*given)
         except Exception as error:
             allow_saved_hooks()  # torch forbids them for good where it could not trace a gradient
@@ -145,7 +148,7 @@ class Calls:
         )
         return graph
 
-    def _given(self, place: Place, layout: Layout) -> Given | None:
+    def _given(self, place: Place, layout: Layout, again: bool) -> Given | None:
         """What the graph is called with; None if it cannot be."""
         run = self._run
         states, numbers, gathered, total, weight = (), (), (), None, None
@@ -156,7 +159,7 @@ class Calls:
             numbers = layout.hyperparameters()
             if self._keeps_changing(layout, numbers):
                 return None
-        if self._is_reshaped(place, self._inside.ask(run, place)):
+        if not again and self._is_reshaped(place, self._inside.ask(run, place)):
             return None
         if place == "close":
             total = layout.numbers["total"].of(run.window.weight + run.weight)

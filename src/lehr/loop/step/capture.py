@@ -46,11 +46,6 @@ class Captured:
     def __init__(self, graph: Compiled | Callable[..., Any]) -> None:
         self._graph = graph
 
-    @property
-    def has_made(self) -> bool:
-        """Whether torch has made a graph before."""
-        return cast("Compiled", self._graph).has_made
-
     def __call__(self, *given: Any) -> Any:
         """What the step returns, in tensors of its own."""
         torch.compiler.cudagraph_mark_step_begin()

@@ -12,10 +12,5 @@ class Compiled(Protocol):
         ...
 
     def made_for(self, given: Sequence[Any]) -> Callable[..., Any] | None:
-        """What to call with this; None if torch would have to make another graph."""
-        ...
-
-    @property
-    def has_made(self) -> bool:
-        """Whether torch has made a graph before."""
+        """What to call with this; None if torch would have to make a graph first."""
         ...

@@ -79,11 +79,6 @@ class Direct:
             return None
         return self._call
 
-    @property
-    def has_made(self) -> bool:
-        """Whether torch has made a graph before."""
-        return self._last[0] is not None
-
     def _call(self, *given: Any) -> Any:
         returned = self._compiled(*given)
         self._take_code_for(given)

@@ -369,18 +369,19 @@ class FusedStep:
             return "gather"
         return "close" if self.run.window.batches else "whole"
 
-    def _in_graph(self, place: Place) -> bool:
+    def _in_graph(self, place: Place, *, again: bool = False) -> bool:
         """Do what is to be done with this batch as one graph, and say whether that was done."""
         layout = self._layout
         if layout is None:
             return False
-        done = self._calls.make(place, layout, seen=self._seen or not self._can_try())
+        seen = self._seen or not self._can_try()
+        done = self._calls.make(place, layout, seen=seen, again=again)
         if self._calls.asks:
             self._look_ahead()
             if self._layout is not None and layout.takes_over(self._layout):
                 self._layout = layout
             self._of_window = bool(self.run.window.batches)
-            return self._in_graph(place)
+            return self._in_graph(place, again=True)
         if self._calls.why is not None and self.why is None:
             self._give_up(self._calls.why)
         self._made = done and place != "gather"

@@ -36,7 +36,7 @@ class Layout:
     """
 
     __slots__ = (
-        *("_attributes", "_children", "_counts_elsewhere", "_flags", "_gradients", "_groups"),
+        *("_children", "_counts_elsewhere", "_flags", "_gradients", "_groups"),
         *("_hooks", "_made_of", "_others", "_own", "_tensors", "captures", "epoch", "numbers"),
         *("others", "parts", "trained"),
     )
@@ -75,7 +75,6 @@ class Layout:
         self._others = [(name, *places[name]) for name in self.others]
         self._children = list(_children(run.model))
         self.epoch, self._made_of, self._flags = run.epoch, _made_of(run), _flags(run)
-        self._attributes = attributes_of(run)
         self._hooks = [*hook_places(run.model, run.loss_func), *step_hooks(run.opt)]
 
     def _bring_counts(self) -> None:
@@ -108,23 +107,13 @@ class Layout:
             self.others[name] = tensor
         return True
 
-    def has_other_attributes(self, run: Any) -> bool:
-        """Whether a plain value in the model or the loss function is another than when it was made.
-
-        Then other parameters may be trained: such a value may decide which layers are called.
-        """
-        return attributes_of(run) != self._attributes
-
     def takes_over(self, later: "Layout") -> bool:
         """Whether a later one of the same epoch is the same; then it need not be used.
 
         Args:
-            later: where plain values of the model may be others.
+            later: where the model may do something else.
         """
-        same = self.parts == later.parts and self.others.keys() == later.others.keys()
-        if same:
-            self._attributes = later._attributes
-        return same
+        return self.parts == later.parts and self.others.keys() == later.others.keys()
 
     def has_hooks(self) -> bool:
         """Whether a module, a parameter or an optimizer has hooks now."""
