@@ -449,6 +449,12 @@ def test_also_what_a_list_decides_from_the_second_batch_on_is_trained(when):
     assert difference(fused.model, eager.model) < 1e-6
 
 
+def test_a_batch_that_is_seen_before_its_graph_is_made_is_mixed_once():
+    fused, eager, kinds = pair(2, lambda: [Calls(WHEN["every third"]), MixUp()], model=Branch)
+    assert True in kinds
+    assert difference(fused.model, eager.model) < 1e-6
+
+
 @pytest.mark.slow
 def test_groups_frozen_and_unused_parameters_and_a_short_last_batch():
     class Unused(nn.Module):
