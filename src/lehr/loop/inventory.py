@@ -94,8 +94,8 @@ def of_run(run: Any) -> dict[str, Stateful]:
     source = run.sources.at(run.epoch)
     parts = run.model, run.opt, run.loss_func, source.train, source.valid
     graphs = run.plan.graphs
-    choice = {COMPILE: graphs.verdict} if graphs is not None and graphs.measures else {}
-    return {**of_training(*parts, callbacks=run.callbacks), **of_course(run), **choice}
+    compiled = {} if graphs is None else {COMPILE: graphs}
+    return {**of_training(*parts, callbacks=run.callbacks), **of_course(run), **compiled}
 
 
 def of_course(run: Any) -> dict[str, Stateful]:

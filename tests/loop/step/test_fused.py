@@ -1177,6 +1177,26 @@ def test_a_resumed_run_has_the_choice_of_the_one_that_was_stopped(tmp_path, untr
     assert any(later)
 
 
+@pytest.mark.parametrize("at", [5, 6, 7])
+def test_a_run_that_is_resumed_fuses_the_same_batches(tmp_path, untraced, at):
+    """Also where it goes on with the last batch of an epoch, or behind one of another size."""
+    ragged = [(torch.randn(n, 3), torch.arange(n) % 2) for n in (8, 8, 5, 8)]
+
+    def fit(*others, resume=None):
+        learn, kinds = learner("eager", ADAMW, data=DataBunch(ragged, ragged[:1])), Kinds()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of the one of another size
+            learn.fit(2, [kinds, *others], resume=resume)
+        return learn.model, kinds.fused
+
+    straight, kinds = fit()
+    assert kinds == [False, True, False, True] * 2
+    fit(Checkpoint(tmp_path), StopAt(at))
+    resumed, later = fit(Checkpoint(tmp_path), resume="auto")
+    assert later == kinds[at:]
+    assert difference(resumed, straight) == 0
+
+
 @pytest.mark.slow
 def test_of_a_window_the_batches_that_gather_are_timed(untraced):
     learn, kinds = timed(1.0, 0.5, opt=ADAMW, items=64), Kinds()

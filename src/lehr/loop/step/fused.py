@@ -11,7 +11,7 @@ from lehr.loop.run import Run
 from lehr.loop.step.calls import Calls
 from lehr.loop.step.eager import EagerStep
 from lehr.loop.step.fusible import obstacles
-from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, Place
+from lehr.loop.step.graphs import BACKWARD, FINISH, LOSS, PREDICT, Place, Size
 from lehr.loop.step.inside import Inside
 from lehr.loop.step.layout import Layout, attributes_of, count_on_cpu
 from lehr.loop.step.returned import is_plain
@@ -51,7 +51,7 @@ class FusedStep:
 
     __slots__ = (
         *("_attributes", "_begun", "_calls", "_chooses", "_closes", "_eager", "_fused", "_graphs"),
-        *("_inside", "_layout", "_made", "_of_window", "_seen", "_size", "_unfused", "_verdict"),
+        *("_inside", "_layout", "_made", "_of_window", "_seen", "_unfused", "_verdict"),
         *("_warned", "_windows", "run", "why"),
     )
 
@@ -73,7 +73,7 @@ class FusedStep:
         self._begun = False
         """whether the graph has done what the loop has not come to yet"""
         self._layout: Layout | None = None
-        self._size: list[Any] | None = None
+        self._graphs.size = None  # until the state is loaded, if there is some
         self._unfused: Unfused
         self._windows = any(callback.batches_per_step != 1 for callback in run.callbacks)
         if found := obstacles(run.model, run.opt, run.loss_func, run.callbacks, run.engine):
@@ -238,7 +238,7 @@ class FusedStep:
             self._seen = True
             if (layout := self._layout) is not None and not layout.has_hooks():
                 times = self._compared(place, layout)
-        self._layout = self._size = None
+        self._layout = None
         return times
 
     def _can_try(self) -> bool:
@@ -305,7 +305,7 @@ class FusedStep:
         self._layout = Layout(run, self._graphs)
         self._of_window = bool(run.window.batches) and attributes_of(run) != self._attributes
         if not run.last_batch:  # which may be a short one
-            self._size = self._size or _size(run)
+            self._graphs.size = self._graphs.size or _size(run)
 
     def _look_ahead(self) -> None:
         """Lay out what this batch trains, in the midst of an epoch, before a step of it is made."""
@@ -321,7 +321,7 @@ class FusedStep:
         if self.why is not None or not run.weight:
             return False
         if not run.batch_index:  # callbacks may have changed the model: the step shows what it is
-            self._layout = self._size = None
+            self._layout = self._graphs.size = None
             self._attributes = attributes_of(run)
             if run.last_batch:
                 self._warn(
@@ -348,7 +348,7 @@ class FusedStep:
                 "or the callback that put them there"
             )
             return False
-        if (fits := self._size == _size(run)) or run.last_batch:
+        if (fits := self._graphs.size == _size(run)) or run.last_batch:
             return fits
         self._warn(
             "batches of another size than the first of the epoch are not fused. Give all the same, "
@@ -388,6 +388,6 @@ class FusedStep:
         return done
 
 
-def _size(run: Run) -> list[Any]:
+def _size(run: Run) -> Size:
     """Shapes and types of all tensors in a batch."""
     return [(tensor.shape, tensor.dtype) for tensor in tensors_in((run.xb, run.yb))]

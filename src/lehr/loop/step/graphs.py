@@ -22,6 +22,7 @@ from lehr.loop.step.verdict import Verdict
 from lehr.optim.functional import Form
 
 _numbers = count()
+Size = list[tuple[torch.Size, torch.dtype]]
 
 _STAYS = re.compile(
     r"(parts|place)\b"  # what `whole_step` was given
@@ -100,6 +101,7 @@ class Graphs:
 
     Attributes:
         verdict: which one that is. Copies share it, for they are of the same model.
+        size: shape and type of each tensor in the first batch of the epoch; None if not known.
         captures: whether steps on a CUDA device become CUDA graphs: one call then starts all
             kernels of a step.
         gradients: those that such graphs gather.
@@ -118,6 +120,7 @@ class Graphs:
     ) -> None:
         self.backend, self.measures = backend, measures
         self.verdict = Verdict(clock)
+        self.size: Size | None = None
         self.captures = backend == "inductor"
         self._numbers: dict[torch.device, Numbers] = {}
         self.gradients = KeptGradients()
@@ -172,6 +175,24 @@ class Graphs:
         """
         place = device if self.captures_on(device) else torch.device("cpu")
         return self._numbers.setdefault(place, Numbers(place))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on needs: the choice, and of what size the steps are.
+
+        Example:
+            >>> graphs = Graphs("eager")
+            >>> graphs.size = [(torch.Size([8, 3]), torch.float32)]
+            >>> graphs.state_dict()
+            {'fused': None, 'size': [[[8, 3], 'float32']]}
+        """
+        size = self.size and [[list(shape), str(kind)[6:]] for shape, kind in self.size]
+        return {**self.verdict.state_dict(), "size": size}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the choice of another run, if it had one already, and the size."""
+        self.verdict.load_state_dict(state_dict)
+        size = state_dict.get("size")
+        self.size = size and [(torch.Size(shape), getattr(torch, kind)) for shape, kind in size]
 
     def __deepcopy__(self, memo: Any) -> "Graphs":
         other = Graphs(self.backend, measures=self.measures)
