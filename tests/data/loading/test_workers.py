@@ -218,7 +218,27 @@ class Stopping(Faulty):
 def test_a_process_that_is_killed_is_told_in_plain_words():
     with pytest.raises(RuntimeError, match=r"ended while it read a batch: it was killed") as caught:
         list(DataLoader(Ending(), 4, num_workers=1))
-    assert "pid" in str(caught.value.__cause__)
+    assert isinstance(caught.value.__cause__, (RuntimeError, ConnectionError, EOFError))
+
+
+class Unreachable(Faulty):
+    """Item 13 is on a machine that does not answer."""
+
+    def __getitem__(self, i):
+        if i == 13:
+            raise ConnectionResetError("no answer")
+        return i
+
+
+def test_a_batch_that_cannot_be_fetched_from_a_dead_process_is_told_in_the_same_words(monkeypatch):
+    def lost(answer):
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    with pytest.raises(ConnectionResetError, match="no answer"):
+        list(DataLoader(Unreachable(), 4, num_workers=1))
+    monkeypatch.setattr("lehr.data.loading.workers._read", lost)
+    with pytest.raises(RuntimeError, match="ended while it read a batch: it was killed"):
+        list(DataLoader(Unreachable(), 4, num_workers=1))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

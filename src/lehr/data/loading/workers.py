@@ -12,10 +12,17 @@ from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler as TorchSampler
 
-from lehr.data.loading.failures import Failure
+from lehr.data.loading.failures import Failure, WorkerError
 from lehr.data.loading.fetch import Fetch, Request
 
 _DEAD = "DataLoader worker (pid"  # as torch's message begins
+
+
+def _is_of_a_dead_worker(error: Exception) -> bool:
+    """Whether torch says so; or a batch was under way, and its tensors could not be fetched."""
+    if isinstance(error, (ConnectionError, EOFError)):
+        return not isinstance(error.__cause__, WorkerError)  # a dataset has raised that
+    return type(error) is RuntimeError and str(error).startswith(_DEAD)
 
 
 class _Served(TorchDataset[Any]):
@@ -113,7 +120,7 @@ class Workers:
             self._end(loader)
             # A frame of torch's holds the error that holds the frame; both would hold the loader.
             traceback.clear_frames(error.__traceback__)
-            if type(error) is RuntimeError and str(error).startswith(_DEAD):
+            if _is_of_a_dead_worker(error):
                 raise RuntimeError(
                     "a worker process of the DataLoader ended while it read a batch: it was "
                     "killed, perhaps because the memory was full, or what it read ended it. Give "
