@@ -139,6 +139,6 @@ class Position:
 
 def _settled(name: str) -> AttributeError:
     return AttributeError(
-        f"run.{name} cannot be assigned: what is trained until then, such as a schedule, goes by "
-        "it. To end earlier, call run.stop(reason); to train longer, call fit again."
+        f"run.{name} cannot be assigned: schedules and callbacks go by it from the beginning. "
+        "To end earlier, call run.stop(reason); to train longer, call fit again."
     )
